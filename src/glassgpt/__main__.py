@@ -1,0 +1,5 @@
+"""`python -m glassgpt` is the `glassgpt` command."""
+
+from glassgpt.cli.main import main
+
+main()

@@ -1,0 +1,143 @@
+"""`glassgpt data`: look at text before training on it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import cyclopts
+
+app = cyclopts.App(name="data", help="Look at text before training on it.")
+
+
+@app.command
+def inspect(
+    *paths: str,
+    tokenizer: str | None = None,
+    text_field: Annotated[
+        str | None, cyclopts.Parameter(name=["--text-field", "--corpus.text-field"])
+    ] = None,
+    clean: Literal["off", "gentle", "strict"] = "gentle",
+    validation: float = 0.1,
+    test: float = 0.0,
+    seed: int = 0,
+) -> None:
+    """Read text as training would, and say what is in it, what cleaning does, and how it would be split.
+
+    Parameters
+    ----------
+    paths
+        Files, folders, globs, hf:owner/name[:split][#column], builtin:tinytales, or a named corpus.
+    tokenizer
+        A tokenizer's name or file, to count tokens with. Without it, words and bytes are counted.
+    text_field
+        The field of .jsonl, .json, .csv and .parquet records that holds the text.
+    clean
+        How to clean: off, gentle or strict.
+    validation
+        The share of the text to keep back for validation.
+    test
+        The share of the text to keep back for a test.
+    seed
+        What the split of short documents depends on besides their text.
+    """
+    from rich.console import Console
+
+    from glassgpt.corpus.cleaning import CleaningConfig, CleaningReport
+    from glassgpt.corpus.cleaning import clean as clean_documents
+    from glassgpt.corpus.sources import open_sources, read_all
+    from glassgpt.corpus.splits import SplitConfig
+    from glassgpt.corpus.statistics import survey
+
+    console, report = Console(), CleaningReport()
+    sources = open_sources(paths, text_field=text_field)
+    split_config = SplitConfig(validation=validation, test=test, seed=seed)
+    tokenize = None
+    if tokenizer is not None:
+        from glassgpt.tokenizers.load import load_tokenizer
+
+        tokenize = load_tokenizer(tokenizer).encode
+    with console.status(f"Reading {len(sources)} source{'s' * (len(sources) != 1)} ..."):
+        documents = clean_documents(read_all(sources), CleaningConfig(mode=clean), report)
+        figures = survey(documents, tokenize=tokenize, split_config=split_config)
+    _print_sources(console, sources)
+    _print_cleaning(console, report)
+    _print_figures(console, figures)
+    _print_splits(console, figures)
+
+
+def _print_sources(console, sources) -> None:
+    most = 12
+    table = _table("Sources", "name", "size on disk")
+    for source in sources[:most]:
+        table.add_row(source.name, "" if source.bytes is None else f"{source.bytes:,} bytes")
+    if len(sources) > most:
+        table.add_row(f"... and {len(sources) - most:,} more", "")
+    console.print(table)
+
+
+def _print_cleaning(console, report) -> None:
+    console.print("\n[bold]Cleaning[/bold]")
+    for line in report.lines():
+        console.print(f"  {line}", markup=False, highlight=False)
+
+
+def _print_figures(console, figures) -> None:
+    table = _table("\nWhat is left", "", "")
+    about = "about " if figures.is_sampled else ""
+    rows = {
+        "documents": f"{figures.documents:,}",
+        "characters": f"{figures.characters:,}",
+        "bytes": f"{figures.bytes:,}",
+        "words": f"{figures.words:,}",
+        "distinct words": about + _growth(figures.vocabulary_growth),
+    }
+    if figures.tokens is not None:
+        per_token = f" ({figures.bytes / figures.tokens:.2f} bytes each)" if figures.tokens else ""
+        rows["tokens"] = f"{figures.tokens:,}{per_token}"
+    rows["exact duplicates"] = f"{about}{figures.duplicates:,}"
+    rows["near-duplicates"] = _near_duplicates(figures)
+    for name, extreme in (("longest", figures.longest), ("shortest", figures.shortest)):
+        if extreme is not None and (figures.documents > 1 or name == "longest"):
+            rows[name] = f"{extreme.characters:,} characters, {extreme.source}: {extreme.first_words} ..."
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+    if figures.tokens is None:
+        console.print("  Tokens were not counted, only words and bytes: name a --tokenizer to count them.")
+
+
+def _near_duplicates(figures) -> str:
+    from glassgpt.corpus.statistics import NEAR_LIMIT
+
+    if figures.near_duplicates is None:
+        return "not looked for: pip install 'glassgpt[data]'"
+    beyond = f" among the first {NEAR_LIMIT:,}" if figures.documents > NEAR_LIMIT else ""
+    return f"{figures.near_duplicates:,}{beyond}"
+
+
+def _growth(points: list[tuple[int, int]]) -> str:
+    *earlier, (_, now) = points
+    steps = ", ".join(f"{distinct:,} after {words:,}" for words, distinct in earlier)
+    return f"{now:,}" + (f" ({steps} words)" if steps else "")
+
+
+def _print_splits(console, figures) -> None:
+    table = _table("\nSplits", "split", "documents", "characters", "share", "copies of training text")
+    for name, counted in figures.splits.items():
+        leak = figures.leaks.get(name)
+        copied = f"{leak.documents:.1%} of documents, {leak.runs:.2%} of 13-word runs" if leak else ""
+        share = f"{counted.characters / max(figures.characters, 1):.1%}"
+        table.add_row(name, f"{counted.documents:,}", f"{counted.characters:,}", share, copied)
+    console.print(table)
+
+
+def _table(title: str, *columns: str):
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE, show_header=any(columns)
+    )
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

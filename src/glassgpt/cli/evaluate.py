@@ -1,0 +1,61 @@
+"""`glassgpt evaluate`: how well a run predicts its validation text, or any other."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+from rich.console import Console
+
+
+def evaluate(
+    run: str = "latest", *sources: str, split: str = "validation", stories: int = 0, device: str = "auto"
+) -> None:
+    """Measure a run on the whole of its validation text, or on other text.
+
+    Args:
+        run: A run's name or path, or latest.
+        sources: Text to measure on instead of the run's own; all of it is looked at.
+        split: Which split of the run's own text: train, validation or test.
+        stories: Also let it write so many stories and score them by the built-in grammar.
+        device: auto, cpu, cuda, mps.
+    """
+    from glassgpt.dataset.shards import SPLITS
+    from glassgpt.device import pick_device, set_threads
+    from glassgpt.errors import ConfigError, did_you_mean
+    from glassgpt.evaluation.loss import evaluate as measure
+    from glassgpt.evaluation.stories import score_run
+    from glassgpt.pretraining.data import prepare_data, prepare_whole
+    from glassgpt.runs.opening import open_run
+
+    if split not in SPLITS:
+        raise ConfigError(
+            f"There is no split {split!r}.{did_you_mean(split, SPLITS)} Use {', '.join(SPLITS)}."
+        )
+    set_threads(0)
+    opened = open_run(run, device=pick_device(device))
+    console = Console(highlight=False)
+    config = opened.config
+    if sources:
+        config = dataclasses.replace(config, corpus=dataclasses.replace(config.corpus, sources=sources))
+        tokens = prepare_whole(config, opened.directory.tokenizer)
+    else:
+        tokens = prepare_data(config).shards.split(split)
+    result = measure(
+        opened.model,
+        tokens,
+        context_length=min(opened.model.config.context_length, max(1, len(tokens) - 1)),
+        most_tokens=sys.maxsize,
+        byte_lengths=opened.tokenizer.byte_lengths() if opened.tokenizer.lossless else None,
+    )
+    where = ", ".join(sources) if sources else f"its {split} text"
+    console.print(f"[bold]{opened.directory.name}[/] on {where}")
+    console.print(f"  loss           {result.loss:.4f} nats a token")
+    console.print(f"  perplexity     {result.perplexity:,.3f}")
+    console.print(f"  bits per byte  {result.bits_per_byte:.4f}")
+    console.print(f"  tokens         {result.tokens:,}")
+    if stories:
+        _, score = score_run(opened, count=stories)
+        console.print(
+            f"  stories        {score.valid} of {score.total} valid under the grammar, {score.new} of them new"
+        )

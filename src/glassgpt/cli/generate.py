@@ -1,0 +1,90 @@
+"""`glassgpt generate`: a run continues a text, streaming to the terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from glassgpt.errors import GenerationError
+
+
+def generate(
+    run: str = "latest",
+    prompt: str = "",
+    *,
+    max_tokens: int = 200,
+    temperature: float = 0.8,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+    greedy: Annotated[bool, Parameter(negative=())] = False,
+    stop: tuple[str, ...] = (),
+    seed: int | None = None,
+    count: Annotated[int, Parameter(alias="-n")] = 1,
+    cache: bool = True,
+    device: str = "auto",
+) -> None:
+    """Let a run continue a text. The prompt is shown first, then what the model adds.
+
+    Args:
+        run: A run's name or path, or latest.
+        prompt: The text to continue; empty begins a new document.
+        max_tokens: Most tokens to write.
+        temperature: Higher is more surprising; 0 always takes the likeliest token.
+        top_k: Keep only the k likeliest tokens; 0 keeps all.
+        top_p: Keep the likeliest tokens that together reach this probability.
+        min_p: Keep tokens at least this share as likely as the likeliest.
+        repetition_penalty: Above 1 makes tokens that are already there less likely.
+        greedy: The same as --temperature 0.
+        stop: Stop before any of these strings.
+        seed: The same seed writes the same text.
+        count: Number of continuations; one streams, several are written together.
+        cache: Keep keys and values of earlier tokens (only slower without).
+        device: auto, cpu, cuda, mps.
+    """
+    from glassgpt.device import pick_device
+    from glassgpt.generation.text import GenerationConfig, stream
+    from glassgpt.runs.opening import open_run
+
+    if count < 1:
+        raise GenerationError("--count must be at least 1.")
+    config = GenerationConfig(
+        temperature=0.0 if greedy else temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        max_tokens=max_tokens,
+        stop=stop,
+        seed=seed,
+    )
+    opened = open_run(run, device=pick_device(device))
+    events = stream(
+        opened.model,
+        opened.tokenizer,
+        prompt,
+        config,
+        count=count,
+        begin_document=opened.begins_documents,
+        use_cache=cache,
+    )
+    if count == 1:
+        first = next(events)  # a prompt that cannot be used is refused before anything is shown
+        _write(prompt + first.text)
+        for event in events:
+            _write(event.text)
+        _write("\n")
+        return
+    texts = [prompt] * count
+    for event in events:
+        texts[event.index] += event.text
+    for number, text in enumerate(texts, start=1):
+        _write(f"--- {number} ---\n{text.strip()}\n\n")
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -1,0 +1,108 @@
+"""`glassgpt model`: show what a model is made of and what it costs, before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rich.console import Console
+from rich.table import Table
+
+from glassgpt.errors import ConfigError
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.presets import get_preset
+from glassgpt.model.summary import (
+    count_parameters,
+    flops_per_token,
+    inference_bytes,
+    rows,
+    training_bytes,
+)
+
+
+def model(
+    name: str = "nano",
+    *,
+    vocab_size: int | None = None,
+    context_length: int | None = None,
+    batch_size: int = 16,
+) -> None:
+    """Print a model's layers, shapes and parameters, its FLOPs a token, and the memory it needs.
+
+    Parameters
+    ----------
+    name
+        A preset: nano, shakespeare-char, notebook, gpt2-small, gpt2-small-untied, gpt2-medium, gpt2-large
+        or gpt2-xl.
+    vocab_size
+        Number of tokens, in place of the preset's.
+    context_length
+        The most tokens the model looks back over, in place of the preset's.
+    batch_size
+        Texts in one training step, for the estimate of its memory.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size = {batch_size}: a training step needs at least 1 text.")
+    sizes = {"vocab_size": vocab_size, "context_length": context_length}
+    given = {key: value for key, value in sizes.items() if value is not None}
+    show(replace(get_preset(name), **given), title=name, batch_size=batch_size)
+
+
+def show(config: ModelConfig, *, title: str, batch_size: int = 16, console: Console | None = None) -> None:
+    """Print the tables of one config."""
+    console = console or Console()
+    console.print(f"[bold]{title}[/bold]: {_parts(config)}", highlight=False)
+    console.print(weights_table(config))
+    console.print(costs_table(config, batch_size))
+
+
+def weights_table(config: ModelConfig) -> Table:
+    """Return one row for each kind of weight."""
+    table = Table()
+    table.add_column("weight")
+    for heading in ("shape", "layers", "parameters"):
+        table.add_column(heading, justify="right")
+    for row in rows(config):
+        shape = " x ".join(f"{size:,}" for size in row.shape)
+        table.add_row(row.name, shape, str(row.count), f"{row.parameters:,}")
+    table.add_section()
+    table.add_row("all", "", "", f"{count_parameters(config):,}", style="bold")
+    return table
+
+
+def costs_table(config: ModelConfig, batch_size: int) -> Table:
+    """Return FLOPs and bytes, each with what it is made of."""
+    train = training_bytes(config, batch_size=batch_size)
+    infer = inference_bytes(config)
+    table = Table(show_header=False)
+    for _ in range(3):
+        table.add_column()
+    table.columns[1].justify = "right"
+    table.add_row("FLOPs a token, training", _short(flops_per_token(config)), "forward and backward")
+    forward = flops_per_token(config, training=False)
+    table.add_row("FLOPs a token, reading", _short(forward), f"at {config.context_length:,} tokens")
+    kept = f"weights {_bytes(train.weights)}, gradients {_bytes(train.gradients)}"
+    spent = f"AdamW {_bytes(train.optimizer)}, activations about {_bytes(train.activations)}"
+    batch = f"{batch_size} texts of {config.context_length:,} tokens"
+    table.add_row("memory, training", _bytes(train.total), f"{kept},\n{spent} for {batch}")
+    held = f"weights {_bytes(infer.weights)}, cache of one text {_bytes(infer.cache)}"
+    table.add_row("memory, generating", _bytes(infer.total), held)
+    return table
+
+
+def _parts(config: ModelConfig) -> str:
+    groups = "" if config.kv_heads == config.n_head else f" over {config.kv_heads} key/value heads"
+    shape = f"{config.n_layer} layers, {config.n_head} heads{groups}, {config.n_embd} wide"
+    parts = f"{config.positions} positions, {config.norm}, {config.activation}, {config.attention} attention"
+    return f"{shape}; {parts}, {'tied' if config.tied_head else 'own'} head"
+
+
+def _short(number: float) -> str:
+    units = iter("kMGTPE")
+    unit = ""
+    while number >= 999.5:
+        number, unit = number / 1000, next(units)
+    return f"{number:.3g} {unit}"
+
+
+def _bytes(number: float) -> str:
+    return f"{_short(number)}B"

@@ -1,0 +1,90 @@
+"""The live line of a training: a listener like any other, that only reads events."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from glassgpt.training.events import Evaluated, Event, Sampled, StepsFinished, TrainingStarted
+
+
+class TerminalProgress:
+    """Shows loss, validation loss, tokens a second and the time left; prints a line at each evaluation."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("step {task.completed:>{task.fields[width]}}/{task.total}"),
+            BarColumn(bar_width=24),
+            TextColumn("loss [bold]{task.fields[loss]}[/]"),
+            TextColumn("{task.fields[speed]}", style="dim"),
+            TimeElapsedColumn(),
+            TextColumn("left", style="dim"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = None
+
+    def __enter__(self) -> TerminalProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        match event:
+            case TrainingStarted():
+                self._begin(event)
+            case StepsFinished() if self._task is not None:
+                self._bar.update(
+                    self._task,
+                    completed=event.step,
+                    loss=f"{event.loss:.3f}",
+                    speed=f"{event.tokens_per_second:,.0f} tokens/s",
+                )
+            case Evaluated():
+                self._tell_evaluation(event)
+            case Sampled():
+                self._tell_sample(event)
+            case _:
+                pass
+
+    def _begin(self, event: TrainingStarted) -> None:
+        epochs = event.steps / event.steps_per_epoch
+        passes = f"{epochs:.1f} passes over the data" if epochs >= 1 else f"{epochs:.0%} of the data"
+        self._console.print(
+            f"[bold]{event.parameters:,}[/] parameters, {event.steps:,} steps of {event.tokens_per_step:,} tokens "
+            f"({passes}), on {event.device} in {event.precision}."
+        )
+        if event.step:
+            self._console.print(f"Going on from step {event.step}.")
+        self._console.print("\n[dim]    step      loss   perplexity   bits/byte   seconds[/]")
+        self._bar.start()
+        self._task = self._bar.add_task(
+            "", total=event.steps, completed=event.step, width=len(str(event.steps)), loss="-", speed=""
+        )
+
+    def _tell_evaluation(self, event: Evaluated) -> None:
+        mark = " [green]best[/]" if event.best else ""
+        perplexity = f"{event.perplexity:,.2f}" if event.perplexity < 1e6 else "over a million"
+        self._console.print(
+            f"{event.step:>8}  {event.loss:>8.4f}   {perplexity:>10}   {event.bits_per_byte:>9.4f}   "
+            f"{event.seconds:>7.1f}{mark}"
+        )
+
+    def _tell_sample(self, event: Sampled) -> None:
+        """Show the beginning of the first sample on one line."""
+        if not event.texts:
+            return
+        text = " ".join(event.texts[0].split())
+        room = max(20, self._console.width - 12)
+        shown = text if len(text) <= room else text[: room - 3] + "..."
+        self._console.print(f"          [dim italic]{escape(shown)}[/]")

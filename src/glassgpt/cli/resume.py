@@ -1,0 +1,16 @@
+"""`glassgpt resume`: go on with a run from its newest whole checkpoint."""
+
+from __future__ import annotations
+
+
+def resume(run: str = "latest", *, track: tuple[str, ...] = ()) -> int:
+    """Go on with a run that was stopped or killed; the result is the same as if it never had been.
+
+    Args:
+        run: A run's name or path, or latest.
+        track: Also send metrics to: tensorboard, wandb.
+    """
+    from glassgpt.cli.session import show_training
+    from glassgpt.pretraining.run import resume_run
+
+    return show_training(lambda say, listeners: resume_run(run, say=say, listeners=listeners, track=track))

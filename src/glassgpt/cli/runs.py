@@ -1,0 +1,59 @@
+"""`glassgpt runs`: what was trained here, and how runs compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cyclopts import App
+from rich.console import Console
+from rich.table import Table
+
+app = App(name="runs", help="List runs, or compare several.")
+
+
+@app.default
+def list_() -> None:
+    """List the runs in this folder, the newest last."""
+    from glassgpt.runs.directory import list_runs, runs_folder
+    from glassgpt.runs.summary import summarize
+
+    console = Console(highlight=False)
+    summaries = [summarize(run) for run in list_runs()]
+    if not summaries:
+        console.print(f"There is no run in {runs_folder()} yet. Make one with:  glassgpt train")
+        return
+    console.print(_table(summaries))
+
+
+@app.command
+def compare(*runs: str, out: Path = Path("compare.png")) -> None:
+    """Put runs side by side and draw their validation curves over each other.
+
+    Args:
+        runs: Two or more runs, by name or path.
+        out: The picture to write.
+    """
+    from glassgpt.errors import RunError
+    from glassgpt.runs.directory import find_run
+    from glassgpt.runs.plots import comparison_figure, save_figure
+    from glassgpt.runs.records import read_events
+    from glassgpt.runs.summary import summarize
+
+    if len(runs) < 2:
+        raise RunError("Comparing takes two runs or more:  glassgpt runs compare A B")
+    found = [find_run(name) for name in runs]
+    console = Console(highlight=False)
+    console.print(_table([summarize(run) for run in found]))
+    save_figure(comparison_figure([(run.name, read_events(run.metrics)) for run in found]), out)
+    console.print(f"\nCurves over each other: {out}")
+
+
+def _table(summaries: list) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("run", no_wrap=True)
+    for name in ("parameters", "steps", "loss", "bits/byte", "tokens", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("state")
+    for summary in summaries:
+        table.add_row(*summary.row())
+    return table

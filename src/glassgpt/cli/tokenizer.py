@@ -1,0 +1,234 @@
+"""`glassgpt tokenizer`: make a vocabulary, see how it cuts a text, and measure several on the same text."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import cyclopts
+
+from glassgpt.errors import TokenizerError
+from glassgpt.tokenizers.config import Engine, Kind, PatternName
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from glassgpt.tokenizers.fast import FastTokenizer
+
+app = cyclopts.App(name="tokenizer", help="Train, use and compare tokenizers.")
+
+_COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
+_MEASURED_BYTES = 8_000_000
+
+
+@app.command
+def train(
+    *sources: str,
+    out: Path,
+    kind: Kind = "bpe",
+    vocab_size: int = 4096,
+    pattern: PatternName = "gpt2",
+    engine: Engine = "rust",
+    min_frequency: int = 2,
+) -> None:
+    """Train a vocabulary on text and write it as tokenizer.json, which other tools load too.
+
+    Parameters
+    ----------
+    sources
+        Files, folders, globs, hf:owner/name[:split][#column], builtin:tinytales, or a named corpus.
+    out
+        The file to write, or a folder to write tokenizer.json into.
+    kind
+        What a token is: char, word, bpe (byte-level pieces) or wordpiece.
+    vocab_size
+        How many ids in all. For char and word the most there may be, and 0 means no limit.
+    pattern
+        How bpe cuts text before merging: gpt2, llama3 or qwen2, all known to llama.cpp.
+    engine
+        Who learns bpe's merges: rust, or python (from scratch, the same merges).
+    min_frequency
+        Pairs and words that occur less often get no id of their own.
+    """
+    from rich.console import Console
+
+    from glassgpt.tokenizers.config import TokenizerConfig
+    from glassgpt.tokenizers.load import TOKENIZER_FILE
+    from glassgpt.tokenizers.train import train_tokenizer
+
+    config = TokenizerConfig(
+        kind=kind, vocab_size=vocab_size, pattern=pattern, engine=engine, min_frequency=min_frequency
+    )
+    path = out / TOKENIZER_FILE if out.is_dir() else out
+    console = Console()
+    began = time.perf_counter()
+    with console.status("Reading and counting ..."):
+        tokenizer = train_tokenizer(_texts(sources), config)
+    tokenizer.save(path)
+    seconds = time.perf_counter() - began
+    _say(console, f"Wrote {path}: {tokenizer.kind}, {tokenizer.vocab_size:,} ids, in {seconds:.1f} s.")
+    if 0 < tokenizer.vocab_size < vocab_size and kind in ("bpe", "wordpiece"):
+        _say(console, f"The text offers no more than that at min_frequency {min_frequency}.")
+
+
+@app.command
+def encode(
+    tokenizer: str,
+    text: Annotated[str, cyclopts.Parameter(allow_leading_hyphen=True)],
+    *,
+    ids: bool = False,
+    allow_special: bool = False,
+) -> None:
+    """Show how a text is cut into tokens, each with its id.
+
+    Parameters
+    ----------
+    tokenizer
+        A ready-made name (gpt2, cl100k_base, o200k_base), a tokenizer.json, or a folder with one.
+    text
+        The text, or - to read it from the standard input.
+    ids
+        Print the ids alone, as `tokenizer decode` takes them.
+    allow_special
+        Take <|endoftext|> in the text as the special token, not as its characters.
+    """
+    from rich.console import Console
+
+    from glassgpt.tokenizers.load import load_tokenizer
+
+    loaded = load_tokenizer(tokenizer)
+    text = sys.stdin.read() if text == "-" else text
+    found = loaded.encode(text, allow_special=allow_special)
+    console = Console(soft_wrap=ids)
+    if ids:
+        print(*found)
+        return
+    console.print(_pieces(loaded, found, coloured=console.is_terminal))
+    size = len(text.encode("utf-8", "replace"))
+    per_token = f", {size / len(found):.2f} bytes a token" if found else ""
+    _say(console, f"\n{_counted(len(found), 'token')} for {_counted(size, 'byte')}{per_token}")
+    if unknown := loaded.unknown(text):
+        _say(console, f"Not in the vocabulary: {' '.join(unknown)}")
+
+
+@app.command
+def decode(tokenizer: str, *ids: int, show_special: bool = False) -> None:
+    """Print the text that ids stand for.
+
+    Parameters
+    ----------
+    tokenizer
+        A ready-made name, a tokenizer.json, or a folder with one.
+    ids
+        The ids, separated by spaces.
+    show_special
+        Show special tokens by their names.
+    """
+    from glassgpt.tokenizers.load import load_tokenizer
+
+    print(load_tokenizer(tokenizer).decode(ids, skip_special=not show_special))
+
+
+@app.command
+def compare(*tokenizers: str, text: str) -> None:
+    """Encode the same text by several tokenizers and compare length and speed.
+
+    Parameters
+    ----------
+    tokenizers
+        Ready-made names, tokenizer.json files, or folders with one.
+    text
+        The text to measure on: a file, or any other source. Of more than 8 MB the beginning is taken.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from glassgpt.tokenizers.load import load_tokenizer
+
+    if not tokenizers:
+        raise TokenizerError(
+            "No tokenizer was named. Give one or more, for example `gpt2 runs/mine --text my.txt`."
+        )
+    sample = _sample(text)
+    table = Table(box=box.SIMPLE)
+    table.add_column("tokenizer", overflow="fold")
+    for column in ("kind", "ids", "tokens", "bytes a token", "unknown", "MB/s"):
+        table.add_column(column, justify="right")
+    for name in tokenizers:
+        table.add_row(name, *_measure(load_tokenizer(name), sample))
+    console = Console()
+    console.print(table)
+    size = sum(len(document.encode()) for document in sample)
+    _say(console, f"Measured on {_counted(size, 'byte')} of {text}, one thread.")
+
+
+def _texts(sources: Sequence[str]) -> Iterator[str]:
+    from glassgpt.corpus.sources import open_sources, read_all
+
+    return (document.text for document in read_all(open_sources(list(sources))))
+
+
+def _sample(source: str) -> list[str]:
+    """Return documents of `source` from its beginning, `_MEASURED_BYTES` at most. Raises when it is empty."""
+    sample, size = [], 0
+    for text in _texts([source]):
+        text = text[: _MEASURED_BYTES - size]
+        size += len(text.encode())
+        sample.append(text)
+        if size >= _MEASURED_BYTES:
+            break
+    if not size:
+        raise TokenizerError(f"{source} holds no text to measure on. Name a file with some text in it.")
+    return sample
+
+
+def _measure(tokenizer: FastTokenizer, sample: list[str]) -> tuple[str, ...]:
+    size = sum(len(text.encode()) for text in sample)
+    tokenizer.encode(sample[0][:1000])  # what is built on first use is not speed
+    began = time.perf_counter()
+    tokens = sum(len(tokenizer.encode(text)) for text in sample)
+    seconds = time.perf_counter() - began
+    unknown = len({part for text in sample for part in tokenizer.unknown(text)})
+    return (
+        tokenizer.kind,
+        f"{tokenizer.vocab_size:,}",
+        f"{tokens:,}",
+        f"{size / tokens:.2f}" if tokens else "-",
+        f"{unknown:,} distinct" if unknown else "none",
+        f"{size / 1e6 / seconds:.1f}",
+    )
+
+
+def _pieces(tokenizer: FastTokenizer, ids: Sequence[int], *, coloured: bool) -> Text:
+    """Return each token with its id after it: in alternating colours, or in quotes where there are none."""
+    from rich.text import Text
+
+    line = Text()
+    for index, id in enumerate(ids):
+        piece = _visible(tokenizer, id)
+        if coloured:
+            line.append(piece, style=f"black on {_COLOURS[index % len(_COLOURS)]}")
+        else:
+            line.append(json.dumps(piece, ensure_ascii=False))
+        line.append(f" {id}  ", style="dim")
+    return line
+
+
+def _visible(tokenizer: FastTokenizer, id: int) -> str:
+    """Return what a token stands for on one line; bytes that are no whole character show as \\xNN."""
+    text = tokenizer.token_bytes(id).decode("utf-8", "backslashreplace")
+    text = text or tokenizer.decode([id], skip_special=False)
+    return text.replace("\n", "⏎").replace("\r", "␍").replace("\t", "⇥")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _say(console, line: str) -> None:
+    console.print(line, markup=False, highlight=False)

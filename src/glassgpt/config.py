@@ -1,0 +1,91 @@
+"""Typed settings: dataclasses in code, TOML in files, one rule of precedence.
+
+    defaults in the dataclass  <  preset  <  recipe file  <  command line
+
+A room keeps its own frozen dataclass beside the thing it configures and checks it in `__post_init__`,
+raising `ConfigError`. This module only moves such dataclasses to and from TOML: it knows no setting by
+name. A key that no dataclass has is an error that names its nearest neighbour, never ignored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import tomli_w
+
+from glassgpt.errors import ConfigError, did_you_mean
+
+Config = TypeVar("Config")
+
+
+def from_dict(kind: type[Config], values: dict[str, Any], *, origin: str) -> Config:
+    """Build the dataclass `kind` (nested ones included) from plain values.
+
+    `origin` names the place the values came from, for messages. Raises `ConfigError` on an unknown key,
+    a value of the wrong type, or a value that the dataclass itself refuses.
+    """
+    check_keys(kind, values, origin=origin)
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        message = str(error).replace(" - at `$.", " at `")
+        raise ConfigError(f"{origin}: {message}") from error
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a config as nested plain values, leaving out what is None (TOML has no null)."""
+    return _without_none(dataclasses.asdict(config))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file. Raises `ConfigError` naming the line where it is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+
+
+def load(kind: type[Config], path: Path) -> Config:
+    """Read the TOML file `path` into the dataclass `kind`."""
+    return from_dict(kind, read_toml(path), origin=str(path))
+
+
+def to_toml(config: Any) -> str:
+    """Return a config as TOML text that `load` reads back to an equal config."""
+    return tomli_w.dumps(to_dict(config))
+
+
+def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return `under` with every value that `over` has put in its place, section by section."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def check_keys(kind: type, values: dict[str, Any], *, origin: str, section: str = "") -> None:
+    """Raise `ConfigError` on the first key of `values` that the dataclass `kind` does not have."""
+    hints = typing.get_type_hints(kind)
+    known = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    for key, value in values.items():
+        if key not in known:
+            hint = did_you_mean(key, known, most=1) or f" Known here: {', '.join(known)}."
+            raise ConfigError(f"{origin}: there is no setting `{section}{key}`.{hint}")
+        if dataclasses.is_dataclass(known[key]) and isinstance(value, dict):
+            check_keys(known[key], value, origin=origin, section=f"{section}{key}.")
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_without_none(item) for item in value]
+    return value

@@ -1,0 +1,127 @@
+"""From the bytes of a file to its text, a block at a time, or a refusal that says what is wrong.
+
+Text is UTF-8, or UTF-16 or UTF-32 that begins with a byte order mark; `.gz` and `.zst` are unpacked on
+the way. The text comes through exactly: only the mark is dropped, line ends stay as they are. Nothing is
+guessed: bytes that are not UTF-8 could be any of dozens of encodings, and a wrong guess trains a model
+on garbage, so the place of the first such byte is named instead.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from glassgpt.corpus import zstd
+from glassgpt.errors import CorpusError
+
+CHUNK = 1 << 18  # bytes read at once
+COMPRESSIONS = (".gz", ".zst")
+
+# UTF-32's mark begins with UTF-16's, so it is looked for first.
+MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def text_blocks(path: Path) -> Iterator[str]:
+    """Yield a file's text in blocks of at most `CHUNK` characters; concatenated they are the whole.
+
+    Raises `CorpusError` when the file cannot be opened, unpacked or decoded, or is not text.
+    """
+    with open_bytes(path) as file:
+        chunk = file.read(CHUNK)
+        mark, encoding = detect_encoding(chunk)
+        decoder = codecs.getincrementaldecoder(encoding)("strict")
+        chunk, offset = chunk[len(mark) :], len(mark)
+        while True:
+            held = len(decoder.getstate()[0])  # bytes of a character that the last chunk cut in two
+            try:
+                text = decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                raise _undecodable(path, encoding, offset - held + error.start, error) from error
+            if "\0" in text:
+                raise _binary(path)
+            if text:
+                yield text
+            if not chunk:
+                return
+            offset += len(chunk)
+            chunk = file.read(CHUNK)
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """Yield a file's lines, each with the "\\n" that ends it. A line is held in memory whole."""
+    carried: list[str] = []
+    for block in text_blocks(path):
+        *complete, rest = block.split("\n")
+        for line in complete:
+            yield "".join(carried) + line + "\n"
+            carried.clear()
+        carried.append(rest)
+    if last := "".join(carried):
+        yield last
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for reading, unpacking `.gz` and `.zst`; turn failures into `CorpusError`."""
+    broken: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, zlib.error)
+    if compression(path) == ".zst":
+        broken = (*broken, zstd.library().ZstdError)
+    try:
+        with _open(path) as file:
+            yield file
+    except broken as error:
+        raise CorpusError(
+            f"{path} cannot be unpacked: {error}. It may have been cut short; copy or download it again."
+        ) from error
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def compression(path: Path) -> str:
+    """Return ".gz", ".zst", or "" for a file that is not compressed."""
+    suffix = path.suffix.lower()
+    return suffix if suffix in COMPRESSIONS else ""
+
+
+def detect_encoding(head: bytes) -> tuple[bytes, str]:
+    """Return the byte order mark that a file begins with (b"" if none) and the encoding it stands for."""
+    return next(((mark, name) for mark, name in MARKS if head.startswith(mark)), (b"", "utf-8"))
+
+
+def _open(path: Path) -> IO[bytes]:
+    match compression(path):
+        case ".gz":
+            return cast(IO[bytes], gzip.open(path, "rb"))
+        case ".zst":
+            return zstd.open_zst(path)
+        case _:
+            return path.open("rb")
+
+
+def _undecodable(path: Path, encoding: str, position: int, error: UnicodeDecodeError) -> CorpusError:
+    if b"\0" in error.object and encoding == "utf-8":
+        return _binary(path)
+    byte = error.object[error.start : error.start + 1].hex().upper()
+    return CorpusError(
+        f"{path} is not valid {encoding.upper()}: byte 0x{byte} at position {position} belongs to no "
+        "character. If you know its encoding, convert it first, for example from Windows-1252:  "
+        f"iconv -f WINDOWS-1252 -t UTF-8 '{path.name}' > converted.txt"
+    )
+
+
+def _binary(path: Path) -> CorpusError:
+    return CorpusError(
+        f"{path} is not text: it holds NUL bytes, as programs, pictures and office files do. "
+        "Leave it out, or save its text as a UTF-8 .txt file first."
+    )

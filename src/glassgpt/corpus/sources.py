@@ -1,0 +1,168 @@
+"""What the user names, as sources of documents: files, folders, globs, hub data sets, corpora with a name.
+
+Sources may be mixed freely and are read in the order given; a folder's files come sorted. Opening checks
+that everything is there, so a misspelt name shows before the first hour of reading; the text itself is only
+read when asked for, as a stream. A file or folder of one's own wins over a named corpus of the same name.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from glassgpt import files
+from glassgpt.corpus import builtin, downloads, hub
+from glassgpt.corpus.decoding import compression, open_bytes
+from glassgpt.corpus.documents import Document
+from glassgpt.corpus.records import read_csv, read_json, read_jsonl, read_parquet
+from glassgpt.corpus.textfiles import read_text
+from glassgpt.errors import CorpusError, did_you_mean
+
+RECORD_READERS = {
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".json": read_json,
+    ".csv": read_csv,
+    ".parquet": read_parquet,
+}
+SUFFIXES = (".txt", ".md", *RECORD_READERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file, built-in corpus or hub data set; `read()` opens it anew each time."""
+
+    name: str  # as shown to the user
+    fingerprint: str  # of the content: a file's SHA-256, a built-in's name and version, a hub data set's name
+    bytes: int | None  # size on disk, where it is a file
+    read: Callable[[], Iterator[Document]]
+
+
+def open_sources(specs: Sequence[str], *, text_field: str | None = None) -> list[Source]:
+    """Return the sources that `specs` name, in order. `text_field` names the field of records to read.
+
+    Raises `CorpusError` for a name that leads nowhere, with the nearest ones that do.
+    """
+    if not specs:
+        raise CorpusError("No text was named. Give a file, a folder, or for example `builtin:tinytales`.")
+    return [source for spec in specs for source in _open(str(spec), text_field)]
+
+
+def read_all(sources: Iterable[Source]) -> Iterator[Document]:
+    """Yield the documents of all sources, one source after the other."""
+    for source in sources:
+        yield from source.read()
+
+
+def _open(spec: str, text_field: str | None) -> Iterator[Source]:
+    path = Path(spec).expanduser()
+    if spec.startswith("builtin:"):
+        yield _builtin(spec)
+    elif spec.startswith("hf:"):
+        yield _hub(spec, spec, text_field)
+    elif spec.strip() and path.exists():
+        yield from _open_path(path, text_field)
+    elif spec in downloads.DOWNLOADS:
+        yield _download(spec)
+    elif spec in downloads.HUB_NAMES:
+        yield _hub(spec, downloads.HUB_NAMES[spec], text_field)
+    elif glob.has_magic(spec):
+        yield from _open_glob(spec, text_field)
+    else:
+        raise _missing(spec)
+
+
+def _builtin(spec: str) -> Source:
+    kind = spec.split(":")[1]
+    if kind == "tinytales":
+        count, seed = builtin.parse_tinytales(spec)
+        fingerprint = f"builtin:tinytales:{count}:{seed}@{builtin.tinytales_version()}"
+        return Source(spec, fingerprint, None, partial(builtin.read_tinytales, count, seed))
+    if spec == "builtin:lantern":
+        text = builtin.lantern_text()
+        return Source(spec, files.hash_text(text), len(text.encode()), lambda: iter([Document(text, spec)]))
+    raise builtin.unknown_builtin(spec)
+
+
+def _hub(name: str, spec: str, text_field: str | None) -> Source:
+    hub.parse_spec(spec)
+    return Source(name, spec, None, lambda: hub.read_hub(spec, text_field))
+
+
+def _download(name: str) -> Source:
+    corpus = downloads.DOWNLOADS[name]
+    return Source(name, corpus.sha256, corpus.bytes, lambda: _renamed(read_text(downloads.fetch(name)), name))
+
+
+def _renamed(documents: Iterable[Document], name: str) -> Iterator[Document]:
+    """Show the corpus's name for where its text came from, not the place of the cached file."""
+    for document in documents:
+        yield Document(document.text, name, document.begins, document.ends)
+
+
+def _open_path(path: Path, text_field: str | None) -> Iterator[Source]:
+    if not path.is_dir():
+        yield _file(path, text_field)
+        return
+    found = [file for file in files_below(path) if format_of(file) in SUFFIXES]
+    if not found:
+        raise CorpusError(
+            f"The folder {path} holds no text that can be read. Looked for files ending in "
+            f"{', '.join(SUFFIXES)}, each also with .gz or .zst after it."
+        )
+    for file in found:
+        yield _file(file, text_field)
+
+
+def _open_glob(pattern: str, text_field: str | None) -> Iterator[Source]:
+    # Path.glob takes no absolute pattern and no `~`.
+    matches = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))  # noqa: PTH111, PTH207
+    if not matches:
+        raise CorpusError(f"No file matches {pattern!r}.")
+    for match in matches:
+        if Path(match).is_file():
+            yield _file(Path(match), text_field)
+        elif "**" not in pattern:  # `**` itself also matches what is in the folders it matches
+            yield from _open_path(Path(match), text_field)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield all files in a folder and its folders, sorted, leaving out hidden ones."""
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from files_below(path)
+        elif path.is_file():
+            yield path
+
+
+def format_of(path: Path) -> str:
+    """Return the suffix that tells a file's format, beneath a `.gz` or `.zst`."""
+    return (path.with_suffix("") if compression(path) else path).suffix.lower()
+
+
+def _file(path: Path, text_field: str | None) -> Source:
+    if not path.is_file():
+        raise CorpusError(f"{path} is neither a file nor a folder.")
+    with open_bytes(path):  # a file that may not be read is named now
+        pass
+    reader = RECORD_READERS.get(format_of(path))
+    read = partial(reader, path, text_field) if reader else partial(read_text, path)
+    return Source(str(path), files.hash_file(path), path.stat().st_size, read)
+
+
+def _missing(spec: str) -> CorpusError:
+    folder = Path(spec).expanduser().parent
+    beside = [path.name for path in folder.iterdir() if path.name[0] != "."] if folder.is_dir() else []
+    prefix = spec[: len(spec) - len(Path(spec).name)]
+    known = [*(prefix + name for name in beside), *builtin.BUILTINS, *downloads.named_corpora()]
+    near = did_you_mean(spec, known) or did_you_mean(f"builtin:{spec}", builtin.BUILTINS)
+    return CorpusError(
+        f"There is no file, folder or corpus {spec!r}.{near} "
+        f"Corpora known by name: {', '.join([*builtin.BUILTINS, *downloads.named_corpora()])}."
+    )

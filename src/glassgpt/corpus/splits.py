@@ -1,0 +1,120 @@
+"""Which text a model learns from, and which is kept back to see whether it learnt or memorised.
+
+Three rules, by the kind of document:
+
+1. A short whole document goes by its content: SHA-256 of the seed and the text, read as a number in [0, 1),
+   is below `validation`, or below `validation + test`, or beyond. So the split of a document never depends
+   on the others: documents can be added or reordered and none moves across, and exact copies stay together.
+2. A long document (of `long_document` characters, or one that comes in pieces) is cut: its beginning is for
+   training, then comes the validation part, then the test part. The cuts stand at exact characters,
+   int(length * (1 - validation - test)) and int(length * (1 - test)): with the defaults and a single file,
+   the usual 90/10 cut of character-level examples.
+3. Where there are too few short documents for rule 1 to be fair (fewer than would give the smallest split
+   `EXPECTED` on average), they are cut as in rule 2. Up to `LOOK_AHEAD` characters are held back to find
+   out. This is also what makes a single short file work.
+
+A part of a cut document carries the share of the whole that it is; only the last part `is_last_piece`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from glassgpt.corpus.documents import Document
+from glassgpt.errors import ConfigError
+from glassgpt.files import hash_text
+
+SPLITS = ("train", "validation", "test")
+EXPECTED = 10  # so that a split stays empty by chance about once in e^10, some twenty thousand times
+LOOK_AHEAD = 4_000_000  # characters
+LONGEST = LOOK_AHEAD // 40  # a document longer than this must be cut: a few such would make any split uneven
+
+
+@dataclass(frozen=True, slots=True)
+class SplitConfig:
+    """The shares to keep back, and what counts as long."""
+
+    validation: float = 0.1
+    test: float = 0.0
+    seed: int = 0
+    long_document: int = 20_000  # characters, from which on a document is cut
+
+    def __post_init__(self) -> None:
+        for name in ("validation", "test"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(
+                    f"split.{name} is {getattr(self, name)}; it must be a share from 0 to below 1."
+                )
+        if self.validation + self.test >= 1:
+            raise ConfigError("split.validation and split.test together leave nothing to train on.")
+        if not 1 <= self.long_document <= LONGEST:
+            raise ConfigError(
+                f"split.long_document is {self.long_document}; it must lie from 1 to {LONGEST:,}."
+            )
+
+
+def split(documents: Iterable[Document], config: SplitConfig) -> Iterator[tuple[str, Document]]:
+    """Yield ("train" | "validation" | "test", document or part of one) for all the text there is.
+
+    Long documents may come before short ones that were held back to choose between rules 1 and 3.
+    """
+    documents = iter(documents)
+    held: list[Document] = []
+    needed, characters = documents_for_hashing(config), 0
+    while len(held) < needed and characters < LOOK_AHEAD:
+        document = next(documents, None)
+        if document is None:
+            for short in held:
+                yield from cut(short, config)
+            return
+        if _is_long(document, config):
+            yield from cut(document, config)
+        else:
+            held.append(document)
+            characters += len(document.text)
+    for document in held:
+        yield place(document.text, config), document
+    held.clear()
+    for document in documents:
+        if _is_long(document, config):
+            yield from cut(document, config)
+        else:
+            yield place(document.text, config), document
+
+
+def documents_for_hashing(config: SplitConfig) -> int:
+    """Return how many short documents there must be for splitting them by hash (rule 1)."""
+    shares = [share for share in (config.validation, config.test) if share > 0]
+    return math.ceil(EXPECTED / min(shares)) if shares else 0
+
+
+def place(text: str, config: SplitConfig) -> str:
+    """Return the split of a short document, by its content and the seed alone."""
+    uniform = int(hash_text(f"{config.seed}\n{text}")[:13], 16) / 16**13  # 52 bits, exact in a float
+    if uniform < config.validation:
+        return "validation"
+    return "test" if uniform < config.validation + config.test else "train"
+
+
+def cut(document: Document, config: SplitConfig) -> Iterator[tuple[str, Document]]:
+    """Yield the parts of a document, or of a piece of one, that lie in each split."""
+    text, last = document.text, SPLITS[-1] if config.test else SPLITS[1] if config.validation else SPLITS[0]
+    if not text:
+        yield last if document.is_last_piece else SPLITS[0], document
+        return
+    whole = round(len(text) / (document.ends - document.begins))  # the length of the whole document
+    offset = round(document.begins * whole)
+    shares = (1 - config.validation - config.test, 1 - config.test)
+    inner = (len(text) if share == 1 else int(whole * share) - offset for share in shares)
+    edges = (0, *(min(max(edge, 0), len(text)) for edge in inner), len(text))
+    for name, start, stop in zip(SPLITS, edges, edges[1:], strict=False):
+        if start < stop:
+            begins = document.begins if start == 0 else (offset + start) / whole
+            ends = document.ends if stop == len(text) else (offset + stop) / whole
+            yield name, replace(document, text=text[start:stop], begins=begins, ends=ends)
+
+
+def _is_long(document: Document, config: SplitConfig) -> bool:
+    return not document.is_whole or len(document.text) >= config.long_document

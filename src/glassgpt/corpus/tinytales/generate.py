@@ -1,0 +1,65 @@
+"""Endless stories from a seed, and the number of bits in each.
+
+Story number i of a seed depends on the seed and on i alone, so a hundred stories are the first hundred of a
+thousand, on any machine and Python version. What the stories say may change only together with `VERSION`.
+"""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect
+from collections.abc import Iterator
+from functools import cache
+from hashlib import blake2b
+
+from glassgpt.corpus.tinytales.entropy import entropy_of
+from glassgpt.corpus.tinytales.grammar import Context, Grammar, Menu, tell
+from glassgpt.corpus.tinytales.sentences import storybook
+
+VERSION = "1"
+
+
+class Draw:
+    """A teller that chooses at random by weight, and keeps the choices and the text."""
+
+    def __init__(self, random_number: random.Random):
+        # `random()` is the one method whose sequence Python promises to keep between versions.
+        self.uniform = random_number.random
+        self.choices: list[int] = []
+        self.spoken: list[str] = []
+        self.say = self.spoken.append
+
+    def choose(self, menu: Menu, context: Context) -> int:  # noqa: ARG002
+        """Draw an option; one of weight 2 comes twice as often as one of weight 1."""
+        cumulative = menu.cumulative
+        index = bisect(cumulative, self.uniform() * cumulative[-1])
+        self.choices.append(index)
+        return index
+
+
+def draw(grammar: Grammar, seed: int, number: int) -> Draw:
+    """Tell story `number` of a seed and return its teller, with the choices and the text."""
+    digest = blake2b(f"{seed}/{number}".encode(), digest_size=8).digest()
+    teller = Draw(random.Random(int.from_bytes(digest, "big")))
+    tell(grammar, teller)
+    return teller
+
+
+def stories(count: int, seed: int = 0) -> Iterator[str]:
+    """Yield `count` stories: plain ASCII, short paragraphs with an empty line between, no newline at the end."""
+    grammar = storybook()
+    for number in range(count):
+        yield "".join(draw(grammar, seed, number).spoken)
+
+
+@cache
+def entropy_bits() -> float:
+    """Return the entropy of one story in bits: no language model's average loss can be below it."""
+    return entropy_of(storybook())
+
+
+def openings() -> tuple[str, ...]:
+    """Return the ways in which a story can begin, up to its first free choice: prompts for a model."""
+    grammar = storybook()
+    leads = grammar.rules["opening"].menu({}).leads({})
+    return tuple(lead.rstrip() for lead in leads)

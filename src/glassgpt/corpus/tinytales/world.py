@@ -1,0 +1,208 @@
+"""Who and what there is in the story world, and what fits together.
+
+Only nouns and facts live here: the names, the animals, which toy is played with how and where, what can
+happen to it, and who can help with that. How a story is told from them is in `sentences`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Being:
+    """Someone with a name and pronouns, printed as the name."""
+
+    name: str
+    he: str
+    his: str
+    him: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a hero is: the noun, and whose names it takes ("she", "he" or "any")."""
+
+    noun: str
+    names: str = "any"
+
+    def __str__(self) -> str:
+        return self.noun
+
+
+@dataclass(frozen=True, slots=True)
+class Toy:
+    """A thing to play with: "to fly it", "they flew it", "on the hill"."""
+
+    name: str
+    do: str
+    did: str
+    places: tuple[str, ...]
+    troubles: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Dare:
+    """Something that a hero longs to do and is afraid of. `key` ties its scenes and its helpers together."""
+
+    key: str
+    wish: str
+    fear: str
+
+    def __str__(self) -> str:
+        return self.key
+
+
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """Someone of the village, with the skill by which he or she helps this time."""
+
+    name: str
+    kind: str
+    he: str
+    his: str
+    him: str
+    skill: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def she(name: str) -> Being:
+    """Make a being who is called she."""
+    return Being(name, "she", "her", "her")
+
+
+def he(name: str) -> Being:
+    """Make a being who is called he."""
+    return Being(name, "he", "his", "him")
+
+
+GIRLS = tuple(map(she, "Mia Lily Ella Nora Ruby Maya Zoe Anna Ivy Hazel Poppy Lucy Rosie Emma".split()))
+BOYS = tuple(map(he, "Ben Leo Finn Oscar Theo Jack Milo Noah Toby Hugo Pip Sam Max Tom".split()))
+
+KINDS = {
+    Kind("girl", "she"): 3,
+    Kind("boy", "he"): 3,
+    Kind("fox"): 2,
+    Kind("rabbit"): 2,
+    Kind("kitten"): 2,
+    Kind("puppy"): 2,
+    Kind("hedgehog"): 2,
+    Kind("lamb"): 1,
+    Kind("piglet"): 1,
+    Kind("pony"): 1,
+}
+
+TRAITS = {
+    "little": 3,
+    "cheerful": 2,
+    "curious": 2,
+    "kind": 2,
+    "clever": 2,
+    "gentle": 2,
+    "friendly": 2,
+    "merry": 1,
+}
+
+HOMES = (
+    "a house by the sea",
+    "a house with a blue door",
+    "a cottage near the woods",
+    "a cottage on a hill",
+    "a small village",
+    "a green valley",
+    "a town by the river",
+)
+
+COLORS = {"red": 3, "blue": 3, "green": 2, "yellow": 2, "white": 2, "purple": 2, "silver": 1, "striped": 1}
+
+TOYS = {
+    Toy("kite", "fly", "flew", ("on the hill", "in the meadow", "by the sea"), ("high", "broken")): 3,
+    Toy(
+        "ball", "kick", "kicked", ("in the garden", "in the meadow", "by the sea"), ("high", "hole", "water")
+    ): 3,
+    Toy("boat", "sail", "sailed", ("down at the pond", "down at the lake"), ("water", "broken")): 3,
+    Toy("wagon", "pull", "pulled", ("in the garden", "on the lane"), ("stuck", "broken")): 2,
+    Toy("drum", "play", "played", ("in the garden", "under the old tree"), ("hole", "broken")): 2,
+    Toy("bell", "ring", "rang", ("in the garden", "under the old tree"), ("hole", "broken")): 2,
+    Toy("hoop", "roll", "rolled", ("on the hill", "on the lane"), ("stuck", "water", "hole")): 2,
+}
+
+SPOTS = {
+    "high": ("tall tree", "high wall", "high tower"),
+    "hole": ("dark hole", "deep hole", "hollow log"),
+    "stuck": ("deep mud", "soft sand", "thick bushes"),
+}
+"""Where a toy ends up, by the trouble it is in."""
+
+PARTS = {
+    "kite": ("tail", "ribbon"),
+    "boat": ("sail", "mast"),
+    "wagon": ("wheel", "handle"),
+    "drum": ("strap",),
+    "bell": ("handle", "ribbon"),
+}
+"""What can come off a toy."""
+
+DISHES = {
+    "cake": ("honey", "flour", "butter", "sugar"),
+    "pie": ("butter", "flour", "jam"),
+    "pudding": ("milk", "honey", "sugar"),
+    "tart": ("jam", "butter"),
+}
+"""What can be made, and what may be missing for it."""
+
+GUESTS = {
+    she("grandmother"): 3,
+    he("grandfather"): 2,
+    she("mother"): 2,
+    he("father"): 2,
+    she("aunt"): 1,
+    he("uncle"): 1,
+    she("sister"): 2,
+    he("brother"): 2,
+}
+
+DARES = {
+    Dare("lake", "swim across the lake", "deep water"): 3,
+    Dare("night", "go out and count the stars", "the dark"): 3,
+    Dare("song", "sing at the village fair", "the crowd"): 3,
+    Dare("bridge", "cross the old bridge", "falling"): 2,
+}
+
+VILLAGE = (
+    (she("Olive"), "owl", {"high": "fly", "night": "night"}),
+    (he("Rory"), "raven", {"high": "fly", "song": "song"}),
+    (he("Skip"), "squirrel", {"high": "climb"}),
+    (he("Gus"), "goat", {"high": "climb", "bridge": "bridge", "milk": "give", "butter": "give"}),
+    (he("Fergus"), "frog", {"water": "swim", "lake": "lake", "song": "song"}),
+    (she("Daisy"), "duck", {"water": "swim", "lake": "lake"}),
+    (he("Otto"), "otter", {"water": "swim", "lake": "lake"}),
+    (she("Molly"), "mole", {"hole": "creep", "night": "night"}),
+    (she("Tilly"), "mouse", {"hole": "creep", "flour": "give", "jam": "give"}),
+    (she("Cleo"), "cat", {"hole": "creep", "song": "song", "night": "night", "milk": "give"}),
+    (he("Bruno"), "bear", {"stuck": "pull", "honey": "give", "jam": "give", "bridge": "bridge"}),
+    (she("Clover"), "cow", {"stuck": "pull", "milk": "give", "butter": "give", "bridge": "bridge"}),
+    (he("Boris"), "beaver", {"broken": "mend", "stuck": "pull"}),
+    (he("Walter"), "sailor", {"broken": "mend", "sugar": "give"}),
+    (she("Ida"), "tailor", {"broken": "mend", "sugar": "give", "honey": "give"}),
+    (she("Rosa"), "baker", {"flour": "give", "sugar": "give", "butter": "give", "honey": "give"}),
+)
+"""The neighbours, and for each trouble that they can help with the skill they use."""
+
+
+def helpers() -> dict[str, list[Helper]]:
+    """Return for each trouble those who can help with it."""
+    able: dict[str, list[Helper]] = {}
+    for being, kind, skills in VILLAGE:
+        for trouble, skill in skills.items():
+            helper = Helper(being.name, kind, being.he, being.his, being.him, skill)
+            able.setdefault(trouble, []).append(helper)
+    return able

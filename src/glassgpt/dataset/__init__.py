@@ -1,0 +1,1 @@
+"""Ids to batches: token shards on disk, and deterministic batches that resume exactly."""

@@ -1,0 +1,125 @@
+"""Batches as a pure function: the batch of a step follows from (seed, step, rank, world size) alone.
+
+There is no iterator to rewind and no worker whose place could be lost: the state of the data is the
+step number, and asking for a step again gives the same batch. Two orders are offered:
+
+- "random": each row starts at a random offset, as nanoGPT and most pretraining does.
+- "windows": rows are the windows [i * stride, i * stride + context_length), every one once an epoch in
+  a shuffled order, as the data loaders of the from-scratch tutorials do.
+
+Targets are the inputs shifted by one. Shapes: B rows of this rank, T = context length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glassgpt.dataset.shards import TokenSplit
+from glassgpt.device import World
+from glassgpt.errors import ConfigError, DatasetError
+
+Order = Literal["random", "windows"]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The training batches of one split. `batch_size` counts the rows of all ranks together."""
+
+    split: TokenSplit
+    context_length: int
+    batch_size: int
+    seed: int = 0
+    order: Order = "random"
+    stride: int | None = None  # of "windows"; None: the context length, so that windows do not overlap
+    world: World = field(default_factory=World)
+
+    def __post_init__(self) -> None:
+        check_length(self.split, self.context_length)
+        if self.batch_size % self.world.size:
+            raise ConfigError(
+                f"training.batch_size {self.batch_size} cannot be shared evenly by {self.world.size} processes. "
+                f"Take a multiple of {self.world.size}."
+            )
+
+    @property
+    def windows(self) -> int:
+        """Number of different places a row can start at."""
+        stride = self.stride or self.context_length
+        places = len(self.split) - self.context_length
+        return places if self.order == "random" else -(-places // stride)
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Batches until each window (or, in random order, as many tokens as there are) was seen once."""
+        if self.order == "random":
+            return len(self.split) / (self.batch_size * self.context_length)
+        return self.windows / self.batch_size
+
+    def starts(self, step: int) -> np.ndarray:
+        """Return where this rank's rows of batch `step` start: int64 (B,)."""
+        if self.order == "random":
+            rows = np.random.default_rng((self.seed, step)).integers(0, self.windows, self.batch_size)
+        else:
+            first = step * self.batch_size
+            rows = np.array([self._window(index) for index in range(first, first + self.batch_size)])
+        share = self.batch_size // self.world.size
+        return rows[self.world.rank * share : (self.world.rank + 1) * share]
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return this rank's inputs and targets of batch `step`: two int64 tensors (B, T)."""
+        rows = np.stack([self.split.read(int(start), self.context_length + 1) for start in self.starts(step)])
+        ids = torch.from_numpy(rows)
+        return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
+
+    def _window(self, index: int) -> int:
+        epoch, place = divmod(index, self.windows)
+        stride = self.stride or self.context_length
+        start = shuffled(place, self.windows, key=f"{self.seed}/{epoch}") * stride
+        # The last window may reach past the end: it is moved back, so that no token is never seen.
+        return min(start, len(self.split) - self.context_length - 1)
+
+
+def evaluation_windows(split: TokenSplit, context_length: int, *, most_tokens: int) -> np.ndarray:
+    """Return the starts of fixed, non-overlapping windows spread evenly over a split: int64 (N,).
+
+    They are the same at every evaluation and in every run on this data, so that losses can be compared.
+    """
+    check_length(split, context_length)
+    available = (len(split) - 1) // context_length
+    wanted = max(1, min(available, most_tokens // context_length))
+    return (np.arange(wanted) * available // wanted) * context_length
+
+
+def check_length(split: TokenSplit, context_length: int) -> None:
+    """Raise `DatasetError` unless the split holds at least one window and its shifted targets."""
+    if len(split) <= context_length:
+        raise DatasetError(
+            f"The {split.name} split has {len(split):,} tokens, too few for one window of {context_length} and "
+            "the token after it. Give more text, or a smaller --model.context-length "
+            f"(at most {max(0, len(split) - 1)} here)."
+        )
+
+
+def shuffled(index: int, size: int, *, key: str) -> int:
+    """Return where `index` goes in the permutation of range(size) that `key` names.
+
+    A four-round Feistel network over the next power of four, walked until it falls inside the range
+    (Black and Rogaway 2002, "Ciphers with arbitrary finite domains", method 2): any place of a shuffle
+    of any size in constant memory.
+    """
+    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    mask = (1 << half) - 1
+    while True:
+        left, right = index >> half, index & mask
+        for round_ in range(4):
+            digest = hashlib.blake2b(f"{key}/{round_}/{right}".encode(), digest_size=8).digest()
+            left, right = right, left ^ (int.from_bytes(digest, "big") & mask)
+        index = (left << half) | right
+        if index < size:
+            return index

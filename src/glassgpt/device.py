@@ -1,0 +1,125 @@
+"""The machine a run uses: device, precision, threads, random seed, and place among other processes.
+
+Precision is measured, never guessed: on a CPU without bfloat16 hardware a bfloat16 matmul is hundreds of
+times slower than a float32 one, and nothing in its name says so.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from glassgpt import __version__
+from glassgpt.errors import ConfigError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process among the processes that train together, as torchrun numbers them."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+
+def world_from_environment() -> World:
+    """Read RANK, WORLD_SIZE and LOCAL_RANK, which torchrun sets; without them there is one process."""
+    try:
+        rank, size, local = (int(os.environ.get(name) or default) for name, default in
+                             (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))  # fmt: skip
+    except ValueError as error:
+        raise ConfigError(f"RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers: {error}.") from error
+    if not 0 <= rank < size:
+        raise ConfigError(f"RANK is {rank} but WORLD_SIZE is {size}: ranks run from 0 to {size - 1}.")
+    return World(rank, size, local)
+
+
+def pick_device(name: str = "auto", world: World | None = None) -> torch.device:
+    """Return the device called `name`; "auto" takes CUDA, then Apple's MPS, then the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"There is no device called {name!r}. Use auto, cpu, cuda, cuda:0 or mps."
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "This machine (or this build of torch) has no CUDA device. Use --training.device cpu."
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("This machine has no MPS device. Use --training.device cpu.")
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", world.local_rank if world else 0)
+    return device
+
+
+def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
+    """Return the dtype to compute in: "auto" takes bfloat16 only where a matmul is measured to gain by it."""
+    if wanted == "auto":
+        return torch.bfloat16 if bfloat16_gain(device) > 1.2 else torch.float32
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+def bfloat16_gain(device: torch.device, *, size: int = 192, repeats: int = 3) -> float:
+    """Return how many times faster a bfloat16 matmul is than a float32 one on `device`, measured now."""
+    if device.type != "cpu":
+        size = 2048
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(size, size, dtype=dtype, device=device)
+        seconds[dtype] = min(_time_matmul(matrix) for _ in range(repeats))
+    return seconds[torch.float32] / seconds[torch.bfloat16]
+
+
+def _time_matmul(matrix: torch.Tensor) -> float:
+    start = time.perf_counter()
+    result = matrix @ matrix
+    result[0, 0].item()  # waits for the device
+    return time.perf_counter() - start
+
+
+def available_cores() -> int:
+    """Return the number of CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_threads(threads: int) -> int:
+    """Let torch use `threads` CPU threads (0: one for each core); return the number in use."""
+    torch.set_num_threads(threads or available_cores())
+    return torch.get_num_threads()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the random generators of Python, NumPy and torch (every device)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries may draw from the global generator
+    torch.manual_seed(seed)
+
+
+def machine_facts() -> dict[str, Any]:
+    """Return what a reader of a run needs to know of the machine and the software it ran on."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": available_cores(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "glassgpt": __version__,
+    }

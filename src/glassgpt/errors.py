@@ -1,0 +1,100 @@
+"""Every error a user can meet, as one tree.
+
+    GlassGPTError
+    ├── ConfigError          a setting is unknown, of the wrong type, or contradicts another
+    ├── MissingExtraError    an optional library is not installed
+    ├── OfflineError         something had to be downloaded and could not be
+    ├── CorpusError          text could not be found, read, or used
+    ├── TokenizerError       a vocabulary could not be built, loaded, or applied
+    ├── DatasetError         token shards are missing, incomplete, or of another tokenizer
+    ├── ModelError           a model cannot be built or does not fit the weights
+    ├── TrainingError        training cannot go on
+    │   └── NonFiniteLossError   the loss became NaN or infinite; the update was not applied
+    ├── GenerationError      a prompt or a sampling setting cannot be used
+    └── RunError             a run directory is missing, taken, or does not fit together
+        └── CheckpointError  a checkpoint is incomplete, truncated, or altered
+
+Each message is one short paragraph: what is wrong, then what to do next. The command line prints it
+and exits with status 1; a Python caller catches `GlassGPTError`. A Python `assert` marks what cannot
+happen, and is a bug when it does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class GlassGPTError(Exception):
+    """Base of every error that is the user's to mend. `str(error)` is the whole message."""
+
+
+class ConfigError(GlassGPTError):
+    """A setting is unknown, of the wrong type, out of range, or contradicts another."""
+
+
+class MissingExtraError(GlassGPTError):
+    """An optional library is not installed; the message holds the line that installs it."""
+
+
+class OfflineError(GlassGPTError):
+    """A download was needed and failed; the message says which file to put where."""
+
+
+class CorpusError(GlassGPTError):
+    """Text could not be found, read, or used."""
+
+
+class TokenizerError(GlassGPTError):
+    """A vocabulary could not be built, loaded, or applied."""
+
+
+class DatasetError(GlassGPTError):
+    """Token shards are missing, incomplete, too small, or made by another tokenizer."""
+
+
+class ModelError(GlassGPTError):
+    """A model cannot be built as asked, or does not fit its weights."""
+
+
+class TrainingError(GlassGPTError):
+    """Training cannot start or go on."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss became NaN or infinite. The update was not applied."""
+
+
+class GenerationError(GlassGPTError):
+    """A prompt or a sampling setting cannot be used."""
+
+
+class RunError(GlassGPTError):
+    """A run directory is missing, already taken, or does not fit together."""
+
+
+class CheckpointError(RunError):
+    """A checkpoint is incomplete, truncated, or altered."""
+
+
+def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:
+    """Return " Did you mean a, b?" with the names of `known` nearest to `name`, or "" if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=most, cutoff=0.5)
+    return f" Did you mean {', '.join(near)}?" if near else ""
+
+
+def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import an optional library, or raise `MissingExtraError` with the line that installs it.
+
+    `purpose` completes the sentence "... is needed to {purpose}", for example "read .parquet files".
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise MissingExtraError(
+            f"The library {package!r} is needed to {purpose}, and is not installed. "
+            f"Install it with:  pip install 'glassgpt[{extra}]'"
+        ) from error

@@ -1,0 +1,33 @@
+"""Stories scored by the grammar they were learned from: are they valid, and are they new?
+
+A low loss can come from learning the training text by heart. For the built-in stories both questions have
+an exact answer: a parser says whether a story could have come from the grammar, and the training stories
+can be told again from their seed to see whether it is one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from glassgpt.corpus.builtin import parse_tinytales
+from glassgpt.corpus.tinytales.generate import stories
+from glassgpt.corpus.tinytales.score import StoryScore, score
+from glassgpt.generation.text import GenerationConfig, complete
+from glassgpt.runs.opening import Run
+
+
+def story_source(sources: Sequence[str]) -> tuple[int, int] | None:
+    """Return (count, seed) when the only source is `builtin:tinytales[:count[:seed]]`, else None."""
+    if len(sources) != 1 or not sources[0].startswith("builtin:tinytales"):
+        return None
+    return parse_tinytales(sources[0])
+
+
+def score_run(run: Run, *, count: int, seed: int = 0) -> tuple[list[str], StoryScore]:
+    """Let a run write `count` stories from nothing; return them and how they score."""
+    source = story_source(run.config.corpus.sources)
+    told = set(stories(*source)) if source else set()
+    room = run.model.config.context_length
+    settings = GenerationConfig(temperature=0.8, max_tokens=4 * room, seed=seed)
+    written = complete(run.model, run.tokenizer, "", settings, count=count, begin_document=True)
+    return written, score((story.strip() for story in written), told)

@@ -1,0 +1,198 @@
+"""Writing files so that a crash never leaves half of one, and knowing later that nothing changed.
+
+Everything GlassGPT leaves on disk is written to a temporary neighbour first, flushed to the disk, and
+then renamed over its place: a reader sees the old file or the new one, never a part. A directory of
+files is *sealed*: `manifest.json`, written last, lists the hash of each file, so its presence means
+"complete" and a check against it means "unaltered".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from glassgpt.errors import CorpusError, GlassGPTError, OfflineError
+
+MANIFEST = "manifest.json"
+
+
+class DiskFullError(GlassGPTError):
+    """The disk filled up during a write. What stood there before is untouched."""
+
+
+@contextlib.contextmanager
+def explain_full_disk(path: Path) -> Iterator[None]:
+    """Turn "no space left" (or an exceeded quota) into `DiskFullError`; let every other error through."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullError(
+            f"The disk is full: {path} could not be written. What was saved before is still there. "
+            "Free some space, then run the same command again."
+        ) from error
+
+
+def flush_to_disk(path: Path) -> None:
+    """Ask the operating system to put a file's or a directory's content on the disk now."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary neighbour of `path`; on success rename it over `path`, on failure remove it.
+
+    Text is UTF-8 with "\\n" line ends. Raises `DiskFullError` when the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        with explain_full_disk(path):
+            with _open_to_write(temporary, mode) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
+            flush_to_disk(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _open_to_write(path: Path, mode: str) -> IO[Any]:
+    if "b" in mode:
+        return open(path, mode)
+    return open(path, mode, encoding="utf-8", newline="\n")
+
+
+@contextlib.contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary directory; on success seal it and rename it to `path`.
+
+    A directory that stands at `path` is replaced. On failure nothing at `path` changes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        with explain_full_disk(path):
+            yield temporary
+            for file in temporary.iterdir():
+                flush_to_disk(file)
+            seal(temporary)
+            temporary.chmod(0o755)
+            if path.exists():
+                shutil.rmtree(path)
+            os.replace(temporary, path)
+            flush_to_disk(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def seal(directory: Path, **facts: Any) -> None:
+    """Write `manifest.json` last: the hash and size of every other file, and any `facts` to keep."""
+    files = {
+        file.name: {"sha256": hash_file(file), "bytes": file.stat().st_size}
+        for file in sorted(directory.iterdir())
+        if file.is_file() and file.name != MANIFEST
+    }
+    write_json(directory / MANIFEST, {**facts, "files": files})
+
+
+def broken_seal(directory: Path, *, hashes: bool = True) -> str | None:
+    """Say what is wrong with a sealed directory in a few words, or return None when it is whole.
+
+    Without `hashes` only presence and sizes are checked, which is quick however large the files are.
+    """
+    if not (directory / MANIFEST).is_file():
+        return "it was never finished"
+    try:
+        files = read_json(directory / MANIFEST)["files"]
+    except (ValueError, KeyError):
+        return f"its {MANIFEST} cannot be read"
+    for name, facts in files.items():
+        file = directory / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != facts["bytes"]:
+            return f"{name} has {file.stat().st_size} bytes instead of {facts['bytes']}"
+        if hashes and hash_file(file) != facts["sha256"]:
+            return f"{name} was altered"
+    return None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_write(path) as file:
+        file.write(text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically, indented so that a person can read it."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a UTF-8 JSON file. Raises `ValueError` when it is not JSON."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits, in constant memory."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_text(text: str) -> str:
+    """Return the SHA-256 of a text's UTF-8 bytes as 64 hexadecimal digits."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def cache_dir() -> Path:
+    """Return the folder for downloads and prepared data: `$GLASSGPT_CACHE`, or the user's cache folder."""
+    import pooch
+
+    return Path(os.environ.get("GLASSGPT_CACHE") or pooch.os_cache("glassgpt"))
+
+
+def download(url: str, *, sha256: str, name: str) -> Path:
+    """Return the cached file `name`, downloading it from `url` first if it is not there.
+
+    The file's SHA-256 is checked whether it was downloaded or put there by hand.
+    Raises `OfflineError` when it cannot be reached, saying which file to put where.
+    """
+    import logging
+
+    import pooch
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    target = cache_dir() / "downloads" / name
+    if target.is_file() and hash_file(target) != sha256:
+        raise CorpusError(
+            f"{target} is not the file that was expected (its SHA-256 differs). "
+            "Delete it to have it downloaded anew, or replace it by the original."
+        )
+    try:
+        pooch.retrieve(url, known_hash=f"sha256:{sha256}", path=target.parent, fname=name)
+    except ValueError as error:
+        raise CorpusError(f"What {url} sent is not the file that was expected: {error}") from error
+    except OSError as error:  # requests' errors are OSErrors
+        raise OfflineError(
+            f"{url} could not be reached. Without a network, get that file elsewhere and put it at "
+            f"{target}  (SHA-256 {sha256[:16]}…), or use a file of your own or `builtin:tinytales`."
+        ) from error
+    return target

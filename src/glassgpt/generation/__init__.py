@@ -1,0 +1,1 @@
+"""Ids to a stream of tokens to text."""

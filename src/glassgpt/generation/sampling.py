@@ -1,0 +1,100 @@
+"""From logits to the next token: pure functions that compose, each the formula of its source.
+
+Every filter takes logits (B, V) and returns logits (B, V) in which what it excludes is -inf; `distribution`
+applies those that the settings ask for, in a fixed order, and `draw` picks from the result. Nothing here
+knows a model or text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glassgpt.errors import GenerationError
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How the next token is chosen."""
+
+    temperature: float = 1.0
+    """Divides the logits; 0 always takes the likeliest token (greedy)."""
+    top_k: int = 0
+    """Keep only the k likeliest tokens; 0 keeps all."""
+    top_p: float = 1.0
+    """Keep the smallest set of likeliest tokens whose probability reaches p; 1 keeps all."""
+    min_p: float = 0.0
+    """Keep tokens at least min_p times as likely as the likeliest; 0 keeps all."""
+    repetition_penalty: float = 1.0
+    """Divides the positive logits of tokens already there; 1 does nothing."""
+
+    def __post_init__(self) -> None:
+        _check(self.temperature >= 0, "temperature must be 0 (greedy) or more")
+        _check(self.top_k >= 0, "top_k must be 0 (off) or more")
+        _check(0 < self.top_p <= 1, "top_p must be above 0 and at most 1 (off)")
+        _check(0 <= self.min_p <= 1, "min_p must be from 0 (off) to 1")
+        _check(self.repetition_penalty > 0, "repetition_penalty must be above 0 (1 is off)")
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise GenerationError(f"{message}.")
+
+
+def distribution(logits: Tensor, seen: Tensor, config: SamplingConfig) -> Tensor:
+    """Return the probabilities (B, V) of the next token, given the ids (B, T) already there.
+
+    Order: repetition penalty, temperature, top-k, top-p, min-p. Greedy is a distribution with one 1.
+    """
+    logits = logits.float()
+    if config.repetition_penalty != 1.0:
+        logits = penalize_repetition(logits, seen, config.repetition_penalty)
+    if config.temperature == 0:
+        return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
+    logits = logits / config.temperature
+    if config.top_k:
+        logits = keep_top_k(logits, config.top_k)
+    if config.top_p < 1:
+        logits = keep_top_p(logits, config.top_p)
+    if config.min_p > 0:
+        logits = keep_min_p(logits, config.min_p)
+    return logits.softmax(-1)
+
+
+def draw(probabilities: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw one id a row from probabilities (B, V): int64 (B, 1). The generator lives on the CPU."""
+    return torch.multinomial(probabilities.cpu(), 1, generator=generator).to(probabilities.device)
+
+
+def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Make tokens in `seen` (B, T) less likely (Keskar et al. 2019, "CTRL", section 4.1).
+
+    Positive logits are divided by the penalty, negative ones multiplied by it.
+    """
+    scores = logits.gather(-1, seen)
+    scores = torch.where(scores > 0, scores / penalty, scores * penalty)
+    return logits.scatter(-1, seen, scores)
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """Keep the k largest logits of each row (Fan et al. 2018); of equal ones at the edge, all."""
+    k = min(k, logits.size(-1))
+    edge = logits.topk(k).values[..., -1:]
+    return logits.masked_fill(logits < edge, float("-inf"))
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Keep the fewest likeliest tokens whose probabilities reach p (Holtzman et al. 2020, "nucleus")."""
+    ordered, order = logits.softmax(-1).sort(descending=True, stable=True)
+    before = ordered.cumsum(-1) - ordered  # probability of everything likelier than this token
+    exclude = torch.zeros_like(before, dtype=torch.bool).scatter_(-1, order, before >= p)
+    return logits.masked_fill(exclude, float("-inf"))
+
+
+def keep_min_p(logits: Tensor, min_p: float) -> Tensor:
+    """Keep tokens at least `min_p` times as likely as the likeliest (Nguyen et al. 2024, "min-p")."""
+    probabilities = logits.softmax(-1)
+    edge = min_p * probabilities.amax(-1, keepdim=True)
+    return logits.masked_fill(probabilities < edge, float("-inf"))

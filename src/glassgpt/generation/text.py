@@ -1,0 +1,143 @@
+"""Ids to text events to text: what a person sees while a model writes.
+
+Each layer consumes only the one below: `engine.generate_ids` yields ids, `stream` turns them into
+`TextEvent`s as soon as their text is certain, `complete` joins those to strings. Text is held back while
+it could still change: in the middle of a UTF-8 character, or at the beginning of a stop string.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from glassgpt.errors import GenerationError
+from glassgpt.generation.engine import generate_ids
+from glassgpt.generation.sampling import SamplingConfig
+from glassgpt.model.gpt import GPT
+from glassgpt.tokenizers.fast import FastTokenizer
+from glassgpt.tokenizers.stream import StreamDecoder
+
+
+@dataclass(frozen=True)
+class GenerationConfig(SamplingConfig):
+    """How a text is continued: how tokens are chosen, and where to stop."""
+
+    max_tokens: int = 200
+    """Most tokens to write."""
+    stop: tuple[str, ...] = ()
+    """Stop before any of these strings."""
+    seed: int | None = None
+    """Seed of the draws; None draws anew each time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_tokens < 1:
+            raise GenerationError("max_tokens must be at least 1.")
+
+
+@dataclass(frozen=True, slots=True)
+class TextEvent:
+    """New text of one continuation. `finished` is "" until its last event: "end", "stop" or "length"."""
+
+    index: int
+    text: str
+    finished: str = ""
+
+
+def stream(
+    model: GPT,
+    tokenizer: FastTokenizer,
+    prompt: str,
+    config: GenerationConfig,
+    *,
+    count: int = 1,
+    begin_document: bool = False,
+    use_cache: bool = True,
+) -> Iterator[TextEvent]:
+    """Yield the text of `count` continuations of `prompt` as it becomes certain, the prompt left out.
+
+    `begin_document` puts `<|endoftext|>` before the prompt, as stands before each document in training.
+    Raises `GenerationError` when the prompt has characters the tokenizer cannot represent.
+    """
+    ids = prompt_ids(tokenizer, prompt, begin_document=begin_document)
+    rows = [_Row(index, tokenizer, config) for index in range(count)]
+    for step, next_ids in enumerate(
+        generate_ids(model, ids, config, count=count, seed=config.seed, use_cache=use_cache), start=1
+    ):
+        for row, next_id in zip(rows, next_ids, strict=True):
+            if not row.finished:
+                yield from row.push(next_id, last=step == config.max_tokens)
+        if all(row.finished for row in rows):
+            return
+
+
+def complete(
+    model: GPT,
+    tokenizer: FastTokenizer,
+    prompt: str,
+    config: GenerationConfig,
+    *,
+    count: int = 1,
+    begin_document: bool = False,
+) -> list[str]:
+    """Return `count` continuations of `prompt`, the prompt left out."""
+    texts = [""] * count
+    for event in stream(model, tokenizer, prompt, config, count=count, begin_document=begin_document):
+        texts[event.index] += event.text
+    return texts
+
+
+def prompt_ids(tokenizer: FastTokenizer, prompt: str, *, begin_document: bool) -> list[int]:
+    """Return the ids a model is given for a prompt; an empty prompt is the beginning of a document."""
+    unknown = tokenizer.unknown(prompt)
+    if unknown:
+        shown = ", ".join(repr(item) for item in unknown[:8])
+        raise GenerationError(
+            f"The prompt has what this model's tokenizer has never seen: {shown}. Leave it out, or train with "
+            "text that has it (a byte-level BPE tokenizer can represent any text)."
+        )
+    ids = tokenizer.encode(prompt)
+    return [tokenizer.end_of_text, *ids] if begin_document or not ids else ids
+
+
+class _Row:
+    """One continuation: decodes its ids, looks out for stop strings, and knows when it is over."""
+
+    def __init__(self, index: int, tokenizer: FastTokenizer, config: GenerationConfig) -> None:
+        self.index = index
+        self.finished = ""
+        self._decoder = StreamDecoder(tokenizer)
+        self._end = tokenizer.end_of_text
+        self._stop = tuple(text for text in config.stop if text)
+        self._held = ""
+
+    def push(self, next_id: int, *, last: bool) -> Iterator[TextEvent]:
+        """Take one id; yield an event if there is text to show or this was the end."""
+        if next_id == self._end:
+            self.finished = "end"
+        else:
+            self._held += self._decoder.push(next_id)
+            self.finished = "length" if last else ""
+        if self.finished:
+            self._held += self._decoder.flush()
+        text = self._release()
+        if text or self.finished:
+            yield TextEvent(self.index, text, self.finished)
+
+    def _release(self) -> str:
+        """Return the text that is certain to be shown, cutting it at a stop string."""
+        found = [self._held.find(stop) for stop in self._stop if stop in self._held]
+        if found:
+            self.finished = "stop"
+            return self._held[: min(found)]
+        keep = 0 if self.finished else _overlap(self._held, self._stop)
+        text, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return text
+
+
+def _overlap(text: str, stops: Sequence[str]) -> int:
+    """Return the length of the longest end of `text` with which some stop string begins."""
+    return max(
+        (size for stop in stops for size in range(1, len(stop)) if text.endswith(stop[:size])),
+        default=0,
+    )

@@ -1,0 +1,100 @@
+"""Causal self-attention: each token gathers from the tokens it may see what it asks for.
+
+One fused projection makes queries, keys and values; `scaled_dot_product_attention` does the rest, fast.
+`ladder` arrives at the same computation step by step and spelled out, and is tested equal to it.
+
+Legend: B batch, T new tokens, S all tokens seen with them (cached ones first), C = n_embd,
+H query heads, K key/value heads, D = width of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glassgpt.model.cache import KVCache
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.layers import RMSNorm
+from glassgpt.model.positions import Rotation, rotate
+
+
+def visible(config: ModelConfig, queries_T: Tensor, keys_S: Tensor) -> Tensor:
+    """Return, for token positions of queries and keys, which key each query may see: (T, S) of bool.
+
+    full: every earlier token and the token itself. sliding: the nearest `window` of them. strided: those,
+    and every token a multiple of `stride` back: the two patterns of Child et al. (2019, "Sparse
+    Transformers", section 4.2) joined in each head, so that any token is two steps away.
+    """
+    distance_TS = queries_T.unsqueeze(-1) - keys_S
+    seen_TS = distance_TS >= 0
+    if config.attention == "full":
+        return seen_TS
+    near_TS = distance_TS < config.local_window
+    if config.attention == "strided":
+        near_TS = near_TS | (distance_TS % (config.stride or 1) == 0)
+    return seen_TS & near_TS
+
+
+def attention_mask(config: ModelConfig, held: int, new: int, device: torch.device) -> Tensor | None:
+    """Return who sees whom when `new` tokens follow `held` cached ones, (T, S), or None without need of it.
+
+    None means plainly causal, or a single token that sees everything: both have a fast path.
+    """
+    total = held + new
+    reaches_all = config.attention == "full" or total <= config.local_window
+    if reaches_all and (held == 0 or new == 1):
+        return None
+    keys_S = torch.arange(total, device=device)
+    return visible(config, keys_S[held:], keys_S)
+
+
+class Attention(nn.Module):
+    """Multi-head causal attention, with grouped key/value heads where the config asks for them."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.config = config
+        self.layer = layer
+        heads = config.n_head + 2 * config.kv_heads
+        self.qkv = nn.Linear(config.n_embd, heads * config.head_dim, bias=config.qkv_bias)
+        self.output = nn.Linear(config.n_embd, config.n_embd, bias=config.attention_bias)
+        if config.qk_norm:
+            self.query_norm = RMSNorm(config.head_dim, config.norm_epsilon)
+            self.key_norm = RMSNorm(config.head_dim, config.norm_epsilon)
+
+    def forward(
+        self,
+        x_BTC: Tensor,
+        *,
+        rotation: Rotation | None = None,
+        mask_TS: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Map (B, T, C) to (B, T, C), given the rotary tables and the mask of these positions, if any."""
+        q_BHTD, k_BKTD, v_BKTD = self.project(x_BTC, rotation)
+        if cache is not None:
+            k_BKTD, v_BKTD = cache.update(self.layer, k_BKTD, v_BKTD)
+        mixed_BHTD = F.scaled_dot_product_attention(
+            q_BHTD,
+            k_BKTD,
+            v_BKTD,
+            attn_mask=mask_TS,
+            dropout_p=self.config.dropout if self.training else 0.0,
+            is_causal=mask_TS is None and x_BTC.shape[1] > 1,
+            enable_gqa=self.config.kv_heads != self.config.n_head,
+        )
+        mixed_BTC = mixed_BHTD.transpose(1, 2).flatten(2)
+        return self.output(mixed_BTC)
+
+    def project(self, x_BTC: Tensor, rotation: Rotation | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (B, H, T, D), keys and values (B, K, T, D) as attention compares them."""
+        heads, kv_heads = self.config.n_head, self.config.kv_heads
+        qkv_BTHD = self.qkv(x_BTC).unflatten(-1, (-1, self.config.head_dim))
+        q_BTHD, k_BTKD, v_BTKD = qkv_BTHD.split((heads, kv_heads, kv_heads), dim=2)
+        if self.config.qk_norm:
+            q_BTHD, k_BTKD = self.query_norm(q_BTHD), self.key_norm(k_BTKD)
+        q_BHTD, k_BKTD, v_BKTD = (part.transpose(1, 2) for part in (q_BTHD, k_BTKD, v_BTKD))
+        if rotation is not None:
+            q_BHTD, k_BKTD = rotate(q_BHTD, rotation), rotate(k_BKTD, rotation)
+        return q_BHTD, k_BKTD, v_BKTD

@@ -1,0 +1,185 @@
+"""What a model is made of: every choice of the architecture in one frozen, checked dataclass.
+
+The defaults are the parts that current small models share (Qwen3, Llama): rotary positions, RMSNorm, a
+gated SiLU MLP, QK-norm, no biases, and a head tied to the embedding. Setting them differently gives GPT-2
+or anything between. This module imports no torch, so a config can be read, checked and counted instantly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from glassgpt.errors import ConfigError, did_you_mean
+
+POSITIONS = ("learned", "sinusoidal", "rotary", "none")
+NORMS = ("layernorm", "rmsnorm")
+ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "relu2", "swiglu")
+ATTENTIONS = ("full", "sliding", "strided")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The shape and the parts of one decoder-only transformer. Raises `ConfigError` when they do not fit."""
+
+    vocab_size: int = 50257
+    """Number of token ids; the tokenizer decides it."""
+    context_length: int = 256
+    """The most tokens the model looks back over, its own included."""
+    n_layer: int = 4
+    n_head: int = 4
+    """Query heads; each is n_embd / n_head wide."""
+    n_kv_head: int | None = None
+    """Key and value heads, shared by groups of query heads (grouped-query attention). None: n_head."""
+    n_embd: int = 128
+    """Width of the residual stream."""
+    n_hidden: int | None = None
+    """Width of the MLP. None: 4 n_embd, or for swiglu 8/3 n_embd rounded up to a multiple of 8, which
+    gives its three matrices about as many parameters as the two of the others have."""
+
+    positions: str = "rotary"
+    """learned | sinusoidal | rotary | none."""
+    rope_theta: float = 10000.0
+    """Base of the rotary wavelengths."""
+
+    norm: str = "rmsnorm"
+    """layernorm | rmsnorm, before each attention, each MLP, and the head."""
+    norm_epsilon: float = 1e-6
+    activation: str = "swiglu"
+    """relu | gelu (exact) | gelu_tanh (GPT-2's) | relu2 (relu squared) | swiglu (gated, three matrices)."""
+
+    attention: str = "full"
+    """full | sliding (the last `window` tokens) | strided (those, and every `stride`-th before them)."""
+    window: int | None = None
+    """How many tokens, its own included, are seen nearby. Strided attention takes `stride` when None."""
+    stride: int | None = None
+    qk_norm: bool = True
+    """Whether each head's query and key pass an RMSNorm, which keeps attention logits from growing."""
+
+    qkv_bias: bool = False
+    attention_bias: bool = False
+    """Bias of the attention's output projection."""
+    mlp_bias: bool = False
+    norm_bias: bool = False
+    """Bias of each LayerNorm."""
+    head_bias: bool = False
+    tied_head: bool = True
+    """Whether the head is the embedding matrix again."""
+    dropout: float = 0.0
+    """Share of embeddings, attention weights and branch outputs that training drops."""
+
+    def __post_init__(self) -> None:
+        _check_counts(self)
+        _check_choices(self)
+        _check_heads(self)
+        _check_reach(self)
+        _check_numbers(self)
+        if self.norm_bias and self.norm == "rmsnorm":
+            raise ConfigError("norm_bias: RMSNorm has no bias. Use norm = 'layernorm' or norm_bias = false.")
+        if self.head_bias and self.tied_head:
+            raise ConfigError(
+                "head_bias: a tied head has no bias. Use tied_head = false or head_bias = false."
+            )
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head."""
+        return self.n_embd // self.n_head
+
+    @property
+    def kv_heads(self) -> int:
+        """Number of key and value heads, with the default filled in."""
+        return self.n_kv_head or self.n_head
+
+    @property
+    def mlp_width(self) -> int:
+        """Width of the MLP, with the default filled in."""
+        if self.n_hidden is not None:
+            return self.n_hidden
+        if self.activation == "swiglu":
+            return 8 * math.ceil(8 * self.n_embd / 3 / 8)
+        return 4 * self.n_embd
+
+    @property
+    def local_window(self) -> int:
+        """How many of the nearest tokens a token always sees, its own included."""
+        return self.window or self.stride or self.context_length
+
+
+def _check_counts(config: ModelConfig) -> None:
+    for name in ("vocab_size", "context_length", "n_layer", "n_head", "n_embd"):
+        _require_count(name, getattr(config, name))
+    for name in ("n_kv_head", "n_hidden", "window", "stride"):
+        if getattr(config, name) is not None:
+            _require_count(name, getattr(config, name))
+
+
+def _require_count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{name} = {value!r}: it must be a whole number of at least 1.")
+
+
+def _check_choices(config: ModelConfig) -> None:
+    _require_choice("positions", config.positions, POSITIONS)
+    _require_choice("norm", config.norm, NORMS)
+    _require_choice("activation", config.activation, ACTIVATIONS)
+    _require_choice("attention", config.attention, ATTENTIONS)
+
+
+def _require_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ConfigError(
+            f"{name} = {value!r} is not known.{did_you_mean(str(value), choices, most=1)} "
+            f"Choose one of: {', '.join(choices)}."
+        )
+
+
+def _check_heads(config: ModelConfig) -> None:
+    if config.n_embd % config.n_head:
+        near = config.n_head * round(config.n_embd / config.n_head) or config.n_head
+        raise ConfigError(
+            f"n_embd = {config.n_embd} cannot be shared among n_head = {config.n_head} heads. "
+            f"Make n_embd a multiple of n_head, for example {near}."
+        )
+    if config.n_head % config.kv_heads:
+        raise ConfigError(
+            f"n_kv_head = {config.n_kv_head} does not divide n_head = {config.n_head}. "
+            "Each key and value head serves an equal group of query heads: choose a divisor of n_head."
+        )
+    if config.positions == "rotary" and config.head_dim % 2:
+        raise ConfigError(
+            f"positions = 'rotary' turns pairs of numbers, but a head is n_embd / n_head = {config.head_dim} "
+            "wide. Make that even, or choose other positions."
+        )
+    if config.positions == "sinusoidal" and config.n_embd % 2:
+        raise ConfigError(
+            f"positions = 'sinusoidal' fills pairs of numbers, but n_embd = {config.n_embd} is odd. "
+            "Make it even, or choose other positions."
+        )
+
+
+def _check_reach(config: ModelConfig) -> None:
+    if config.attention == "sliding" and config.window is None:
+        raise ConfigError("attention = 'sliding' needs a window: set window, for example window = 128.")
+    if config.attention == "strided" and config.stride is None:
+        raise ConfigError("attention = 'strided' needs a stride: set stride, for example stride = 16.")
+    if config.attention == "full" and config.window is not None:
+        raise ConfigError(
+            f"window = {config.window} has no effect on attention = 'full'. "
+            "Use attention = 'sliding', or remove window."
+        )
+    if config.attention != "strided" and config.stride is not None:
+        raise ConfigError(
+            f"stride = {config.stride} has no effect on attention = {config.attention!r}. "
+            "Use attention = 'strided', or remove stride."
+        )
+
+
+def _check_numbers(config: ModelConfig) -> None:
+    if not 0 <= config.dropout < 1:
+        raise ConfigError(f"dropout = {config.dropout}: it must be at least 0 and less than 1.")
+    for name in ("rope_theta", "norm_epsilon"):
+        value = getattr(config, name)
+        if not 0 < value < math.inf:
+            raise ConfigError(f"{name} = {value}: it must be a number above 0.")

@@ -1,0 +1,193 @@
+"""The model: token ids in, logits for the next token out.
+
+    ids -> embedding (+ positions) -> n_layer x [ norm, attention, add | norm, MLP, add ] -> norm -> head
+
+A pre-norm decoder-only transformer (Radford et al., 2019) whose parts `ModelConfig` chooses. It knows how
+to compute; learning, sampling and saving act on it from above.
+
+Names of its weights, which stay as they are because files carry them (i counts blocks from 0):
+
+    token_embedding.weight                     (V, C)      also the head, when tied
+    position_embedding.weight                  (context_length, C)            learned positions
+    blocks.i.attention_norm.weight, .bias      (C,)
+    blocks.i.attention.qkv.weight, .bias       ((H + 2K) D, C)   rows: queries, keys, values, head by head
+    blocks.i.attention.query_norm.weight, .key_norm.weight       (D,)         QK-norm
+    blocks.i.attention.output.weight, .bias    (C, C)
+    blocks.i.mlp_norm.weight, .bias            (C,)
+    blocks.i.mlp.gate.weight, .bias            (F, C)      swiglu
+    blocks.i.mlp.up.weight, .bias              (F, C)
+    blocks.i.mlp.down.weight, .bias            (C, F)
+    final_norm.weight, .bias                   (C,)
+    head.weight, .bias                         (V, C)      untied
+
+There are no buffers: a model made on the meta device and given its weights by
+`load_state_dict(weights, assign=True)` is complete.
+
+Legend: B batch, T tokens, C = n_embd, V vocabulary, H query heads, K key/value heads, D head width,
+F MLP width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from glassgpt.errors import ModelError
+from glassgpt.model.attention import Attention, attention_mask
+from glassgpt.model.cache import KVCache
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.layers import make_mlp, make_norm
+from glassgpt.model.positions import Rotation, rotation, sinusoids
+
+
+class Block(nn.Module):
+    """One layer: attention moves information between tokens, the MLP works on each; both add to it."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.attention_norm = make_norm(config)
+        self.attention = Attention(config, layer)
+        self.mlp_norm = make_norm(config)
+        self.mlp = make_mlp(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self,
+        x_BTC: Tensor,
+        rotation: Rotation | None = None,
+        mask_TS: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Map (B, T, C) to (B, T, C)."""
+        attended_BTC = self.attention(
+            self.attention_norm(x_BTC), rotation=rotation, mask_TS=mask_TS, cache=cache
+        )
+        x_BTC = x_BTC + self.dropout(attended_BTC)
+        return x_BTC + self.dropout(self.mlp(self.mlp_norm(x_BTC)))
+
+
+class GPT(nn.Module):
+    """A decoder-only language model. Its weights come from torch's global random generator."""
+
+    checkpoint_activations: bool = False
+    """Whether training keeps only each block's input and computes the rest again for the gradient: about a
+    third more compute for a fraction of the memory (Chen et al., 2016)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.token_embedding = nn.Embedding(config.vocab_size, config.n_embd)
+        if config.positions == "learned":
+            self.position_embedding = nn.Embedding(config.context_length, config.n_embd)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+        self.final_norm = make_norm(config)
+        if not config.tied_head:
+            self.head = nn.Linear(config.n_embd, config.vocab_size, bias=config.head_bias)
+        initialize(self)
+
+    def forward(self, ids_BT: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Return the logits of each next token, (B, T, V)."""
+        return self.logits(self.hidden(ids_BT, cache))
+
+    def hidden(self, ids_BT: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Return what the head reads, (B, T, C): the residual stream after the final norm.
+
+        With a cache, `ids_BT` are the tokens after those it holds, and it holds them too afterwards.
+        Raises `ModelError` when the tokens, with the held ones, are more than the context length.
+        """
+        held = 0 if cache is None else cache.length
+        self._check_ids(ids_BT, held)
+        new = ids_BT.shape[1]
+        positions_T = torch.arange(held, held + new, device=ids_BT.device)
+        mask_TS = attention_mask(self.config, held, new, ids_BT.device)
+        turn = self._rotation(positions_T)
+        x_BTC = self.embed(ids_BT, positions_T)
+        for block in self.blocks:
+            if self.checkpoint_activations and self.training and cache is None:
+                x_BTC = checkpoint(block, x_BTC, turn, mask_TS, use_reentrant=False)
+            else:
+                x_BTC = block(x_BTC, turn, mask_TS, cache)
+        if cache is not None:
+            cache.advance(new)
+        return self.final_norm(x_BTC)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Map (..., C) to (..., V): the score of each token of the vocabulary."""
+        if self.config.tied_head:
+            return F.linear(hidden, self.token_embedding.weight)
+        return self.head(hidden)
+
+    def embed(self, ids_BT: Tensor, positions_T: Tensor) -> Tensor:
+        """Return the vectors that enter the first block, (B, T, C)."""
+        try:
+            x_BTC = self.token_embedding(ids_BT)
+        except IndexError as error:  # on a CPU; a GPU cannot tell without waiting
+            raise ModelError(
+                f"A token id lies outside the model's vocabulary of {self.config.vocab_size}. "
+                "Encode the text with the tokenizer that this model was trained with."
+            ) from error
+        if self.config.positions == "learned":
+            x_BTC = x_BTC + self.position_embedding(positions_T)
+        elif self.config.positions == "sinusoidal":
+            # Scaled as in Vaswani et al. (2017), section 3.4, or the sinusoids would drown the tokens.
+            position_TC = sinusoids(positions_T, self.config.n_embd).type_as(x_BTC)
+            x_BTC = x_BTC * math.sqrt(self.config.n_embd) + position_TC
+        return self.dropout(x_BTC)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """The matrix of the head, (V, C), wherever it is kept."""
+        return self.token_embedding.weight if self.config.tied_head else self.head.weight
+
+    @property
+    def head_bias(self) -> Tensor | None:
+        """The bias of the head, (V,), where it has one."""
+        return self.head.bias if self.config.head_bias else None
+
+    def new_cache(self, batch_size: int, capacity: int | None = None) -> KVCache:
+        """Return an empty cache on this model's device and of its dtype."""
+        weight = self.token_embedding.weight
+        return KVCache(
+            self.config, batch_size=batch_size, capacity=capacity, device=weight.device, dtype=weight.dtype
+        )
+
+    def num_parameters(self, *, trainable_only: bool = False) -> int:
+        """Return how many numbers the model has learned, or may still learn."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad or not trainable_only)
+
+    def _rotation(self, positions_T: Tensor) -> Rotation | None:
+        if self.config.positions != "rotary":
+            return None
+        return rotation(positions_T, self.config.head_dim, self.config.rope_theta)
+
+    def _check_ids(self, ids_BT: Tensor, held: int) -> None:
+        if ids_BT.dim() != 2 or ids_BT.shape[1] == 0:
+            raise ModelError(
+                f"Token ids must have the shape (B, T) with T at least 1, not {tuple(ids_BT.shape)}."
+            )
+        total = held + ids_BT.shape[1]
+        if total > self.config.context_length:
+            raise ModelError(
+                f"{total} tokens are more than the model's context_length of {self.config.context_length}. "
+                f"Keep the last {self.config.context_length}, or train a model with a longer context."
+            )
+
+
+def initialize(model: GPT) -> None:
+    """Draw all weights as GPT-2 does: normal with deviation 0.02, biases 0, norms 1.
+
+    Each block adds to the residual stream twice, so the projections that do are drawn smaller by
+    sqrt(2 n_layer), which keeps its size independent of depth (Radford et al., 2019, section 2.3).
+    """
+    residual = 0.02 / math.sqrt(2 * model.config.n_layer)
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            writes_to_stream = name.endswith(("attention.output", "mlp.down"))
+            nn.init.normal_(module.weight, std=residual if writes_to_stream else 0.02)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)

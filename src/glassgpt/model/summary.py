@@ -1,0 +1,187 @@
+"""What a model costs, worked out from its config alone: weights, FLOPs, bytes. No torch, no waiting.
+
+Shapes and parameters are exact (tested equal to the real module). FLOPs count matrix multiplications, two
+for each multiply-add, and leave out what is small beside them: norms, activations, softmax, biases.
+Activation bytes are an estimate, good to about a quarter.
+
+Legend: C = n_embd, V vocabulary, H query heads, K key/value heads, D head width, F MLP width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from glassgpt.model.config import ModelConfig
+
+Shape = tuple[int, ...]
+FLOAT32 = 4
+"""Bytes of one number as weights, gradients and optimizer state are kept in training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One kind of weight: its name ("*" for the number of the block), its shape, and how many there are."""
+
+    name: str
+    shape: Shape
+    count: int
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all of them together."""
+        return self.count * math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingBytes:
+    """Memory of one training step, by what fills it."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceBytes:
+    """Memory while generating, by what fills it."""
+
+    weights: int
+    cache: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.cache
+
+
+def rows(config: ModelConfig) -> list[Row]:
+    """Return the table of weights from bottom to top, the blocks' weights once with their count."""
+    table = [Row("token_embedding.weight", (config.vocab_size, config.n_embd), 1)]
+    if config.positions == "learned":
+        table.append(Row("position_embedding.weight", (config.context_length, config.n_embd), 1))
+    for name, shape in _block_shapes(config):
+        table.append(Row(f"blocks.*.{name}", shape, config.n_layer))
+    table += [Row(name, shape, 1) for name, shape in _norm_shapes("final_norm", config)]
+    if not config.tied_head:
+        head = _linear_shapes("head", config.vocab_size, config.n_embd, bias=config.head_bias)
+        table += [Row(name, shape, 1) for name, shape in head]
+    return table
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, Shape]:
+    """Return the name and shape of every weight, as the model's state dict has them."""
+    shapes: dict[str, Shape] = {}
+    for row in rows(config):
+        for layer in range(row.count):
+            shapes[row.name.replace("*", str(layer))] = row.shape
+    return shapes
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """Return how many numbers the model learns."""
+    return sum(row.parameters for row in rows(config))
+
+
+def matmul_parameters(config: ModelConfig) -> int:
+    """Return the weights that each token is multiplied by: matrices and head, not tables that are looked up.
+
+    A tied head counts, for its multiplication is done although its numbers are the embedding's.
+    """
+    blocks = sum(config.n_layer * math.prod(shape) for _, shape in _block_shapes(config) if len(shape) == 2)
+    return blocks + config.vocab_size * config.n_embd
+
+
+def flops_per_token(config: ModelConfig, *, training: bool = True, length: int | None = None) -> int:
+    """Return the FLOPs of one token in a text of `length` tokens (None: the context length).
+
+    Training: 6 N + 12 n_layer C length; the forward pass alone is a third of it. N is
+    `matmul_parameters`: 2 FLOPs forward and 4 backward for each (Kaplan et al., 2020, section 2.1). The
+    second term is attention's two products (Chowdhery et al., 2022, "PaLM", appendix B), counted as if
+    every token saw all `length`, as is the custom: causal, sliding and strided masks are not deducted.
+    """
+    attention = 2 * config.n_layer * config.n_embd * (length or config.context_length)
+    forward = 2 * (matmul_parameters(config) + attention)
+    return 3 * forward if training else forward
+
+
+def training_bytes(
+    config: ModelConfig,
+    *,
+    batch_size: int,
+    length: int | None = None,
+    checkpoint_activations: bool = False,
+) -> TrainingBytes:
+    """Return the memory of a float32 training step with AdamW, which keeps two numbers for each weight."""
+    weights = FLOAT32 * count_parameters(config)
+    tokens = batch_size * (length or config.context_length)
+    floats = _activation_floats(config, length or config.context_length, checkpoint_activations)
+    return TrainingBytes(weights, weights, 2 * weights, FLOAT32 * tokens * floats)
+
+
+def inference_bytes(
+    config: ModelConfig, *, batch_size: int = 1, length: int | None = None, bytes_per_number: int = FLOAT32
+) -> InferenceBytes:
+    """Return the memory of generating: the weights, and a cache of `length` tokens for each row."""
+    per_token = 2 * config.n_layer * config.kv_heads * config.head_dim
+    numbers = batch_size * (length or config.context_length) * per_token
+    return InferenceBytes(bytes_per_number * count_parameters(config), bytes_per_number * numbers)
+
+
+def _linear_shapes(name: str, rows: int, columns: int, *, bias: bool) -> Iterator[tuple[str, Shape]]:
+    yield f"{name}.weight", (rows, columns)
+    if bias:
+        yield f"{name}.bias", (rows,)
+
+
+def _norm_shapes(name: str, config: ModelConfig) -> Iterator[tuple[str, Shape]]:
+    yield f"{name}.weight", (config.n_embd,)
+    if config.norm_bias:
+        yield f"{name}.bias", (config.n_embd,)
+
+
+def _block_shapes(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
+    """Yield the weights of one block, in the order in which the module holds them."""
+    width, hidden = config.n_embd, config.mlp_width
+    fused = (config.n_head + 2 * config.kv_heads) * config.head_dim
+    yield from _norm_shapes("attention_norm", config)
+    yield from _linear_shapes("attention.qkv", fused, width, bias=config.qkv_bias)
+    yield from _linear_shapes("attention.output", width, width, bias=config.attention_bias)
+    if config.qk_norm:
+        yield "attention.query_norm.weight", (config.head_dim,)
+        yield "attention.key_norm.weight", (config.head_dim,)
+    yield from _norm_shapes("mlp_norm", config)
+    if config.activation == "swiglu":
+        yield from _linear_shapes("mlp.gate", hidden, width, bias=config.mlp_bias)
+    yield from _linear_shapes("mlp.up", hidden, width, bias=config.mlp_bias)
+    yield from _linear_shapes("mlp.down", width, hidden, bias=config.mlp_bias)
+
+
+def _activation_floats(config: ModelConfig, length: int, checkpointed: bool) -> int:
+    """Estimate the numbers a token leaves behind for the backward pass, through the loss."""
+    block = _block_floats(config, length)
+    kept = config.n_layer * config.n_embd + block if checkpointed else config.n_layer * block
+    head = 3 * config.n_embd + 2 * config.vocab_size  # the final norm; logits and their log-softmax
+    return kept + head
+
+
+def _block_floats(config: ModelConfig, length: int) -> int:
+    width, hidden = config.n_embd, config.mlp_width
+    queries_keys = (config.n_head + config.kv_heads) * config.head_dim
+    # The input and the output of both norms, of the fused projection, and of attention.
+    floats = 2 * 2 * width + queries_keys + config.kv_heads * config.head_dim + width
+    if config.norm == "rmsnorm":
+        floats += 2 * width  # the scaled vector, before its weight
+    floats += queries_keys * (2 * config.qk_norm + (config.positions == "rotary"))
+    floats += hidden * {"relu": 1, "swiglu": 4}.get(config.activation, 2)
+    if config.dropout:
+        # Attention then keeps its weights, and which were dropped; so does each of the two branches.
+        floats += 2 * config.n_head * length + 2 * width
+    return floats

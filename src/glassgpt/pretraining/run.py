@@ -1,0 +1,274 @@
+"""A configuration to a trained run: the rooms below, joined in the order of the data's way.
+
+    corpus -> tokenizer -> shards -> model -> the loop -> checkpoints, metrics, samples -> best weights, report
+
+`start_run` begins one, `resume_run` goes on with one from its newest whole checkpoint; both end in the
+same few lines, so a resumed run cannot take another path than an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from glassgpt import config as configs
+from glassgpt import files
+from glassgpt.dataset.batches import Batches
+from glassgpt.device import (
+    World,
+    pick_device,
+    pick_precision,
+    seed_everything,
+    set_threads,
+    world_from_environment,
+)
+from glassgpt.errors import RunError
+from glassgpt.evaluation.loss import Evaluation, evaluate
+from glassgpt.generation.text import GenerationConfig, complete
+from glassgpt.model.gpt import GPT
+from glassgpt.pretraining.data import PreparedData, Say, prepare_data
+from glassgpt.pretraining.floor import Floor, known_floor
+from glassgpt.runs.checkpoints import CheckpointStore
+from glassgpt.runs.config import RunConfig
+from glassgpt.runs.directory import RunDirectory, create_run, find_run, refuse_taken
+from glassgpt.runs.lineage import first_lineage, note_weights
+from glassgpt.runs.plots import PlotFile
+from glassgpt.runs.records import MetricsFile, SamplesFile
+from glassgpt.runs.report import write_report
+from glassgpt.runs.trackers import check_trackers, make_trackers
+from glassgpt.training import distributed
+from glassgpt.training.events import Listener, TrainingFinished
+from glassgpt.training.interrupt import graceful_stop
+from glassgpt.training.optimizers import make_optimizer
+from glassgpt.training.state import restore
+from glassgpt.training.trainer import Job, train
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended, and where everything lies."""
+
+    directory: RunDirectory
+    finished: TrainingFinished
+    floor: Floor | None
+
+
+def start_run(
+    config: RunConfig,
+    *,
+    name: str | None = None,
+    say: Say = lambda _: None,
+    listeners: Sequence[Listener] = (),
+    track: Sequence[str] = (),
+) -> Outcome:
+    """Train a new run. Raises `RunError` when `name` is taken, and the rooms' own errors.
+
+    `say` is told each stage in a line, `listeners` get the events of the loop, `track` names trackers.
+    """
+    check_trackers(track)
+    if name is not None:
+        refuse_taken(name)
+    with _workplace(config) as (world, device):
+        data = _prepare(config, world, say)
+        config = _resolve(config, data)
+        base = Path(config.corpus.sources[0].partition(":")[2] or config.corpus.sources[0]).stem
+        path = distributed.from_main(lambda: str(create_run(name, base=base).path), world)
+        directory = RunDirectory(Path(path))
+        if world.is_main:
+            files.write_text(directory.config, configs.to_toml(config))
+        return _Training(config, directory, data, world, device, say).run(listeners, track)
+
+
+def resume_run(
+    name: str,
+    *,
+    say: Say = lambda _: None,
+    listeners: Sequence[Listener] = (),
+    track: Sequence[str] = (),
+) -> Outcome:
+    """Go on with a run that was killed or stopped, from its newest whole checkpoint.
+
+    Raises `RunError` when the data or the tokenizer is no longer what the run began with.
+    """
+    check_trackers(track)
+    directory = find_run(name)
+    config = configs.load(RunConfig, directory.config)
+    with _workplace(config) as (world, device):
+        data = _prepare(config, world, say)
+        _refuse_other_data(directory, data)
+        return _Training(config, directory, data, world, device, say).run(listeners, track)
+
+
+@contextlib.contextmanager
+def _workplace(config: RunConfig) -> Iterator[tuple[World, torch.device]]:
+    """Set threads, device and process group for the time of a training."""
+    world = world_from_environment()
+    set_threads(config.training.threads)
+    device = pick_device(config.training.device, world)
+    with distributed.process_group(world, device):
+        yield world, device
+
+
+def _prepare(config: RunConfig, world: World, say: Say) -> PreparedData:
+    """Let the main process prepare the data, and the others open what it left."""
+    if world.is_main:
+        data = prepare_data(config, say)
+        distributed.barrier(world)
+        return data
+    distributed.barrier(world)
+    return prepare_data(config)
+
+
+def _resolve(config: RunConfig, data: PreparedData) -> RunConfig:
+    """Fill in the vocabulary size, which only the data can tell, and make sources absolute, so that the run
+    can be resumed from any folder."""
+    sources = tuple(
+        str(Path(source).resolve()) if Path(source).exists() else source for source in config.corpus.sources
+    )
+    model = dataclasses.replace(config.model, vocab_size=data.tokenizer.vocab_size)
+    return dataclasses.replace(
+        config, corpus=dataclasses.replace(config.corpus, sources=sources), model=model
+    )
+
+
+def _refuse_other_data(directory: RunDirectory, data: PreparedData) -> None:
+    if not directory.lineage.is_file():
+        return
+    lineage = files.read_json(directory.lineage)
+    if lineage["data"]["plan"] != data.shards.manifest["plan"]:
+        raise RunError(
+            f"The text of {directory.name} has changed since the run began, so going on would not be the same "
+            "run. Put the original text back, or start a new run under another --name."
+        )
+    if lineage["tokenizer"]["fingerprint"] != data.tokenizer.fingerprint:
+        raise RunError(
+            f"{directory.name} was made with another tokenizer than its text gives now. Start a new run."
+        )
+
+
+class _Training:
+    """One training in its directory: everything `train` is given, built from the config."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        directory: RunDirectory,
+        data: PreparedData,
+        world: World,
+        device: torch.device,
+        say: Say,
+    ) -> None:
+        self.config, self.directory, self.data = config, directory, data
+        self.world, self.device, self.say = world, device, say
+        self.validation = data.shards.split("validation")
+        self.floor = known_floor(config.corpus.sources, self.validation)
+        self.precision = pick_precision(config.training.precision, device)
+        self.store = CheckpointStore(directory.checkpoints, config.training.keep_checkpoints)
+        self.batches = Batches(
+            data.shards.split("train"),
+            config.model.context_length,
+            config.training.batch_size,
+            seed=config.training.seed,
+            order=config.training.order,
+            stride=config.training.stride,
+            world=world,
+        )
+        seed_everything(config.training.seed)
+        self.model = GPT(config.model).to(device)
+        self.model.checkpoint_activations = config.training.checkpoint_activations
+
+    def run(self, listeners: Sequence[Listener], track: Sequence[str]) -> Outcome:
+        """Train from the newest checkpoint, or from the beginning, and leave a whole run directory."""
+        optimizer = make_optimizer(self.model, self.config.training)
+        state = self.store.load_newest(self.say)
+        progress = restore(state, self.model, optimizer) if state else None
+        own = self._open_files(progress.step if progress else -1) if self.world.is_main else []
+        with graceful_stop() as stop:
+            job = Job(
+                model=self.model,
+                optimizer=optimizer,
+                batches=self.batches,
+                config=self.config.training,
+                steps=self.steps,
+                evaluate=self.evaluate,
+                save=self.store.save,
+                sample=self.sample,
+                listeners=[*own, *make_trackers(track, self.directory), *listeners]
+                if self.world.is_main
+                else [],
+                stop=lambda: stop.requested,
+                device=self.device,
+                precision=self.precision,
+                world=self.world,
+            )
+            finished = train(job, progress)
+        if self.world.is_main:
+            self._finish(finished)
+        return Outcome(self.directory, finished, self.floor)
+
+    @property
+    def steps(self) -> int:
+        """Updates to make in all."""
+        training = self.config.training
+        if training.epochs is None:
+            return training.steps
+        return max(1, math.ceil(training.epochs * self.batches.steps_per_epoch / training.accumulate))
+
+    def evaluate(self) -> Evaluation:
+        """Measure the loss on the fixed validation windows."""
+        # A short validation text still has something to say: look at it through a shorter window.
+        context = min(self.config.model.context_length, len(self.validation) - 1)
+        return evaluate(
+            self.model,
+            self.validation,
+            context_length=context,
+            most_tokens=self.config.training.evaluate_tokens,
+            byte_lengths=self.data.tokenizer.byte_lengths() if self.data.tokenizer.lossless else None,
+            precision=self.precision,
+        )
+
+    def sample(self, _step: int) -> list[str]:
+        """Continue each of the prompts of the config."""
+        samples = self.config.samples
+        settings = GenerationConfig(
+            temperature=samples.temperature,
+            top_k=samples.top_k,
+            max_tokens=samples.max_tokens,
+            seed=samples.seed,
+        )
+        documents = sum(facts["documents"] for facts in self.data.shards.manifest["splits"].values())
+        return [
+            complete(self.model, self.data.tokenizer, prompt, settings, begin_document=documents > 1)[0]
+            for prompt in samples.prompts
+        ]
+
+    def _open_files(self, step: int) -> list[Listener]:
+        """Write what describes the run before its first update, and return the listeners that keep it up."""
+        self.data.tokenizer.save(self.directory.tokenizer)
+        if not self.directory.lineage.is_file():
+            floor = dataclasses.asdict(self.floor) if self.floor else None
+            parameters = sum(parameter.numel() for parameter in self.model.parameters())
+            lineage = first_lineage(self.data.shards, self.data.tokenizer, parameters=parameters, floor=floor)
+            files.write_json(self.directory.lineage, lineage)
+        metrics = MetricsFile(self.directory.metrics)
+        metrics.rewind(step)
+        return [
+            metrics,
+            SamplesFile(self.directory, self.config.samples.prompts),
+            PlotFile(self.directory, self.floor.loss if self.floor else None),
+        ]
+
+    def _finish(self, finished: TrainingFinished) -> None:
+        """Put the best weights in their place and draw the last pictures."""
+        best = self.store.best()
+        if best is not None:
+            with files.atomic_write(self.directory.weights, "wb") as file:
+                file.write((best / "model.safetensors").read_bytes())
+            note_weights(self.directory, step=finished.best_step, loss=finished.best_loss)
+        write_report(self.directory)

@@ -1,0 +1,57 @@
+"""The whole configuration of a run: one section for each room, each section that room's own dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from glassgpt.corpus.cleaning import CleaningConfig
+from glassgpt.corpus.splits import SplitConfig
+from glassgpt.errors import ConfigError
+from glassgpt.model.config import ModelConfig
+from glassgpt.tokenizers.config import TokenizerConfig
+from glassgpt.training.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """Which text to learn from."""
+
+    sources: tuple[str, ...] = ("builtin:tinytales",)
+    """Files, folders, globs, builtin:name, hf:owner/name, or names of known corpora."""
+    text_field: str | None = None
+    """Column or key that holds the text, in formats that have several."""
+
+
+@dataclass(frozen=True)
+class SamplesConfig:
+    """What the model is asked to write while it learns."""
+
+    prompts: tuple[str, ...] = ("",)
+    """Prompts to continue; an empty one starts a new document."""
+    max_tokens: int = 120
+    """Most tokens of each sample."""
+    temperature: float = 0.8
+    """0 takes the likeliest token each time."""
+    top_k: int = 50
+    """Keep only the k likeliest tokens; 0 keeps all."""
+    seed: int = 7
+    """Seed of the draws, the same at each evaluation."""
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ConfigError("samples.max_tokens must be at least 1.")
+        if self.temperature < 0:
+            raise ConfigError("samples.temperature must be 0 (greedy) or more.")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run. `config.toml` in the run directory holds it whole."""
+
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    cleaning: CleaningConfig = field(default_factory=CleaningConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    samples: SamplesConfig = field(default_factory=SamplesConfig)

@@ -1,0 +1,138 @@
+"""Where runs live and how one is found: `runs/<name>/`, by path, by name, or as `latest`.
+
+    config.toml  tokenizer.json  model.safetensors  lineage.json
+    checkpoints/step-*/  metrics.jsonl  samples.md  loss.png  report.html
+
+The layout is the whole interface: every other module of this room reads or writes one of these files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from glassgpt.errors import RunError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """The paths inside one run."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name: that of its folder."""
+        return self.path.resolve().name
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.toml"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The vocabulary, in the Hugging Face format."""
+        return self.path / "tokenizer.json"
+
+    @property
+    def weights(self) -> Path:
+        """The best weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def lineage(self) -> Path:
+        """Where everything came from."""
+        return self.path / "lineage.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """One event a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """What the model wrote at each evaluation."""
+        return self.path / "samples.md"
+
+    @property
+    def plot(self) -> Path:
+        """The loss curves as a picture."""
+        return self.path / "loss.png"
+
+    @property
+    def report(self) -> Path:
+        """The self-contained page."""
+        return self.path / "report.html"
+
+
+def runs_folder() -> Path:
+    """Return the folder runs live in: `$GLASSGPT_RUNS`, or `runs` where the command was called."""
+    return Path(os.environ.get("GLASSGPT_RUNS") or "runs")
+
+
+def list_runs() -> list[RunDirectory]:
+    """Return every run, the one worked on last at the end."""
+    folder = runs_folder()
+    found = [RunDirectory(path) for path in folder.glob("*/") if (path / "config.toml").is_file()]
+    return sorted(found, key=lambda run: (_last_change(run), run.name))
+
+
+def find_run(name: str) -> RunDirectory:
+    """Return the run at a path, of a name, or the `latest`. Raises `RunError` naming what is near."""
+    runs = list_runs()
+    if name == "latest":
+        if not runs:
+            raise RunError(f"There is no run in {runs_folder()} yet. Make one with:  glassgpt train")
+        return runs[-1]
+    for path in (Path(name), runs_folder() / name):
+        if (path / "config.toml").is_file():
+            return RunDirectory(path)
+    if Path(name).is_dir():
+        raise RunError(
+            f"{name} is not a run: it has no config.toml. `glassgpt runs` lists the runs there are."
+        )
+    hint = did_you_mean(name, [run.name for run in runs]) or " `glassgpt runs` lists the runs there are."
+    raise RunError(f"There is no run called {name!r} in {runs_folder()}.{hint}")
+
+
+def create_run(name: str | None, *, base: str) -> RunDirectory:
+    """Make a new run directory called `name`, or `base-1`, `base-2` ... when no name is given.
+
+    Raises `RunError` when the name is taken: nothing is ever overwritten.
+    """
+    folder = runs_folder()
+    if name is None:
+        base = re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-.") or "run"
+        number = 1
+        while (folder / f"{base}-{number}").exists():
+            number += 1
+        name = f"{base}-{number}"
+    refuse_taken(name)
+    path = folder / name
+    path.mkdir(parents=True)
+    return RunDirectory(path)
+
+
+def refuse_taken(name: str) -> None:
+    """Raise `RunError` when a run of this name exists: nothing is ever overwritten."""
+    path = runs_folder() / name
+    if path.exists():
+        raise RunError(
+            f"{path} exists already. Choose another --name, go on with it (glassgpt resume {name}), or delete it."
+        )
+
+
+def _last_change(run: RunDirectory) -> float:
+    try:
+        return max(file.stat().st_mtime for file in (run.config, run.metrics) if file.exists())
+    except (OSError, ValueError):
+        return time.time()

@@ -1,0 +1,50 @@
+"""`lineage.json`: data -> tokenizer -> weights, each with the hash by which it is known again."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from glassgpt import files
+from glassgpt.dataset.shards import TokenShards
+from glassgpt.device import machine_facts
+from glassgpt.runs.directory import RunDirectory
+from glassgpt.tokenizers.fast import FastTokenizer
+
+
+def first_lineage(
+    shards: TokenShards, tokenizer: FastTokenizer, *, parameters: int, floor: dict[str, float] | None
+) -> dict[str, Any]:
+    """Return what is known when training begins: the data, the tokenizer, the machine, the command."""
+    splits = shards.manifest["splits"]
+    return {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": ["glassgpt", *sys.argv[1:]],
+        "machine": machine_facts(),
+        "data": {
+            "plan": shards.manifest["plan"],
+            "sources": shards.manifest["sources"],
+            "documents": sum(facts["documents"] for facts in splits.values()),
+            "splits": {
+                name: {key: facts[key] for key in ("documents", "bytes", "tokens")}
+                for name, facts in splits.items()
+            },
+            "floor": floor,
+        },
+        "tokenizer": {
+            "kind": tokenizer.kind,
+            "vocab_size": tokenizer.vocab_size,
+            "fingerprint": tokenizer.fingerprint,
+        },
+        "base": None,  # the run these weights were fine-tuned from
+        "model": {"parameters": parameters},
+        "weights": None,
+    }
+
+
+def note_weights(run: RunDirectory, *, step: int, loss: float) -> None:
+    """Record which weights `model.safetensors` holds."""
+    lineage = files.read_json(run.lineage)
+    lineage["weights"] = {"step": step, "loss": loss, "sha256": files.hash_file(run.weights)}
+    files.write_json(run.lineage, lineage)

@@ -1,0 +1,171 @@
+"""The loss curves as a picture a person reads at a glance.
+
+Training loss (faint as measured, firm when smoothed), validation loss with its best point, the known
+floor where there is one; steps below, epochs or tokens above. Drawn with matplotlib's object interface:
+no window, no global state.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from glassgpt import files
+from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.records import read_events
+from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFinished, TrainingStarted
+
+TRAINING, VALIDATION, FLOOR = "#7aa6c2", "#c0392b", "#2e7d4f"
+COMPARED = ("#c0392b", "#2471a3", "#b9770e", "#2e7d4f", "#7d3c98", "#5d6d7e")
+REDRAW_SECONDS = 20.0
+
+
+class PlotFile:
+    """Listener that keeps `loss.png` up to date, not more often than is worth its time."""
+
+    def __init__(self, run: RunDirectory, floor: float | None) -> None:
+        self._run, self._floor = run, floor
+        self._drawn = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Draw anew after an evaluation, if some time has passed, and at the end."""
+        due = isinstance(event, Evaluated) and time.monotonic() - self._drawn > REDRAW_SECONDS
+        if due or isinstance(event, TrainingFinished):
+            figure = loss_figure(read_events(self._run.metrics), title=self._run.name, floor=self._floor)
+            save_figure(figure, self._run.plot)
+            self._drawn = time.monotonic()
+
+
+def loss_figure(events: Sequence[Event], *, title: str, floor: float | None = None) -> Figure:
+    """Return the loss curves of one run (nats a token over steps)."""
+    figure, axes = _figure()
+    steps = [event for event in events if isinstance(event, StepsFinished)]
+    evaluations = [event for event in events if isinstance(event, Evaluated)]
+    if steps:
+        x, losses = [event.step for event in steps], [event.loss for event in steps]
+        axes.plot(x, losses, color=TRAINING, alpha=0.35, linewidth=1)
+        axes.plot(x, smoothed(losses), color=TRAINING, linewidth=2, label="training")
+    if evaluations:
+        _draw_validation(axes, evaluations)
+    if floor is not None:
+        axes.axhline(floor, color=FLOOR, linestyle="--", linewidth=1.5)
+        axes.annotate(
+            f"floor {floor:.3f}: no model can do better",
+            (0.01, floor),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, -4),
+            textcoords="offset points",
+            color=FLOOR,
+            va="top",
+            fontsize=9,
+        )
+        axes.set_ylim(bottom=max(0.0, floor - 0.12 * (axes.get_ylim()[1] - floor)))
+    axes.set_title(title, loc="left", fontweight="bold", pad=12)
+    if steps or evaluations:
+        axes.legend(frameon=False, loc="upper right")
+    _second_axis(axes, events)
+    return figure
+
+
+def comparison_figure(runs: Sequence[tuple[str, Sequence[Event]]]) -> Figure:
+    """Return the validation curves of several runs over each other, in bits per byte over seconds."""
+    figure, axes = _figure()
+    for index, (name, events) in enumerate(runs):
+        evaluations = [event for event in events if isinstance(event, Evaluated)]
+        color = COMPARED[index % len(COMPARED)]
+        axes.plot(
+            [event.seconds for event in evaluations],
+            [event.bits_per_byte for event in evaluations],
+            color=color,
+            marker="o",
+            markersize=3,
+            linewidth=2,
+            label=name,
+        )
+    axes.set_xlabel("seconds of training")
+    axes.set_ylabel("validation bits per byte")
+    axes.set_title("Runs compared", loc="left", fontweight="bold")
+    axes.legend(frameon=False)
+    return figure
+
+
+def series_figure(events: Sequence[StepsFinished], attribute: str, *, label: str) -> Figure:
+    """Return one small curve of an attribute of `StepsFinished` over steps."""
+    figure, axes = _figure(size=(7.2, 2.6))
+    values = [getattr(event, attribute) for event in events]
+    axes.plot([event.step for event in events], values, color=TRAINING, linewidth=1.5)
+    axes.set_ylabel(label)
+    axes.set_ylim(bottom=0)
+    return figure
+
+
+def smoothed(values: Sequence[float], *, window: float = 0.04) -> list[float]:
+    """Return running means over a window that is a share of all values, narrower at both ends."""
+    half = max(1, round(len(values) * window / 2))
+    result = []
+    for index in range(len(values)):
+        reach = min(half, index, len(values) - 1 - index)
+        part = values[index - reach : index + reach + 1]
+        result.append(sum(part) / len(part))
+    return result
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, atomically."""
+    with files.atomic_write(path, "wb") as file:
+        file.write(figure_png(figure))
+
+
+def figure_png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _figure(size: tuple[float, float] = (8.0, 5.0)) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss (nats a token)")
+    return figure, axes
+
+
+def _draw_validation(axes: Axes, evaluations: Sequence[Evaluated]) -> None:
+    x, losses = [event.step for event in evaluations], [event.loss for event in evaluations]
+    axes.plot(x, losses, color=VALIDATION, linewidth=2, marker="o", markersize=3.5, label="validation")
+    best = min(evaluations, key=lambda event: event.loss)
+    axes.annotate(
+        f"best {best.loss:.3f}",
+        (best.step, best.loss),
+        xytext=(0, 12),
+        textcoords="offset points",
+        ha="right",
+        color=VALIDATION,
+        fontweight="bold",
+    )
+
+
+def _second_axis(axes: Axes, events: Sequence[Event]) -> None:
+    """Above: epochs where the data was seen more than once, else tokens."""
+    started = next((event for event in events if isinstance(event, TrainingStarted)), None)
+    if started is None:
+        return
+    if started.steps > started.steps_per_epoch:
+        unit, label = started.steps_per_epoch, "epochs"
+    else:
+        thousands = started.steps * started.tokens_per_step < 2_000_000
+        unit = (1e3 if thousands else 1e6) / started.tokens_per_step
+        label = "thousand tokens" if thousands else "million tokens"
+    above = axes.secondary_xaxis("top", functions=(lambda x: np.asarray(x) / unit, lambda x: np.asarray(x) * unit))
+    above.set_xlabel(label)

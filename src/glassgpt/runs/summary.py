@@ -1,0 +1,58 @@
+"""A run in one line: what `glassgpt runs` shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.records import read_events
+from glassgpt.training.events import Evaluated, StepsFinished, TrainingFinished, TrainingStarted
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """How far a run came. Numbers are None while there is nothing to say."""
+
+    name: str
+    parameters: int | None
+    step: int
+    steps: int | None
+    best_loss: float | None
+    bits_per_byte: float | None
+    tokens: int
+    seconds: float
+    state: str
+
+    def row(self) -> tuple[str, ...]:
+        """Return the summary as cells of text."""
+        return (
+            self.name,
+            f"{self.parameters:,}" if self.parameters else "-",
+            f"{self.step}/{self.steps}" if self.steps else "-",
+            f"{self.best_loss:.4f}" if self.best_loss is not None else "-",
+            f"{self.bits_per_byte:.4f}" if self.bits_per_byte is not None else "-",
+            f"{self.tokens:,}",
+            f"{self.seconds:.0f} s",
+            self.state,
+        )
+
+
+def summarize(run: RunDirectory) -> RunSummary:
+    """Read the metrics of a run into a summary."""
+    events = read_events(run.metrics)
+    started = [event for event in events if isinstance(event, TrainingStarted)]
+    steps = [event for event in events if isinstance(event, StepsFinished)]
+    evaluations = [event for event in events if isinstance(event, Evaluated)]
+    finished = [event for event in events if isinstance(event, TrainingFinished)]
+    best = min(evaluations, key=lambda event: event.loss, default=None)
+    return RunSummary(
+        name=run.name,
+        parameters=started[-1].parameters if started else None,
+        step=max((event.step for event in events), default=0),
+        steps=started[-1].steps if started else None,
+        best_loss=best.loss if best else None,
+        bits_per_byte=best.bits_per_byte if best else None,
+        tokens=steps[-1].tokens if steps else 0,
+        seconds=max((event.seconds for event in [*steps, *evaluations]), default=0.0),
+        state=finished[-1].reason if finished else "unfinished",
+    )

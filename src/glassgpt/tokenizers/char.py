@@ -1,0 +1,53 @@
+"""Characters as tokens: the smallest tokenizer, and the easiest to see through.
+
+A token is one Unicode code point. The vocabulary is the characters of the training text in sorted order,
+then `<|unk|>` for any other, then `<|endoftext|>`. Lossless on its own characters; `tokenizer.json` has it
+as a BPE without merges, which is the same thing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from glassgpt.tokenizers import layout
+from glassgpt.tokenizers.special import END_OF_TEXT, UNKNOWN, encode_with_special
+
+
+class CharTokenizer:
+    """A table of characters: the n-th gets the id n."""
+
+    def __init__(self, chars: Iterable[str]) -> None:
+        self.tokens = [*chars, UNKNOWN]
+        self.ids = {token: id for id, token in enumerate(self.tokens)}
+        self.special = {END_OF_TEXT: len(self.tokens)}
+
+    @classmethod
+    def train(cls, texts: Iterable[str], *, vocab_size: int = 0) -> CharTokenizer:
+        """Take the characters of `texts`; with a `vocab_size` the most frequent that fit."""
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(text)
+        by_count = sorted(counts, key=lambda char: (-counts[char], char))
+        return cls(sorted(by_count[: vocab_size - 2] if vocab_size else by_count))
+
+    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """Return one id a character. `<|endoftext|>` is recognised only with `allow_special`."""
+        if allow_special:
+            return encode_with_special(text, self.special, self.encode)
+        unknown = self.ids[UNKNOWN]
+        return [self.ids.get(char, unknown) for char in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of `ids`, `<|endoftext|>` left out. What was unknown shows as `<|unk|>`."""
+        skipped = set(self.special.values())
+        return "".join(self.tokens[id] for id in ids if id not in skipped)
+
+    def to_json(self) -> str:
+        """Return the vocabulary as a `tokenizer.json`."""
+        return layout.tokenizer_json(
+            model=layout.bpe_model(self.ids, [], unk_token=UNKNOWN),
+            pre_tokenizer=None,
+            decoder={"type": "Fuse"},
+            special=self.special,
+        )

@@ -1,0 +1,52 @@
+"""What tokenizer to train, or which ready-made one to take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from glassgpt.errors import ConfigError, did_you_mean
+
+Kind = Literal["char", "word", "bpe", "wordpiece"]
+PatternName = Literal["gpt2", "llama3", "qwen2"]
+Engine = Literal["rust", "python"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerConfig:
+    """How to make a vocabulary. Raises `ConfigError` for a setting that cannot be."""
+
+    kind: Kind = "bpe"
+    """What a token is: a character, a word, a byte-level BPE piece, or a WordPiece."""
+    vocab_size: int = 4096
+    """How many ids in all, special tokens and the 256 bytes included. A text too small to fill it gives
+    fewer. For `char` and `word` a maximum, and 0 means no limit."""
+    pattern: PatternName = "gpt2"
+    """BPE: how text is cut before merging. These three are the ones llama.cpp knows by name."""
+    name: str | None = None
+    """A ready-made vocabulary (`gpt2`, `cl100k_base`, `o200k_base`), a `tokenizer.json`, or a folder with
+    one, to take instead of training. Nothing else here matters then."""
+    engine: Engine = "rust"
+    """BPE: who learns the merges. Both learn the same ones; `python` is the one to read."""
+    min_frequency: int = 2
+    """A pair (BPE, WordPiece) or a word that occurs less often gets no id of its own. It also makes `word`
+    see `<|unk|>` in training. Characters are all kept."""
+
+    def __post_init__(self) -> None:
+        _one_of("kind", self.kind, get_args(Kind))
+        _one_of("pattern", self.pattern, get_args(PatternName))
+        _one_of("engine", self.engine, get_args(Engine))
+        if self.vocab_size < 0:
+            raise ConfigError(f"`vocab_size` is {self.vocab_size}; it counts ids, so it is 0 or more.")
+        if self.min_frequency < 1:
+            raise ConfigError(
+                f"`min_frequency` is {self.min_frequency}; it is 1 or more (1 keeps everything)."
+            )
+
+
+def _one_of(setting: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(
+            f"`{setting}` is {value!r}; it is one of {', '.join(known)}."
+            + did_you_mean(str(value), known, most=1)
+        )

@@ -1,0 +1,177 @@
+"""The tokenizer that the rest of the project uses: any `tokenizer.json`, with the fastest engine for it.
+
+Whatever kind a vocabulary is and whoever made it, here it encodes, decodes, says which bytes an id stands
+for, and hashes to a fingerprint by which data and models know their vocabulary again.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glassgpt.errors import TokenizerError
+from glassgpt.files import write_text
+from glassgpt.tokenizers import document
+from glassgpt.tokenizers.engines import CharEncoder, Encoder, RustEncoder, TiktokenEncoder, ranks_for_tiktoken
+from glassgpt.tokenizers.patterns import Pattern, recognise
+from glassgpt.tokenizers.special import END_OF_TEXT_NAMES, without_surrogates
+
+
+class FastTokenizer:
+    """A vocabulary read from the text of a `tokenizer.json`; make one by `from_file` or `from_json`.
+
+    `kind` is "char", "word", "bpe" (byte-level), "wordpiece" or "other". `vocab_size` is the highest id
+    plus one. `lossless` says that decoding gives back the text: any text for "bpe", a text of known
+    characters for "char". `joins_bytes` says that decoding only puts the tokens' bytes in a row.
+    `fingerprint` changes when, and only when, the ids of a text could. `pattern` is how a byte-level BPE
+    cuts text, or None where that is no pattern known here. `json` is the whole `tokenizer.json`.
+    """
+
+    kind: str
+    vocab_size: int
+    end_of_text: int
+    lossless: bool
+    joins_bytes: bool
+    fingerprint: str
+    pattern: Pattern | None
+    json: str
+
+    def __init__(self, text: str) -> None:
+        self._rust = RustEncoder(text)
+        self.json = self._rust.tokenizer.to_str()
+        content = json.loads(self.json)
+        self.fingerprint = document.fingerprint(content)
+        self.kind = document.kind(content)
+        self.lossless = document.lossless(content)
+        self.joins_bytes = document.joins_bytes(content)
+        self.pattern = recognise(content["pre_tokenizer"]) if self.kind == "bpe" else None
+        self._ids = self._rust.tokenizer.get_vocab(with_added_tokens=True)
+        self.vocab_size = max(self._ids.values(), default=-1) + 1
+        self.end_of_text = self._find_end_of_text()
+        self._special = {token["id"] for token in content["added_tokens"] if token["special"]}
+        self._added = {token["id"]: token["content"] for token in content["added_tokens"]}
+        self._unknown = self._ids.get(content["model"].get("unk_token") or "")
+        self._encoder = self._choose_encoder(content)
+
+    @classmethod
+    def from_json(cls, text: str) -> FastTokenizer:
+        """Read the text of a `tokenizer.json`. Raises `TokenizerError` when it is not one."""
+        try:
+            return cls(text)
+        except TokenizerError:
+            raise
+        except Exception as error:  # the Rust library raises nothing narrower
+            raise TokenizerError(f"This is not a tokenizer.json that can be used: {error}.") from error
+
+    @classmethod
+    def from_file(cls, path: Path) -> FastTokenizer:
+        """Read a `tokenizer.json`. Raises `TokenizerError` naming the file when it cannot be used."""
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise TokenizerError(f"The tokenizer {path} cannot be read: {error.strerror}.") from error
+        except (TokenizerError, UnicodeDecodeError) as error:
+            raise TokenizerError(f"{path}: {error}") from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FastTokenizer.from_json, (self.json,)
+
+    def __repr__(self) -> str:
+        return f"<FastTokenizer {self.kind}, {self.vocab_size} ids, {self.fingerprint[:12]}>"
+
+    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """Return the ids of `text` alone. With `allow_special` the name of a special token is its id."""
+        text = without_surrogates(text)
+        return (self._with_special if allow_special else self._encoder).encode(text)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text, over all cores. Special tokens in them are plain text."""
+        return self._encoder.encode_batch([without_surrogates(text) for text in texts])
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
+        """Return the text of `ids`. Raises `TokenizerError` for an id outside the vocabulary."""
+        ids = [int(id) for id in ids]
+        self._check(ids)
+        if self.joins_bytes:
+            return self.decode_bytes(ids, skip_special=skip_special).decode("utf-8", "replace")
+        return self._rust.tokenizer.decode(ids, skip_special_tokens=skip_special)
+
+    def decode_bytes(self, ids: Sequence[int], *, skip_special: bool = True) -> bytes:
+        """Return the bytes of `ids` in a row: where `joins_bytes`, the UTF-8 of the text or a part of it."""
+        skipped = self._special if skip_special else ()
+        return b"".join([self._shown[id] for id in ids if id not in skipped])
+
+    def token_bytes(self, id: int) -> bytes:
+        """Return the UTF-8 bytes that `id` stands for within a text; none for special and unknown tokens.
+
+        Exact for a lossless kind. For words the space before one counts as part of it.
+        """
+        self._check([id])
+        return b"" if id in self._special or id == self._unknown else self._shown[id]
+
+    def byte_lengths(self) -> np.ndarray:
+        """Return int64 `(vocab_size,)`: how many bytes each id stands for, to count bits per byte."""
+        return np.array([len(self.token_bytes(id)) for id in range(self.vocab_size)], dtype=np.int64)
+
+    def is_special(self, id: int) -> bool:
+        """Say whether `id` is a special token, which decoding leaves out."""
+        return id in self._special
+
+    def unknown(self, text: str) -> list[str]:
+        """Return the parts of `text` that the vocabulary cannot write, in order, each once."""
+        if self._unknown is None:
+            return []
+        text = without_surrogates(text)
+        if isinstance(self._encoder, CharEncoder):
+            return [char for char in dict.fromkeys(text) if char not in self._encoder.ids]
+        encoding = self._rust.tokenizer.encode(text, add_special_tokens=False)
+        pairs = zip(encoding.ids, encoding.offsets, strict=True)
+        return list(dict.fromkeys(text[start:end] for id, (start, end) in pairs if id == self._unknown))
+
+    def save(self, path: Path) -> None:
+        """Write the `tokenizer.json` atomically."""
+        write_text(path, self.json + "\n")
+
+    def _choose_encoder(self, content: dict[str, Any]) -> Encoder:
+        if self.kind == "char" and self._unknown is not None:
+            chars = {char: id for char, id in content["model"]["vocab"].items() if id != self._unknown}
+            return CharEncoder(chars, self._unknown)
+        ranks = ranks_for_tiktoken(content, self._rust) if self.pattern else None
+        return TiktokenEncoder(ranks, self.pattern, self._rust) if ranks and self.pattern else self._rust
+
+    @functools.cached_property
+    def _with_special(self) -> RustEncoder:
+        return RustEncoder(self.json, special=True)
+
+    @functools.cached_property
+    def _shown(self) -> list[bytes]:
+        """The bytes that decoding shows for each id, in the middle of a text."""
+        shown = [b""] * self.vocab_size
+        for token, id in self._ids.items():
+            shown[id] = (
+                self._added[id].encode() if id in self._added else document.spelled_bytes(token, self.kind)
+            )
+        return shown
+
+    def _find_end_of_text(self) -> int:
+        found = (self._ids[name] for name in END_OF_TEXT_NAMES if name in self._ids)
+        id = next(found, None)
+        if id is None:
+            raise TokenizerError(
+                "This tokenizer.json has no token for the end of a text, which a model needs to know. "
+                f"Add one of these as a special token: {', '.join(END_OF_TEXT_NAMES)}."
+            )
+        return id
+
+    def _check(self, ids: Sequence[int]) -> None:
+        if ids and not (min(ids) >= 0 and max(ids) < self.vocab_size):
+            wrong = next(id for id in ids if not 0 <= id < self.vocab_size)
+            raise TokenizerError(
+                f"There is no token {wrong}: this vocabulary has the ids 0 to {self.vocab_size - 1}. "
+                "Ids only mean something in the vocabulary that made them."
+            )

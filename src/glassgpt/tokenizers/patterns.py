@@ -1,0 +1,92 @@
+"""How text is cut into pieces before a vocabulary is applied: no token ever crosses such a cut.
+
+The byte-level patterns are those of well-known models, because llama.cpp knows a pattern only by the name
+of a model: with another one a vocabulary could not be exported. They keep a word with the space before it.
+The word pattern, used by the `word` and `wordpiece` kinds, drops white space and takes words and
+punctuation apart.
+
+The from-scratch tokenizers cut with the library `regex`, the fast engines with their own. All agree except
+on letters that joined Unicode lately, which `regex` may already know as letters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import regex
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A way to cut text: its name here, its regular expression, and what llama.cpp calls it."""
+
+    name: str
+    text: str
+    llama_cpp: str
+
+
+_CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_WORD_WITH_PREFIX = r"[^\r\n\p{L}\p{N}]?\p{L}+"
+_PUNCTUATION_AND_SPACE = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+
+GPT2 = Pattern(
+    name="gpt2",
+    text=r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    llama_cpp="gpt-2",
+)
+LLAMA3 = Pattern(
+    name="llama3",
+    text=rf"{_CONTRACTIONS}|{_WORD_WITH_PREFIX}|\p{{N}}{{1,3}}|{_PUNCTUATION_AND_SPACE}",
+    llama_cpp="llama-bpe",
+)
+QWEN2 = Pattern(
+    name="qwen2",
+    text=rf"{_CONTRACTIONS}|{_WORD_WITH_PREFIX}|\p{{N}}|{_PUNCTUATION_AND_SPACE}",
+    llama_cpp="qwen2",
+)
+O200K = Pattern(
+    name="o200k",
+    text=(
+        rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_CONTRACTIONS}?|"
+        rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_CONTRACTIONS}?|"
+        r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    ),
+    llama_cpp="gpt-4o",
+)
+PATTERNS = {pattern.name: pattern for pattern in (GPT2, LLAMA3, QWEN2, O200K)}
+
+_LETTER = r"\p{L}\p{M}\p{N}_"
+WORD = rf"[{_LETTER}]+(?:['’-][{_LETTER}]+)*|--+|\.\.\.|[^\s{_LETTER}]"
+"""Words (with inner apostrophes and hyphens), dashes, an ellipsis, any other sign by itself."""
+
+
+def cut(text: str, pattern: str) -> list[str]:
+    """Return the pieces of `text` that the regular expression `pattern` finds, in order.
+
+    With a byte-level pattern the pieces joined are the text; with `WORD` the white space is gone.
+    """
+    return regex.findall(pattern, text)
+
+
+def pre_tokenizer(pattern: Pattern) -> dict[str, Any]:
+    """Return the `pre_tokenizer` section of a byte-level `tokenizer.json`, as the model's own has it."""
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    if pattern is GPT2:
+        return byte_level
+    split = {"type": "Split", "pattern": {"Regex": pattern.text}, "behavior": "Isolated", "invert": False}
+    return {"type": "Sequence", "pretokenizers": [split, byte_level | {"use_regex": False}]}
+
+
+def recognise(section: Any) -> Pattern | None:
+    """Return the pattern that a `pre_tokenizer` section stands for, or None if it does anything else."""
+    known = (pattern for pattern in PATTERNS.values() if _plain(pre_tokenizer(pattern)) == _plain(section))
+    return next(known, None)
+
+
+def _plain(section: Any) -> Any:
+    """Drop `trim_offsets`, which moves offsets and never ids."""
+    if isinstance(section, dict):
+        return {key: _plain(value) for key, value in section.items() if key != "trim_offsets"}
+    return [_plain(item) for item in section] if isinstance(section, list) else section

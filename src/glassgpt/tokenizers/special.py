@@ -1,0 +1,41 @@
+"""The names that are not text: the end of a document, and what a vocabulary does not know.
+
+A special token is a name for an id, such as `<|endoftext|>`. The same characters typed by a user are
+plain text, and become the special id only where the caller allows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import regex
+
+END_OF_TEXT = "<|endoftext|>"
+UNKNOWN = "<|unk|>"
+
+# What other vocabularies call the end of a text, the likeliest first.
+END_OF_TEXT_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "<|eot_id|>", "[SEP]")
+
+
+def encode_with_special(
+    text: str, special: Mapping[str, int], encode: Callable[[str], list[int]]
+) -> list[int]:
+    """Return the ids of `text`: names in `special` as their ids, what is between them by `encode`."""
+    either = "|".join(regex.escape(name) for name in sorted(special, key=len, reverse=True))
+    ids: list[int] = []
+    for piece in regex.split(f"({either})", text):
+        ids.extend([special[piece]] if piece in special else encode(piece))
+    return ids
+
+
+def without_surrogates(text: str) -> str:
+    """Return `text` as valid Unicode: surrogate pairs joined, a lone surrogate replaced by U+FFFD.
+
+    Such halves of characters come from broken JSON escapes; no UTF-8 text can hold them.
+    """
+    try:
+        if not text.isascii():
+            text.encode()
+        return text
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

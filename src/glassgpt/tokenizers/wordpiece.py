@@ -1,0 +1,114 @@
+"""WordPiece, the tokenizer of BERT: words in pieces, the longest known piece first.
+
+A piece that continues a word is written with `##`: "playing" may be `play ##ing`. Encoding is greedy: take
+the longest piece that the word starts with, then the longest that continues it (Wu et al. 2016; Devlin et
+al. 2019). A word with a character that was never seen, or of more than 100 characters, is `<|unk|>`.
+
+Training joins the most frequent pair, as BPE does and as Hugging Face's trainer does too, not the pair of
+the highest count(ab) / (count(a) count(b)) that is often told of WordPiece: that score prefers pairs of rare
+letters, and a join is worth as many tokens as it saves, which is its count. Ties go to the smaller ids. The
+Rust trainer numbers the `##` letters in a random order, so two runs of it differ; this one is the truth here.
+
+The ids: each letter, each `##` letter (so that any word of seen letters can be written), one a merge, then
+`<|unk|>` and `<|endoftext|>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from glassgpt.errors import TokenizerError
+from glassgpt.tokenizers import layout
+from glassgpt.tokenizers.merging import learn_merges
+from glassgpt.tokenizers.patterns import WORD, cut
+from glassgpt.tokenizers.special import END_OF_TEXT, UNKNOWN, encode_with_special
+from glassgpt.tokenizers.word import count_words
+
+LONGEST_WORD = 100
+
+
+class WordPieceTokenizer:
+    """A list of pieces: the n-th gets the id n."""
+
+    def __init__(self, pieces: Iterable[str]) -> None:
+        self.tokens = [*pieces, UNKNOWN]
+        self.ids = {token: id for id, token in enumerate(self.tokens)}
+        self.special = {END_OF_TEXT: len(self.tokens)}
+        self.longest = max(map(len, self.tokens))
+
+    @classmethod
+    def train(cls, texts: Iterable[str], *, vocab_size: int, min_frequency: int = 1) -> WordPieceTokenizer:
+        """Learn the pieces of `texts`, read once as a stream. `vocab_size` counts every id.
+
+        Raises `TokenizerError` when the letters alone need more ids.
+        """
+        counts = count_words(texts)
+        pieces = alphabet(counts)
+        if vocab_size < len(pieces) + 2:
+            raise TokenizerError(
+                f"The text has {len(pieces) // 2} different characters, so a WordPiece vocabulary of it "
+                f"needs at least {len(pieces) + 2} ids, and `vocab_size` is {vocab_size}. Set it to "
+                f"{len(pieces) + 2} or more, or use kind `bpe`, which needs 257 for any text."
+            )
+        ids = {piece: id for id, piece in enumerate(pieces)}
+        words = {tuple(ids[letter] for letter in letters(word)): count for word, count in counts.items()}
+        most = vocab_size - len(pieces) - 2
+        for left, right in learn_merges(words, first_id=len(pieces), most=most, min_frequency=min_frequency):
+            pieces.append(pieces[left] + pieces[right].removeprefix("##"))
+        return cls(pieces)
+
+    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """Return the ids of `text`. `<|endoftext|>` is recognised only with `allow_special`."""
+        if allow_special:
+            return encode_with_special(text, self.special, self.encode)
+        words = cut(text, WORD)
+        known = {word: self.longest_pieces(word) for word in set(words)}
+        return [id for word in words for id in known[word]]
+
+    def longest_pieces(self, word: str) -> list[int]:
+        """Return the ids of one word: the longest piece first, then the longest that continues it."""
+        unknown = [self.ids[UNKNOWN]]
+        if len(word) > LONGEST_WORD:
+            return unknown
+        found, start = [], 0
+        while start < len(word):
+            prefix = "##" if start else ""
+            for end in range(min(len(word), start + self.longest), start, -1):
+                if (piece := prefix + word[start:end]) in self.ids:
+                    found.append(self.ids[piece])
+                    start = end
+                    break
+            else:
+                return unknown
+        return found
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the words of `ids` as text, `<|endoftext|>` left out."""
+        skipped = set(self.special.values())
+        return layout.join_words([self.tokens[id] for id in ids if id not in skipped])
+
+    def to_json(self) -> str:
+        """Return the vocabulary as a `tokenizer.json`."""
+        return layout.tokenizer_json(
+            model={
+                "type": "WordPiece",
+                "unk_token": UNKNOWN,
+                "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": LONGEST_WORD,
+                "vocab": self.ids,
+            },
+            pre_tokenizer=layout.CUT_WORDS,
+            decoder=layout.JOIN_WORDS,
+            special=self.special,
+        )
+
+
+def letters(word: str) -> list[str]:
+    """Return a word's characters as pieces: "abc" as `a ##b ##c`."""
+    return [word[0], *("##" + char for char in word[1:])]
+
+
+def alphabet(words: Iterable[str]) -> list[str]:
+    """Return every character of `words` in sorted order, then each with `##`."""
+    chars = sorted({char for word in words for char in word})
+    return [*chars, *("##" + char for char in chars)]

@@ -1,0 +1,107 @@
+"""The settings of training, as one frozen dataclass. No torch here: a recipe can be read without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from glassgpt.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained. Raises `ConfigError` for a setting that cannot be."""
+
+    steps: int = 1000
+    """Number of optimizer updates."""
+    epochs: float | None = None
+    """Train for so many passes over the data instead of `steps` updates."""
+    batch_size: int = 12
+    """Rows of one update on all processes together, before accumulation."""
+    accumulate: int = 1
+    """Batches whose gradients are averaged into one update."""
+    order: Literal["random", "windows"] = "random"
+    """Rows at random offsets, or every window once an epoch."""
+    stride: int | None = None
+    """Distance between windows in order "windows"; the context length when left out."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW."""
+    min_learning_rate: float = 1e-4
+    """Learning rate at the last step."""
+    schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
+    """Shape after the warm-up: cosine, linear, warm-up-stable-decay (wsd), or constant."""
+    warmup_steps: int = 100
+    """Steps of linear warm-up from zero."""
+    decay_share: float = 0.2
+    """Share of all steps that "wsd" spends decaying."""
+    beta1: float = 0.9
+    """Decay of AdamW's mean of gradients."""
+    beta2: float = 0.99
+    """Decay of AdamW's mean of squared gradients."""
+    epsilon: float = 1e-8
+    """AdamW's epsilon."""
+    weight_decay: float = 0.1
+    """Decoupled decay of matrices and embeddings; never of biases and norms."""
+    clip: float = 1.0
+    """Greatest norm of all gradients together; 0 does not clip."""
+    evaluate_every: int = 100
+    """Steps between measurements of the validation loss."""
+    evaluate_tokens: int = 65_536
+    """Most validation tokens to look at each time."""
+    sample_every: int | None = None
+    """Steps between samples; the same as evaluate_every when left out, 0 for none."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints; the same as evaluate_every when left out."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints to keep, beside the best one."""
+    patience: int = 0
+    """Stop after so many evaluations without a new best loss; 0 never stops early."""
+    log_every: int = 10
+    """Steps between lines in metrics.jsonl."""
+    seed: int = 1337
+    """Seed of weights, data order and dropout."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps ..."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto takes bfloat16 only where this machine is measured to gain by it."""
+    threads: int = 0
+    """CPU threads; 0 takes one for each core."""
+    compile: bool = False
+    """Compile the model with torch.compile."""
+    checkpoint_activations: bool = False
+    """Compute activations twice instead of keeping them: less memory, more time."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate", "evaluate_every", "evaluate_tokens", "log_every"):
+            _require(getattr(self, name) >= 1, name, "at least 1")
+        for name in ("warmup_steps", "keep_checkpoints", "patience", "threads", "seed", "sample_every"):
+            _require((getattr(self, name) or 0) >= 0, name, "0 or more")
+        for name in ("stride", "checkpoint_every"):
+            _require(getattr(self, name) is None or getattr(self, name) >= 1, name, "at least 1")
+        _require(self.keep_checkpoints >= 1, "keep_checkpoints", "at least 1")
+        _require(self.epochs is None or self.epochs > 0, "epochs", "greater than 0")
+        _require(self.learning_rate > 0, "learning_rate", "greater than 0")
+        _require(
+            0 <= self.min_learning_rate <= self.learning_rate, "min_learning_rate", "from 0 to learning_rate"
+        )
+        _require(0 <= self.beta1 < 1, "beta1", "from 0 to below 1")
+        _require(0 <= self.beta2 < 1, "beta2", "from 0 to below 1")
+        _require(0 < self.decay_share <= 1, "decay_share", "above 0 and at most 1")
+        _require(self.epsilon > 0, "epsilon", "greater than 0")
+        _require(self.weight_decay >= 0, "weight_decay", "0 or more")
+        _require(self.clip >= 0, "clip", "0 or more")
+
+    @property
+    def sampling_interval(self) -> int:
+        """Steps between samples; 0 for none."""
+        return self.evaluate_every if self.sample_every is None else self.sample_every
+
+    @property
+    def checkpoint_interval(self) -> int:
+        """Steps between checkpoints."""
+        return self.checkpoint_every or self.evaluate_every
+
+
+def _require(condition: bool, name: str, range_: str) -> None:
+    if not condition:
+        raise ConfigError(f"training.{name} must be {range_}.")

@@ -1,0 +1,71 @@
+"""Several processes, one training: averaging gradients and agreeing on decisions.
+
+Plain data parallelism: each rank takes its rows of the batch, gradients are averaged, and every rank
+makes the same update. With one process nothing here does anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from glassgpt.device import World
+
+
+@contextlib.contextmanager
+def process_group(world: World, device: torch.device) -> Iterator[None]:
+    """Join the processes that torchrun started (NCCL on CUDA, gloo elsewhere), and part at the end."""
+    if world.size == 1:
+        yield
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def average_gradients(model: nn.Module, world: World) -> None:
+    """Replace every gradient by its mean over the ranks."""
+    if world.size == 1:
+        return
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= world.size
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def average(value: float, world: World, device: torch.device) -> float:
+    """Return the mean of a number over the ranks."""
+    if world.size == 1:
+        return value
+    tensor = torch.tensor(value, device=device, dtype=torch.float32)
+    dist.all_reduce(tensor)
+    return tensor.item() / world.size
+
+
+def any_rank(flag: bool, world: World, device: torch.device) -> bool:
+    """Return whether any rank says yes, so that all of them stop at the same step."""
+    return average(float(flag), world, device) > 0
+
+
+def barrier(world: World) -> None:
+    """Wait until every rank has come here."""
+    if world.size > 1:
+        dist.barrier()
+
+
+def from_main(make: Callable[[], Any], world: World) -> Any:
+    """Return what `make` gives on the main process, on every rank."""
+    if world.size == 1:
+        return make()
+    box = [make() if world.is_main else None]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]

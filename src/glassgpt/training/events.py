@@ -1,0 +1,106 @@
+"""What the loop tells the world. Listeners (progress bar, files, plots, trackers) only read these.
+
+An event is a small frozen dataclass of plain numbers and strings; `metrics.jsonl` holds one a line, with
+its kind. Losses are mean nats a token; times are seconds since training first began, resumes included.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStarted:
+    """The loop begins, or goes on after a resume at `step`."""
+
+    step: int
+    steps: int
+    parameters: int
+    tokens_per_step: int
+    steps_per_epoch: float
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepsFinished:
+    """Some updates were made; `loss` is their mean, the rest belongs to the last of them."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    tokens: int
+    tokens_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The validation loss was measured. `best` says whether it is the lowest so far."""
+
+    step: int
+    loss: float
+    perplexity: float
+    bits_per_byte: float
+    best: bool
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """The model was asked to write."""
+
+    step: int
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved:
+    """Everything needed to go on from `step` is on the disk."""
+
+    step: int
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFinished:
+    """The loop ended: "finished", "interrupted", or "no improvement"."""
+
+    step: int
+    reason: str
+    best_loss: float
+    best_step: int
+    seconds: float
+
+
+Event = TrainingStarted | StepsFinished | Evaluated | Sampled | CheckpointSaved | TrainingFinished
+Listener = Callable[[Event], None]
+
+KINDS: dict[str, type] = {
+    "started": TrainingStarted,
+    "step": StepsFinished,
+    "evaluation": Evaluated,
+    "sample": Sampled,
+    "checkpoint": CheckpointSaved,
+    "finished": TrainingFinished,
+}
+_NAMES = {kind: name for name, kind in KINDS.items()}
+
+
+def event_to_dict(event: Event) -> dict[str, Any]:
+    """Return the event as plain values, its kind first."""
+    return {"event": _NAMES[type(event)], **dataclasses.asdict(event)}
+
+
+def event_from_dict(values: dict[str, Any]) -> Event:
+    """Rebuild an event from `event_to_dict`'s result. Raises `KeyError` on an unknown kind."""
+    values = dict(values)
+    kind = KINDS[values.pop("event")]
+    if kind is Sampled:
+        values["texts"] = tuple(values["texts"])
+    return kind(**values)

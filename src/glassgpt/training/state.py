@@ -1,0 +1,110 @@
+"""Everything that decides how training goes on, taken out of live objects and put back.
+
+A `TrainerState` is tensors by name and plain numbers: what a checkpoint stores. Nothing in it needs
+pickle. It holds the weights, the optimizer's moments, the step (which is the place in the data, see
+`dataset/batches.py`), the best loss so far, and the state of every random generator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+@dataclass
+class Progress:
+    """How far training has come. `step` updates are done; the next batch is number `step`."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_loss: float = float("inf")
+    best_step: int = 0
+    evaluated_at: int = -1
+    evaluations_since_best: int = 0
+
+    def note_evaluation(self, loss: float) -> bool:
+        """Remember a validation loss; return whether it is the best so far."""
+        self.evaluated_at = self.step
+        best = loss < self.best_loss
+        if best:
+            self.best_loss, self.best_step, self.evaluations_since_best = loss, self.step, 0
+        else:
+            self.evaluations_since_best += 1
+        return best
+
+
+@dataclass
+class TrainerState:
+    """A checkpoint's content: three sets of tensors and plain values."""
+
+    progress: Progress
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    random: dict[str, Tensor]
+    plain: dict[str, Any] = field(default_factory=dict)
+
+
+def capture(model: nn.Module, optimizer: Optimizer, progress: Progress) -> TrainerState:
+    """Take a snapshot. The model's and optimizer's tensors are referred to, not copied."""
+    tensors, python_state = random_state()
+    return TrainerState(
+        progress=dataclasses.replace(progress),
+        model=dict(model.state_dict()),
+        optimizer={
+            f"{index}.{name}": torch.as_tensor(value)
+            for index, slots in optimizer.state_dict()["state"].items()
+            for name, value in slots.items()
+        },
+        random=tensors,
+        plain=python_state,
+    )
+
+
+def restore(state: TrainerState, model: nn.Module, optimizer: Optimizer) -> Progress:
+    """Put a snapshot back into objects built from the same config; return its progress."""
+    model.load_state_dict(state.model)
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in state.optimizer.items():
+        index, _, name = key.partition(".")
+        slots.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    set_random_state(state.random, state.plain)
+    return dataclasses.replace(state.progress)
+
+
+def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the state of torch's, CUDA's, NumPy's and Python's generators: tensors, and plain values."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+    version, internal, gauss_next = random.getstate()
+    tensors = {
+        "torch": torch.get_rng_state(),
+        "numpy": torch.from_numpy(np.asarray(keys).astype(np.int64)),
+        "python": torch.tensor(internal, dtype=torch.int64),
+    }
+    for index, cuda in enumerate(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []):
+        tensors[f"cuda.{index}"] = cuda
+    plain = {
+        "numpy": [str(kind), int(position), int(has_gauss), float(gauss)],
+        "python": [version, gauss_next],
+    }
+    return tensors, plain
+
+
+def set_random_state(tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+    """Put back what `random_state` returned. CUDA states of devices that are not there are passed over."""
+    kind, position, has_gauss, gauss = plain["numpy"]
+    version, gauss_next = plain["python"]
+    np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, gauss))  # noqa: NPY002
+    random.setstate((version, tuple(tensors["python"].tolist()), gauss_next))
+    torch.set_rng_state(tensors["torch"])
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        if f"cuda.{index}" in tensors:
+            torch.cuda.set_rng_state(tensors[f"cuda.{index}"], index)

@@ -1,0 +1,271 @@
+"""The only loop. Pretraining and every kind of fine-tuning go through `train`.
+
+It is given what it works on: a model, a loss, batches, and a few callables for what it must not know
+about (how to evaluate, to sample, to save). It tells what happens by events and decides nothing about
+files or screens. One turn of the loop:
+
+    evaluate and sample when due -> save when due -> stop if asked -> one update -> tell
+
+so a checkpoint holds the state *before* the update of its step, evaluation included, and a run that is
+resumed from it repeats exactly what an uninterrupted one would have done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from glassgpt.device import World
+from glassgpt.errors import NonFiniteLossError
+from glassgpt.training import distributed
+from glassgpt.training.config import TrainingConfig
+from glassgpt.training.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    Listener,
+    Sampled,
+    StepsFinished,
+    TrainingFinished,
+    TrainingStarted,
+)
+from glassgpt.training.losses import LossFunction, next_token_loss
+from glassgpt.training.optimizers import set_learning_rate
+from glassgpt.training.schedules import learning_rate
+from glassgpt.training.state import Progress, TrainerState, capture
+
+
+class BatchSource(Protocol):
+    """What is asked of the data: the batch of a number, and how long an epoch is."""
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Batches in one pass over the data."""
+        ...
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return inputs and targets (B, T) of batch `step`, the same ones each time it is asked."""
+        ...
+
+
+class EvaluationResult(Protocol):
+    """What is asked of an evaluation."""
+
+    @property
+    def loss(self) -> float:
+        """Mean nats a token."""
+        ...
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss)."""
+        ...
+
+    @property
+    def bits_per_byte(self) -> float:
+        """The loss in bits for each UTF-8 byte of text."""
+        ...
+
+
+@dataclass
+class Job:
+    """One training: what is trained, on what, and whom to tell."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    batches: BatchSource
+    config: TrainingConfig
+    steps: int
+    evaluate: Callable[[], EvaluationResult]
+    save: Callable[[TrainerState, bool], object]  # (state, is it the best?)
+    sample: Callable[[int], Sequence[str]] | None = None
+    listeners: Sequence[Listener] = ()
+    stop: Callable[[], bool] = lambda: False
+    loss: LossFunction = next_token_loss
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: torch.dtype = torch.float32
+    world: World = field(default_factory=World)
+
+    def tell(self, event: Event) -> None:
+        """Send one event to every listener. Only the main process has listeners."""
+        for listener in self.listeners:
+            listener(event)
+
+
+def train(job: Job, progress: Progress | None = None) -> TrainingFinished:
+    """Run the loop from `progress` (a fresh start when None) to the end, and return how it ended.
+
+    Raises `NonFiniteLossError` before an update that would poison the weights.
+    """
+    progress = progress or Progress()
+    run_model = cast(nn.Module, torch.compile(job.model)) if job.config.compile else job.model
+    clock = _Clock(progress)
+    log = _StepLog(job, progress, clock)
+    job.tell(_started(job, progress))
+    job.model.train()
+    while True:
+        improved = _evaluate_if_due(job, progress, clock)
+        reason = _reason_to_stop(job, progress)
+        if reason or improved or _due(progress.step, job.config.checkpoint_interval):
+            _save(job, progress, clock, best=improved)
+        if reason:
+            break
+        began = time.perf_counter()
+        loss, gradient_norm = update(job, run_model, progress)
+        progress.step += 1
+        log.add(loss, gradient_norm, time.perf_counter() - began)
+    finished = TrainingFinished(
+        progress.step, reason, progress.best_loss, progress.best_step, round(clock.seconds(), 3)
+    )
+    job.tell(finished)
+    return finished
+
+
+def update(job: Job, run_model: nn.Module, progress: Progress) -> tuple[float, float]:
+    """Make one optimizer update; return its mean loss and the norm of its gradients before clipping."""
+    config, step = job.config, progress.step
+    job.optimizer.zero_grad(set_to_none=True)
+    total = torch.zeros((), device=job.device)
+    for micro in range(config.accumulate):
+        inputs, targets = job.batches.at(step * config.accumulate + micro)
+        inputs, targets = inputs.to(job.device), targets.to(job.device)
+        with autocast(job.device, job.precision):
+            loss = job.loss(run_model, inputs, targets) / config.accumulate
+        loss.backward()
+        total += loss.detach()
+        progress.tokens += targets.numel() * job.world.size
+    distributed.average_gradients(job.model, job.world)
+    norm = nn.utils.clip_grad_norm_(job.model.parameters(), config.clip or float("inf"))
+    mean_loss = distributed.average(total.item(), job.world, job.device)
+    _refuse_non_finite(mean_loss, norm.item(), step, config)
+    set_learning_rate(job.optimizer, learning_rate(step, job.steps, config))
+    job.optimizer.step()
+    return mean_loss, norm.item()
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> contextlib.AbstractContextManager[object]:
+    """Compute in `precision` inside the block where it is lower than float32."""
+    if precision == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=precision)
+
+
+def _refuse_non_finite(loss: float, norm: float, step: int, config: TrainingConfig) -> None:
+    if loss - loss == 0 and norm - norm == 0:  # neither infinite nor NaN
+        return
+    what = f"the loss is {loss}" if loss - loss != 0 else f"the gradients' norm is {norm}"
+    raise NonFiniteLossError(
+        f"At step {step} (batch {step * config.accumulate} of seed {config.seed}) {what}. The update was not "
+        f"applied, and the checkpoints are sound. Try a learning rate lower than {config.learning_rate:g}, a "
+        "longer warm-up (--training.warmup-steps), or gradient clipping (--training.clip 1.0)."
+    )
+
+
+def _evaluate_if_due(job: Job, progress: Progress, clock: _Clock) -> bool:
+    """Measure and sample before the first update, at each interval, at the end; say if it is the best."""
+    at_end = progress.step >= job.steps
+    if progress.evaluated_at == progress.step:
+        return False
+    improved = False
+    if at_end or _due(progress.step, job.config.evaluate_every) or progress.step == 0:
+        result = job.evaluate()
+        improved = progress.note_evaluation(result.loss)
+        job.tell(
+            Evaluated(
+                progress.step,
+                result.loss,
+                result.perplexity,
+                result.bits_per_byte,
+                improved,
+                progress.tokens,
+                round(clock.seconds(), 3),
+            )
+        )
+    interval = job.config.sampling_interval
+    if job.sample and interval and (at_end or progress.step % interval == 0):
+        job.tell(Sampled(progress.step, tuple(job.sample(progress.step))))
+    job.model.train()
+    return improved
+
+
+def _due(step: int, interval: int) -> bool:
+    return step > 0 and step % interval == 0
+
+
+def _reason_to_stop(job: Job, progress: Progress) -> str:
+    if progress.step >= job.steps:
+        return "finished"
+    if 0 < job.config.patience <= progress.evaluations_since_best:
+        return "no improvement"
+    if distributed.any_rank(job.stop(), job.world, job.device):
+        return "interrupted"
+    return ""
+
+
+def _save(job: Job, progress: Progress, clock: _Clock, *, best: bool) -> None:
+    progress.seconds = clock.seconds()
+    if job.world.is_main:
+        job.save(capture(job.model, job.optimizer, progress), best)
+        job.tell(CheckpointSaved(progress.step, best))
+
+
+def _started(job: Job, progress: Progress) -> TrainingStarted:
+    inputs, _ = job.batches.at(0)
+    return TrainingStarted(
+        step=progress.step,
+        steps=job.steps,
+        parameters=sum(parameter.numel() for parameter in job.model.parameters()),
+        tokens_per_step=inputs.numel() * job.world.size * job.config.accumulate,
+        steps_per_epoch=job.batches.steps_per_epoch / job.config.accumulate,
+        device=str(job.device),
+        precision=str(job.precision).removeprefix("torch."),
+    )
+
+
+class _Clock:
+    """Seconds of training, those before a resume included."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._begin = time.perf_counter() - progress.seconds
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._begin
+
+
+class _StepLog:
+    """Gathers updates into one `StepsFinished` each `log_every` steps.
+
+    Speed counts the time inside updates only: evaluations and samples do not make it look slow.
+    """
+
+    def __init__(self, job: Job, progress: Progress, clock: _Clock) -> None:
+        self._job, self._progress, self._clock = job, progress, clock
+        self._losses: list[float] = []
+        self._seconds = 0.0
+        self._tokens = progress.tokens
+
+    def add(self, loss: float, gradient_norm: float, seconds: float) -> None:
+        self._losses.append(loss)
+        self._seconds += seconds
+        step = self._progress.step
+        if step % self._job.config.log_every and step < self._job.steps:
+            return
+        self._job.tell(
+            StepsFinished(
+                step=step,
+                loss=sum(self._losses) / len(self._losses),
+                learning_rate=learning_rate(step - 1, self._job.steps, self._job.config),
+                gradient_norm=gradient_norm,
+                tokens=self._progress.tokens,
+                tokens_per_second=(self._progress.tokens - self._tokens) / max(1e-9, self._seconds),
+                seconds=round(self._clock.seconds(), 3),
+            )
+        )
+        self._losses, self._seconds, self._tokens = [], 0.0, self._progress.tokens

@@ -1,0 +1,62 @@
+"""`glassgpt data inspect` on real files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from glassgpt.cli.data import app
+from glassgpt.errors import CorpusError
+
+
+def inspect(*arguments: str) -> None:
+    app(["inspect", *arguments], result_action="return_value", exit_on_error=False)
+
+
+@pytest.fixture
+def tales(tmp_path: Path) -> Path:
+    path = tmp_path / "tales.jsonl"
+    lines = [f'{{"title": "T{n}", "story": "Tale {n} of the lamp."}}\n' for n in range(150)]
+    path.write_text("".join([*lines, lines[0]]))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_inspect_shows_sources_cleaning_figures_and_splits(tales: Path, capsys):
+    inspect(str(tales), "--test", "0.1")
+    shown = capsys.readouterr().out
+    assert "tales.jsonl" in shown
+    assert "150 of 151 documents kept" in shown
+    assert "the same as an earlier one. For example" in shown
+    assert "validation" in shown
+    assert "test" in shown
+    assert "name a --tokenizer" in shown
+
+
+def test_the_field_and_the_mode_can_be_chosen(tales: Path, capsys):
+    for flag in ("--text-field", "--corpus.text-field"):
+        inspect(str(tales), flag, "title", "--clean", "off")
+        shown = capsys.readouterr().out
+        assert "151 of 151 documents kept" in shown
+        assert "T0" in shown
+
+
+def test_a_wrong_name_raises_what_the_command_line_prints(tales: Path):
+    with pytest.raises(CorpusError, match=r"Did you mean .*tales\.jsonl"):
+        inspect(str(tales.with_name("tale.jsonl")))
+    with pytest.raises(CorpusError, match="No text was named"):
+        inspect()
+
+
+def test_markup_in_file_names_and_texts_is_shown_as_it_is(tmp_path: Path, capsys):
+    path = tmp_path / "[red]odd.txt"
+    path.write_text("[bold]not bold[/nothing] text")
+    inspect(str(path))
+    shown = capsys.readouterr().out
+    assert "[red]odd.txt" in shown
+    assert "[bold]not bold[/nothing]" in shown

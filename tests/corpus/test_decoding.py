@@ -1,0 +1,104 @@
+"""Bytes become text exactly, or a refusal that names the file, the place and the way out."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glassgpt.corpus.decoding import CHUNK, text_blocks, text_lines
+from glassgpt.errors import CorpusError
+
+MARKED = {
+    "utf-8-sig": "utf-8-sig",
+    "utf-16-le": codecs.BOM_UTF16_LE,
+    "utf-16-be": codecs.BOM_UTF16_BE,
+    "utf-32-le": codecs.BOM_UTF32_LE,
+    "utf-32-be": codecs.BOM_UTF32_BE,
+}
+# Without NUL, which marks a binary file, and a mark at the start, which would be taken for one.
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"))
+
+
+def read(path: Path) -> str:
+    return "".join(text_blocks(path))
+
+
+@given(text=texts, repeat=st.sampled_from([1, 40_000]))
+def test_utf8_arrives_byte_for_byte(tmp_path_factory, text, repeat):
+    path = tmp_path_factory.getbasetemp() / "any.txt"
+    path.write_bytes((text * repeat).encode())
+    assert read(path) == text * repeat
+    assert "".join(text_lines(path)) == text * repeat
+
+
+@pytest.mark.parametrize("encoding", MARKED)
+def test_marked_encodings_are_read_and_the_mark_is_dropped(tmp_path: Path, encoding: str):
+    text = "Zwölf Käse 🧀 für 3 €\r\n" * 9_000  # longer than a chunk, with characters across its edge
+    mark = MARKED[encoding]
+    path = tmp_path / "marked.txt"
+    path.write_bytes(text.encode(encoding) if isinstance(mark, str) else mark + text.encode(encoding))
+    assert read(path) == text
+
+
+def test_latin1_is_not_guessed_but_located(tmp_path: Path):
+    path = tmp_path / "old.txt"
+    path.write_bytes(b"a" * (CHUNK - 1) + "é".encode() + b"bb" + "café".encode("latin-1") + b" au lait")
+    with pytest.raises(CorpusError) as caught:
+        read(path)
+    assert f"old.txt is not valid UTF-8: byte 0xE9 at position {CHUNK + 1 + 2 + 3}" in str(caught.value)
+    assert "iconv -f WINDOWS-1252 -t UTF-8" in str(caught.value)
+
+
+def test_a_character_cut_off_at_the_end_is_located(tmp_path: Path):
+    path = tmp_path / "cut.txt"
+    path.write_bytes("ab€".encode()[:-1])
+    with pytest.raises(CorpusError, match="position 2"):
+        read(path)
+
+
+@pytest.mark.parametrize("content", [b"GIF89a\0\0\1", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"text\0text"])
+def test_binary_files_are_refused(tmp_path: Path, content: bytes):
+    path = tmp_path / "picture.txt"
+    path.write_bytes(content)
+    with pytest.raises(CorpusError, match=r"picture\.txt is not text"):
+        read(path)
+
+
+def packed_with(kind: str, content: bytes) -> bytes:
+    return gzip.compress(content) if kind == ".gz" else zstandard.compress(content)
+
+
+@pytest.mark.parametrize("kind", [".gz", ".zst"])
+def test_compressed_files_are_unpacked_all_frames(tmp_path: Path, kind: str):
+    path = tmp_path / f"t.txt{kind}"
+    path.write_bytes(packed_with(kind, b"first\n" * 99_999) + packed_with(kind, b"second"))
+    assert read(path) == "first\n" * 99_999 + "second"
+
+
+@pytest.mark.parametrize("kind", [".gz", ".zst"])
+@pytest.mark.parametrize("damage", ["cut", "half", "other"])
+def test_damaged_compressed_files_are_refused(tmp_path: Path, kind: str, damage: str):
+    """The zstandard library's own reader ends quietly where a file was cut short: half a corpus, no error."""
+    content = packed_with(kind, "".join(f"{n * n} lamps\n" for n in range(50_000)).encode())
+    path = tmp_path / f"t.txt{kind}"
+    path.write_bytes({"cut": content[:-3], "half": content[: len(content) // 2], "other": b"hello"}[damage])
+    with pytest.raises(CorpusError, match=r"cannot be unpacked"):
+        read(path)
+
+
+def test_lines_keep_their_ends_and_may_be_longer_than_a_chunk(tmp_path: Path):
+    lines = ["a" * (2 * CHUNK + 5) + "\n", "\n", "b\r\n", "end"]
+    path = tmp_path / "lines.txt"
+    path.write_bytes("".join(lines).encode())
+    assert list(text_lines(path)) == lines
+
+
+def test_a_directory_cannot_be_read(tmp_path: Path):
+    with pytest.raises(CorpusError, match="cannot be read"):
+        read(tmp_path)

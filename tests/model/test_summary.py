@@ -1,0 +1,148 @@
+"""The summary's numbers, which come from the config alone, against the real module at work."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from glassgpt.model.config import ACTIVATIONS, NORMS, POSITIONS, ModelConfig
+from glassgpt.model.gpt import GPT
+from glassgpt.model.presets import get_preset
+from glassgpt.model.summary import (
+    count_parameters,
+    flops_per_token,
+    inference_bytes,
+    parameter_shapes,
+    rows,
+    training_bytes,
+)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> ModelConfig:
+    flag = st.booleans()
+    norm = draw(st.sampled_from(NORMS))
+    tied = draw(flag)
+    heads = draw(st.sampled_from([2, 4]))
+    return ModelConfig(
+        vocab_size=draw(st.integers(1, 40)),
+        context_length=draw(st.integers(1, 20)),
+        n_layer=draw(st.integers(1, 3)),
+        n_head=heads,
+        n_kv_head=draw(st.sampled_from([None, 1, 2])),
+        n_embd=heads * draw(st.sampled_from([2, 4, 6])),
+        n_hidden=draw(st.none() | st.integers(1, 30)),
+        positions=draw(st.sampled_from(POSITIONS)),
+        norm=norm,
+        norm_bias=norm == "layernorm" and draw(flag),
+        activation=draw(st.sampled_from(ACTIVATIONS)),
+        qk_norm=draw(flag),
+        qkv_bias=draw(flag),
+        attention_bias=draw(flag),
+        mlp_bias=draw(flag),
+        tied_head=tied,
+        head_bias=not tied and draw(flag),
+    )
+
+
+@given(configs())
+@settings(max_examples=60, deadline=None)
+def test_shapes_and_parameters_equal_the_modules(config: ModelConfig):
+    with torch.device("meta"):
+        model = GPT(config)
+    assert parameter_shapes(config) == {name: tuple(w.shape) for name, w in model.state_dict().items()}
+    assert count_parameters(config) == model.num_parameters()
+    assert sum(row.parameters for row in rows(config)) == model.num_parameters()
+
+
+@pytest.mark.parametrize(
+    ("tied", "activation", "kv_heads"), list(itertools.product((True, False), ("relu", "swiglu"), (None, 2)))
+)
+def test_flops_equal_what_torch_counts(tied: bool, activation: str, kv_heads: int | None):
+    config = ModelConfig(
+        vocab_size=50, context_length=32, n_layer=3, n_embd=32, n_kv_head=kv_heads,
+        tied_head=tied, activation=activation, positions="learned",
+    )  # fmt: skip
+    model = GPT(config)
+    ids = torch.randint(50, (2, 24))
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:
+        logits = model(ids)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as backward:
+        logits.sum().backward()
+    assert forward.get_total_flops() == 48 * flops_per_token(config, training=False, length=24)
+    both = forward.get_total_flops() + backward.get_total_flops()
+    assert both == 48 * flops_per_token(config, length=24)
+
+
+def test_flops_of_gpt2_follow_kaplans_rule():
+    """6 N for training with N = 124M less the table of positions, plus attention's 12 L C T."""
+    config = get_preset("gpt2-small")
+    expected = 6 * (124_439_808 - 1024 * 768) + 12 * 12 * 768 * 1024
+    assert flops_per_token(config) == pytest.approx(expected, rel=0.002)  # biases and norms are left out
+
+
+@pytest.mark.parametrize("name", ["nano", "shakespeare-char", "notebook"])
+def test_estimated_activations_are_near_the_measured(name: str):
+    config = get_preset(name)
+    assert 0.75 < measured_activations(config) / training_bytes(config, batch_size=4).activations < 1.3
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"activation": "relu2", "positions": "none", "qk_norm": False},
+        {"norm": "layernorm", "n_kv_head": 1},
+        {"dropout": 0.1},
+        {"n_layer": 12, "n_embd": 64},
+    ],
+    ids=str,
+)
+def test_estimated_activations_of_other_parts(parts: dict):
+    config = ModelConfig(vocab_size=300, context_length=128, **parts)
+    assert 0.75 < measured_activations(config) / training_bytes(config, batch_size=4).activations < 1.3
+
+
+def measured_activations(config: ModelConfig) -> int:
+    """Bytes that autograd keeps for the backward pass of 4 texts, each storage once, weights not counted."""
+    model = GPT(config)
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    ids = torch.randint(config.vocab_size, (4, config.context_length))
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        logits = model(ids)
+        F.cross_entropy(logits.flatten(0, 1), ids.flatten())
+    kept[logits.untyped_storage().data_ptr()] = logits
+    return sum(tensor.untyped_storage().nbytes() for at, tensor in kept.items() if at not in weights)
+
+
+def test_bytes_add_up():
+    config = get_preset("gpt2-small")
+    training = training_bytes(config, batch_size=2)
+    assert training.weights == 4 * 124_439_808
+    assert (training.gradients, training.optimizer) == (training.weights, 2 * training.weights)
+    assert training.total == 4 * training.weights + training.activations
+    assert training_bytes(config, batch_size=4).activations == 2 * training.activations
+    assert training_bytes(config, batch_size=2, checkpoint_activations=True).total < 0.5 * training.total
+
+
+def test_cache_bytes_equal_the_caches():
+    config = ModelConfig(n_kv_head=2)
+    model = GPT(config)
+    cache = model.new_cache(batch_size=3, capacity=50)
+    held = cache.keys_LBKSD.nbytes + cache.values_LBKSD.nbytes
+    inference = inference_bytes(config, batch_size=3, length=50)
+    assert inference.cache == held
+    assert inference.total == held + sum(weight.nbytes for weight in model.parameters())
+    assert inference_bytes(config, bytes_per_number=2).weights == inference.weights // 2
