@@ -60,3 +60,14 @@ def test_markup_in_file_names_and_texts_is_shown_as_it_is(tmp_path: Path, capsys
     shown = capsys.readouterr().out
     assert "[red]odd.txt" in shown
     assert "[bold]not bold[/nothing]" in shown
+
+
+def test_tokens_are_counted_with_the_named_tokenizer(
+    shared_data: Path, tiktoken_cache: Path, monkeypatch, capsys
+):
+    """The Verdict has 5,145 GPT-2 tokens, as every course that uses it says."""
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tiktoken_cache))
+    inspect(str(shared_data / "the-verdict.txt"), "--tokenizer", "gpt2")
+    shown = capsys.readouterr().out
+    assert "5,145 (3.98 bytes each)" in shown
+    assert "name a --tokenizer" not in shown

@@ -19,8 +19,8 @@ words = st.lists(st.sampled_from(["a", "bb", "ccc"]), max_size=12)
 def test_shares_by_hand():
     assert duplicate_share(["a", "b", "a", "a"]) == pytest.approx(0.5)
     assert duplicate_character_share(["aa", "b", "aa", "cccc"]) == pytest.approx(2 / 9)
-    assert top_run_share("the cat the cat sat".split(), 2) == pytest.approx(12 / 15)
-    assert top_run_share("every word here differs".split(), 2) == 0
+    assert top_run_share(["the", "cat", "the", "cat", "sat"], 2) == pytest.approx(12 / 15)
+    assert top_run_share(["every", "word", "here", "differs"], 2) == 0
     assert duplicate_share([]) == duplicate_character_share([]) == top_run_share([], 2) == 0
 
 

@@ -48,7 +48,7 @@ def test_every_character_is_placed_exactly_once_and_in_order(texts, config):
 @given(st.text(min_size=1, max_size=300), shares, shares)
 def test_a_whole_document_is_cut_at_exact_characters(text, validation, test):
     config = SplitConfig(validation=validation, test=test, long_document=1)
-    parts = {name: "" for name in SPLITS}
+    parts = dict.fromkeys(SPLITS, "")
     for name, part in split([Document(text, "t")], config):
         parts[name] += part.text
     first = int(len(text) * (1 - validation - test)) if validation + test else len(text)

@@ -48,7 +48,7 @@ def inspect(
     from glassgpt.corpus.splits import SplitConfig
     from glassgpt.corpus.statistics import survey
 
-    console, report = Console(), CleaningReport()
+    console, report = Console(markup=False, highlight=False, emoji=False), CleaningReport()
     sources = open_sources(paths, text_field=text_field)
     split_config = SplitConfig(validation=validation, test=test, seed=seed)
     tokenize = None
@@ -76,9 +76,9 @@ def _print_sources(console, sources) -> None:
 
 
 def _print_cleaning(console, report) -> None:
-    console.print("\n[bold]Cleaning[/bold]")
+    console.print("\nCleaning", style="bold")
     for line in report.lines():
-        console.print(f"  {line}", markup=False, highlight=False)
+        console.print(f"  {line}")
 
 
 def _print_figures(console, figures) -> None:

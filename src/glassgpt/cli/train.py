@@ -20,12 +20,16 @@ def recipe_values(recipe: str | None, preset: str | None) -> dict[str, Any]:
     return configs.merge(under, read_recipe(recipe) if recipe else {})
 
 
-def _from_recipe(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+def _from_recipe(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Fill in from the recipe every setting that the command line leaves open."""
     given = {argument.name: argument.tokens[0].value for argument in arguments if argument.tokens}
     recipe = given.get("--recipe") or (None if "SOURCES" in given or "--corpus.sources" in given else DEFAULT)
     values = recipe_values(recipe, given.get("--preset"))
-    Dict(values, source=f"recipe {recipe}", use_commands_as_keys=False)(_app, _commands, arguments)
+    # Keyed by the command, because a flat Dict takes the sections that are named as commands are (model,
+    # tokenizer) for those commands' settings and passes over them.
+    for command in reversed(commands):
+        values = {command: values}
+    Dict(values, source=f"recipe {recipe}")(app, commands, arguments)
 
 
 app = App(
@@ -36,8 +40,8 @@ app = App(
 @app.default
 def train(
     *sources: str,
-    recipe: Annotated[str | None, Parameter(name=["--recipe", "--config"])] = None,
-    preset: str | None = None,
+    recipe: Annotated[str | None, Parameter(name=["--recipe", "--config"])] = None,  # noqa: ARG001
+    preset: str | None = None,  # noqa: ARG001 - both are read by `_from_recipe`
     name: str | None = None,
     track: tuple[str, ...] = (),
     config: Annotated[RunConfig, Parameter(name="*")] = RunConfig(),  # noqa: B008 - frozen

@@ -35,7 +35,6 @@ CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff]"
 )  # all of category Cc but \n and \t, and stray marks
 SPACES = re.compile("[ \t\u00a0]{2,}")
-LINE_TAIL = re.compile(r"[ \t]+(?=\n)")
 BLANK_LINES = re.compile(r"\n{3,}")
 ROUNDS = 8  # one repair can uncover another; more than three rounds were never seen
 EXAMPLES = 3
@@ -171,11 +170,13 @@ def _judge(config: CleaningConfig) -> Callable[[str], str | None]:
 
 
 def _mend_encoding(text: str) -> str:
+    """Undo double encoding, line by line as ftfy does, where a line has more than ASCII."""
     if text.isascii():
         return text
     import ftfy
 
-    return ftfy.fix_text(text, _ftfy_config())
+    config = _ftfy_config()
+    return "\n".join(line if line.isascii() else ftfy.fix_text(line, config) for line in text.split("\n"))
 
 
 @cache
@@ -197,7 +198,8 @@ def _ftfy_config():
 
 
 def _collapse(text: str) -> str:
-    return BLANK_LINES.sub("\n\n", LINE_TAIL.sub("", SPACES.sub(" ", text)))
+    text = SPACES.sub(" ", text).replace(" \n", "\n").replace("\t\n", "\n")
+    return BLANK_LINES.sub("\n\n", text)
 
 
 # Encoding comes first: ftfy needs the control characters that the later repairs take away.

@@ -95,14 +95,16 @@ class FastTokenizer:
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """Return the text of `ids`. Raises `TokenizerError` for an id outside the vocabulary."""
-        ids = [int(id) for id in ids]
-        self._check(ids)
         if self.joins_bytes:
             return self.decode_bytes(ids, skip_special=skip_special).decode("utf-8", "replace")
+        ids = [int(id) for id in ids]
+        self._check(ids)
         return self._rust.tokenizer.decode(ids, skip_special_tokens=skip_special)
 
     def decode_bytes(self, ids: Sequence[int], *, skip_special: bool = True) -> bytes:
         """Return the bytes of `ids` in a row: where `joins_bytes`, the UTF-8 of the text or a part of it."""
+        ids = [int(id) for id in ids]
+        self._check(ids)
         skipped = self._special if skip_special else ()
         return b"".join([self._shown[id] for id in ids if id not in skipped])
 
@@ -169,7 +171,7 @@ class FastTokenizer:
         return id
 
     def _check(self, ids: Sequence[int]) -> None:
-        if ids and not (min(ids) >= 0 and max(ids) < self.vocab_size):
+        if ids and not 0 <= min(ids) <= max(ids) < self.vocab_size:
             wrong = next(id for id in ids if not 0 <= id < self.vocab_size)
             raise TokenizerError(
                 f"There is no token {wrong}: this vocabulary has the ids 0 to {self.vocab_size - 1}. "

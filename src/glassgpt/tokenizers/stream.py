@@ -42,10 +42,10 @@ class StreamDecoder:
         A word needs only the token before it. For a vocabulary of another kind all tokens are decoded each
         time, and text that its decoder may still take back (it ends in U+FFFD, or has changed) waits.
         """
+        text = self._tokenizer.decode([*self._ids, id])
         if self._tokenizer.is_special(id):
             return ""
         self._ids.append(id)
-        text = self._tokenizer.decode(self._ids)
         if text.endswith(_REPLACEMENT) or not text.startswith(self._shown):
             return ""
         new = text[len(self._shown) :]

@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
-from itertools import combinations, product
+from itertools import combinations
 from typing import Any
 
 from glassgpt.corpus.tinytales.grammar import Choice, Context, Grammar, Mention, Menu, Option
 
 Known = frozenset[tuple[Mention, str]]
+Readings = tuple[frozenset[str], ...]
 
 
 def entropy_of(grammar: Grammar) -> float:
@@ -63,52 +64,53 @@ def learn(menu: Menu, option: Option, known: Known, needed: frozenset[Mention]) 
 
 
 def ambiguities(grammar: Grammar) -> list[str]:
-    """Return a line for every pair of options of which one could begin like the other. Empty: text is one-to-one.
+    """Return a line for each pair of options of which one could begin like the other.
 
-    Every menu is checked in every context that could matter: all combinations of the values that the
-    mentions in its options' beginnings can have, reachable or not.
+    An empty list proves that text and choices are one-to-one. The check is stricter than need be: it lets
+    every mention read as anything that its variable can be bound to anywhere.
     """
+    values = values_bound(grammar)
     return [
-        f"{name}[{key}]: {one!r} begins {other!r}"
+        f"{name}[{key}]: {one.text!r} can begin like {other.text!r}"
         for name, rule in grammar.rules.items()
         for key, menu in rule.menus.items()
-        if len(menu.options) > 1
-        for context in contexts_of(menu, values_bound(grammar))
-        for one, other in overlapping(menu.leads(context))
+        for one, other in combinations(menu.options, 2)
+        if alike(readings(menu, one, values), readings(menu, other, values))
     ]
 
 
-def overlapping(texts: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield each pair of texts of which the first is a beginning of the second."""
-    for one, other in combinations(texts, 2):
-        short, long = sorted((one, other), key=len)
-        if long.startswith(short):
-            yield short, long
+def alike(one: Readings, other: Readings, ahead: str = "") -> bool:
+    """Say whether some text of `one` and some text of `other` are equal or one begins the other.
 
-
-def contexts_of(menu: Menu, values: dict[str, list[Any]]) -> Iterator[Context]:
-    """Yield contexts that show the options' beginnings in every combination of the texts they mention."""
-    mentions: dict[str, set[Mention]] = defaultdict(set)
-    for option in menu.options:
-        for piece in option.lead_pieces:
-            if isinstance(piece, Mention) and not (piece.variable == menu.binds and option.value is not None):
-                mentions[piece.variable].add(piece)
-    distinct = [distinct_in(values[variable], paths) for variable, paths in mentions.items()]
-    for combination in product(*distinct):
-        yield dict(zip(mentions, combination, strict=True))
-
-
-def distinct_in(values: list[Any], paths: set[Mention]) -> list[Any]:
-    """Return one value for each way in which these mentions can read, leaving out values that lack an attribute."""
-    fitting = [
-        value
-        for value in values
-        if all(path.attribute is None or hasattr(value, path.attribute.lower()) for path in paths)
-    ]
-    order = sorted(paths, key=str)
-    return list(
-        {tuple(path.look_up({path.variable: value}) for path in order): value for value in fitting}.values()
+    `ahead` is what `one` has said already and `other` has still to say the same.
+    """
+    if not ahead:
+        return not one or not other or any(alike(one[1:], other, text) for text in one[0])
+    if not other:
+        return True
+    return any(
+        alike(one, other[1:], ahead[len(text) :])
+        if ahead.startswith(text)
+        else text.startswith(ahead) and alike(other[1:], one, text[len(ahead) :])
+        for text in other[0]
     )
+
+
+def readings(menu: Menu, option: Option, values: dict[str, list[Any]]) -> Readings:
+    """Return, piece by piece, every text that an option can begin with before its first inner choice."""
+    own = {} if option.value is None else {menu.binds: [option.value]}
+    known = {**values, **own}
+    return tuple(
+        frozenset([piece] if isinstance(piece, str) else possible(piece, known[piece.variable]))
+        for piece in option.lead_pieces
+    )
+
+
+def possible(path: Mention, values: list[Any]) -> Iterator[str]:
+    """Yield how a mention reads for each value; one that lacks the attribute can never stand there."""
+    for value in values:
+        if path.attribute is None or hasattr(value, path.attribute.lower()):
+            yield path.look_up({path.variable: value})
 
 
 def values_bound(grammar: Grammar) -> dict[str, list[Any]]:
@@ -116,14 +118,12 @@ def values_bound(grammar: Grammar) -> dict[str, list[Any]]:
     values: dict[str, list[Any]] = defaultdict(list)
     for rule in grammar.rules.values():
         for menu in rule.menus.values():
-            for option in menu.options:
-                if option.value is not None and option.value not in values[menu.binds]:
-                    values[menu.binds].append(option.value)
+            values[menu.binds] += [option.value for option in menu.options if option.value is not None]
     return values
 
 
 def all_choices(grammar: Grammar) -> Iterator[tuple[int, ...]]:
-    """Yield the choices of every story there is. Only for small grammars: the count is the product of all choices."""
+    """Yield the choices of every story there is: only for small grammars, for the count is a product."""
     yield from _continue(grammar, (Choice(grammar.start),), {}, ())
 
 

@@ -140,13 +140,14 @@ def toy_trouble() -> list[Rule]:
             "{hero} gave {helper} a big hug.",
             "{hero} laughed and thanked {helper} again and again.",
             "How happy {hero} was!",
+            "{hero} was so happy that {hero.he} sang.",
         ),
         rule(
             "toy_end",
-            Option("They {toy.did} the {color} {toy} until the sun went down.", 3),
-            Option("After that they took turns with the {color} {toy}.", 3),
-            Option("{hero.He} even let {helper} {toy.do} the {color} {toy}.", 3),
-            Option("Soon they {toy.did} the {color} {toy} together {place}.", 3),
+            Option("They {toy.did} the {color} {toy} until the sun went down.", 2),
+            Option("After that they took turns with the {color} {toy}.", 2),
+            Option("{hero.He} even let {helper} {toy.do} the {color} {toy}.", 2),
+            Option("Soon they {toy.did} the {color} {toy} together {place}.", 2),
             *CLOSINGS,
         ),
     ]
@@ -164,11 +165,11 @@ MISHAPS = {
     ),
     "water": (
         "the {toy} drifted far out on the water.",
-        "the {toy} ended up in deep water.",
+        "the {toy} slipped away into deep water.",
     ),
     "hole": (
         "the {toy} fell into a [spot].",
-        "the {toy} slipped away and was gone, down into a [spot].",
+        "the {toy} slipped away into a [spot].",
     ),
     "stuck": (
         "the {toy} got stuck in [spot].",
@@ -214,11 +215,11 @@ def missing_food() -> list[Rule]:
         ),
         rule(
             "food_end",
-            Option("{hero.His} {guest} ate every last bit of it.", 3),
-            Option("{hero.His} {guest} took one bite and smiled.", 3),
-            Option("{hero.His} {guest} gave them both a big hug.", 3),
-            Option('"This is the best {dish} in the world," said {hero.his} {guest}.', 3),
-            Option("They shared it with {hero.his} {guest}, and {guest.he} asked for more.", 3),
+            Option("{hero.His} {guest} ate every last bit of it.", 2),
+            Option("{hero.His} {guest} took one bite and began to laugh.", 2),
+            Option("{hero.His} {guest} gave them both a big hug.", 2),
+            Option('"This is the best {dish} in the world," said {hero.his} {guest}.', 2),
+            Option("{hero.His} {guest} smiled and asked for more.", 2),
             *CLOSINGS,
         ),
     ]
@@ -239,7 +240,7 @@ def daring() -> list[Rule]:
             "fright",
             "{hero.His} heart went thump, thump, thump.",
             "{hero.His} knees shook like jelly.",
-            "{hero.He} wanted to turn around and run home.",
+            "{hero.He} wanted to run home.",
             "{hero.He} closed {hero.his} eyes and did not move.",
             "All at once {hero.he} felt very small.",
             '"Maybe tomorrow," {hero.he} said in a small voice.',
@@ -251,19 +252,19 @@ def daring() -> list[Rule]:
             '"Do not worry," said {helper} [softly]. "I will stay with you."',
             '"You can do it," said {helper} [softly].',
             '"Let us do it together," said {helper} [softly].',
-            '"Are you afraid?" asked {helper}. {hero} nodded.',
-            "{helper} saw how {hero} felt and smiled at {hero.him}.",
+            '"Are you afraid?" asked {helper} [softly].',
+            "{helper} smiled at {hero.him} and nodded.",
         ),
         rule_by("triumph", "trouble", TRIUMPHS),
         rule("number", *weighted("ten 1 twenty 1 fifty 1 ninety 1")),
         rule(
             "dare_end",
-            Option('"I did it!" cried {hero}.', 3),
-            Option('"That was not so bad," said {hero}.', 3),
-            Option('"Can we do it again?" asked {hero}.', 3),
-            Option('"How brave you are!" said {helper}.', 3),
-            Option("{hero.He} had never felt so proud.", 3),
-            Option("{hero.He} laughed and gave {helper} a hug.", 3),
+            Option('"I did it!" cried {hero}.', 2),
+            Option('"That was not so bad," said {hero}.', 2),
+            Option('"Can we do it again tomorrow?" asked {hero}.', 2),
+            Option('"How brave you are, {hero}!" said {helper} with a smile.', 2),
+            Option("{hero.He} had never felt so proud.", 2),
+            Option("{hero.He} laughed and gave {helper} a hug.", 2),
             *CLOSINGS,
         ),
     ]
@@ -275,8 +276,8 @@ EDGES = {
         "{hero} stood by the lake and put one foot in.",
     ),
     "night": (
-        "{hero} opened the door, but it was so dark outside.",
-        "{hero} looked out and saw nothing but shadows.",
+        "{hero} opened the door, but it was dark and cold.",
+        "{hero} opened the door and looked out.",
     ),
     "song": (
         "{hero} stood before the crowd, but not a sound came out.",
@@ -290,11 +291,11 @@ EDGES = {
 
 TRIUMPHS = {
     "lake": (
-        "Before {hero.he} knew it, {hero} was on the other side.",
+        "Soon {hero} was on the other side.",
         "At last {hero} came out on the other side, wet and happy.",
     ),
     "night": (
-        "The sky was full of light, and {hero} counted [number] stars.",
+        "They looked up, and {hero} counted [number] stars.",
         "Soon the dark was not so dark, and {hero} found [number] stars.",
     ),
     "song": (
@@ -331,18 +332,21 @@ def neighbours() -> list[Rule]:
             "Who should come by but [helper]!",
             "Luckily [helper] was not far away.",
             "But [helper] had seen it all.",
+            "Then {hero} met [helper].",
         ),
         rule_by(
             "helper", "trouble", {key: valued("{helper} the {helper.kind}", who) for key, who in able.items()}
         ),
         rule(
             "offer",
-            '"What is wrong?" asked {helper}, and {hero} told {helper.him} everything.',
+            '"What is wrong?" asked {helper} [softly].',
             '"Do not worry," said {helper} [softly]. "I can help you."',
             '"I know what to do," said {helper} with a smile.',
             '"Let me help you," said {helper} [softly].',
             '"Can you help me?" asked {hero}. "Of course," said {helper}.',
             "{helper} thought for a moment and nodded.",
+            '"That is easy," said {helper}. "Look!"',
+            '"We can do it together," said {helper}.',
         ),
         rule("softly", *weighted("softly 2 kindly 2 gently 1 warmly 1")),
         rule_by("rescue", "helper.skill", RESCUES),
@@ -351,32 +355,35 @@ def neighbours() -> list[Rule]:
 
 RESCUES = {
     "fly": (
-        "{helper} flew up and brought the {toy} down from the {spot}.",
-        "Up to the top of the {spot} flew {helper}, and soon the {toy} was down again.",
+        "{helper.He} flew up and brought the {toy} down from the {spot}.",
+        "Up to the top of the {spot} flew {helper}, and down came the {toy}.",
     ),
     "climb": (
-        "{helper} climbed up the {spot} and brought down the {toy}.",
-        "Up the {spot} went {helper}, quick as a wink, and threw down the {toy}.",
+        "{helper.He} climbed up the {spot} and brought down the {toy}.",
+        "Up the {spot} went {helper} and came down with the {toy}.",
     ),
     "swim": (
-        "{helper} jumped in with a splash and brought back the {toy}.",
-        "{helper} swam out and pushed the {toy} to the shore.",
+        "{helper.He} jumped in with a splash and brought back the {toy}.",
+        "{helper.He} swam out and pushed the {toy} to the shore.",
+        "{helper} swam after the {toy} and brought it back.",
     ),
     "creep": (
-        "{helper} crept into the {spot} and came out with the {toy}.",
-        "{helper} was small enough to slip into the {spot} and get the {toy}.",
+        "{helper.He} crept into the {spot} and came out with the {toy}.",
+        "Into the {spot} went {helper}, and out came the {toy}.",
     ),
     "pull": (
-        "{helper} pulled only once, and pop! The {toy} was out of the {spot}.",
+        "{helper.He} pulled only once, and pop! The {toy} was out of the {spot}.",
         "They pulled together until the {toy} came out of the {spot}.",
     ),
     "mend": (
-        "{helper} fixed the {part} with some string.",
+        "{helper.He} fixed the {part} with some string.",
+        "{helper.He} had some glue and put the {part} back on.",
         "With a bit of glue {helper} made the {part} as good as new.",
     ),
     "give": (
-        "{helper} ran home and came back with the {trouble}.",
+        "{helper.He} ran home and came back with the {trouble}.",
         "{helper} had plenty of {trouble} and gave {hero.him} some.",
+        "{helper} gave {hero.him} all the {trouble} {hero.he} needed.",
     ),
     "lake": (
         "{helper} swam close by {hero.his} side all the way.",
@@ -387,11 +394,11 @@ RESCUES = {
         "They went out together, and {helper} never left {hero.his} side.",
     ),
     "song": (
-        "{helper} began to hum, and {hero} hummed along.",
+        "{helper.He} began to hum, and {hero} hummed along.",
         "{helper} stood by {hero.his} side and sang the first line.",
     ),
     "bridge": (
-        "{helper} went first, one small step at a time.",
+        "{helper.He} went first, one small step at a time.",
         "{helper} stayed close and told {hero.him} not to look down.",
     ),
 }

@@ -108,7 +108,7 @@ TRAITS = {
     "clever": 2,
     "gentle": 2,
     "friendly": 2,
-    "merry": 1,
+    "merry": 2,
 }
 
 HOMES = (
@@ -138,7 +138,7 @@ TOYS = {
 SPOTS = {
     "high": ("tall tree", "high wall", "high tower"),
     "hole": ("dark hole", "deep hole", "hollow log"),
-    "stuck": ("deep mud", "soft sand", "thick bushes"),
+    "stuck": ("deep mud", "soft sand", "tall grass"),
 }
 """Where a toy ends up, by the trouble it is in."""
 
