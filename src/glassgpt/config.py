@@ -33,8 +33,10 @@ def from_dict(kind: type[Config], values: dict[str, Any], *, origin: str) -> Con
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
-        message = str(error).replace(" - at `$.", " at `")
-        raise ConfigError(f"{origin}: {message}") from error
+        message = str(error).replace(" - at `$.", " at `").replace("`object`", "a section")
+        raise ConfigError(f"{origin}: {message}.") from error
+    except ConfigError as error:  # the dataclass itself refused
+        raise ConfigError(f"{origin}: {error}") from error
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file. Raises `ConfigError` naming the line where it is not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -44,7 +44,7 @@ def world_from_environment() -> World:
     except ValueError as error:
         raise ConfigError(f"RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers: {error}.") from error
     if not 0 <= rank < size:
-        raise ConfigError(f"RANK is {rank} but WORLD_SIZE is {size}: ranks run from 0 to {size - 1}.")
+        raise ConfigError(f"RANK is {rank} but WORLD_SIZE is {size}: ranks run from 0 to WORLD_SIZE - 1.")
     return World(rank, size, local)
 
 
@@ -52,12 +52,7 @@ def pick_device(name: str = "auto", world: World | None = None) -> torch.device:
     """Return the device called `name`; "auto" takes CUDA, then Apple's MPS, then the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"There is no device called {name!r}. Use auto, cpu, cuda, cuda:0 or mps."
-        ) from error
+    device = _parse_device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "This machine (or this build of torch) has no CUDA device. Use --training.device cpu."
@@ -66,7 +61,22 @@ def pick_device(name: str = "auto", world: World | None = None) -> torch.device:
         raise ConfigError("This machine has no MPS device. Use --training.device cpu.")
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", world.local_rank if world else 0)
+    if device.type == "cuda" and device.index >= torch.cuda.device_count():
+        raise ConfigError(
+            f"There is no {device}: CUDA devices are counted from 0 and this machine has "
+            f"{torch.cuda.device_count()}. Start no more processes on it than that."
+        )
     return device
+
+
+def _parse_device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        if device.type in ("cpu", "cuda", "mps"):  # torch knows names of devices that nobody trains on
+            return device
+    except RuntimeError:
+        pass
+    raise ConfigError(f"There is no device called {name!r}. Use auto, cpu, cuda, cuda:0 or mps.")
 
 
 def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:

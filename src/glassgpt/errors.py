@@ -4,6 +4,7 @@
     ├── ConfigError          a setting is unknown, of the wrong type, or contradicts another
     ├── MissingExtraError    an optional library is not installed
     ├── OfflineError         something had to be downloaded and could not be
+    ├── DiskFullError        the disk filled up during a write
     ├── CorpusError          text could not be found, read, or used
     ├── TokenizerError       a vocabulary could not be built, loaded, or applied
     ├── DatasetError         token shards are missing, incomplete, or of another tokenizer
@@ -41,6 +42,10 @@ class MissingExtraError(GlassGPTError):
 
 class OfflineError(GlassGPTError):
     """A download was needed and failed; the message says which file to put where."""
+
+
+class DiskFullError(GlassGPTError):
+    """The disk filled up during a write. What stood there before is untouched."""
 
 
 class CorpusError(GlassGPTError):
@@ -94,7 +99,9 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
+        missing = isinstance(error, ModuleNotFoundError) and error.name == package
+        trouble = "is not installed" if missing else f"cannot be imported ({error})"
         raise MissingExtraError(
-            f"The library {package!r} is needed to {purpose}, and is not installed. "
+            f"The library {package!r} is needed to {purpose}, and {trouble}. "
             f"Install it with:  pip install 'glassgpt[{extra}]'"
         ) from error

@@ -13,19 +13,16 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from glassgpt.errors import CorpusError, GlassGPTError, OfflineError
+from glassgpt.errors import CorpusError, DiskFullError, OfflineError
 
 MANIFEST = "manifest.json"
-
-
-class DiskFullError(GlassGPTError):
-    """The disk filled up during a write. What stood there before is untouched."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -33,13 +30,19 @@ def explain_full_disk(path: Path) -> Iterator[None]:
     """Turn "no space left" (or an exceeded quota) into `DiskFullError`; let every other error through."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if not _tells_full_disk(error):
             raise
         raise DiskFullError(
             f"The disk is full: {path} could not be written. What was saved before is still there. "
             "Free some space, then run the same command again."
         ) from error
+
+
+def _tells_full_disk(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in FULL
+    return any(f"(os error {number})" in str(error) for number in FULL)  # how libraries in Rust put it
 
 
 def flush_to_disk(path: Path) -> None:
@@ -57,21 +60,23 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
     Text is UTF-8 with "\\n" line ends. Raises `DiskFullError` when the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        with explain_full_disk(path):
+    with explain_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _neighbour(path)
+        try:
             with _open_to_write(temporary, mode) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.chmod(0o644)
             os.replace(temporary, path)
             flush_to_disk(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _neighbour(path: Path) -> Path:
+    """Return a hidden name beside `path` that nothing has yet."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 def _open_to_write(path: Path, mode: str) -> IO[Any]:
@@ -84,31 +89,47 @@ def _open_to_write(path: Path, mode: str) -> IO[Any]:
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield an empty temporary directory; on success seal it and rename it to `path`.
 
-    A directory that stands at `path` is replaced. On failure nothing at `path` changes.
+    The directory holds files, not directories. One that stands at `path` already is replaced by it; on
+    failure nothing at `path` changes. Raises `DiskFullError` when the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        with explain_full_disk(path):
+    with explain_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _neighbour(path)
+        temporary.mkdir()
+        try:
             yield temporary
             for file in temporary.iterdir():
                 flush_to_disk(file)
             seal(temporary)
-            temporary.chmod(0o755)
-            if path.exists():
-                shutil.rmtree(path)
-            os.replace(temporary, path)
+            _replace_directory(temporary, path)
             flush_to_disk(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
-def seal(directory: Path, **facts: Any) -> None:
-    """Write `manifest.json` last: the hash and size of every other file, and any `facts` to keep."""
+def _replace_directory(new: Path, path: Path) -> None:
+    """Rename `new` to `path`. What stands there steps aside whole first, and comes back on failure."""
+    aside = _neighbour(path)
+    if path.exists():
+        os.replace(path, aside)
+    try:
+        os.replace(new, path)
+    except OSError:
+        if aside.exists():
+            os.replace(aside, path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def seal(directory: Path, *, leave_out: Collection[str] = (), **facts: Any) -> None:
+    """Write `manifest.json` last: the hash and size of every other file, and any `facts` to keep.
+
+    Hidden files (what a crash left of an unfinished write) and those named in `leave_out` are not counted.
+    """
     files = {
         file.name: {"sha256": hash_file(file), "bytes": file.stat().st_size}
         for file in sorted(directory.iterdir())
-        if file.is_file() and file.name != MANIFEST
+        if file.is_file() and not file.name.startswith(".") and file.name not in {MANIFEST, *leave_out}
     }
     write_json(directory / MANIFEST, {**facts, "files": files})
 
@@ -122,17 +143,33 @@ def broken_seal(directory: Path, *, hashes: bool = True) -> str | None:
         return "it was never finished"
     try:
         files = read_json(directory / MANIFEST)["files"]
-    except (ValueError, KeyError):
+        expected = {name: (facts["bytes"], facts["sha256"]) for name, facts in files.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"its {MANIFEST} cannot be read"
-    for name, facts in files.items():
+    for name, (size, sha256) in expected.items():
         file = directory / name
         if not file.is_file():
             return f"{name} is missing"
-        if file.stat().st_size != facts["bytes"]:
-            return f"{name} has {file.stat().st_size} bytes instead of {facts['bytes']}"
-        if hashes and hash_file(file) != facts["sha256"]:
+        if file.stat().st_size != size:
+            return f"{name} has {file.stat().st_size} bytes instead of {size}"
+        if hashes and hash_file(file) != sha256:
             return f"{name} was altered"
     return None
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` during the block, after waiting for any other process that holds it.
+
+    The system lets go of it when the process ends, however it ends. Where a file system knows no locks,
+    nothing is held.
+    """
+    import fcntl
+
+    with open(path, "w") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:
@@ -173,11 +210,13 @@ def download(url: str, *, sha256: str, name: str) -> Path:
     """Return the cached file `name`, downloading it from `url` first if it is not there.
 
     The file's SHA-256 is checked whether it was downloaded or put there by hand.
-    Raises `OfflineError` when it cannot be reached, saying which file to put where.
+    Raises `OfflineError` when it cannot be reached, saying which file to put where, and `CorpusError` when
+    it is another file or cannot be kept.
     """
     import logging
 
     import pooch
+    import requests
 
     pooch.get_logger().setLevel(logging.WARNING)
     target = cache_dir() / "downloads" / name
@@ -187,12 +226,17 @@ def download(url: str, *, sha256: str, name: str) -> Path:
             "Delete it to have it downloaded anew, or replace it by the original."
         )
     try:
-        pooch.retrieve(url, known_hash=f"sha256:{sha256}", path=target.parent, fname=name)
-    except ValueError as error:
-        raise CorpusError(f"What {url} sent is not the file that was expected: {error}") from error
-    except OSError as error:  # requests' errors are OSErrors
+        with explain_full_disk(target):
+            pooch.retrieve(url, known_hash=f"sha256:{sha256}", path=target.parent, fname=name)
+    except requests.RequestException as error:
         raise OfflineError(
             f"{url} could not be reached. Without a network, get that file elsewhere and put it at "
             f"{target}  (SHA-256 {sha256[:16]}…), or use a file of your own or `builtin:tinytales`."
         ) from error
+    except OSError as error:
+        raise CorpusError(
+            f"{target} cannot be written ({error}). Set GLASSGPT_CACHE to a folder where you may write."
+        ) from error
+    except ValueError as error:
+        raise CorpusError(f"What {url} sent is not the file that was expected: {error}") from error
     return target

@@ -53,6 +53,9 @@ NOT_FOR_TIKTOKEN = {
     "a space put in front": lambda d: d["pre_tokenizer"].update(add_prefix_space=True),
     "a token of no bytes": lambda d: d["model"]["vocab"].update({"a b": 400}),
     "an added token that is text": lambda d: d["added_tokens"][0].update(special=False),
+    "a pair that is a token only as a whole piece": lambda d: d["model"].update(
+        ignore_merges=True, vocab=d["model"]["vocab"] | {"xy": 401}
+    ),
     "a token without merges": lambda d: d["model"]["vocab"].update({"xyz": 401, "xy": 402}),
 }
 
@@ -91,7 +94,7 @@ def vocabularies(draw: st.DrawFn) -> str:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(document=vocabularies(), texts=st.lists(st.text("abc", max_size=14), min_size=1, max_size=8))
 def test_the_engine_chosen_for_any_vocabulary_gives_the_ids_of_the_file(
     document: str, texts: list[str]
@@ -101,14 +104,14 @@ def test_the_engine_chosen_for_any_vocabulary_gives_the_ids_of_the_file(
         assert tokenizer.encode(text) == tokenizer._rust.encode(text)
 
 
-@pytest.mark.parametrize("blank", [" ", "\n", " \n", "\t \u00a0"])
+@pytest.mark.parametrize("blank", [" ", "\t\n"])
 def test_a_giant_run_of_white_space_is_encoded(blank: str) -> None:
     """tiktoken's regular expression overflows its stack on a million spaces and aborts in a panic."""
     tokenizer = changed(lambda document: None)
     text = "a" + blank * (1_000_000 // len(blank)) + "lamp"
-    ids = tokenizer.encode(text)
+    lamp, ids = tokenizer.encode_batch(["lamp", text])
     assert tokenizer.decode(ids) == text
-    assert tokenizer.encode_batch(["lamp", text]) == [tokenizer.encode("lamp"), ids]
+    assert lamp == tokenizer.encode("lamp")
 
 
 @pytest.mark.parametrize("letter", ["a", "1", "!", "漢"])
@@ -118,12 +121,12 @@ def test_a_giant_run_of_anything_else_is_encoded_soon(letter: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-@given(before=st.integers(0, 40_000), length=st.integers(0, 60_000), after=st.integers(0, 40_000))
+@given(before=st.integers(0, 100_000), length=st.integers(0, 200_000), after=st.integers(0, 100_000))
 @settings(max_examples=30, deadline=None)
 def test_giant_runs_are_found_and_short_ones_are_not(before: int, length: int, after: int) -> None:
     text = "a" * before + " " * length + "a" * after
-    assert has_blank_run(text) or length < 2 * 16_384
-    assert not has_blank_run(text) or length >= 16_384
+    assert has_blank_run(text) or length < 2 * 65_536
+    assert not has_blank_run(text) or length >= 65_536
 
 
 def test_the_fingerprint_changes_with_the_ids_only() -> None:
@@ -150,7 +153,7 @@ def test_the_fingerprint_changes_with_the_ids_only() -> None:
 
 
 def test_truncation_and_templates_in_a_file_add_and_drop_nothing() -> None:
-    template = {"id": "<|endoftext|>", "ids": [299], "tokens": ["<|endoftext|>"]}
+    template = {"id": "<|endoftext|>", "ids": [BPE["added_tokens"][0]["id"]], "tokens": ["<|endoftext|>"]}
     sequence, special = (
         {"Sequence": {"id": "A", "type_id": 0}},
         {"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}},
@@ -169,9 +172,14 @@ def test_truncation_and_templates_in_a_file_add_and_drop_nothing() -> None:
         assert tokenizer.encode(text, allow_special=allow_special) == plain.encode(text)
 
 
-@pytest.mark.parametrize("name", ["</s>", "<|end_of_text|>", "<|im_end|>"])
+@pytest.mark.parametrize(
+    "name", ["</s>", "<|end_of_text|>", "<|im_end|>", "<EOT>", "<\uff5cend\u2581of\u2581sentence\uff5c>"]
+)
 def test_the_end_of_text_is_found_under_other_names(name: str) -> None:
-    assert changed(lambda d: d["added_tokens"][0].update(content=name)).end_of_text == 299
+    assert (
+        changed(lambda d: d["added_tokens"][0].update(content=name)).end_of_text
+        == BPE["added_tokens"][0]["id"]
+    )
 
 
 def test_a_file_without_an_end_of_text_is_refused() -> None:

@@ -81,7 +81,7 @@ def faces(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return Faces(scratch, FastTokenizer.from_file(file), PreTrainedTokenizerFast(tokenizer_file=str(file)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(text=any_text)
 def test_all_forms_give_the_same_ids(faces: Faces, text: str) -> None:
     ids = faces.scratch.encode(text)
@@ -91,7 +91,7 @@ def test_all_forms_give_the_same_ids(faces: Faces, text: str) -> None:
     assert theirs == ids
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(text=any_text)
 def test_all_forms_give_the_same_ids_where_special_tokens_are_allowed(faces: Faces, text: str) -> None:
     ids = faces.scratch.encode(text, allow_special=True)
@@ -100,13 +100,13 @@ def test_all_forms_give_the_same_ids_where_special_tokens_are_allowed(faces: Fac
     assert ids.count(faces.fast.end_of_text) == text.count(END_OF_TEXT)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(text=any_text)
 def test_text_never_becomes_the_end_of_text_by_itself(faces: Faces, text: str) -> None:
     assert faces.fast.end_of_text not in faces.fast.encode(text + END_OF_TEXT)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_all_forms_give_the_same_text_for_any_ids(faces: Faces, data: st.DataObject) -> None:
     ids = data.draw(st.lists(st.integers(0, faces.fast.vocab_size - 1), max_size=20))
@@ -116,7 +116,7 @@ def test_all_forms_give_the_same_text_for_any_ids(faces: Faces, data: st.DataObj
     assert theirs == text
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(text=any_text)
 def test_lossless_kinds_give_back_the_text(faces: Faces, text: str) -> None:
     if faces.fast.kind == "char":
@@ -129,7 +129,7 @@ def test_lossless_kinds_give_back_the_text(faces: Faces, text: str) -> None:
         assert sum(faces.fast.byte_lengths()[ids]) == len(text.encode())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(text=any_text)
 def test_word_kinds_give_back_words_they_know(faces: Faces, text: str) -> None:
     """Decoding once more changes nothing: what is shown is what was understood."""
@@ -140,7 +140,7 @@ def test_word_kinds_give_back_words_they_know(faces: Faces, text: str) -> None:
     assert "".join(shown.split()) == "".join(text.split())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(text=any_text)
 def test_unknown_names_what_the_vocabulary_cannot_write(faces: Faces, text: str) -> None:
     unknown = faces.fast.unknown(text)
@@ -152,7 +152,7 @@ def test_unknown_names_what_the_vocabulary_cannot_write(faces: Faces, text: str)
         assert id_of_unknown in faces.fast.encode(part)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_streaming_any_ids_shows_what_decoding_shows(faces: Faces, data: st.DataObject) -> None:
     ids = data.draw(st.lists(st.integers(0, faces.fast.vocab_size - 1), max_size=20))
@@ -160,7 +160,7 @@ def test_streaming_any_ids_shows_what_decoding_shows(faces: Faces, data: st.Data
     assert "".join([*map(stream.push, ids), stream.flush()]) == faces.fast.decode(ids)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(text=any_text)
 def test_streaming_a_text_shows_no_broken_character(faces: Faces, text: str) -> None:
     text = text.replace("\ufffd", "")
@@ -187,6 +187,12 @@ def test_an_id_outside_the_vocabulary_is_refused(faces: Faces, wrong: int) -> No
             use(wrong)
     with pytest.raises(TokenizerError, match="There is no token"):
         faces.fast.decode([0, wrong])
+
+
+def test_a_batch_is_each_text_in_order(faces: Faces) -> None:
+    texts = [f"{STORY[start : start + 9]}{start}" for start in range(300)]
+    assert faces.fast.encode_batch(texts) == [faces.fast.encode(text) for text in texts]
+    assert faces.fast.encode_batch([]) == []
 
 
 def test_a_tokenizer_travels_to_another_process(faces: Faces) -> None:

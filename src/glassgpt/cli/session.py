@@ -24,7 +24,7 @@ def show_training(start: Start) -> int:
     """Run a training with its progress on the terminal; return the exit status."""
     console = Console(quiet=not world_from_environment().is_main, highlight=False)
     with TerminalProgress(console) as progress:
-        outcome = start(lambda line: console.print(escape(line), style="dim"), [progress])
+        outcome = start(lambda line: console.print(escape(line), style="dim", soft_wrap=True), [progress])
     if outcome.finished.reason == "interrupted":
         console.print(f"\nStopped at step {outcome.finished.step} with everything saved. Go on with:\n")
         console.print(f"  [bold]glassgpt resume {escape(outcome.directory.name)}[/]\n")
@@ -77,4 +77,4 @@ def _say_where(console: Console, outcome: Outcome) -> None:
     console.print()
     for label, where in rows:
         console.print(f"  {label:<11} {escape(str(where))}", soft_wrap=True)
-    console.print(f'\nAsk it for more:  [bold]glassgpt generate {escape(name)} "Once"[/]\n', soft_wrap=True)
+    console.print(f"\nAsk it for more:  [bold]glassgpt generate {escape(name)}[/]\n", soft_wrap=True)

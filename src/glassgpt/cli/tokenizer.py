@@ -103,11 +103,12 @@ def encode(
     loaded = load_tokenizer(tokenizer)
     text = sys.stdin.read() if text == "-" else text
     found = loaded.encode(text, allow_special=allow_special)
-    console = Console(soft_wrap=ids)
     if ids:
         print(*found)
         return
-    console.print(_pieces(loaded, found, coloured=console.is_terminal))
+    console = Console()
+    for line in _lines(loaded, found, width=console.width, coloured=console.is_terminal):
+        console.print(line, soft_wrap=True)
     size = len(text.encode("utf-8", "replace"))
     per_token = f", {size / len(found):.2f} bytes a token" if found else ""
     _say(console, f"\n{_counted(len(found), 'token')} for {_counted(size, 'byte')}{per_token}")
@@ -164,7 +165,8 @@ def compare(*tokenizers: str, text: str) -> None:
     console = Console()
     console.print(table)
     size = sum(len(document.encode()) for document in sample)
-    _say(console, f"Measured on {_counted(size, 'byte')} of {text}, one thread.")
+    _say(console, f"Measured on {_counted(size, 'byte')} of {text}, by one thread.")
+    _say(console, "Unknown are the different words or characters in it that a vocabulary lacks.")
 
 
 def _texts(sources: Sequence[str]) -> Iterator[str]:
@@ -199,24 +201,26 @@ def _measure(tokenizer: FastTokenizer, sample: list[str]) -> tuple[str, ...]:
         f"{tokenizer.vocab_size:,}",
         f"{tokens:,}",
         f"{size / tokens:.2f}" if tokens else "-",
-        f"{unknown:,} distinct" if unknown else "none",
+        f"{unknown:,}",
         f"{size / 1e6 / seconds:.1f}",
     )
 
 
-def _pieces(tokenizer: FastTokenizer, ids: Sequence[int], *, coloured: bool) -> Text:
-    """Return each token with its id after it: in alternating colours, or in quotes where there are none."""
+def _lines(tokenizer: FastTokenizer, ids: Sequence[int], *, width: int, coloured: bool) -> Iterator[Text]:
+    """Yield lines of tokens, each with its id after it, and none broken at the line's end."""
     from rich.text import Text
 
     line = Text()
     for index, id in enumerate(ids):
         piece = _visible(tokenizer, id)
-        if coloured:
-            line.append(piece, style=f"black on {_COLOURS[index % len(_COLOURS)]}")
-        else:
-            line.append(json.dumps(piece, ensure_ascii=False))
-        line.append(f" {id}  ", style="dim")
-    return line
+        colour = f"black on {_COLOURS[index % len(_COLOURS)]}"
+        shown = Text(piece, style=colour) if coloured else Text(json.dumps(piece, ensure_ascii=False))
+        shown.append(f" {id}  ", style="dim")
+        if line and line.cell_len + shown.cell_len > width:
+            yield line
+            line = Text()
+        line.append_text(shown)
+    yield line
 
 
 def _visible(tokenizer: FastTokenizer, id: int) -> str:

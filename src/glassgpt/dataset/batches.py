@@ -5,7 +5,8 @@ step number, and asking for a step again gives the same batch. Two orders are of
 
 - "random": each row starts at a random offset, as nanoGPT and most pretraining does.
 - "windows": rows are the windows [i * stride, i * stride + context_length), every one once an epoch in
-  a shuffled order, as the data loaders of the from-scratch tutorials do.
+  a shuffled order, as the data loaders of the from-scratch tutorials do. Those leave out what is left
+  over at the end; here the last window is moved back to take it in.
 
 Targets are the inputs shifted by one. Shapes: B rows of this rank, T = context length.
 """
@@ -52,7 +53,7 @@ class Batches:
         """Number of different places a row can start at."""
         stride = self.stride or self.context_length
         places = len(self.split) - self.context_length
-        return places if self.order == "random" else -(-places // stride)
+        return places if self.order == "random" else 1 + -(-(places - 1) // stride)
 
     @property
     def steps_per_epoch(self) -> float:
@@ -81,7 +82,7 @@ class Batches:
         epoch, place = divmod(index, self.windows)
         stride = self.stride or self.context_length
         start = shuffled(place, self.windows, key=f"{self.seed}/{epoch}") * stride
-        # The last window may reach past the end: it is moved back, so that no token is never seen.
+        # The last window may reach past the end: it is moved back, so that every token is seen.
         return min(start, len(self.split) - self.context_length - 1)
 
 
@@ -99,10 +100,11 @@ def evaluation_windows(split: TokenSplit, context_length: int, *, most_tokens: i
 def check_length(split: TokenSplit, context_length: int) -> None:
     """Raise `DatasetError` unless the split holds at least one window and its shifted targets."""
     if len(split) <= context_length:
+        longest = len(split) - 1
+        shorter = f", or a smaller --model.context-length (at most {longest} here)" if longest > 0 else ""
         raise DatasetError(
             f"The {split.name} split has {len(split):,} tokens, too few for one window of {context_length} and "
-            "the token after it. Give more text, or a smaller --model.context-length "
-            f"(at most {max(0, len(split) - 1)} here)."
+            f"the token after it. Give more text{shorter}."
         )
 
 

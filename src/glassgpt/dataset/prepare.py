@@ -1,9 +1,10 @@
 """Documents to token shards: parallel, resumable, and in constant memory.
 
 The stream of documents is cut into groups of a few megabytes. A group is encoded while the next one is
-read (the tokenizer's threads run outside Python's lock), written as one file a split, and noted in
-`groups.jsonl`. When preparing is interrupted, the next call reads the stream again, which is cheap,
-passes over the groups that are noted, and encodes only the rest. The manifest is written last.
+read (the tokenizer's threads run outside Python's lock), appended to one file a split, and noted in
+`groups.jsonl`. When preparing is interrupted, the next call reads the stream again, which is cheap, cuts
+the files back to the groups that are noted, passes over these, and encodes only the rest. The manifest is
+written last.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ from glassgpt import files
 from glassgpt.dataset.shards import SPLITS, TokenShards, open_shards, token_dtype
 
 GROUP_CHARACTERS = 2_000_000
+GROUPS_PER_SHARD = 1024  # files of a gigabyte: a mapped file costs a descriptor, and a process has few
 JOURNAL = "groups.jsonl"
+LOCK = ".lock"
+
+Entry = dict[str, dict[str, Any]]  # one line of the journal: by split, what a group added to which file
 
 
 class Piece(Protocol):
@@ -78,7 +83,7 @@ class Group:
     def add(self, split: str, piece: Piece) -> None:
         """Put one document into its split."""
         self.pieces[split].append(piece)
-        self.characters += len(piece.text)
+        self.characters += len(piece.text) + 1  # so that empty documents fill a group, too
 
 
 def prepare(
@@ -92,15 +97,37 @@ def prepare(
 ) -> TokenShards:
     """Write the shards of `documents` (split name, document) into `folder` and open them.
 
-    `plan` is a hash of everything that decides the stream: work left there by another plan is discarded,
-    work of the same plan is gone on with. `facts` go into the manifest as they are; a callable among them
-    is called at the end, when the stream has been read.
+    `plan` is a hash of everything that decides the stream: work left there by another plan (or tokenizer) is
+    discarded, work of the same plan is gone on with. `facts` go into the manifest as they are; a callable
+    among them is called at the end, when the stream has been read. Of several processes that prepare the
+    same folder one does the work, and the others wait for it. Raises `DiskFullError` when the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    done = _read_journal(folder, plan)
-    entries: list[dict[str, Any]] = []
+    with files.locked(folder / LOCK), files.explain_full_disk(folder):
+        if not _is_finished(folder, plan, tokenizer):
+            _prepare(documents, tokenizer, folder, plan, facts or {}, group_characters)
+    return open_shards(folder)
+
+
+def _is_finished(folder: Path, plan: str, tokenizer: Encoder) -> bool:
+    if files.broken_seal(folder, hashes=False):
+        return False
+    manifest = files.read_json(folder / files.MANIFEST)
+    return (manifest.get("plan"), manifest.get("tokenizer")) == (plan, tokenizer.fingerprint)
+
+
+def _prepare(
+    documents: Iterable[tuple[str, Piece]],
+    tokenizer: Encoder,
+    folder: Path,
+    plan: str,
+    facts: dict[str, Any],
+    group_characters: int,
+) -> None:
+    done = _resume(folder, f"{plan} {tokenizer.fingerprint} {group_characters}", tokenizer)
+    entries: list[Entry] = []
     with ThreadPoolExecutor(max_workers=1) as worker:
-        waiting: deque[Future[dict[str, Any]]] = deque()
+        waiting: deque[Future[Entry]] = deque()
         for group in _groups(documents, group_characters):
             if group.index < len(done):
                 entries.append(done[group.index])
@@ -110,10 +137,10 @@ def prepare(
                 entries.append(_note(folder, waiting.popleft().result()))
         entries.extend(_note(folder, future.result()) for future in waiting)
     tokenizer.save(folder / "tokenizer.json")
-    resolved = {key: value() if callable(value) else value for key, value in (facts or {}).items()}
-    (folder / JOURNAL).unlink()
+    resolved = {key: value() if callable(value) else value for key, value in facts.items()}
     files.seal(
         folder,
+        leave_out=(JOURNAL,),
         plan=plan,
         tokenizer=tokenizer.fingerprint,
         vocab_size=tokenizer.vocab_size,
@@ -121,7 +148,7 @@ def prepare(
         splits={name: _split_facts(name, entries) for name in SPLITS},
         **resolved,
     )
-    return open_shards(folder)
+    (folder / JOURNAL).unlink()
 
 
 def _groups(documents: Iterable[tuple[str, Piece]], characters: int) -> Iterator[Group]:
@@ -135,18 +162,18 @@ def _groups(documents: Iterable[tuple[str, Piece]], characters: int) -> Iterator
         yield group
 
 
-def _write_group(group: Group, tokenizer: Encoder, folder: Path) -> dict[str, Any]:
-    """Encode one group and write its files; return its line of the journal."""
+def _write_group(group: Group, tokenizer: Encoder, folder: Path) -> Entry:
+    """Encode one group and append it to the files; return its line of the journal."""
     dtype = token_dtype(tokenizer.vocab_size)
-    entry: dict[str, Any] = {}
+    entry: Entry = {}
     for name, pieces in group.pieces.items():
         if not pieces:
             continue
         ids = _encode(pieces, tokenizer, dtype)
-        with files.atomic_write(folder / _shard_name(name, group.index), "wb") as file:
-            file.write(ids.tobytes())
+        shard = f"{name}-{group.index // GROUPS_PER_SHARD:05d}.bin"
+        _append(folder / shard, ids.tobytes())
         entry[name] = {
-            "file": _shard_name(name, group.index),
+            "file": shard,
             "tokens": len(ids),
             "bytes": sum(len(piece.text.encode("utf-8", "surrogatepass")) for piece in pieces),
             "documents": sum(piece.is_last_piece for piece in pieces),
@@ -164,39 +191,71 @@ def _encode(pieces: list[Piece], tokenizer: Encoder, dtype: np.dtype) -> np.ndar
     return np.concatenate(rows)
 
 
-def _shard_name(split: str, index: int) -> str:
-    return f"{split}-{index:05d}.bin"
+def _append(path: Path, content: bytes) -> None:
+    """Add to the end of a file, and wait until it is on the disk."""
+    with open(path, "ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def _split_facts(name: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
-    shards = [entry[name] for entry in entries if name in entry]
+def _split_facts(name: str, entries: list[Entry]) -> dict[str, Any]:
+    parts = [entry[name] for entry in entries if name in entry]
     return {
-        "tokens": sum(shard["tokens"] for shard in shards),
-        "bytes": sum(shard["bytes"] for shard in shards),
-        "documents": sum(shard["documents"] for shard in shards),
-        "shards": [{"file": shard["file"], "tokens": shard["tokens"]} for shard in shards],
+        "tokens": sum(part["tokens"] for part in parts),
+        "bytes": sum(part["bytes"] for part in parts),
+        "documents": sum(part["documents"] for part in parts),
+        "shards": [{"file": file, "tokens": tokens} for file, tokens in _tokens_by_file(parts).items()],
     }
 
 
-def _read_journal(folder: Path, plan: str) -> list[dict[str, Any]]:
-    """Return the groups that are done under `plan`, or empty the folder and begin a journal."""
-    journal = folder / JOURNAL
-    lines = journal.read_text(encoding="utf-8").split("\n") if journal.is_file() else [""]
-    if lines[0] != plan:
-        for file in folder.iterdir():
-            file.unlink()
-        files.write_text(journal, plan + "\n")
-        return []
-    # After a crash the last line may be torn; what follows the last line end was never finished.
-    done = [json.loads(line) for line in lines[1:-1]]
-    files.write_text(journal, "\n".join([*lines[:-1], ""]))
+def _tokens_by_file(parts: Iterable[dict[str, Any]]) -> dict[str, int]:
+    tokens: dict[str, int] = {}
+    for part in parts:
+        tokens[part["file"]] = tokens.get(part["file"], 0) + part["tokens"]
+    return tokens
+
+
+def _resume(folder: Path, title: str, tokenizer: Encoder) -> list[Entry]:
+    """Return the groups that are done under `title`, and bring the folder to the state right after them."""
+    done = _read_journal(folder, title)
+    size = token_dtype(tokenizer.vocab_size).itemsize
+    noted = _tokens_by_file(part for entry in done for part in entry.values())
+    bytes_noted = {file: tokens * size for file, tokens in noted.items()}
+    if any(_size(folder / file) < expected for file, expected in bytes_noted.items()):
+        done, bytes_noted = [], {}  # somebody took away what the journal tells of
+    (folder / files.MANIFEST).unlink(missing_ok=True)
+    for split in SPLITS:
+        for path in folder.glob(f"{split}-*.bin"):
+            if path.name in bytes_noted:
+                os.truncate(path, bytes_noted[path.name])
+            else:
+                path.unlink()
+    lines = [title, *(json.dumps(entry) for entry in done)]
+    files.write_text(folder / JOURNAL, "".join(f"{line}\n" for line in lines))
     return done
 
 
-def _note(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
+def _read_journal(folder: Path, title: str) -> list[Entry]:
+    """Return the noted groups up to the first line that a crash has torn, or none under another title."""
+    journal = folder / JOURNAL
+    lines = journal.read_text(encoding="utf-8", errors="replace").split("\n") if journal.is_file() else [""]
+    done: list[Entry] = []
+    if lines[0] != title:
+        return done
+    for line in lines[1:-1]:  # what follows the last line end was never finished
+        try:
+            done.append(json.loads(line))
+        except ValueError:
+            break
+    return done
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _note(folder: Path, entry: Entry) -> Entry:
     """Append one finished group to the journal."""
-    with open(folder / JOURNAL, "a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    _append(folder / JOURNAL, (json.dumps(entry) + "\n").encode())
     return entry

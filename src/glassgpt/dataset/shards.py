@@ -48,7 +48,7 @@ class TokenSplit:
 
     def read(self, start: int, length: int) -> np.ndarray:
         """Return ids [start, start + length) as int64, crossing from shard to shard where needed."""
-        assert start >= 0 and start + length <= len(self), (start, length, len(self))
+        assert 0 <= start <= start + length <= len(self), (start, length, len(self))
         pieces = []
         shard = int(np.searchsorted(self.starts, start, side="right")) - 1
         while length > 0:
@@ -88,7 +88,8 @@ class TokenShards:
 def open_shards(folder: Path, *, fingerprint: str | None = None) -> TokenShards:
     """Open a prepared folder, made by the tokenizer with `fingerprint` if one is given.
 
-    Raises `DatasetError` when it is unfinished, altered, or of another tokenizer.
+    Raises `DatasetError` when it is unfinished, when a file is missing or has another size (hashes are not
+    computed again: that takes long), or when it is of another tokenizer.
     """
     trouble = files.broken_seal(folder, hashes=False)
     if trouble:
@@ -105,6 +106,8 @@ def open_shards(folder: Path, *, fingerprint: str | None = None) -> TokenShards:
 
 
 def _map(path: Path, dtype: np.dtype, tokens: int) -> np.ndarray:
-    if path.stat().st_size != tokens * dtype.itemsize:
-        raise DatasetError(f"{path} was cut short or altered. Delete its folder and prepare the text again.")
+    if not path.is_file() or path.stat().st_size != tokens * dtype.itemsize:
+        raise DatasetError(
+            f"{path} is missing, cut short or altered. Delete its folder and prepare the text again."
+        )
     return np.memmap(path, dtype=dtype, mode="r") if tokens else np.empty(0, dtype)

@@ -7,7 +7,9 @@ Perplexity, exp(loss), is how many equally likely tokens the model hesitates bet
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,16 +60,29 @@ def evaluate(
     starts = evaluation_windows(split, context_length, most_tokens=most_tokens)
     rows = max(1, batch_tokens // context_length)
     device = next(model.parameters()).device
+    nats, text_bytes, tokens = 0.0, 0.0, 0
+    with _evaluation_mode(model):
+        for first in range(0, len(starts), rows):
+            ids = np.stack(
+                [split.read(int(start), context_length + 1) for start in starts[first : first + rows]]
+            )
+            batch = torch.from_numpy(ids).to(device)
+            with autocast(device, precision):
+                losses = token_losses(model, batch[:, :-1], batch[:, 1:])
+            nats += losses.double().sum().item() if device.type != "mps" else losses.sum().item()
+            tokens += losses.numel()
+            if byte_lengths is not None:
+                text_bytes += float(byte_lengths[ids[:, 1:]].sum())
+            else:
+                text_bytes += losses.numel() * split.bytes_per_token
+    return Evaluation(nats / tokens, tokens, text_bytes)
+
+
+@contextlib.contextmanager
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
     was_training = model.training
     model.eval()
-    nats, text_bytes, tokens = 0.0, 0.0, 0
-    for first in range(0, len(starts), rows):
-        ids = np.stack([split.read(int(start), context_length + 1) for start in starts[first : first + rows]])
-        batch = torch.from_numpy(ids).to(device)
-        with autocast(device, precision):
-            losses = token_losses(model, batch[:, :-1], batch[:, 1:])
-        nats += losses.double().sum().item() if device.type != "mps" else losses.sum().item()
-        tokens += losses.numel()
-        text_bytes += float(byte_lengths[ids[:, 1:]].sum()) if byte_lengths is not None else 0.0
-    model.train(was_training)
-    return Evaluation(nats / tokens, tokens, text_bytes or tokens * split.bytes_per_token)
+    try:
+        yield
+    finally:
+        model.train(was_training)

@@ -6,16 +6,17 @@ is computed afresh. This is right for every kind of position (a learned one has 
 a rotary one would drift out of what training showed it), it never shows the model anything it was not
 trained on, and it costs one prefill for each half window. Where the window stands depends only on how many
 tokens there are, so generation with and without the cache sees the same tokens and gives the same ids.
+The repetition penalty, too, looks at the tokens in the window alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import torch
 from torch import Tensor
 
-from glassgpt.errors import GenerationError
+from glassgpt.errors import GenerationError, ModelError
 from glassgpt.generation.sampling import SamplingConfig, distribution, draw
 from glassgpt.model.cache import KVCache
 from glassgpt.model.gpt import GPT
@@ -42,13 +43,16 @@ def generate_ids(
     count: int = 1,
     seed: int | None = None,
     use_cache: bool = True,
-) -> Iterator[list[int]]:
+) -> Generator[list[int], None, None]:
     """Yield, for ever, the next id of each of `count` continuations of `prompt`; the caller stops.
 
-    The same seed gives the same ids. Raises `GenerationError` when the prompt is empty.
+    The same seed gives the same ids. The model is in evaluation mode until the iterator is closed or let go.
+    Raises `GenerationError` when the prompt is empty, `ModelError` when the logits are not numbers.
     """
     if not prompt:
         raise GenerationError("The prompt has no tokens. Begin with <|endoftext|> to start from nothing.")
+    if count < 1:
+        raise GenerationError(f"count is {count}: at least 1 continuation must be asked for.")
     was_training = model.training
     model.eval()
     try:
@@ -76,22 +80,29 @@ def _generate(
     use_cache: bool,
 ) -> Iterator[list[int]]:
     context = model.config.context_length
-    weight = next(model.parameters())
-    ids_BT = torch.tensor([prompt] * count, device=weight.device)
-    cache = KVCache(model.config, batch_size=count, device=weight.device, dtype=weight.dtype)
+    ids_BT = torch.tensor([prompt] * count, device=next(model.parameters()).device)
+    cache = model.new_cache(count) if use_cache else None
     length, start = len(prompt), 0  # ids_BT holds the tokens [start, length) of the text
     while True:
         if moved := window_start(length, context) - start:
             ids_BT, start = ids_BT[:, moved:], start + moved
-            cache.clear()
-        if use_cache:
-            logits_BV = next_logits(model, ids_BT[:, cache.length :], cache)
-        else:
-            logits_BV = next_logits(model, ids_BT, None)
+            if cache:
+                cache.clear()
+        held = cache.length if cache else 0
+        logits_BV = next_logits(model, ids_BT[:, held:], cache)
+        _refuse_broken(logits_BV)
         next_B1 = draw(distribution(logits_BV, ids_BT, config), generator)
         yield next_B1[:, 0].tolist()
         ids_BT = torch.cat((ids_BT, next_B1), dim=1)
         length += 1
+
+
+def _refuse_broken(logits_BV: Tensor) -> None:
+    if not logits_BV.isfinite().all():
+        raise ModelError(
+            "The model's logits are not finite numbers, so no token can be chosen. Its weights are broken, or too "
+            "large for their dtype: open an earlier checkpoint, or compute in float32."
+        )
 
 
 def next_logits(model: GPT, ids_BT: Tensor, cache: KVCache | None) -> Tensor:

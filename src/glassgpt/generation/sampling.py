@@ -7,12 +7,15 @@ knows a model or text.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from glassgpt.errors import GenerationError
+
+TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,14 @@ class SamplingConfig:
     min_p: float = 0.0
     """Keep tokens at least min_p times as likely as the likeliest; 0 keeps all."""
     repetition_penalty: float = 1.0
-    """Divides the positive logits of tokens already there; 1 does nothing."""
+    """Makes tokens the model sees already there less likely (more likely below 1); 1 does nothing."""
 
     def __post_init__(self) -> None:
-        _check(self.temperature >= 0, "temperature must be 0 (greedy) or more")
+        _check(0 <= self.temperature < math.inf, "temperature must be 0 (greedy) or more")
         _check(self.top_k >= 0, "top_k must be 0 (off) or more")
         _check(0 < self.top_p <= 1, "top_p must be above 0 and at most 1 (off)")
         _check(0 <= self.min_p <= 1, "min_p must be from 0 (off) to 1")
-        _check(self.repetition_penalty > 0, "repetition_penalty must be above 0 (1 is off)")
+        _check(0 < self.repetition_penalty < math.inf, "repetition_penalty must be above 0 (1 is off)")
 
 
 def _check(condition: bool, message: str) -> None:
@@ -53,7 +56,8 @@ def distribution(logits: Tensor, seen: Tensor, config: SamplingConfig) -> Tensor
         logits = penalize_repetition(logits, seen, config.repetition_penalty)
     if config.temperature == 0:
         return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
-    logits = logits / config.temperature
+    # The largest becomes 0 first, so that a tiny temperature cannot make it infinite.
+    logits = (logits - logits.amax(-1, keepdim=True)) / max(config.temperature, TINY)
     if config.top_k:
         logits = keep_top_k(logits, config.top_k)
     if config.top_p < 1:

@@ -8,6 +8,7 @@ it could still change: in the middle of a UTF-8 character, or at the beginning o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from glassgpt.errors import GenerationError
@@ -16,6 +17,9 @@ from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.stream import StreamDecoder
+
+# Enough that no character reaches further back; what a token shows depends on fewer still.
+CONTEXT_TOKENS = 8
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,10 @@ class GenerationConfig(SamplingConfig):
         super().__post_init__()
         if self.max_tokens < 1:
             raise GenerationError("max_tokens must be at least 1.")
+        if isinstance(self.stop, str):
+            raise GenerationError(f"stop must be several strings, not one: write ({self.stop!r},).")
+        if self.seed is not None and not 0 <= self.seed < 2**64:
+            raise GenerationError(f"seed is {self.seed}; it must be from 0 to 2**64 - 1.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +68,15 @@ def stream(
     Raises `GenerationError` when the prompt has characters the tokenizer cannot represent.
     """
     ids = prompt_ids(tokenizer, prompt, begin_document=begin_document)
-    rows = [_Row(index, tokenizer, config) for index in range(count)]
-    for step, next_ids in enumerate(
-        generate_ids(model, ids, config, count=count, seed=config.seed, use_cache=use_cache), start=1
-    ):
-        for row, next_id in zip(rows, next_ids, strict=True):
-            if not row.finished:
-                yield from row.push(next_id, last=step == config.max_tokens)
-        if all(row.finished for row in rows):
-            return
+    rows = [_Row(index, tokenizer, ids, config) for index in range(count)]
+    steps = generate_ids(model, ids, config, count=count, seed=config.seed, use_cache=use_cache)
+    with closing(steps):  # so that the model has its mode back at once
+        for step, next_ids in enumerate(steps, start=1):
+            for row, next_id in zip(rows, next_ids, strict=True):
+                if not row.finished:
+                    yield from row.push(next_id, last=step == config.max_tokens)
+            if all(row.finished for row in rows):
+                return
 
 
 def complete(
@@ -103,10 +111,12 @@ def prompt_ids(tokenizer: FastTokenizer, prompt: str, *, begin_document: bool) -
 class _Row:
     """One continuation: decodes its ids, looks out for stop strings, and knows when it is over."""
 
-    def __init__(self, index: int, tokenizer: FastTokenizer, config: GenerationConfig) -> None:
+    def __init__(
+        self, index: int, tokenizer: FastTokenizer, prompt: list[int], config: GenerationConfig
+    ) -> None:
         self.index = index
         self.finished = ""
-        self._decoder = StreamDecoder(tokenizer)
+        self._decoder = _decoder_after(tokenizer, prompt)
         self._end = tokenizer.end_of_text
         self._stop = tuple(text for text in config.stop if text)
         self._held = ""
@@ -133,6 +143,15 @@ class _Row:
         keep = 0 if self.finished else _overlap(self._held, self._stop)
         text, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         return text
+
+
+def _decoder_after(tokenizer: FastTokenizer, prompt: list[int]) -> StreamDecoder:
+    """Return a decoder that knows what stands before, so that the space before a first word is not lost."""
+    decoder = StreamDecoder(tokenizer)
+    if not tokenizer.joins_bytes:
+        for id in prompt[-CONTEXT_TOKENS:]:
+            decoder.push(id)
+    return decoder
 
 
 def _overlap(text: str, stops: Sequence[str]) -> int:

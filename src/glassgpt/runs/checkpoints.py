@@ -10,6 +10,7 @@ altered is passed over for the one before it, and that is said. The newest few a
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,11 +37,13 @@ class CheckpointStore:
     def save(self, state: TrainerState, best: bool = False) -> Path:
         """Write a checkpoint of `state`, then remove those that need not be kept.
 
+        Later ones are removed too: they were passed over as broken, and what they held is told anew.
         Raises `DiskFullError` when the disk is full; every older checkpoint is untouched then.
         """
         path = self.folder / f"step-{state.progress.step:08d}"
         if path.is_dir() and files.broken_seal(path) is None:
             return path  # the same step of the same run is the same checkpoint
+        self._clear_leftovers()
         with files.atomic_directory(path) as temporary:
             for name in TENSORS:
                 _save_tensors(getattr(state, name), temporary / f"{name}.safetensors")
@@ -48,14 +51,12 @@ class CheckpointStore:
                 temporary / "state.json",
                 {"progress": dataclasses.asdict(state.progress), "plain": state.plain, "best": best},
             )
-        self._prune()
+        self._prune(path)
         return path
 
     def steps(self) -> list[Path]:
-        """Return the folders of all checkpoints, the oldest first, and clear away what a crash left half done."""
-        for leftover in self.folder.glob(".step-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        return sorted(self.folder.glob("step-*"))
+        """Return the folders of all checkpoints, the oldest first."""
+        return sorted(path for path in self.folder.glob("step-*") if re.fullmatch(r"step-\d+", path.name))
 
     def load_newest(self, say: Callable[[str], None] = lambda _: None) -> TrainerState | None:
         """Return the newest whole checkpoint, or None when there is none at all.
@@ -68,7 +69,7 @@ class CheckpointStore:
             trouble = files.broken_seal(path)
             if trouble is None:
                 return load_checkpoint(path)
-            say(f"The checkpoint {path.name} cannot be used ({trouble}): going on from the one before it.")
+            say(f"The checkpoint {path.name} cannot be used ({trouble}): trying the one before it.")
         if paths:
             raise CheckpointError(
                 f"None of the checkpoints in {self.folder} is whole. Start the training anew under another --name; "
@@ -77,19 +78,30 @@ class CheckpointStore:
         return None
 
     def best(self) -> Path | None:
-        """Return the folder of the checkpoint with the lowest validation loss, or None."""
-        marked = [path for path in self.steps() if _is_best(path)]
-        return marked[-1] if marked else None
+        """Return the folder of the checkpoint with the lowest validation loss, or None if none is, or not whole."""
+        path = _marked_best(self.steps())
+        return path if path and files.broken_seal(path) is None else None
+
+    def best_step(self) -> int:
+        """Return the step of the checkpoint with the lowest validation loss, or -1."""
+        path = _marked_best(self.steps())
+        return int(path.name.removeprefix("step-")) if path else -1
 
     def newest(self) -> Path | None:
         """Return the folder of the newest whole checkpoint, or None."""
         return next((path for path in reversed(self.steps()) if files.broken_seal(path) is None), None)
 
-    def _prune(self) -> None:
-        best = self.best()
-        for path in self.steps()[: -self.keep]:
-            if path != best:
+    def _prune(self, newest: Path) -> None:
+        until = [path for path in self.steps() if path <= newest]
+        kept = {*until[-self.keep :], _marked_best(until)}
+        for path in self.steps():
+            if path not in kept:
                 shutil.rmtree(path)
+
+    def _clear_leftovers(self) -> None:
+        """Remove what a crash left half done. Only the one who saves may: another's half may be at work."""
+        for leftover in self.folder.glob(".step-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def load_checkpoint(path: Path) -> TrainerState:
@@ -115,6 +127,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+
+
+def _marked_best(paths: list[Path]) -> Path | None:
+    return next((path for path in reversed(paths) if _is_best(path)), None)
 
 
 def _is_best(path: Path) -> bool:

@@ -42,6 +42,10 @@ class SamplesConfig:
             raise ConfigError("samples.max_tokens must be at least 1.")
         if self.temperature < 0:
             raise ConfigError("samples.temperature must be 0 (greedy) or more.")
+        if self.top_k < 0:
+            raise ConfigError("samples.top_k must be 0 (off) or more.")
+        if self.seed < 0:
+            raise ConfigError("samples.seed must be 0 or more.")
 
 
 @dataclass(frozen=True)

@@ -109,26 +109,39 @@ def create_run(name: str | None, *, base: str) -> RunDirectory:
 
     Raises `RunError` when the name is taken: nothing is ever overwritten.
     """
-    folder = runs_folder()
     if name is None:
-        base = re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-.") or "run"
-        number = 1
-        while (folder / f"{base}-{number}").exists():
-            number += 1
-        name = f"{base}-{number}"
+        return _create_numbered(re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-.") or "run")
     refuse_taken(name)
-    path = folder / name
+    path = runs_folder() / name
     path.mkdir(parents=True)
     return RunDirectory(path)
 
 
 def refuse_taken(name: str) -> None:
-    """Raise `RunError` when a run of this name exists: nothing is ever overwritten."""
+    """Raise `RunError` when a run of this name exists (nothing is ever overwritten), or none may have it."""
+    if name == "latest" or not re.fullmatch(r"[^\W_][^/\\\0]*", name):
+        raise RunError(
+            f"A run cannot be called {name!r}. A name begins with a letter or a digit, has no slash in it, and is "
+            "not `latest`, which always means the newest run."
+        )
     path = runs_folder() / name
     if path.exists():
         raise RunError(
             f"{path} exists already. Choose another --name, go on with it (glassgpt resume {name}), or delete it."
         )
+
+
+def _create_numbered(base: str) -> RunDirectory:
+    """Make the first of `base-1`, `base-2` ... that is free, also when another process looks for one too."""
+    number = 1
+    while True:
+        path = runs_folder() / f"{base}-{number}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return RunDirectory(path)
 
 
 def _last_change(run: RunDirectory) -> float:

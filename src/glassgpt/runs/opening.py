@@ -37,7 +37,7 @@ class Run:
 def open_run(name: str, *, device: torch.device | None = None) -> Run:
     """Open the run at a path, of a name, or the `latest`, its model in evaluation mode on `device`.
 
-    A run still training (or killed) opens with its best checkpoint so far.
+    A run still training (or killed) opens with its best checkpoint so far; reading never disturbs training.
     Raises `RunError` when a part is missing or does not fit the others.
     """
     directory = find_run(name)
@@ -55,7 +55,7 @@ def read_lineage(directory: RunDirectory) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RunError(
             f"{directory.lineage} is missing or broken: this run cannot say where its parts came from. "
-            f"`glassgpt resume {directory.name}` writes it anew."
+            f"Delete what is left of it, and `glassgpt resume {directory.name}` writes it anew."
         ) from error
 
 
@@ -96,18 +96,19 @@ def _open_model(
 
 
 def _weights_file(directory: RunDirectory, lineage: dict[str, Any]) -> Path:
-    """Return model.safetensors once training has written it, else the weights of the best checkpoint so far."""
-    if directory.weights.is_file():
-        written = (lineage.get("weights") or {}).get("sha256")
+    """Return model.safetensors, or the weights of the best checkpoint where training has found better since."""
+    store = CheckpointStore(directory.checkpoints)
+    noted = lineage.get("weights") or {}
+    if directory.weights.is_file() and store.best_step() <= noted.get("step", store.best_step()):
+        written = noted.get("sha256")
         if written and files.hash_file(directory.weights) != written:
             raise RunError(
                 f"{directory.weights} was truncated or altered since it was written (its hash differs). Put the "
                 f"original back, or delete it and run  glassgpt resume {directory.name}  to write it anew."
             )
         return directory.weights
-    store = CheckpointStore(directory.checkpoints)
     folder = store.best() or store.newest()
-    if folder is None or files.broken_seal(folder):
+    if folder is None:
         raise RunError(
             f"{directory.name} has no weights yet. Go on training it with:  glassgpt resume {directory.name}"
         )

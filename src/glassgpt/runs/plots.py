@@ -1,8 +1,9 @@
 """The loss curves as a picture a person reads at a glance.
 
 Training loss (faint as measured, firm when smoothed), validation loss with its best point, the known
-floor where there is one; steps below, epochs or tokens above. Drawn with matplotlib's object interface:
-no window, no global state.
+floor where there is one; steps below, epochs or tokens above. Where the first loss is many times the last,
+the scale is logarithmic, or the part that matters would lie flat at the bottom. Drawn with matplotlib's
+object interface: no window, no global state.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -25,6 +27,7 @@ from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFi
 TRAINING, VALIDATION, FLOOR = "#7aa6c2", "#c0392b", "#2e7d4f"
 COMPARED = ("#c0392b", "#2471a3", "#b9770e", "#2e7d4f", "#7d3c98", "#5d6d7e")
 REDRAW_SECONDS = 20.0
+LOGARITHMIC_FROM = 5.0  # the highest value over the lowest
 
 
 class PlotFile:
@@ -54,19 +57,11 @@ def loss_figure(events: Sequence[Event], *, title: str, floor: float | None = No
         axes.plot(x, smoothed(losses), color=TRAINING, linewidth=2, label="training")
     if evaluations:
         _draw_validation(axes, evaluations)
+    _set_scale(axes, [event.loss for event in [*steps, *evaluations]], floor)
+    last = max((event.step for event in [*steps, *evaluations]), default=0) or 1
+    axes.set_xlim(-0.02 * last, 1.03 * last)
     if floor is not None:
-        axes.axhline(floor, color=FLOOR, linestyle="--", linewidth=1.5)
-        axes.annotate(
-            f"floor {floor:.3f}: no model can do better",
-            (0.01, floor),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, -4),
-            textcoords="offset points",
-            color=FLOOR,
-            va="top",
-            fontsize=9,
-        )
-        axes.set_ylim(bottom=max(0.0, floor - 0.12 * (axes.get_ylim()[1] - floor)))
+        _draw_floor(axes, floor)
     axes.set_title(title, loc="left", fontweight="bold", pad=12)
     if steps or evaluations:
         axes.legend(frameon=False, loc="upper right")
@@ -75,10 +70,14 @@ def loss_figure(events: Sequence[Event], *, title: str, floor: float | None = No
 
 
 def comparison_figure(runs: Sequence[tuple[str, Sequence[Event]]]) -> Figure:
-    """Return the validation curves of several runs over each other, in bits per byte over seconds."""
+    """Return the validation curves of several runs over each other, in bits per byte over seconds.
+
+    Runs that were never evaluated are left out.
+    """
     figure, axes = _figure()
-    for index, (name, events) in enumerate(runs):
-        evaluations = [event for event in events if isinstance(event, Evaluated)]
+    measured = [(name, [event for event in events if isinstance(event, Evaluated)]) for name, events in runs]
+    measured = [(name, evaluations) for name, evaluations in measured if evaluations]
+    for index, (name, evaluations) in enumerate(measured):
         color = COMPARED[index % len(COMPARED)]
         axes.plot(
             [event.seconds for event in evaluations],
@@ -89,10 +88,12 @@ def comparison_figure(runs: Sequence[tuple[str, Sequence[Event]]]) -> Figure:
             linewidth=2,
             label=name,
         )
+    _set_scale(axes, [event.bits_per_byte for _, evaluations in measured for event in evaluations])
     axes.set_xlabel("seconds of training")
     axes.set_ylabel("validation bits per byte")
     axes.set_title("Runs compared", loc="left", fontweight="bold")
-    axes.legend(frameon=False)
+    if measured:
+        axes.legend(frameon=False)
     return figure
 
 
@@ -103,6 +104,7 @@ def series_figure(events: Sequence[StepsFinished], attribute: str, *, label: str
     axes.plot([event.step for event in events], values, color=TRAINING, linewidth=1.5)
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,g}"))
     return figure
 
 
@@ -141,6 +143,36 @@ def _figure(size: tuple[float, float] = (8.0, 5.0)) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _set_scale(axes: Axes, values: Sequence[float], floor: float | None = None) -> None:
+    """Choose the y axis for `values` that end not far above `floor`."""
+    values = [value for value in values if 0 < value < float("inf")]
+    if not values:
+        return
+    low, high = min(values) if floor is None else floor, max(values)
+    if low > 0 and high / min(values) > LOGARITHMIC_FROM:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
+        axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_locator(ticker.NullLocator())
+        axes.set_ylim(low * (low / high) ** 0.1, high * (high / low) ** 0.06)
+    elif high > low:
+        axes.set_ylim(max(0.0, low - 0.12 * (high - low)), high + 0.1 * (high - low))
+
+
+def _draw_floor(axes: Axes, floor: float) -> None:
+    axes.axhline(floor, color=FLOOR, linestyle="--", linewidth=1.5)
+    axes.annotate(
+        f"floor {floor:.3f}: no model can do better",
+        (0.01, floor),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, -4),
+        textcoords="offset points",
+        color=FLOOR,
+        va="top",
+        fontsize=9,
+    )
+
+
 def _draw_validation(axes: Axes, evaluations: Sequence[Evaluated]) -> None:
     x, losses = [event.step for event in evaluations], [event.loss for event in evaluations]
     axes.plot(x, losses, color=VALIDATION, linewidth=2, marker="o", markersize=3.5, label="validation")
@@ -150,7 +182,7 @@ def _draw_validation(axes: Axes, evaluations: Sequence[Evaluated]) -> None:
         (best.step, best.loss),
         xytext=(0, 12),
         textcoords="offset points",
-        ha="right",
+        ha="right" if best.step > evaluations[-1].step / 3 else "left",
         color=VALIDATION,
         fontweight="bold",
     )
@@ -167,5 +199,7 @@ def _second_axis(axes: Axes, events: Sequence[Event]) -> None:
         thousands = started.steps * started.tokens_per_step < 2_000_000
         unit = (1e3 if thousands else 1e6) / started.tokens_per_step
         label = "thousand tokens" if thousands else "million tokens"
-    above = axes.secondary_xaxis("top", functions=(lambda x: np.asarray(x) / unit, lambda x: np.asarray(x) * unit))
+    above = axes.secondary_xaxis(
+        "top", functions=(lambda x: np.asarray(x) / unit, lambda x: np.asarray(x) * unit)
+    )
     above.set_xlabel(label)

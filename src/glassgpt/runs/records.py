@@ -23,14 +23,15 @@ from glassgpt.training.events import (
 
 
 def read_events(path: Path) -> list[Event]:
-    """Read `metrics.jsonl`, passing over a last line that a crash has torn."""
+    """Read `metrics.jsonl`, passing over lines that cannot be read, such as a last one that a crash has torn."""
     if not path.is_file():
         return []
     events = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    # Bytes, because a crash tears characters too; "\n" alone, because a sample may hold any other line end.
+    for line in path.read_bytes().split(b"\n"):
         try:
             events.append(event_from_dict(json.loads(line)))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):  # torn, or of a version with other events
             continue
     return events
 
@@ -85,7 +86,9 @@ def samples_page(name: str, prompts: tuple[str, ...], events: list[Event]) -> st
 
 
 def _quote(text: str) -> str:
-    return "\n".join(f"> {line}".rstrip() for line in text.strip().split("\n"))
+    """Quote a text. Two spaces at a line's end keep its lines apart when the page is rendered."""
+    lines = text.strip().split("\n")
+    return "\n".join(f"> {line}  " if line.strip() else ">" for line in lines).rstrip()
 
 
 def _line(event: Event) -> str:

@@ -9,10 +9,13 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
+from glassgpt import config as configs
 from glassgpt import files
+from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.plots import figure_png, loss_figure, series_figure
 from glassgpt.runs.records import read_events
+from glassgpt.runs.summary import duration
 from glassgpt.training.events import (
     Evaluated,
     Event,
@@ -34,20 +37,21 @@ def report_page(run: RunDirectory) -> str:
     lineage = files.read_json(run.lineage)
     floor = lineage["data"]["floor"]
     template = resources.files("glassgpt.runs").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    return (
-        jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        .from_string(template)
-        .render(
-            name=run.name,
-            lineage=lineage,
-            floor=floor,
-            config=run.config.read_text(encoding="utf-8"),
-            curve=_picture(loss_figure(events, title="Loss", floor=floor["loss"] if floor else None)),
-            details=_details(events),
-            evaluations=[event for event in events if isinstance(event, Evaluated)],
-            samples=[event for event in events if isinstance(event, Sampled)],
-            **_summary(events),
-        )
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["duration"] = duration
+    evaluations = [event for event in events if isinstance(event, Evaluated)]
+    return environment.from_string(template).render(
+        name=run.name,
+        lineage=lineage,
+        floor=floor,
+        config=run.config.read_text(encoding="utf-8"),
+        curve=_picture(loss_figure(events, title="", floor=floor["loss"] if floor else None)),
+        details=_details(events),
+        evaluations=evaluations,
+        losses={event.step: event.loss for event in evaluations},
+        samples=[event for event in events if isinstance(event, Sampled)],
+        prompts=configs.load(RunConfig, run.config).samples.prompts,
+        **_summary(events),
     )
 
 

@@ -32,9 +32,17 @@ class RunSummary:
             f"{self.best_loss:.4f}" if self.best_loss is not None else "-",
             f"{self.bits_per_byte:.4f}" if self.bits_per_byte is not None else "-",
             f"{self.tokens:,}",
-            f"{self.seconds:.0f} s",
+            duration(self.seconds),
             self.state,
         )
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person says it: 42 s, 12 min, 3 h 20 min."""
+    if seconds < 119.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def summarize(run: RunDirectory) -> RunSummary:

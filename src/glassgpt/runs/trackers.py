@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from glassgpt import files
 from glassgpt.errors import ConfigError, did_you_mean, require
 from glassgpt.runs.directory import RunDirectory
-from glassgpt.training.events import Evaluated, Event, Listener, Sampled, StepsFinished, TrainingFinished
+from glassgpt.training.events import (
+    Evaluated,
+    Event,
+    Listener,
+    Sampled,
+    StepsFinished,
+    TrainingFinished,
+    TrainingStarted,
+)
 
 TRACKERS = ("tensorboard", "wandb")
 
@@ -52,19 +61,26 @@ def _make(name: str, run: RunDirectory) -> Listener:
 
 
 class TensorBoard:
-    """Writes `tensorboard/` inside the run directory."""
+    """Writes `tensorboard/` inside the run directory, on the disk at each evaluation."""
 
     def __init__(self, run: RunDirectory) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(run.path / "tensorboard"))
+        self._open = SummaryWriter
+        self._folder = str(run.path / "tensorboard")
+        self._writer: SummaryWriter | None = None
 
     def __call__(self, event: Event) -> None:
         """Write the event's numbers and texts."""
+        if isinstance(event, TrainingStarted) or self._writer is None:
+            # What an earlier attempt wrote after the checkpoint gone on from is not shown.
+            self._writer = self._open(self._folder, purge_step=event.step + 1 if event.step else None)
         for name, value in scalars(event).items():
             self._writer.add_scalar(name, value, event.step)
         if isinstance(event, Sampled):
             self._writer.add_text("samples", "\n\n---\n\n".join(event.texts), event.step)
+        if isinstance(event, Evaluated | Sampled):
+            self._writer.flush()
         if isinstance(event, TrainingFinished):
             self._writer.close()
 
@@ -74,7 +90,9 @@ class WeightsAndBiases:
 
     def __init__(self, run: RunDirectory) -> None:
         wandb = require("wandb", extra="track", purpose="send metrics to wandb")
-        self._run = wandb.init(project="glassgpt", name=run.name, dir=str(run.path), resume="allow")
+        # The same for each attempt of one run, so that a resumed run goes on with its curve.
+        id = files.hash_text(f"{run.name} {files.read_json(run.lineage)['created']}")[:16]
+        self._run = wandb.init(project="glassgpt", id=id, name=run.name, dir=str(run.path), resume="allow")
 
     def __call__(self, event: Event) -> None:
         """Log the event's numbers."""

@@ -71,7 +71,9 @@ def _set_values(value: Any) -> Any:
         return {
             key: _set_values(item) for key, item in value.items() if item is not None and item is not False
         }
-    return [_set_values(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [_set_values(item) for item in value]
+    return value
 
 
 def _is_char(content: dict[str, Any]) -> bool:

@@ -19,7 +19,7 @@ from glassgpt.files import write_text
 from glassgpt.tokenizers import document
 from glassgpt.tokenizers.engines import CharEncoder, Encoder, RustEncoder, TiktokenEncoder, ranks_for_tiktoken
 from glassgpt.tokenizers.patterns import Pattern, recognise
-from glassgpt.tokenizers.special import END_OF_TEXT_NAMES, without_surrogates
+from glassgpt.tokenizers.special import END_OF_TEXT_NAMES, find_end_of_text, without_surrogates
 
 
 class FastTokenizer:
@@ -52,9 +52,9 @@ class FastTokenizer:
         self.pattern = recognise(content["pre_tokenizer"]) if self.kind == "bpe" else None
         self._ids = self._rust.tokenizer.get_vocab(with_added_tokens=True)
         self.vocab_size = max(self._ids.values(), default=-1) + 1
-        self.end_of_text = self._find_end_of_text()
         self._special = {token["id"] for token in content["added_tokens"] if token["special"]}
         self._added = {token["id"]: token["content"] for token in content["added_tokens"]}
+        self.end_of_text = self._find_end_of_text()
         self._unknown = self._ids.get(content["model"].get("unk_token") or "")
         self._encoder = self._choose_encoder(content)
 
@@ -161,8 +161,7 @@ class FastTokenizer:
         return shown
 
     def _find_end_of_text(self) -> int:
-        found = (self._ids[name] for name in END_OF_TEXT_NAMES if name in self._ids)
-        id = next(found, None)
+        id = find_end_of_text(self._ids, (self._added[id] for id in sorted(self._special)))
         if id is None:
             raise TokenizerError(
                 "This tokenizer.json has no token for the end of a text, which a model needs to know. "

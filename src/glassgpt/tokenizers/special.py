@@ -6,15 +6,25 @@ plain text, and become the special id only where the caller allows it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import regex
 
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<|unk|>"
 
-# What other vocabularies call the end of a text, the likeliest first.
+# What other vocabularies call the end of a text, the likeliest first; and the letters of rarer spellings.
 END_OF_TEXT_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "<|eot_id|>", "[SEP]")
+_END_OF_TEXT_LETTERS = {"endoftext", "endofsentence", "endofdocument", "eos", "eot"}
+
+
+def find_end_of_text(ids: Mapping[str, int], special: Iterable[str]) -> int | None:
+    """Return the id that ends a text in a vocabulary that maps tokens to `ids`, or None if none is seen to."""
+    for name in END_OF_TEXT_NAMES:
+        if name in ids:
+            return ids[name]
+    found = (name for name in special if regex.sub("[^a-z]", "", name.lower()) in _END_OF_TEXT_LETTERS)
+    return next((ids[name] for name in found), None)
 
 
 def encode_with_special(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,7 +35,7 @@ class TrainingConfig:
     warmup_steps: int = 100
     """Steps of linear warm-up from zero."""
     decay_share: float = 0.2
-    """Share of all steps that "wsd" spends decaying."""
+    """Share of the steps after the warm-up that "wsd" spends decaying."""
     beta1: float = 0.9
     """Decay of AdamW's mean of gradients."""
     beta2: float = 0.99
@@ -72,12 +74,16 @@ class TrainingConfig:
     """Compute activations twice instead of keeping them: less memory, more time."""
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            _require(not isinstance(value, float) or math.isfinite(value), field.name, "a finite number")
         for name in ("steps", "batch_size", "accumulate", "evaluate_every", "evaluate_tokens", "log_every"):
             _require(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("warmup_steps", "keep_checkpoints", "patience", "threads", "seed", "sample_every"):
+        for name in ("warmup_steps", "patience", "threads", "seed", "sample_every"):
             _require((getattr(self, name) or 0) >= 0, name, "0 or more")
         for name in ("stride", "checkpoint_every"):
             _require(getattr(self, name) is None or getattr(self, name) >= 1, name, "at least 1")
+        _require(self.seed < 2**63, "seed", "below 2**63")
         _require(self.keep_checkpoints >= 1, "keep_checkpoints", "at least 1")
         _require(self.epochs is None or self.epochs > 0, "epochs", "greater than 0")
         _require(self.learning_rate > 0, "learning_rate", "greater than 0")

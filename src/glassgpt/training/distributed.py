@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from torch import nn
 
 from glassgpt.device import World
 
+# The main process may prepare a corpus for hours while the others wait at a barrier.
+PATIENCE = timedelta(days=1)
+
 
 @contextlib.contextmanager
 def process_group(world: World, device: torch.device) -> Iterator[None]:
@@ -23,7 +27,9 @@ def process_group(world: World, device: torch.device) -> Iterator[None]:
     if world.size == 1:
         yield
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # NCCL sends objects by way of the current device
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield
     finally:

@@ -32,14 +32,17 @@ def graceful_stop() -> Iterator[StopRequest]:
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def ask(number: int, _frame: FrameType | None) -> None:
+    def put_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
         request.requested = True
-        signal.signal(number, before[signal.Signals(number)])
+        put_back()
 
     for number in before:
         signal.signal(number, ask)
     try:
         yield request
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        put_back()

@@ -27,12 +27,11 @@ class Progress:
     seconds: float = 0.0
     best_loss: float = float("inf")
     best_step: int = 0
-    evaluated_at: int = -1
+    saved_at: int = -1
     evaluations_since_best: int = 0
 
     def note_evaluation(self, loss: float) -> bool:
         """Remember a validation loss; return whether it is the best so far."""
-        self.evaluated_at = self.step
         best = loss < self.best_loss
         if best:
             self.best_loss, self.best_step, self.evaluations_since_best = loss, self.step, 0
@@ -54,7 +53,7 @@ class TrainerState:
 
 def capture(model: nn.Module, optimizer: Optimizer, progress: Progress) -> TrainerState:
     """Take a snapshot. The model's and optimizer's tensors are referred to, not copied."""
-    tensors, python_state = random_state()
+    tensors, python_state = random_state(_device(model))
     return TrainerState(
         progress=dataclasses.replace(progress),
         model=dict(model.state_dict()),
@@ -69,19 +68,25 @@ def capture(model: nn.Module, optimizer: Optimizer, progress: Progress) -> Train
 
 
 def restore(state: TrainerState, model: nn.Module, optimizer: Optimizer) -> Progress:
-    """Put a snapshot back into objects built from the same config; return its progress."""
+    """Put a snapshot back into objects built from the same config; return its progress.
+
+    The optimizer may take over the snapshot's tensors and change them: a snapshot is good for one restore.
+    """
     model.load_state_dict(state.model)
     slots: dict[int, dict[str, Tensor]] = {}
     for key, tensor in state.optimizer.items():
         index, _, name = key.partition(".")
         slots.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    set_random_state(state.random, state.plain)
+    set_random_state(state.random, state.plain, _device(model))
     return dataclasses.replace(state.progress)
 
 
-def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the state of torch's, CUDA's, NumPy's and Python's generators: tensors, and plain values."""
+def random_state(device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the state of torch's (CPU and `device`), NumPy's and Python's generators: tensors, plain values.
+
+    Ranks seed alike and draw alike, so the state of one rank's device is right for all of them.
+    """
     kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
     version, internal, gauss_next = random.getstate()
     tensors = {
@@ -89,8 +94,10 @@ def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
         "numpy": torch.from_numpy(np.asarray(keys).astype(np.int64)),
         "python": torch.tensor(internal, dtype=torch.int64),
     }
-    for index, cuda in enumerate(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []):
-        tensors[f"cuda.{index}"] = cuda
+    if device.type == "cuda":
+        tensors["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        tensors["mps"] = torch.mps.get_rng_state()
     plain = {
         "numpy": [str(kind), int(position), int(has_gauss), float(gauss)],
         "python": [version, gauss_next],
@@ -98,13 +105,18 @@ def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, plain
 
 
-def set_random_state(tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
-    """Put back what `random_state` returned. CUDA states of devices that are not there are passed over."""
+def set_random_state(tensors: dict[str, Tensor], plain: dict[str, Any], device: torch.device) -> None:
+    """Put back what `random_state` returned; the state of another kind of device is passed over."""
     kind, position, has_gauss, gauss = plain["numpy"]
     version, gauss_next = plain["python"]
     np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, gauss))  # noqa: NPY002
     random.setstate((version, tuple(tensors["python"].tolist()), gauss_next))
     torch.set_rng_state(tensors["torch"])
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        if f"cuda.{index}" in tensors:
-            torch.cuda.set_rng_state(tensors[f"cuda.{index}"], index)
+    if device.type == "cuda" and "cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["cuda"], device)
+    elif device.type == "mps" and "mps" in tensors:
+        torch.mps.set_rng_state(tensors["mps"])
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device

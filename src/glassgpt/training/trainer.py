@@ -111,9 +111,12 @@ def train(job: Job, progress: Progress | None = None) -> TrainingFinished:
     job.tell(_started(job, progress))
     job.model.train()
     while True:
-        improved = _evaluate_if_due(job, progress, clock)
+        resumed_here = progress.saved_at == progress.step  # evaluated, sampled and saved before it ended
+        improved = not resumed_here and _evaluate_if_due(job, progress, clock)
         reason = _reason_to_stop(job, progress)
-        if reason or improved or _due(progress.step, job.config.checkpoint_interval):
+        due = reason or improved or _due(progress.step, job.config.checkpoint_interval)
+        if due and not resumed_here:
+            log.tell()  # a resumed run tells what comes after, so that nothing is told twice or never
             _save(job, progress, clock, best=improved)
         if reason:
             break
@@ -171,11 +174,9 @@ def _refuse_non_finite(loss: float, norm: float, step: int, config: TrainingConf
 def _evaluate_if_due(job: Job, progress: Progress, clock: _Clock) -> bool:
     """Measure and sample before the first update, at each interval, at the end; say if it is the best."""
     at_end = progress.step >= job.steps
-    if progress.evaluated_at == progress.step:
-        return False
     improved = False
     if at_end or _due(progress.step, job.config.evaluate_every) or progress.step == 0:
-        result = job.evaluate()
+        result = distributed.from_main(job.evaluate, job.world)  # so that all ranks decide alike
         improved = progress.note_evaluation(result.loss)
         job.tell(
             Evaluated(
@@ -189,7 +190,7 @@ def _evaluate_if_due(job: Job, progress: Progress, clock: _Clock) -> bool:
             )
         )
     interval = job.config.sampling_interval
-    if job.sample and interval and (at_end or progress.step % interval == 0):
+    if job.sample and job.world.is_main and interval and (at_end or progress.step % interval == 0):
         job.tell(Sampled(progress.step, tuple(job.sample(progress.step))))
     job.model.train()
     return improved
@@ -210,7 +211,7 @@ def _reason_to_stop(job: Job, progress: Progress) -> str:
 
 
 def _save(job: Job, progress: Progress, clock: _Clock, *, best: bool) -> None:
-    progress.seconds = clock.seconds()
+    progress.seconds, progress.saved_at = clock.seconds(), progress.step
     if job.world.is_main:
         job.save(capture(job.model, job.optimizer, progress), best)
         job.tell(CheckpointSaved(progress.step, best))
@@ -240,7 +241,7 @@ class _Clock:
 
 
 class _StepLog:
-    """Gathers updates into one `StepsFinished` each `log_every` steps.
+    """Gathers updates into one `StepsFinished` each `log_every` steps, and before each checkpoint.
 
     Speed counts the time inside updates only: evaluations and samples do not make it look slow.
     """
@@ -249,20 +250,27 @@ class _StepLog:
         self._job, self._progress, self._clock = job, progress, clock
         self._losses: list[float] = []
         self._seconds = 0.0
+        self._gradient_norm = 0.0
         self._tokens = progress.tokens
 
     def add(self, loss: float, gradient_norm: float, seconds: float) -> None:
         self._losses.append(loss)
         self._seconds += seconds
-        step = self._progress.step
-        if step % self._job.config.log_every and step < self._job.steps:
+        self._gradient_norm = gradient_norm
+        if self._progress.step % self._job.config.log_every == 0 or self._progress.step >= self._job.steps:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell of the updates that were not told yet, if there are any."""
+        if not self._losses:
             return
+        step = self._progress.step
         self._job.tell(
             StepsFinished(
                 step=step,
                 loss=sum(self._losses) / len(self._losses),
                 learning_rate=learning_rate(step - 1, self._job.steps, self._job.config),
-                gradient_norm=gradient_norm,
+                gradient_norm=self._gradient_norm,
                 tokens=self._progress.tokens,
                 tokens_per_second=(self._progress.tokens - self._tokens) / max(1e-9, self._seconds),
                 seconds=round(self._clock.seconds(), 3),

@@ -27,7 +27,6 @@ class Draw:
         self.uniform = random_number.random
         self.choices: list[int] = []
         self.spoken: list[str] = []
-        self.say = self.spoken.append
 
     def choose(self, menu: Menu, context: Context) -> int:  # noqa: ARG002
         """Draw an option; one of weight 2 comes twice as often as one of weight 1."""
@@ -35,6 +34,10 @@ class Draw:
         index = bisect(cumulative, self.uniform() * cumulative[-1])
         self.choices.append(index)
         return index
+
+    def say(self, text: str) -> None:
+        """Keep the text."""
+        self.spoken.append(text)
 
 
 def draw(grammar: Grammar, seed: int, number: int) -> Draw:

@@ -159,13 +159,25 @@ def rule_by(
     name: str, reads: str, menus: Mapping[str, Iterable[str | Option]], binds: str | None = None
 ) -> Rule:
     """Make a rule whose menu depends on the text of one earlier choice, such as "thing" or "helper.skill"."""
-    table = {key: make_menu(binds or name, options) for key, options in menus.items()}
+    table: dict[str | None, Menu] = {key: make_menu(binds or name, options) for key, options in menus.items()}
     return Rule(name, table, mention(reads))
 
 
 def make_menu(binds: str, options: Iterable[str | Option]) -> Menu:
     """Make a menu; a plain string is an option of weight 1 that binds nothing."""
     return Menu(binds, tuple(Option(option) if isinstance(option, str) else option for option in options))
+
+
+def valued(text: str, values: Mapping[Any, int] | Iterable[Any]) -> tuple[Option, ...]:
+    """Make an option of each value, all with the same text; a mapping gives the weights."""
+    weights = values if isinstance(values, Mapping) else dict.fromkeys(values, 1)
+    return tuple(Option(text, weight, value) for value, weight in weights.items())
+
+
+def weighted(words: str) -> tuple[Option, ...]:
+    """Make options of words and weights written in a row: "sunny 3 windy 2"."""
+    row = words.split()
+    return tuple(Option(word, int(weight)) for word, weight in zip(row[::2], row[1::2], strict=True))
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,48 @@ def he(name: str) -> Being:
     return Being(name, "he", "his", "him")
 
 
-GIRLS = tuple(map(she, "Mia Lily Ella Nora Ruby Maya Zoe Anna Ivy Hazel Poppy Lucy Rosie Emma".split()))
-BOYS = tuple(map(he, "Ben Leo Finn Oscar Theo Jack Milo Noah Toby Hugo Pip Sam Max Tom".split()))
+GIRLS = tuple(
+    map(
+        she,
+        (
+            "Mia",
+            "Lily",
+            "Ella",
+            "Nora",
+            "Ruby",
+            "Maya",
+            "Zoe",
+            "Anna",
+            "Ivy",
+            "Hazel",
+            "Poppy",
+            "Lucy",
+            "Rosie",
+            "Emma",
+        ),
+    )
+)
+BOYS = tuple(
+    map(
+        he,
+        (
+            "Ben",
+            "Leo",
+            "Finn",
+            "Oscar",
+            "Theo",
+            "Jack",
+            "Milo",
+            "Noah",
+            "Toby",
+            "Hugo",
+            "Pip",
+            "Sam",
+            "Max",
+            "Tom",
+        ),
+    )
+)
 
 KINDS = {
     Kind("girl", "she"): 3,

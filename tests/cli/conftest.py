@@ -1,0 +1,82 @@
+"""A small trained run, made once by the real command, and a way to call the command in this process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from glassgpt.cli.main import main
+
+TEXT = "The cat sat on the mat. The dog sat on the log. A bird sang to the cat and the dog.\n\n" * 60
+SMALL = (
+    "--training.steps=6",
+    "--training.evaluate-every=3",
+    "--training.batch-size=4",
+    "--training.threads=1",
+    "--model.context-length=16",
+    "--model.n-layer=1",
+    "--model.n-head=2",
+    "--model.n-embd=16",
+    "--tokenizer.vocab-size=280",
+    "--samples.max-tokens=8",
+)
+
+
+@dataclass
+class Result:
+    """What a command printed, and its exit status."""
+
+    status: int
+    output: str
+    errors: str
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def glassgpt(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Call the command line as a person would, with everything but a new process."""
+
+    def call(*arguments: str) -> Result:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        code = exit_.value.code
+        return Result(code if isinstance(code, int) else 0, printed.out, " ".join(printed.err.split()))
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the text `text.txt` and `runs/small`, trained for a few steps. Copy it, never change it."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    before = {name: os.environ.get(name) for name in ("GLASSGPT_RUNS", "GLASSGPT_CACHE")}
+    os.environ |= {"GLASSGPT_RUNS": str(folder / "runs"), "GLASSGPT_CACHE": str(folder / "cache")}
+    try:
+        with pytest.raises(SystemExit) as exit_:
+            main(["train", str(folder / "text.txt"), *SMALL, "--name", "small"])
+        assert not exit_.value.code
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+    return folder
+
+
+@pytest.fixture
+def workplace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder of one's own, with a copy of the trained run in `runs/small`."""
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    shutil.copy(trained / "text.txt", tmp_path / "text.txt")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GLASSGPT_RUNS", "runs")
+    monkeypatch.setenv("GLASSGPT_CACHE", str(trained / "cache"))
+    return tmp_path

@@ -1,0 +1,158 @@
+"""`glassgpt tokenizer` as a user runs it: train, see, go back, compare."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from glassgpt.cli.tokenizer import app
+from glassgpt.errors import CorpusError, TokenizerError
+from glassgpt.tokenizers.load import load_tokenizer
+
+STORY = "The gulls counted the ships, and the ships counted the gulls.\nNobody counted the lamp.\n" * 3
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Path:
+    (tmp_path / "story.txt").write_text(STORY, encoding="utf-8")
+    return tmp_path / "story.txt"
+
+
+@pytest.fixture
+def trained(story: Path) -> str:
+    out = story.parent / "tokenizer.json"
+    run("train", str(story), "--out", str(out), "--vocab-size", "300")
+    return str(out)
+
+
+def run(*arguments: str) -> None:
+    app(list(arguments), result_action="return_value")
+
+
+def words(output: str) -> str:
+    return " ".join(output.split())
+
+
+@pytest.mark.parametrize("kind", ["char", "word", "bpe", "wordpiece"])
+def test_each_kind_is_trained_and_written(kind: str, story: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = story.parent / "deep" / "mine.json"
+    run("train", str(story), "--out", str(out), "--kind", kind, "--vocab-size", "270", "--min-frequency", "1")
+    tokenizer = load_tokenizer(out)
+    assert tokenizer.kind == kind
+    assert f"{kind}, {tokenizer.vocab_size} ids" in words(capsys.readouterr().out)
+
+
+def test_a_folder_gets_a_tokenizer_json(story: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("train", str(story), "--out", str(story.parent), "--engine", "python", "--pattern", "qwen2")
+    assert (story.parent / "tokenizer.json").is_file()
+    assert "offers no more than that" in words(capsys.readouterr().out)
+
+
+def test_both_engines_write_the_same_file(story: Path) -> None:
+    files = []
+    for engine in ("rust", "python"):
+        files.append(story.parent / f"{engine}.json")
+        run("train", str(story), "--out", str(files[-1]), "--engine", engine, "--vocab-size", "290")
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_piped_encoding_shows_each_piece_in_quotes_with_its_id(
+    trained: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    run("encode", trained, "the gulls\n\u00e9")
+    output = capsys.readouterr().out
+    tokenizer = load_tokenizer(trained)
+    shown = [int(id) for id in re.findall(r'" (\d+)', output)]
+    assert shown == tokenizer.encode("the gulls\n\u00e9")
+    assert '" gulls"' in output
+    assert '"⏎"' in output
+    assert r'"\\xc3"' in output
+    assert f"{len(shown)} tokens for 12 bytes" in output
+    assert "\x1b" not in output
+
+
+def test_a_terminal_shows_colours(
+    trained: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    run("encode", trained, "the gulls")
+    output = capsys.readouterr().out
+    assert "\x1b[" in output
+    assert '"' not in output.splitlines()[-3]
+
+
+def test_no_piece_is_broken_at_the_end_of_a_line(
+    trained: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    capsys.readouterr()
+    run("encode", trained, STORY)
+    pieces = capsys.readouterr().out.split("\n\n")[0].splitlines()
+    assert len(pieces) > 3
+    assert all(re.fullmatch(r'("[^"]*" \d+ *)+', line) and len(line) <= 40 for line in pieces)
+
+
+def test_ids_go_out_and_come_back(
+    trained: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capsys.readouterr()
+    text = "- the gulls, <|endoftext|> and 😀"
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    run("encode", trained, "-", "--ids")
+    ids = capsys.readouterr().out.split()
+    run("decode", trained, *ids)
+    assert capsys.readouterr().out == text + "\n"
+
+
+def test_special_tokens_are_taken_and_shown_only_when_asked(
+    trained: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    run("encode", trained, "<|endoftext|>", "--ids", "--allow-special")
+    ids = capsys.readouterr().out.split()
+    assert ids == [str(load_tokenizer(trained).end_of_text)]
+    run("decode", trained, *ids)
+    run("decode", trained, *ids, "--show-special")
+    assert capsys.readouterr().out == "\n<|endoftext|>\n"
+
+
+def test_what_a_vocabulary_lacks_is_said(story: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(story.parent / "words.json")
+    run("train", str(story), "--out", out, "--kind", "word")
+    run("encode", out, "the dragon")
+    assert "Not in the vocabulary: dragon" in capsys.readouterr().out
+
+
+def test_tokenizers_are_compared_on_one_text(
+    trained: str, story: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    chars = str(story.parent / "c.json")
+    run("train", str(story), "--out", chars, "--kind", "char")
+    capsys.readouterr()
+    run("compare", chars, trained, "--text", str(story))
+    output = words(capsys.readouterr().out)
+    size = int(re.search(r"Measured on (\d+) bytes", output)[1])  # type: ignore[index]
+    assert abs(size - len(STORY)) <= 1
+    assert re.search(rf"char {load_tokenizer(chars).vocab_size} {size} 1\.00 0 [\d.]+ ", output)
+    tokens = len(load_tokenizer(trained).encode(STORY))
+    assert re.search(rf"bpe 290 {tokens}\b", output)
+
+
+def test_mistakes_are_explained(trained: str, story: Path) -> None:
+    with pytest.raises(TokenizerError, match="No tokenizer was named"):
+        run("compare", "--text", str(story))
+    with pytest.raises(TokenizerError, match="ready-made"):
+        run("encode", "gpt-2", "text")
+    with pytest.raises(TokenizerError, match="There is no token 5000"):
+        run("decode", trained, "5000")
+    with pytest.raises(CorpusError):
+        run("train", str(story.parent / "nothing.txt"), "--out", trained)
+    with pytest.raises(TokenizerError, match="257 or more"):
+        run("train", str(story), "--out", trained, "--vocab-size", "100")

@@ -1,0 +1,226 @@
+"""Ids in, ids out: the same with and without the cache, however long the text; and as `transformers` does."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glassgpt.errors import GenerationError, ModelError
+from glassgpt.generation.engine import generate_ids, window_start
+from glassgpt.generation.sampling import SamplingConfig
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.gpt import GPT
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+POSITIONS = ("learned", "sinusoidal", "rotary", "none")
+REACHES = ({}, {"attention": "sliding", "window": 4}, {"attention": "strided", "window": 2, "stride": 3})
+TINY = {"vocab_size": 31, "context_length": 12, "n_layer": 2, "n_head": 2, "n_embd": 16}
+GREEDY = SamplingConfig(temperature=0)
+
+
+def make(seed: int = 0, **settings) -> GPT:
+    """A tiny model whose logits are far enough apart that rounding does not choose the token."""
+    torch.manual_seed(seed)
+    model = GPT(ModelConfig(**{**TINY, **settings})).double().eval()
+    for name, parameter in model.named_parameters():
+        torch.nn.init.normal_(parameter, std=0.5 if parameter.dim() == 2 else 0.1, mean=float("norm" in name))
+    return model
+
+
+def take(model: GPT, prompt: list[int], n: int, config: SamplingConfig = GREEDY, **more) -> list[list[int]]:
+    """The ids of `n` steps, one list a row."""
+    steps = list(itertools.islice(generate_ids(model, prompt, config, **more), n))
+    return [list(row) for row in zip(*steps, strict=True)]
+
+
+@torch.no_grad()
+def plainly(model: GPT, prompt: list[int], n: int) -> list[int]:
+    """Greedy generation in the simplest words: the model over the visible window, for each token anew."""
+    ids = list(prompt)
+    context = model.config.context_length
+    start = 0
+    for _ in range(n):
+        while len(ids) - start > context:
+            start += context - context // 2
+        ids.append(int(model(torch.tensor([ids[start:]]))[0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("reach", REACHES, ids=lambda reach: reach.get("attention", "full"))
+def test_the_cache_changes_nothing_far_past_the_window(positions, reach):
+    model = make(positions=positions, **reach)
+    prompt = [3, 1, 4, 1, 5]
+    expected = plainly(model, prompt, 36)  # three times the context
+    assert take(model, prompt, 36) == [expected]
+    assert take(model, prompt, 36, use_cache=False) == [expected]
+    assert len(set(expected)) > 2  # a model that always says the same would agree with anything
+
+
+@pytest.mark.parametrize("length", [1, 11, 12, 13, 18, 19, 55])
+def test_a_prompt_of_any_length_begins_in_the_right_window(length):
+    model = make()
+    prompt = [index * 7 % 31 for index in range(length)]
+    assert take(model, prompt, 15) == [plainly(model, prompt, 15)]
+
+
+@pytest.mark.parametrize("context", [1, 2, 3])
+def test_the_smallest_contexts_work(context):
+    model = make(context_length=context)
+    assert take(model, [5, 6, 7], 9) == take(model, [5, 6, 7], 9, use_cache=False)
+
+
+@given(context=st.integers(1, 40), length=st.integers(1, 400))
+def test_window_start(context, length):
+    start, before = window_start(length, context), window_start(length - 1, context)
+    visible = length - start
+    assert 1 <= visible <= context
+    assert start >= before  # never backwards
+    if length <= context:
+        assert start == 0
+    else:
+        assert visible >= context / 2  # half is left after each jump
+    if start > before:
+        assert length - 1 - before == context  # it only jumps when the window is full
+
+
+def test_several_greedy_rows_all_equal_the_single_one():
+    model = make()
+    single = take(model, [1, 2], 20)
+    assert take(model, [1, 2], 20, count=3) == single * 3
+
+
+def test_the_seed_decides_the_ids():
+    model = make()
+    sampling = SamplingConfig(temperature=1.5)
+    first, again, other = (take(model, [1], 30, sampling, count=2, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    assert first[0] != first[1]  # rows draw on their own
+    unseeded = [take(model, [1], 30, sampling) for _ in range(2)]
+    assert unseeded[0] != unseeded[1]
+
+
+def test_sampling_with_and_without_the_cache_draws_the_same():
+    model = make()
+    sampling = SamplingConfig(temperature=1.2, top_k=9, top_p=0.9, repetition_penalty=1.3)
+    with_cache = take(model, [1, 2, 3], 40, sampling, count=3, seed=4)
+    assert with_cache == take(model, [1, 2, 3], 40, sampling, count=3, seed=4, use_cache=False)
+
+
+def test_first_tokens_follow_the_models_distribution():
+    """2,000 rows against the softmax of the model's own logits: chi-square, 30 degrees of freedom, p = 1e-4."""
+    model = make(seed=3)
+    with torch.no_grad():
+        expected = (model(torch.tensor([[1, 2]]))[0, -1] / 3).softmax(-1) * 2000
+    rows = take(model, [1, 2], 1, SamplingConfig(temperature=3.0), count=2000, seed=8)
+    counts = torch.tensor(rows).flatten().bincount(minlength=31).double()
+    assert expected.min() > 0.1
+    assert ((counts - expected) ** 2 / expected).sum() < 70
+
+
+def test_neither_the_random_state_nor_the_mode_is_disturbed():
+    model = make(dropout=0.5)
+    evaluated = take(model, [1, 2], 20)
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    for training in (True, False):
+        model.train(training)
+        assert take(model, [1, 2], 20) == evaluated  # no dropout while it writes
+        take(model, [1, 2], 20, SamplingConfig(), seed=None)
+        assert model.training is training
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_mode_comes_back_when_the_iterator_is_closed_or_fails():
+    model = make().train()
+    steps = generate_ids(model, [1], GREEDY)
+    next(steps)
+    assert not model.training
+    assert torch.is_grad_enabled()  # the caller's own work between two tokens is not touched
+    assert not torch.is_inference_mode_enabled()
+    steps.close()
+    assert model.training
+    with pytest.raises(ModelError, match="outside the model's vocabulary"):
+        take(model, [99], 1)
+    assert model.training
+
+
+def test_what_cannot_be_generated_is_refused():
+    model = make()
+    with pytest.raises(GenerationError, match="The prompt has no tokens"):
+        take(model, [], 1)
+    with pytest.raises(GenerationError, match="count is 0"):
+        take(model, [1], 1, count=0)
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SamplingConfig()])
+def test_broken_weights_are_named_and_not_drawn_from(sampling):
+    """Greedy generation once took the NaN for the likeliest token; sampling ended in torch's own words."""
+    model = make()
+    model.blocks[0].mlp.down.weight.data[0, 0] = float("nan")
+    with pytest.raises(ModelError, match="not finite"):
+        take(model, [1], 1, sampling)
+
+
+def test_the_repetition_penalty_knows_the_window_alone():
+    """A penalty this strong never repeats what is in sight, so the 12 tokens in sight are all different."""
+    model = make()
+    ids = [1, *take(model, [1], 40, SamplingConfig(temperature=0, repetition_penalty=1e6))[0]]
+    for end in range(1, len(ids)):
+        start = window_start(end, 12)
+        assert len(set(ids[start : end + 1])) == end + 1 - start
+    assert len(set(ids)) < len(ids)  # what has left may come back
+
+
+def test_greedy_ids_equal_transformers_generate():
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(3)
+    reference = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(
+            vocab_size=61, n_positions=24, n_layer=3, n_head=4, n_embd=32, bos_token_id=None, eos_token_id=None
+        )
+    )
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            parameter.normal_(std=0.3)
+    reference = reference.double().eval()
+    model = as_our_model(reference)
+    prompts = torch.randint(61, (6, 4))
+    theirs = reference.generate(
+        prompts, max_new_tokens=20, do_sample=False, pad_token_id=0, attention_mask=torch.ones_like(prompts)
+    )
+    for prompt, expected in zip(prompts.tolist(), theirs[:, 4:].tolist(), strict=True):
+        assert take(model, prompt, 20) == [expected]
+    assert len(set(theirs[:, 4:].flatten().tolist())) > 10
+
+
+def as_our_model(reference) -> GPT:
+    """GPT-2's weights under our names; its linear layers store their matrices the other way round."""
+    theirs = reference.transformer.state_dict()
+    weights = {
+        "token_embedding.weight": theirs["wte.weight"],
+        "position_embedding.weight": theirs["wpe.weight"],
+        "final_norm.weight": theirs["ln_f.weight"],
+        "final_norm.bias": theirs["ln_f.bias"],
+    }
+    names = {"attention_norm": "ln_1", "attention.qkv": "attn.c_attn", "attention.output": "attn.c_proj",
+             "mlp_norm": "ln_2", "mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj"}  # fmt: skip
+    for layer, (ours, its), kind in itertools.product(range(3), names.items(), ("weight", "bias")):
+        weight = theirs[f"h.{layer}.{its}.{kind}"]
+        weights[f"blocks.{layer}.{ours}.{kind}"] = weight.T if weight.dim() == 2 else weight
+    model = GPT(
+        ModelConfig(
+            vocab_size=61, context_length=24, n_layer=3, n_head=4, n_embd=32, positions="learned",
+            norm="layernorm", norm_epsilon=1e-5, activation="gelu_tanh", qk_norm=False, qkv_bias=True,
+            attention_bias=True, mlp_bias=True, norm_bias=True,
+        )
+    )  # fmt: skip
+    model.load_state_dict(weights)
+    return model.double().eval()

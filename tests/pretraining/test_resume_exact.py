@@ -1,0 +1,160 @@
+"""A run that is killed at any moment and resumed ends with the same bits as one never interrupted.
+
+Real second processes are killed with SIGKILL, which no program can catch: while they prepare data, at
+random points of training, in the middle of writing checkpoints. Then the weights, the optimizer and every
+random generator of the last checkpoint are compared with those of an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+STEPS = 120
+SETTINGS = (
+    "builtin:tinytales:1500",
+    f"--training.steps={STEPS}",
+    "--training.evaluate-every=15",
+    "--training.checkpoint-every=5",
+    "--training.evaluate-tokens=2000",
+    "--training.log-every=5",
+    "--training.threads=1",
+    "--training.batch-size=4",
+    "--tokenizer.vocab-size=400",
+    "--model.context-length=32",
+    "--model.n-layer=2",
+    "--model.n-head=2",
+    "--model.n-embd=32",
+    "--model.dropout=0.2",
+    "--samples.max-tokens=8",
+)
+
+
+def start(folder: Path, name: str, cache: Path) -> subprocess.Popen[str]:
+    """Begin the run, or go on with it where it exists, in a process of its own."""
+    exists = (folder / name / "config.toml").is_file()
+    arguments = ["resume", name] if exists else ["train", *SETTINGS, "--name", name]
+    return subprocess.Popen(
+        [sys.executable, "-m", "glassgpt", *arguments],
+        env={**os.environ, "GLASSGPT_RUNS": str(folder), "GLASSGPT_CACHE": str(cache)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(folder: Path, name: str, cache: Path) -> None:
+    process = start(folder, name, cache)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+
+
+def last_step(folder: Path, name: str) -> int:
+    """The last step that metrics.jsonl knows, or -1 before training has begun."""
+    path = folder / name / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return json.loads(lines[-1])["step"] if lines else -1
+
+
+def kill_after(process: subprocess.Popen[str], folder: Path, name: str, *, steps: int, delay: float) -> None:
+    """Kill once so many steps were made since now, and some time after that."""
+    wanted = last_step(folder, name) + steps
+    deadline = time.monotonic() + 60
+    while last_step(folder, name) < wanted and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def assert_same_state(one: Path, other: Path) -> None:
+    for name in ("model", "optimizer", "random"):
+        ours, theirs = load_file(one / f"{name}.safetensors"), load_file(other / f"{name}.safetensors")
+        assert ours.keys() == theirs.keys()
+        for key, tensor in ours.items():
+            assert torch.equal(tensor, theirs[key]), f"{name}: {key} differs"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finish(folder, "calm", folder / "cache")
+    return folder / "calm"
+
+
+def test_killed_at_random_points(undisturbed: Path, tmp_path: Path) -> None:
+    seed = random.randrange(10_000)  # other points each time; the seed is shown when the test fails
+    rng = random.Random(seed)
+    cache, kills = tmp_path / "cache", 0
+    for _ in range(4):
+        process = start(tmp_path, "killed", cache)
+        kill_after(process, tmp_path, "killed", steps=rng.randint(1, 25), delay=rng.random() * 0.15)
+        kills += process.returncode == -signal.SIGKILL
+    finish(tmp_path, "killed", cache)
+    assert kills >= 2, seed
+    last = f"step-{STEPS:08d}"
+    assert_same_state(undisturbed / "checkpoints" / last, tmp_path / "killed" / "checkpoints" / last)
+    ours, theirs = ((run / "model.safetensors").read_bytes() for run in (undisturbed, tmp_path / "killed"))
+    assert ours == theirs, seed
+
+
+def test_killed_while_preparing(undisturbed: Path, tmp_path: Path) -> None:
+    process = start(tmp_path, "early", tmp_path / "cache")
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "cache").is_dir() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    finish(tmp_path, "early", tmp_path / "cache")
+    assert (tmp_path / "early" / "model.safetensors").read_bytes() == (
+        undisturbed / "model.safetensors"
+    ).read_bytes()
+
+
+def test_metrics_tell_one_story(undisturbed: Path, tmp_path: Path) -> None:
+    """After a kill and a resume, metrics.jsonl has each step once, with the same losses."""
+    process = start(tmp_path, "told", tmp_path / "cache")
+    kill_after(process, tmp_path, "told", steps=40, delay=0.02)
+    finish(tmp_path, "told", tmp_path / "cache")
+
+    def losses(run: Path, kind: str) -> list[tuple[int, float]]:
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        return [(line["step"], line["loss"]) for line in lines if line["event"] == kind]
+
+    for kind in ("step", "evaluation"):
+        assert losses(tmp_path / "told", kind) == losses(undisturbed, kind)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_saves_and_says_how_to_go_on(
+    undisturbed: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    environment = {**os.environ, "GLASSGPT_RUNS": str(tmp_path), "GLASSGPT_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "glassgpt", "train", *SETTINGS, "--name", "asked"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while last_step(tmp_path, "asked") < 10 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "glassgpt resume asked" in output
+    assert "Traceback" not in output
+    finish(tmp_path, "asked", tmp_path / "cache")
+    assert (tmp_path / "asked" / "model.safetensors").read_bytes() == (
+        undisturbed / "model.safetensors"
+    ).read_bytes()
