@@ -200,7 +200,9 @@ def test_merging_takes_what_lies_over(under: dict[str, Any], over: dict[str, Any
 
 
 @given(tables, tables, tables)
-def test_merging_can_be_done_from_either_end(low: dict[str, Any], middle: dict[str, Any], high: dict[str, Any]):
+def test_merging_can_be_done_from_either_end(
+    low: dict[str, Any], middle: dict[str, Any], high: dict[str, Any]
+):
     assert configs.merge(configs.merge(low, middle), high) == configs.merge(low, configs.merge(middle, high))
 
 

@@ -85,7 +85,7 @@ def test_each_rank_takes_its_own_cuda_device(monkeypatch: pytest.MonkeyPatch):
     assert pick_device("cuda") == torch.device("cuda:0")
     assert pick_device("auto", World(3, 4, local_rank=1)) == torch.device("cuda:1")
     for name, world in (("cuda:2", None), ("cuda", World(2, 4, local_rank=2))):
-        with pytest.raises(ConfigError, match="There is no cuda:2.*this machine has 2"):
+        with pytest.raises(ConfigError, match=r"There is no cuda:2.*this machine has 2"):
             pick_device(name, world)
 
 

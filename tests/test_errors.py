@@ -16,7 +16,9 @@ from glassgpt.errors import GlassGPTError, MissingExtraError, did_you_mean, requ
 
 def error_classes(path: Path) -> set[str]:
     """The names of the exceptions that a module defines."""
-    classes = (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ClassDef))
+    classes = (
+        node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ClassDef)
+    )
     return {node.name for node in classes if node.name.endswith("Error")}
 
 
@@ -56,6 +58,8 @@ def test_a_broken_library_is_not_called_missing(tmp_path: Path, monkeypatch: pyt
     """It stands there, but something that it needs itself does not."""
     (tmp_path / "half_installed.py").write_text("import its_own_dependency\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(MissingExtraError, match=r"cannot be imported \(No module named 'its_own_dependency'\)"):
+    with pytest.raises(
+        MissingExtraError, match=r"cannot be imported \(No module named 'its_own_dependency'\)"
+    ):
         require("half_installed", extra="data", purpose="read")
     assert "half_installed" not in sys.modules

@@ -1,3 +1,51 @@
-"""GlassGPT: turn text you own into a language model you can talk to, and see through every step."""
+"""GlassGPT: turn text you own into a language model you can talk to, and see through every step.
+
+For use from Python, the names that most programs need stand here and are imported when first used:
+
+    import glassgpt
+
+    run = glassgpt.open_run("latest")
+    print(glassgpt.complete(run.model, run.tokenizer, "Once", glassgpt.GenerationConfig(seed=1)))
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from glassgpt.errors import GlassGPTError as GlassGPTError
+    from glassgpt.generation.text import GenerationConfig as GenerationConfig
+    from glassgpt.generation.text import complete as complete
+    from glassgpt.generation.text import stream as stream
+    from glassgpt.model.config import ModelConfig as ModelConfig
+    from glassgpt.model.gpt import GPT as GPT
+    from glassgpt.pretraining.run import resume_run as resume_run
+    from glassgpt.pretraining.run import start_run as start_run
+    from glassgpt.runs.config import RunConfig as RunConfig
+    from glassgpt.runs.opening import open_run as open_run
+    from glassgpt.tokenizers.load import load_tokenizer as load_tokenizer
+
+_HOMES = {
+    "GPT": "glassgpt.model.gpt",
+    "GenerationConfig": "glassgpt.generation.text",
+    "GlassGPTError": "glassgpt.errors",
+    "ModelConfig": "glassgpt.model.config",
+    "RunConfig": "glassgpt.runs.config",
+    "complete": "glassgpt.generation.text",
+    "load_tokenizer": "glassgpt.tokenizers.load",
+    "open_run": "glassgpt.runs.opening",
+    "resume_run": "glassgpt.pretraining.run",
+    "start_run": "glassgpt.pretraining.run",
+    "stream": "glassgpt.generation.text",
+}
+__all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562), so that `import glassgpt` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'glassgpt' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

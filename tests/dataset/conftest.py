@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -36,7 +37,7 @@ def make_split() -> Callable[..., TokenSplit]:
     def make(*lengths: int) -> TokenSplit:
         starts = np.cumsum([0, *lengths])
         ids = np.arange(starts[-1], dtype="<u4")
-        shards = tuple(ids[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True))
+        shards = tuple(ids[a:b] for a, b in itertools.pairwise(starts))
         return TokenSplit("train", shards, starts, text_bytes=5 * int(starts[-1]), documents=1)
 
     return make

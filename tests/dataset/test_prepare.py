@@ -64,7 +64,9 @@ def by_hand(documents: Iterable[tuple[str, Document]], tokenizer: FastTokenizer,
     ids: list[int] = []
     for name, document in documents:
         if name == split:
-            ids += tokenizer.encode(document.text) + ([tokenizer.end_of_text] if document.is_last_piece else [])
+            ids += tokenizer.encode(document.text) + (
+                [tokenizer.end_of_text] if document.is_last_piece else []
+            )
     return ids
 
 
@@ -175,7 +177,12 @@ def test_killed_equals_uninterrupted(tmp_path: Path, counting: Counting, texts: 
     noted = 0
     for _ in range(2):
         names = ("tokenizer.json", "stories", "killed")
-        command = [sys.executable, "-c", textwrap.dedent(SLOW_PREPARE), *(str(tmp_path / name) for name in names)]
+        command = [
+            sys.executable,
+            "-c",
+            textwrap.dedent(SLOW_PREPARE),
+            *(str(tmp_path / name) for name in names),
+        ]
         with subprocess.Popen(command) as process:
             while process.poll() is None and len(lines_of(folder / JOURNAL)) < noted + 8:
                 time.sleep(0.001)
@@ -209,7 +216,9 @@ def check_finished(folder: Path, counting: Counting, texts: list[str], *, again:
     assert (len(counting.encoded) == 60) == again
 
 
-@pytest.mark.parametrize("torn", [b'{"train": {"file": "tr', b'{"train": {"file": "tr\n', b"\0\0\0\n{}\n", b"\xff"])
+@pytest.mark.parametrize(
+    "torn", [b'{"train": {"file": "tr', b'{"train": {"file": "tr\n', b"\0\0\0\n{}\n", b"\xff"]
+)
 def test_a_torn_line_of_the_journal_is_passed_over(
     half_done: Path, counting: Counting, texts: list[str], torn: bytes
 ):
@@ -293,9 +302,7 @@ def test_two_at_once_do_the_work_once(tmp_path: Path, counting: Counting, texts:
     assert [whole(shards, "train") for shards in results] == 3 * [by_hand(stream(texts), counting, "train")]
 
 
-def test_a_full_disk_is_explained_and_gone_on_from(
-    tmp_path: Path, counting: Counting, texts: list[str]
-):
+def test_a_full_disk_is_explained_and_gone_on_from(tmp_path: Path, counting: Counting, texts: list[str]):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
@@ -313,7 +320,9 @@ def test_a_full_disk_is_explained_and_gone_on_from(
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def test_an_error_while_encoding_is_the_one_that_is_raised(tmp_path: Path, texts: list[str], counting: Counting):
+def test_an_error_while_encoding_is_the_one_that_is_raised(
+    tmp_path: Path, texts: list[str], counting: Counting
+):
     class Failing(Counting):
         def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
             if len(getattr(self, "encoded", [])) > 20:
@@ -374,20 +383,24 @@ class Bytes:
         path.write_text("{}")
 
 
-@pytest.mark.parametrize("text", ["A story of forty characters and a bit. " * 25, ""])
-def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, text: str):
-    """Documents of 1,000 characters (or of none: a group of nothing but empty ones must end, too)."""
-
-    def peak(documents: int) -> int:
+@pytest.mark.parametrize(
+    ("text", "documents", "group", "bound"),
+    [
+        ("A story of forty characters and a bit. " * 25, 4_000, 100_000, 8_000_000),  # 4 MB against 16 MB
+        ("", 10_000, 2_000, 2_000_000),  # a group of nothing but empty documents must end, too
+    ],
+)
+def test_memory_does_not_grow_with_the_corpus(
+    tmp_path: Path, text: str, documents: int, group: int, bound: int
+):
+    def peak(count: int) -> int:
         tracemalloc.start()
-        generated = (("train", Document(text, "here")) for _ in range(documents))
-        prepare(generated, Bytes(), tmp_path / str(documents), plan="p", group_characters=100_000)
+        generated = (("train", Document(text, "here")) for _ in range(count))
+        prepare(generated, Bytes(), tmp_path / str(count), plan="p", group_characters=group)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak
 
-    # Empty documents are a hundred to a page, and three groups of 100,000 are under way at once.
-    small, large = (5_000, 20_000) if text else (400_000, 1_000_000)
-    first = peak(small)
-    assert peak(large) < 1.15 * first
-    assert first < (8_000_000 if text else 120_000_000)
+    small, large = peak(documents), peak(4 * documents)
+    assert large < 1.2 * small
+    assert large < bound

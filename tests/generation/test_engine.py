@@ -184,12 +184,19 @@ def test_greedy_ids_equal_transformers_generate():
     torch.manual_seed(3)
     reference = transformers.GPT2LMHeadModel(
         transformers.GPT2Config(
-            vocab_size=61, n_positions=24, n_layer=3, n_head=4, n_embd=32, bos_token_id=None, eos_token_id=None
+            vocab_size=61,
+            n_positions=24,
+            n_layer=3,
+            n_head=4,
+            n_embd=32,
+            bos_token_id=None,
+            eos_token_id=None,
         )
     )
     with torch.no_grad():
-        for parameter in reference.parameters():
-            parameter.normal_(std=0.3)
+        for name, parameter in reference.named_parameters():
+            parameter.normal_(std=0.3 if parameter.dim() == 2 else 0.1)
+            parameter.add_("ln_" in name and "weight" in name)
     reference = reference.double().eval()
     model = as_our_model(reference)
     prompts = torch.randint(61, (6, 4))

@@ -112,9 +112,7 @@ def test_repetition_penalty_by_hand():
 
 def test_repetition_penalty_counts_for_greedy_too():
     logits = torch.tensor([[2.0, -1.0, 3.0]])
-    greedy = distribution(
-        logits, torch.tensor([[2]]), SamplingConfig(temperature=0, repetition_penalty=2)
-    )
+    greedy = distribution(logits, torch.tensor([[2]]), SamplingConfig(temperature=0, repetition_penalty=2))
     assert greedy.tolist() == [[1.0, 0.0, 0.0]]
 
 

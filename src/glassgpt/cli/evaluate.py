@@ -25,7 +25,7 @@ def evaluate(
     from glassgpt.errors import ConfigError, did_you_mean
     from glassgpt.evaluation.loss import evaluate as measure
     from glassgpt.evaluation.stories import score_run
-    from glassgpt.pretraining.data import prepare_data, prepare_whole
+    from glassgpt.pretraining.data import prepare_data, prepare_whole, refuse_other_data
     from glassgpt.runs.opening import open_run
 
     if split not in SPLITS:
@@ -40,7 +40,9 @@ def evaluate(
         config = dataclasses.replace(config, corpus=dataclasses.replace(config.corpus, sources=sources))
         tokens = prepare_whole(config, opened.directory.tokenizer)
     else:
-        tokens = prepare_data(config).shards.split(split)
+        data = prepare_data(config)
+        refuse_other_data(opened.directory, data)
+        tokens = data.shards.split(split)
     result = measure(
         opened.model,
         tokens,

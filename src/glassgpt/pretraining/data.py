@@ -15,8 +15,9 @@ from glassgpt.corpus.sources import Source, open_sources, read_all
 from glassgpt.corpus.splits import SplitConfig, split
 from glassgpt.dataset.prepare import prepare
 from glassgpt.dataset.shards import TokenShards, TokenSplit, open_shards
-from glassgpt.errors import CorpusError, DatasetError
+from glassgpt.errors import CorpusError, DatasetError, RunError
 from glassgpt.runs.config import RunConfig
+from glassgpt.runs.directory import RunDirectory
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.load import load_tokenizer
@@ -81,6 +82,19 @@ def prepare_whole(config: RunConfig, tokenizer: Path, say: Say = lambda _: None)
     return prepare_data(config, say).shards.split("train")
 
 
+def refuse_other_data(directory: RunDirectory, data: PreparedData) -> None:
+    """Raise `RunError` when what a run's sources give now is not what the run was trained on."""
+    if not directory.lineage.is_file():  # killed before it had made its first file: nothing to contradict
+        return
+    lineage = files.read_json(directory.lineage)
+    same_text = lineage["data"]["plan"] == data.shards.manifest["plan"]
+    if not same_text or lineage["tokenizer"]["fingerprint"] != data.tokenizer.fingerprint:
+        raise RunError(
+            f"The text of {directory.name} (or how it is prepared) has changed since the run began, so going on "
+            "would not be the same run. Put the original text back, or start a new run under another --name."
+        )
+
+
 def _plan(config: RunConfig, sources: list[Source]) -> str:
     """Hash everything that decides the shards."""
     tokenizer = asdict(config.tokenizer)
@@ -134,9 +148,9 @@ def _check(shards: TokenShards, names: tuple[str, ...], config: RunConfig) -> No
             f"No text is left to train on in {_names(names)}: it is empty, or cleaning dropped all of it. "
             "`glassgpt data inspect` shows what is there; --cleaning.mode off keeps everything."
         )
-    if config.split.validation and not len(shards.split("validation")):
+    if config.split.validation and len(shards.split("validation")) < 2:
         raise DatasetError(
-            f"No text is left to validate on in {_names(names)}. Give more text, or a larger --split.validation."
+            f"Too little text is left to validate on in {_names(names)}. Give more text, or a larger --split.validation."
         )
 
 

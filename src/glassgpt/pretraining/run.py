@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 
 from glassgpt import config as configs
 from glassgpt import files
-from glassgpt.dataset.batches import Batches
+from glassgpt.dataset.batches import Batches, check_length
 from glassgpt.device import (
     World,
     pick_device,
@@ -28,11 +29,10 @@ from glassgpt.device import (
     set_threads,
     world_from_environment,
 )
-from glassgpt.errors import RunError
 from glassgpt.evaluation.loss import Evaluation, evaluate
 from glassgpt.generation.text import GenerationConfig, complete
 from glassgpt.model.gpt import GPT
-from glassgpt.pretraining.data import PreparedData, Say, prepare_data
+from glassgpt.pretraining.data import PreparedData, Say, prepare_data, refuse_other_data
 from glassgpt.pretraining.floor import Floor, known_floor
 from glassgpt.runs.checkpoints import CheckpointStore
 from glassgpt.runs.config import RunConfig
@@ -76,8 +76,9 @@ def start_run(
         refuse_taken(name)
     with _workplace(config) as (world, device):
         data = _prepare(config, world, say)
-        config = _resolve(config, data)
-        base = Path(config.corpus.sources[0].partition(":")[2] or config.corpus.sources[0]).stem
+        config = distributed.from_main(lambda: _resolve(config, data, device), world)
+        check_length(data.shards.split("train"), config.model.context_length)  # before anything is made
+        base = source_name(config.corpus.sources[0])
         path = distributed.from_main(lambda: str(create_run(name, base=base).path), world)
         directory = RunDirectory(Path(path))
         if world.is_main:
@@ -101,8 +102,15 @@ def resume_run(
     config = configs.load(RunConfig, directory.config)
     with _workplace(config) as (world, device):
         data = _prepare(config, world, say)
-        _refuse_other_data(directory, data)
+        refuse_other_data(directory, data)
         return _Training(config, directory, data, world, device, say).run(listeners, track)
+
+
+def source_name(source: str) -> str:
+    """Return a short name for a source: "tale" for "texts/tale.txt.gz", "tinytales" for "builtin:tinytales:9"."""
+    kind, _, rest = source.partition(":")
+    name = re.split("[:#]", rest)[0] if kind in ("builtin", "hf") else source
+    return Path(name).name.split(".")[0] or "run"
 
 
 @contextlib.contextmanager
@@ -125,31 +133,25 @@ def _prepare(config: RunConfig, world: World, say: Say) -> PreparedData:
     return prepare_data(config)
 
 
-def _resolve(config: RunConfig, data: PreparedData) -> RunConfig:
-    """Fill in the vocabulary size, which only the data can tell, and make sources absolute, so that the run
-    can be resumed from any folder."""
+def _resolve(config: RunConfig, data: PreparedData, device: torch.device) -> RunConfig:
+    """Return the config with everything decided, so that a resume cannot decide otherwise.
+
+    The vocabulary size comes from the data, the precision from a measurement; sources become absolute, so
+    that the run can be resumed from any folder.
+    """
+    precision = pick_precision(config.training.precision, device)
     sources = tuple(
         str(Path(source).resolve()) if Path(source).exists() else source for source in config.corpus.sources
     )
     model = dataclasses.replace(config.model, vocab_size=data.tokenizer.vocab_size)
     return dataclasses.replace(
-        config, corpus=dataclasses.replace(config.corpus, sources=sources), model=model
+        config,
+        corpus=dataclasses.replace(config.corpus, sources=sources),
+        model=model,
+        training=dataclasses.replace(
+            config.training, precision="bfloat16" if precision == torch.bfloat16 else "float32"
+        ),
     )
-
-
-def _refuse_other_data(directory: RunDirectory, data: PreparedData) -> None:
-    if not directory.lineage.is_file():
-        return
-    lineage = files.read_json(directory.lineage)
-    if lineage["data"]["plan"] != data.shards.manifest["plan"]:
-        raise RunError(
-            f"The text of {directory.name} has changed since the run began, so going on would not be the same "
-            "run. Put the original text back, or start a new run under another --name."
-        )
-    if lineage["tokenizer"]["fingerprint"] != data.tokenizer.fingerprint:
-        raise RunError(
-            f"{directory.name} was made with another tokenizer than its text gives now. Start a new run."
-        )
 
 
 class _Training:
@@ -188,6 +190,7 @@ class _Training:
         optimizer = make_optimizer(self.model, self.config.training)
         state = self.store.load_newest(self.say)
         progress = restore(state, self.model, optimizer) if state else None
+        del state  # a second copy of the weights
         own = self._open_files(progress.step if progress else -1) if self.world.is_main else []
         with graceful_stop() as stop:
             job = Job(

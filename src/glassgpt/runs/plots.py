@@ -35,7 +35,7 @@ class PlotFile:
 
     def __init__(self, run: RunDirectory, floor: float | None) -> None:
         self._run, self._floor = run, floor
-        self._drawn = 0.0
+        self._drawn = float("-inf")
 
     def __call__(self, event: Event) -> None:
         """Draw anew after an evaluation, if some time has passed, and at the end."""

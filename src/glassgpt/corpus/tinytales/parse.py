@@ -62,18 +62,24 @@ class _Read:
 
     def say(self, text: str) -> None:
         """Step over text that has to stand here."""
-        if not self.text.startswith(text, self.at):
-            raise self.stop([text])
-        self.at += len(text)
+        reach = agreement(text, self.text, self.at)
+        self.at += reach
+        if reach < len(text):
+            raise self.stop([text[reach:]])
 
     def stop(self, leads: list[str]) -> _Stop:
         """Move to the first character that agrees with none of `leads`; keep those that came that far."""
         ahead = [agreement(lead, self.text, self.at) for lead in leads]
         furthest = max(ahead)
-        near = [lead.strip() for lead, reach in zip(leads, ahead, strict=True) if reach == furthest]
+        near = [shown(lead) for lead, reach in zip(leads, ahead, strict=True) if reach == furthest]
         self.expected = tuple(dict.fromkeys(near))[:SHOWN]
         self.at += furthest
         return _Stop()
+
+
+def shown(lead: str) -> str:
+    """Return a continuation as a person would name it."""
+    return lead.strip() or ("a new paragraph" if "\n" in lead else "a space")
 
 
 def agreement(lead: str, text: str, start: int) -> int:
@@ -87,8 +93,7 @@ def parse(text: str, grammar: Grammar | None = None) -> Parse:
 
     Space around the text is ignored; positions count in the text as given.
     """
-    start = len(text) - len(text.lstrip())
-    teller = _Read(text.rstrip(), start)
+    teller = _Read(text.rstrip(), start=len(text.rstrip()) - len(text.strip()))
     try:
         tell(grammar or storybook(), teller)
     except _Stop:

@@ -151,7 +151,7 @@ RESCUES = {
     ),
     "climb": (
         "{helper.He} climbed up the {spot} and brought down the {toy}.",
-        "Up the {spot} went {helper} and came down with the {toy}.",
+        "Up the {spot} went {helper}, and down came the {toy}.",
     ),
     "swim": (
         "{helper.He} jumped in with a splash and brought back the {toy}.",

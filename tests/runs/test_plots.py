@@ -1,0 +1,229 @@
+"""The pictures: what is drawn, that little or nothing to draw is no trouble, and that files are PNG."""
+
+from __future__ import annotations
+
+import math
+import struct
+import warnings
+from collections.abc import Iterator
+
+import pytest
+from matplotlib.figure import Figure
+
+from glassgpt.runs import plots
+from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.plots import (
+    PlotFile,
+    comparison_figure,
+    figure_png,
+    loss_figure,
+    save_figure,
+    series_figure,
+    smoothed,
+)
+from glassgpt.runs.records import MetricsFile
+from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFinished, TrainingStarted
+
+
+@pytest.fixture(autouse=True)
+def no_warnings() -> Iterator[None]:
+    """A warning of matplotlib (an empty legend, a scale that cannot be) is a mistake of ours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        yield
+
+
+def curve(last: int, *, first_loss: float = 8.0, final: float = 1.0, epoch: float = 1e9) -> list[Event]:
+    """A training of `last` steps that is logged at each tenth and evaluated at each hundredth."""
+    events: list[Event] = [TrainingStarted(0, last, 5, 256, epoch, "cpu", "float32")]
+    for step in range(0, last + 1, 10):
+        loss = final + (first_loss - final) * math.exp(-6 * step / max(1, last))
+        if step:
+            events.append(StepsFinished(step, loss, 1e-3, 0.5, step * 256, 1000.0, step / 10))
+        if step % 100 == 0:
+            events.append(Evaluated(step, loss + 0.1, 1.0, loss / 2, True, step * 256, step / 10))
+    return events
+
+
+def size(png: bytes) -> tuple[int, int]:
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    assert png.endswith(b"IEND\xaeB`\x82")
+    return struct.unpack(">II", png[16:24])
+
+
+def lines(figure: Figure) -> dict[str, list[tuple[float, float]]]:
+    """The labelled lines of a figure as points."""
+    (axes,) = figure.axes
+    return {
+        str(line.get_label()): [(float(x), float(y)) for x, y in line.get_xydata()]
+        for line in axes.lines
+        if not str(line.get_label()).startswith("_")
+    }
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_the_curves_are_the_events():
+    events = curve(1000)
+    drawn = lines(loss_figure(events, title="t"))
+    assert drawn.keys() == {"training", "validation"}
+    assert drawn["validation"] == [(e.step, e.loss) for e in events if isinstance(e, Evaluated)]
+    assert [x for x, _ in drawn["training"]] == list(range(10, 1001, 10))
+
+
+def test_the_best_point_is_marked_where_it_is():
+    events = [
+        *curve(1000),
+        Evaluated(1100, 0.75, 1.0, 1.0, True, 1, 1.0),
+        Evaluated(1200, 2.0, 1, 1, False, 1, 1),
+    ]
+    figure = loss_figure(events, title="t")
+    (mark,) = [text for text in figure.axes[0].texts if text.get_text() == "best 0.750"]
+    assert tuple(mark.xy) == (1100, 0.75)
+
+
+def test_the_floor_is_drawn_and_named_inside_the_picture():
+    figure = loss_figure(curve(1000), title="t", floor=0.9)
+    axes = figure.axes[0]
+    (floor,) = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert list(floor.get_ydata()) == [0.9, 0.9]
+    assert "floor 0.900: no model can do better" in texts(figure)
+    figure.canvas.draw()
+    label = next(text for text in axes.texts if text.get_text().startswith("floor"))
+    box, frame = label.get_window_extent(), axes.get_window_extent()
+    assert frame.y0 <= box.y0 < box.y1 <= axes.transData.transform((0, 0.9))[1]
+    assert not [
+        line for line in loss_figure(curve(1000), title="t").axes[0].lines if line.get_linestyle() == "--"
+    ]
+
+
+@pytest.mark.parametrize("last", [0, 40, 5000])
+@pytest.mark.parametrize("floor", [None, 0.02, 0.9])
+@pytest.mark.parametrize("final", [0.95, 7.0])
+def test_no_label_leaves_the_picture_or_covers_another(last, floor, final):
+    figure = loss_figure(curve(last, final=final), title="a run", floor=floor)
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    width, height = figure.canvas.get_width_height()
+    for box in boxes:
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= width
+        assert box.y1 <= height
+    assert not any(a.overlaps(b) for index, a in enumerate(boxes) for b in boxes[:index])
+
+
+def test_a_high_first_loss_does_not_flatten_the_rest():
+    """On a linear scale the way from 1.2 to 0.6, where stories become good, took a tenth of the picture."""
+    axes = loss_figure(curve(2000, first_loss=8.0, final=0.6), title="t", floor=0.55).axes[0]
+    assert axes.get_yscale() == "log"
+    bottom, top = axes.get_ylim()
+    assert 0 < bottom < 0.55
+    assert top > 8.1
+    share = math.log(1.2 / 0.6) / math.log(top / bottom)
+    assert share > 0.2
+    assert loss_figure(curve(2000, first_loss=4.2, final=1.3), title="t").axes[0].get_yscale() == "linear"
+
+
+@pytest.mark.parametrize(
+    ("epoch", "last", "label", "place"),
+    [
+        (100.0, 1000, "epochs", 10.0),
+        (1e6, 1000, "thousand tokens", 256.0),
+        (1e6, 20_000, "million tokens", 5.12),
+    ],
+)
+def test_the_second_axis_counts_epochs_or_tokens(epoch, last, label, place):
+    axes = loss_figure(curve(last, epoch=epoch), title="t").axes[0]
+    (above,) = axes.child_axes
+    assert above.get_xlabel() == label
+    axes.figure.canvas.draw()
+    (low, high), (left, right) = above.get_xlim(), axes.get_xlim()
+    assert low + (high - low) * (last - left) / (right - left) == pytest.approx(place)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [],
+        curve(0),
+        curve(10),
+        curve(0)[1:],
+        [StepsFinished(1, 5.0, 0.1, 0.1, 1, 1.0, 1.0)],
+        [Evaluated(5, 5.0, 1.0, 1.0, True, 1, 1.0)] * 3,
+        [Evaluated(5, math.inf, math.inf, math.inf, True, 1, 1.0), Evaluated(6, 5.0, 1.0, 1.0, True, 1, 1.0)],
+        [StepsFinished(1, 0.0, 0.1, 0.1, 1, 1.0, 1.0), StepsFinished(2, 9.0, 0.1, 0.1, 1, 1.0, 1.0)],
+    ],
+    ids=["none", "one", "few", "no start", "a step", "one place", "infinite", "zero"],
+)
+def test_little_to_draw_is_no_trouble(events):
+    loss_figure(events, title="t")
+    assert size(figure_png(loss_figure(events, title="t", floor=0.5))) == (960, 600)
+    assert size(figure_png(comparison_figure([("a", events), ("b", [])]))) == (960, 600)
+
+
+def test_runs_are_compared_over_time_in_bits_per_byte():
+    drawn = lines(comparison_figure([("long", curve(2000)), ("short", curve(500)), ("not begun", [])]))
+    assert drawn.keys() == {"long", "short"}
+    assert drawn["short"] == [(e.seconds, e.bits_per_byte) for e in curve(500) if isinstance(e, Evaluated)]
+
+
+def test_many_runs_have_colours_again():
+    figure = comparison_figure([(f"run-{number}", curve(200)) for number in range(9)])
+    assert len(lines(figure)) == 9
+
+
+def test_a_small_curve():
+    steps = [event for event in curve(500) if isinstance(event, StepsFinished)]
+    figure = series_figure(steps, "tokens_per_second", label="tokens a second")
+    assert figure.axes[0].get_ylim()[0] == 0
+    assert size(figure_png(figure)) == (864, 312)
+    figure.canvas.draw()
+    assert "1,000" in [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+
+def test_smoothing_by_hand():
+    # 100 values with a window of 4 %: the mean of 5, narrower where there are fewer on one side.
+    values = [float(index**2) for index in range(100)]
+    result = smoothed(values)
+    assert result[0] == 0
+    assert result[1] == (0 + 1 + 4) / 3
+    assert result[50] == sum((50 + offset) ** 2 for offset in (-2, -1, 0, 1, 2)) / 5
+    assert result[99] == 99**2
+    assert smoothed([5.0] * 7) == [5.0] * 7
+    assert smoothed([]) == []
+    assert smoothed([3.0]) == [3.0]
+
+
+def test_saving_replaces_the_picture(tmp_path):
+    path = tmp_path / "loss.png"
+    path.write_bytes(b"old")
+    save_figure(loss_figure(curve(300), title="t"), path)
+    assert size(path.read_bytes()) == (960, 600)
+    assert [file.name for file in tmp_path.iterdir()] == ["loss.png"]
+
+
+def test_the_picture_is_drawn_at_evaluations_but_not_too_often_and_at_the_end(tmp_path, monkeypatch):
+    run = RunDirectory(tmp_path / "tales")
+    run.path.mkdir()
+    metrics, plot = MetricsFile(run.metrics), PlotFile(run, floor=0.5)
+    events = curve(200)
+    evaluations = [event for event in events if isinstance(event, Evaluated)]
+    drawn = []
+    for event in [*events, TrainingFinished(200, "finished", 1.0, 200, 1.0)]:
+        run.plot.unlink(missing_ok=True)
+        metrics(event)
+        plot(event)
+        drawn.append(run.plot.is_file())
+    assert drawn[-1]
+    assert sum(drawn) == 2  # the first evaluation, and the end; 20 seconds have not passed between
+    monkeypatch.setattr(plots, "REDRAW_SECONDS", 0.0)
+    run.plot.unlink()
+    plot(evaluations[0])
+    assert run.plot.is_file()
+
+
+def test_a_real_run_has_its_picture(run):
+    assert size(run.plot.read_bytes()) == (960, 600)

@@ -1,0 +1,69 @@
+"""A run in one line, however far it came."""
+
+from __future__ import annotations
+
+import pytest
+
+from glassgpt import files
+from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.records import MetricsFile
+from glassgpt.runs.summary import duration, summarize
+from glassgpt.training.events import Evaluated, Sampled, StepsFinished, TrainingFinished, TrainingStarted
+
+
+def test_a_run_that_has_just_been_made(tmp_path):
+    summary = summarize(RunDirectory(tmp_path / "new"))
+    assert summary.row() == ("new", "-", "-", "-", "-", "0", "0 s", "unfinished")
+
+
+def test_a_run_in_the_middle_and_at_its_end(tmp_path):
+    run = RunDirectory(tmp_path / "tales")
+    run.path.mkdir()
+    metrics = MetricsFile(run.metrics)
+    metrics(TrainingStarted(0, 400, 1_234_567, 128, 3.5, "cpu", "float32"))
+    assert summarize(run).row() == ("tales", "1,234,567", "0/400", "-", "-", "0", "0 s", "unfinished")
+    metrics(Evaluated(100, 2.0, 7.389, 1.5, True, 12_800, 50.0))
+    metrics(StepsFinished(200, 1.0, 0.1, 0.1, 25_600, 100.0, 99.6))
+    metrics(Evaluated(200, 2.5, 12.18, 1.75, False, 25_600, 100.4))
+    metrics(Sampled(200, ("text",)))
+    assert summarize(run).row() == (
+        "tales", "1,234,567", "200/400", "2.0000", "1.5000", "25,600", "100 s", "unfinished",
+    )  # fmt: skip
+    metrics(TrainingFinished(200, "no improvement", 2.0, 100, 101.0))
+    assert summarize(run).state == "no improvement"
+
+
+def test_a_resumed_run_is_unfinished_again_until_it_ends(tmp_path):
+    run = RunDirectory(tmp_path / "tales")
+    run.path.mkdir()
+    metrics = MetricsFile(run.metrics)
+    metrics(TrainingStarted(0, 10, 5, 128, 3.5, "cpu", "float32"))
+    metrics(TrainingFinished(4, "interrupted", 2.0, 4, 3.0))
+    assert summarize(run).state == "interrupted"
+    metrics.rewind(4)
+    metrics(TrainingStarted(4, 10, 5, 128, 3.5, "cpu", "float32"))
+    assert summarize(run).state == "unfinished"
+
+
+def test_a_real_run(run):
+    summary, lineage = summarize(run), files.read_json(run.lineage)
+    assert (summary.name, summary.step, summary.steps, summary.state) == ("first", 12, 12, "finished")
+    assert summary.parameters == lineage["model"]["parameters"]
+    assert summary.best_loss == lineage["weights"]["loss"]
+    assert summary.tokens == 12 * 4 * 32
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0 s"),
+        (59.7, "60 s"),
+        (119.4, "119 s"),
+        (119.6, "2 min"),
+        (3569, "59 min"),
+        (3571, "1 h 0 min"),
+        (12_000, "3 h 20 min"),
+    ],
+)
+def test_times_are_said_as_people_say_them(seconds, said):
+    assert duration(seconds) == said
