@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 TEST := $(VENV)/.installed-test
 
-.PHONY: demo test lint types check slow format help clean
+.PHONY: demo test lint types check slow format docs help clean
 .DEFAULT_GOAL := help
 
 help:  ## Show these lines
@@ -32,6 +32,9 @@ slow: $(TEST)  ## The tests that take minutes
 format: $(TEST)  ## Put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(CORE)  ## Write docs/help.md anew from the commands themselves
+	$(BIN)/python docs/make_help.py
 
 clean:  ## Remove the virtual environment
 	rm -rf $(VENV)

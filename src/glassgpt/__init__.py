@@ -5,7 +5,7 @@ For use from Python, the names that most programs need stand here and are import
     import glassgpt
 
     run = glassgpt.open_run("latest")
-    print(glassgpt.complete(run.model, run.tokenizer, "Once", glassgpt.GenerationConfig(seed=1)))
+    print(run.complete("Once", glassgpt.GenerationConfig(seed=1))[0])
 """
 
 from __future__ import annotations

@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-SMALL = ("--training.steps=2", "--training.threads=1", "--model.n-layer=1", "--model.n-embd=16", "--model.n-head=2")
+SMALL = (
+    "--training.steps=2",
+    "--training.threads=1",
+    "--model.n-layer=1",
+    "--model.n-embd=16",
+    "--model.n-head=2",
+)
 
 
 def refused(result: Any, *parts: str) -> None:
@@ -124,7 +130,9 @@ def test_prompt_never_seen(glassgpt: Any, workplace: Path) -> None:
 
 
 def test_run_directory_that_exists(glassgpt: Any, workplace: Path) -> None:
-    refused(glassgpt("train", "text.txt", "--name", "small"), "exists already", "--name", "glassgpt resume small")
+    refused(
+        glassgpt("train", "text.txt", "--name", "small"), "exists already", "--name", "glassgpt resume small"
+    )
 
 
 def test_run_that_does_not_exist(glassgpt: Any, workplace: Path) -> None:
@@ -135,7 +143,9 @@ def test_no_network(glassgpt: Any, workplace: Path, monkeypatch: pytest.MonkeyPa
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
     monkeypatch.setenv("GLASSGPT_CACHE", str(workplace / "cache"))
-    refused(glassgpt("train", "tinyshakespeare"), "could not be reached", "tinyshakespeare.txt", str(workplace))
+    refused(
+        glassgpt("train", "tinyshakespeare"), "could not be reached", "tinyshakespeare.txt", str(workplace)
+    )
 
 
 def test_broken_line_in_a_jsonl(glassgpt: Any, workplace: Path) -> None:

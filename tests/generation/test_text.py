@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from glassgpt.errors import GenerationError
 from glassgpt.generation.engine import generate_ids
-from glassgpt.generation.text import GenerationConfig, TextEvent, complete, prompt_ids, stream
+from glassgpt.generation.text import GenerationConfig, TextEvent, complete, never_written, prompt_ids, stream
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.tokenizers.config import TokenizerConfig
@@ -70,7 +70,7 @@ def random_model(vocabulary: FastTokenizer, seed: int = 0) -> GPT:
 def write(vocabulary: FastTokenizer, text: str | list[int], prompt: str = "a", **settings) -> list[TextEvent]:
     """The events of a model that writes `text`, by default one token at a time to its end."""
     ids = vocabulary.encode(text) if isinstance(text, str) else text
-    model = scripted(vocabulary, len(prompt_ids(vocabulary, prompt, begin_document=False)), ids)
+    model = scripted(vocabulary, len(prompt_ids(vocabulary, prompt, documents=True)), ids)
     config = dataclasses.replace(GREEDY, **{"max_tokens": len(ids), **settings})
     return list(stream(model, vocabulary, prompt, config))
 
@@ -184,8 +184,10 @@ def test_events_joined_are_what_complete_returns_and_what_the_ids_say(kind):
     for event in stream(model, vocabulary, "the cat", config, count=4):
         texts[event.index] += event.text
     assert texts == complete(model, vocabulary, "the cat", config, count=4)
-    prompt = vocabulary.encode("the cat")
-    rows = zip(*itertools.islice(generate_ids(model, prompt, config, count=4, seed=3), 50), strict=True)
+    prompt = prompt_ids(vocabulary, "the cat", documents=True)
+    exclude = never_written(vocabulary, documents=True)
+    ids = generate_ids(model, prompt, config, count=4, seed=3, exclude=exclude)
+    rows = zip(*itertools.islice(ids, 50), strict=True)
     for text, row in zip(texts, rows, strict=True):
         written = list(row[: row.index(vocabulary.end_of_text)] if vocabulary.end_of_text in row else row)
         if vocabulary.joins_bytes:
@@ -220,7 +222,9 @@ def test_stopping_equals_cutting_the_whole_text(char, stops, seed, length):
     model = random_model(char)
     config = GenerationConfig(max_tokens=length, stop=tuple(stops), seed=seed, temperature=2.0)
     expected, reason = "", "length"
-    for (id,) in itertools.islice(generate_ids(model, char.encode("a"), config, seed=seed), length):
+    prompt = prompt_ids(char, "a", documents=True)
+    ids = generate_ids(model, prompt, config, seed=seed, exclude=never_written(char, documents=True))
+    for (id,) in itertools.islice(ids, length):
         if id == char.end_of_text:
             reason = "end"
             break
@@ -239,25 +243,39 @@ def test_what_the_tokenizer_has_never_seen_is_named(char):
     with pytest.raises(GenerationError, match=r"never seen: 'x', '7'\. Leave it out"):
         complete(model, char, "axb7x", GREEDY)
     with pytest.raises(GenerationError, match="'zebra'"):
-        prompt_ids(tokenizer("word"), "the zebra sat", begin_document=True)
+        prompt_ids(tokenizer("word"), "the zebra sat", documents=True)
 
 
 def test_a_byte_level_prompt_may_be_anything(bpe):
-    assert bpe.decode(prompt_ids(bpe, "zebra ☃\n", begin_document=False)) == "zebra ☃\n"
+    assert bpe.decode(prompt_ids(bpe, "zebra ☃\n", documents=False)) == "zebra ☃\n"
 
 
 def test_an_empty_prompt_begins_a_document(bpe):
     end = bpe.end_of_text
-    assert prompt_ids(bpe, "", begin_document=False) == [end]
-    assert prompt_ids(bpe, "", begin_document=True) == [end]
-    assert prompt_ids(bpe, "a", begin_document=True) == [end, *bpe.encode("a")]
-    assert prompt_ids(bpe, "a", begin_document=False) == bpe.encode("a")
-    assert prompt_ids(tokenizer("word"), "  ", begin_document=False) == [tokenizer("word").end_of_text]
+    assert prompt_ids(bpe, "", documents=False) == bpe.encode("\n")
+    assert prompt_ids(bpe, "", documents=True) == [end]
+    assert prompt_ids(bpe, "a", documents=True) == [end, *bpe.encode("a")]
+    assert prompt_ids(bpe, "a", documents=False) == bpe.encode("a")
+    assert prompt_ids(tokenizer("word"), "  ", documents=False) == [tokenizer("word").end_of_text]
     assert joined(write(bpe, "the end", prompt="")) == "the end"
 
 
+def test_without_documents_the_end_of_text_is_never_written(bpe):
+    ids = [*spell(bpe, "on"), bpe.end_of_text]
+    model = scripted(bpe, len(prompt_ids(bpe, "a", documents=False)), ids)
+    config = dataclasses.replace(GREEDY, max_tokens=3)
+    events = list(stream(model, bpe, "a", config, documents=False))
+    assert events[-1].finished == "length"
+    assert "".join(event.text for event in events).startswith("on")
+
+
+def test_the_unknown_token_is_never_written(char):
+    model = scripted(char, len(prompt_ids(char, "a", documents=True)), [char.unknown_id] * 4)
+    assert "<|unk|>" not in complete(model, char, "a", dataclasses.replace(GREEDY, max_tokens=4))[0]
+
+
 def test_the_name_of_the_special_token_in_a_prompt_is_plain_text(bpe):
-    ids = prompt_ids(bpe, "<|endoftext|>", begin_document=False)
+    ids = prompt_ids(bpe, "<|endoftext|>", documents=False)
     assert bpe.end_of_text not in ids
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import hashlib
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from glassgpt import files
-from glassgpt.runs.lineage import note_weights
+from glassgpt.runs.lineage import publish_weights
 from glassgpt.tokenizers.fast import FastTokenizer
 
 
@@ -34,13 +35,17 @@ def test_a_finished_run_tells_where_it_came_from(run):
     assert lineage["weights"]["sha256"] == hashlib.sha256(run.weights.read_bytes()).hexdigest()
 
 
-def test_new_weights_are_noted_and_the_rest_stays(run):
+@pytest.mark.parametrize(("best_step", "loss"), [(7, 1.5), (3, None)])
+def test_new_weights_are_noted_and_the_rest_stays(run, tmp_path, best_step, loss):
     before = files.read_json(run.lineage)
-    run.weights.write_bytes(b"others")
-    note_weights(run, step=7, loss=1.5)
+    (tmp_path / "model.safetensors").write_bytes(b"others")
+    progress = {"step": 7, "best_step": best_step, "best_loss": 1.5}
+    files.write_json(tmp_path / "state.json", {"progress": progress})
+    publish_weights(run, tmp_path)
+    assert run.weights.read_bytes() == b"others"
     after = files.read_json(run.lineage)
     assert after.pop("weights") == {
-        "step": 7, "loss": 1.5, "sha256": hashlib.sha256(b"others").hexdigest(),
+        "step": 7, "loss": loss, "sha256": hashlib.sha256(b"others").hexdigest(),
     }  # fmt: skip
     before.pop("weights")
     assert after == before

@@ -45,7 +45,7 @@ def test_a_finished_run_opens_with_everything(run):
     assert opened.model.config.vocab_size == opened.tokenizer.vocab_size == 300
     assert opened.config.training.steps == 12
     assert opened.lineage["tokenizer"]["fingerprint"] == opened.tokenizer.fingerprint
-    assert opened.begins_documents
+    assert opened.knows_documents
     config = GenerationConfig(max_tokens=5, seed=0)
     assert complete(opened.model, opened.tokenizer, "Once", config) == complete(
         opened.model, opened.tokenizer, "Once", config
@@ -191,7 +191,7 @@ def test_a_single_document_does_not_begin_anew(run):
     lineage = files.read_json(run.lineage)
     lineage["data"]["documents"] = 1
     files.write_json(run.lineage, lineage)
-    assert not open_run("first").begins_documents
+    assert not open_run("first").knows_documents
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def chat(
         device: auto, cpu, cuda, mps.
     """
     from glassgpt.device import pick_device
-    from glassgpt.generation.text import GenerationConfig, stream
+    from glassgpt.generation.text import GenerationConfig
     from glassgpt.runs.opening import open_run
 
     with contextlib.suppress(ImportError):
@@ -58,9 +58,7 @@ def chat(
             text = f"{text}{line}"
             console.print("[bold blue]run>[/] ", end="")
             console.print(line, end="", markup=False, style="dim")
-            for event in stream(
-                opened.model, opened.tokenizer, text, config, begin_document=opened.begins_documents
-            ):
+            for event in opened.stream(text, config):
                 text += event.text
                 console.print(event.text, end="", markup=False)
         except KeyboardInterrupt:

@@ -46,7 +46,7 @@ def generate(
         device: auto, cpu, cuda, mps.
     """
     from glassgpt.device import pick_device
-    from glassgpt.generation.text import GenerationConfig, stream
+    from glassgpt.generation.text import GenerationConfig
     from glassgpt.runs.opening import open_run
 
     if count < 1:
@@ -62,15 +62,7 @@ def generate(
         seed=seed,
     )
     opened = open_run(run, device=pick_device(device))
-    events = stream(
-        opened.model,
-        opened.tokenizer,
-        prompt,
-        config,
-        count=count,
-        begin_document=opened.begins_documents,
-        use_cache=cache,
-    )
+    events = opened.stream(prompt, config, count=count, use_cache=cache)
     if count == 1:
         first = next(events)  # a prompt that cannot be used is refused before anything is shown
         _write(prompt + first.text)

@@ -33,7 +33,10 @@ def _from_recipe(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
 
 
 app = App(
-    name="train", help="Train a model on text you own, or on the built-in stories.", config=_from_recipe
+    name="train",
+    help="Train a model on text you own, or on the built-in stories.",
+    help_epilogue="Settings: built-in defaults < --preset < --recipe < the options given here.",
+    config=_from_recipe,
 )
 
 
@@ -53,7 +56,7 @@ def train(
     Args:
         sources: Files, folders, globs, builtin:name, hf:owner/name[:split][#column], or a known corpus.
         recipe: A recipe by name, or a TOML file such as a run's config.toml.
-        preset: Shape of the model by name; `glassgpt model --list` shows them.
+        preset: Shape of the model by name; `glassgpt model --help` names them.
         name: Name of the run; by default made from the source.
         track: Also send metrics to: tensorboard, wandb.
     """

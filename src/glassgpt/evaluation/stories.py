@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from glassgpt.corpus.builtin import parse_tinytales
 from glassgpt.corpus.tinytales.generate import stories
 from glassgpt.corpus.tinytales.score import StoryScore, score
-from glassgpt.generation.text import GenerationConfig, complete
+from glassgpt.generation.text import GenerationConfig
 from glassgpt.runs.opening import Run
 
 
@@ -29,5 +29,5 @@ def score_run(run: Run, *, count: int, seed: int = 0) -> tuple[list[str], StoryS
     told = set(stories(*source)) if source else set()
     room = run.model.config.context_length
     settings = GenerationConfig(temperature=0.8, max_tokens=4 * room, seed=seed)
-    written = complete(run.model, run.tokenizer, "", settings, count=count, begin_document=True)
+    written = run.complete("", settings, count=count)
     return written, score((story.strip() for story in written), told)

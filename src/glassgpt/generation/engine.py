@@ -11,7 +11,7 @@ The repetition penalty, too, looks at the tokens in the window alone.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -42,11 +42,13 @@ def generate_ids(
     *,
     count: int = 1,
     seed: int | None = None,
+    exclude: Sequence[int] = (),
     use_cache: bool = True,
 ) -> Generator[list[int], None, None]:
     """Yield, for ever, the next id of each of `count` continuations of `prompt`; the caller stops.
 
-    The same seed gives the same ids. The model is in evaluation mode until the iterator is closed or let go.
+    The same seed gives the same ids; none of `exclude` is ever among them. The model is in evaluation mode
+    until the iterator is closed or let go.
     Raises `GenerationError` when the prompt is empty, `ModelError` when the logits are not numbers.
     """
     if not prompt:
@@ -56,7 +58,7 @@ def generate_ids(
     was_training = model.training
     model.eval()
     try:
-        yield from _generate(model, prompt, config, count, _generator(seed), use_cache)
+        yield from _generate(model, prompt, config, count, _generator(seed), list(exclude), use_cache)
     finally:
         model.train(was_training)
 
@@ -77,6 +79,7 @@ def _generate(
     config: SamplingConfig,
     count: int,
     generator: torch.Generator,
+    exclude: list[int],
     use_cache: bool,
 ) -> Iterator[list[int]]:
     context = model.config.context_length
@@ -91,6 +94,7 @@ def _generate(
         held = cache.length if cache else 0
         logits_BV = next_logits(model, ids_BT[:, held:], cache)
         _refuse_broken(logits_BV)
+        logits_BV[:, exclude] = float("-inf")
         next_B1 = draw(distribution(logits_BV, ids_BT, config), generator)
         yield next_B1[:, 0].tolist()
         ids_BT = torch.cat((ids_BT, next_B1), dim=1)

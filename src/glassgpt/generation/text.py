@@ -59,17 +59,21 @@ def stream(
     config: GenerationConfig,
     *,
     count: int = 1,
-    begin_document: bool = False,
+    documents: bool = True,
     use_cache: bool = True,
 ) -> Iterator[TextEvent]:
     """Yield the text of `count` continuations of `prompt` as it becomes certain, the prompt left out.
 
-    `begin_document` puts `<|endoftext|>` before the prompt, as stands before each document in training.
+    `documents` says that the model was trained on documents: `<|endoftext|>` begins and ends each. Otherwise
+    (one long text) that token means nothing to the model, and it is neither put before the prompt nor written.
     Raises `GenerationError` when the prompt has characters the tokenizer cannot represent.
     """
-    ids = prompt_ids(tokenizer, prompt, begin_document=begin_document)
+    ids = prompt_ids(tokenizer, prompt, documents=documents)
     rows = [_Row(index, tokenizer, ids, config) for index in range(count)]
-    steps = generate_ids(model, ids, config, count=count, seed=config.seed, use_cache=use_cache)
+    exclude = never_written(tokenizer, documents=documents)
+    steps = generate_ids(
+        model, ids, config, count=count, seed=config.seed, exclude=exclude, use_cache=use_cache
+    )
     with closing(steps):  # so that the model has its mode back at once
         for step, next_ids in enumerate(steps, start=1):
             for row, next_id in zip(rows, next_ids, strict=True):
@@ -86,17 +90,26 @@ def complete(
     config: GenerationConfig,
     *,
     count: int = 1,
-    begin_document: bool = False,
+    documents: bool = True,
 ) -> list[str]:
     """Return `count` continuations of `prompt`, the prompt left out."""
     texts = [""] * count
-    for event in stream(model, tokenizer, prompt, config, count=count, begin_document=begin_document):
+    for event in stream(model, tokenizer, prompt, config, count=count, documents=documents):
         texts[event.index] += event.text
     return texts
 
 
-def prompt_ids(tokenizer: FastTokenizer, prompt: str, *, begin_document: bool) -> list[int]:
-    """Return the ids a model is given for a prompt; an empty prompt is the beginning of a document."""
+def never_written(tokenizer: FastTokenizer, *, documents: bool) -> list[int]:
+    """Return the ids that stand for no text: the unknown token, and the end of text where there are no documents."""
+    unknown = [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
+    return unknown if documents else [*unknown, tokenizer.end_of_text]
+
+
+def prompt_ids(tokenizer: FastTokenizer, prompt: str, *, documents: bool) -> list[int]:
+    """Return the ids a model is given for a prompt.
+
+    An empty one is the beginning of a document, or of a line where there are no documents.
+    """
     unknown = tokenizer.unknown(prompt)
     if unknown:
         shown = ", ".join(repr(item) for item in unknown[:8])
@@ -105,7 +118,10 @@ def prompt_ids(tokenizer: FastTokenizer, prompt: str, *, begin_document: bool) -
             "text that has it (a byte-level BPE tokenizer can represent any text)."
         )
     ids = tokenizer.encode(prompt)
-    return [tokenizer.end_of_text, *ids] if begin_document or not ids else ids
+    if documents:
+        return [tokenizer.end_of_text, *ids]
+    line_end = [] if tokenizer.unknown("\n") else tokenizer.encode("\n")
+    return ids or line_end or [tokenizer.end_of_text]
 
 
 class _Row:

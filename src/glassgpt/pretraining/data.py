@@ -18,6 +18,7 @@ from glassgpt.dataset.shards import TokenShards, TokenSplit, open_shards
 from glassgpt.errors import CorpusError, DatasetError, RunError
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.opening import read_lineage
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.load import load_tokenizer
@@ -86,7 +87,7 @@ def refuse_other_data(directory: RunDirectory, data: PreparedData) -> None:
     """Raise `RunError` when what a run's sources give now is not what the run was trained on."""
     if not directory.lineage.is_file():  # killed before it had made its first file: nothing to contradict
         return
-    lineage = files.read_json(directory.lineage)
+    lineage = read_lineage(directory)
     same_text = lineage["data"]["plan"] == data.shards.manifest["plan"]
     if not same_text or lineage["tokenizer"]["fingerprint"] != data.tokenizer.fingerprint:
         raise RunError(
@@ -150,7 +151,8 @@ def _check(shards: TokenShards, names: tuple[str, ...], config: RunConfig) -> No
         )
     if config.split.validation and len(shards.split("validation")) < 2:
         raise DatasetError(
-            f"Too little text is left to validate on in {_names(names)}. Give more text, or a larger --split.validation."
+            f"Too little text is left to validate on in {_names(names)}. Give more text, or a larger "
+            "--split.validation."
         )
 
 

@@ -37,7 +37,7 @@ from glassgpt.pretraining.floor import Floor, known_floor
 from glassgpt.runs.checkpoints import CheckpointStore
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory, create_run, find_run, refuse_taken
-from glassgpt.runs.lineage import first_lineage, note_weights
+from glassgpt.runs.lineage import first_lineage, publish_weights
 from glassgpt.runs.plots import PlotFile
 from glassgpt.runs.records import MetricsFile, SamplesFile
 from glassgpt.runs.report import write_report
@@ -212,7 +212,7 @@ class _Training:
             )
             finished = train(job, progress)
         if self.world.is_main:
-            self._finish(finished)
+            self._finish()
         return Outcome(self.directory, finished, self.floor)
 
     @property
@@ -247,7 +247,7 @@ class _Training:
         )
         documents = sum(facts["documents"] for facts in self.data.shards.manifest["splits"].values())
         return [
-            complete(self.model, self.data.tokenizer, prompt, settings, begin_document=documents > 1)[0]
+            complete(self.model, self.data.tokenizer, prompt, settings, documents=documents > 1)[0]
             for prompt in samples.prompts
         ]
 
@@ -267,11 +267,9 @@ class _Training:
             PlotFile(self.directory, self.floor.loss if self.floor else None),
         ]
 
-    def _finish(self, finished: TrainingFinished) -> None:
+    def _finish(self) -> None:
         """Put the best weights in their place and draw the last pictures."""
-        best = self.store.best()
-        if best is not None:
-            with files.atomic_write(self.directory.weights, "wb") as file:
-                file.write((best / "model.safetensors").read_bytes())
-            note_weights(self.directory, step=finished.best_step, loss=finished.best_loss)
+        folder = self.store.best() or self.store.newest()
+        if folder is not None:
+            publish_weights(self.directory, folder)
         write_report(self.directory)

@@ -113,7 +113,7 @@ def create_run(name: str | None, *, base: str) -> RunDirectory:
         return _create_numbered(re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-.") or "run")
     refuse_taken(name)
     path = runs_folder() / name
-    path.mkdir(parents=True)
+    path.mkdir(parents=True, exist_ok=True)  # one left empty by a crash is free
     return RunDirectory(path)
 
 
@@ -125,7 +125,7 @@ def refuse_taken(name: str) -> None:
             "not `latest`, which always means the newest run."
         )
     path = runs_folder() / name
-    if path.exists():
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise RunError(
             f"{path} exists already. Choose another --name, go on with it (glassgpt resume {name}), or delete it."
         )

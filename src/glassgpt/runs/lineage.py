@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from glassgpt import files
@@ -43,8 +45,23 @@ def first_lineage(
     }
 
 
-def note_weights(run: RunDirectory, *, step: int, loss: float) -> None:
-    """Record which weights `model.safetensors` holds."""
+def publish_weights(run: RunDirectory, checkpoint: Path) -> None:
+    """Make the weights of a checkpoint the run's `model.safetensors`, and record which they are.
+
+    The record is emptied first: a crash in between leaves weights without a hash, never with a wrong one.
+    """
+    progress = files.read_json(checkpoint / "state.json")["progress"]
+    step, best = progress["step"], progress["step"] == progress["best_step"]
+    _note_weights(run, None)
+    with (
+        files.atomic_write(run.weights, "wb") as target,
+        open(checkpoint / "model.safetensors", "rb") as source,
+    ):
+        shutil.copyfileobj(source, target)
+    loss = progress["best_loss"] if best else None
+    _note_weights(run, {"step": step, "loss": loss, "sha256": files.hash_file(run.weights)})
+
+
+def _note_weights(run: RunDirectory, facts: dict[str, Any] | None) -> None:
     lineage = files.read_json(run.lineage)
-    lineage["weights"] = {"step": step, "loss": loss, "sha256": files.hash_file(run.weights)}
-    files.write_json(run.lineage, lineage)
+    files.write_json(run.lineage, {**lineage, "weights": facts})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.errors import ModelError, RunError
+from glassgpt.generation.text import GenerationConfig, TextEvent, complete, stream
 from glassgpt.model.gpt import GPT
 from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
 from glassgpt.runs.config import RunConfig
@@ -29,9 +31,30 @@ class Run:
     lineage: dict[str, Any]
 
     @property
-    def begins_documents(self) -> bool:
-        """Whether training showed the model documents that begin after `<|endoftext|>`."""
+    def knows_documents(self) -> bool:
+        """Whether training showed the model documents, each begun and ended by `<|endoftext|>`."""
         return self.lineage.get("data", {}).get("documents", 0) > 1
+
+    def stream(
+        self, prompt: str, config: GenerationConfig, *, count: int = 1, use_cache: bool = True
+    ) -> Iterator[TextEvent]:
+        """Continue a prompt, event by event; see `glassgpt.generation.text.stream`."""
+        return stream(
+            self.model,
+            self.tokenizer,
+            prompt,
+            config,
+            count=count,
+            documents=self.knows_documents,
+            use_cache=use_cache,
+        )
+
+    def complete(self, prompt: str, config: GenerationConfig | None = None, *, count: int = 1) -> list[str]:
+        """Return `count` continuations of a prompt, the prompt left out."""
+        config = config or GenerationConfig()
+        return complete(
+            self.model, self.tokenizer, prompt, config, count=count, documents=self.knows_documents
+        )
 
 
 def open_run(name: str, *, device: torch.device | None = None) -> Run:

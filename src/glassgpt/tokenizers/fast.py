@@ -26,8 +26,9 @@ class FastTokenizer:
     """A vocabulary read from the text of a `tokenizer.json`; make one by `from_file` or `from_json`.
 
     `kind` is "char", "word", "bpe" (byte-level), "wordpiece" or "other". `vocab_size` is the highest id
-    plus one. `lossless` says that decoding gives back the text: any text for "bpe", a text of known
-    characters for "char". `joins_bytes` says that decoding only puts the tokens' bytes in a row.
+    plus one. `unknown_id` is what a vocabulary without bytes gives for what it does not know, else None.
+    `lossless` says that decoding gives back the text: any text for "bpe", a text of known characters for
+    "char". `joins_bytes` says that decoding only puts the tokens' bytes in a row.
     `fingerprint` changes when, and only when, the ids of a text could. `pattern` is how a byte-level BPE
     cuts text, or None where that is no pattern known here. `json` is the whole `tokenizer.json`.
     """
@@ -35,6 +36,7 @@ class FastTokenizer:
     kind: str
     vocab_size: int
     end_of_text: int
+    unknown_id: int | None
     lossless: bool
     joins_bytes: bool
     fingerprint: str
@@ -55,7 +57,7 @@ class FastTokenizer:
         self._special = {token["id"] for token in content["added_tokens"] if token["special"]}
         self._added = {token["id"]: token["content"] for token in content["added_tokens"]}
         self.end_of_text = self._find_end_of_text()
-        self._unknown = self._ids.get(content["model"].get("unk_token") or "")
+        self.unknown_id = self._ids.get(content["model"].get("unk_token") or "")
         self._encoder = self._choose_encoder(content)
 
     @classmethod
@@ -114,7 +116,7 @@ class FastTokenizer:
         Exact for a lossless kind. For words the space before one counts as part of it.
         """
         self._check([id])
-        return b"" if id in self._special or id == self._unknown else self._shown[id]
+        return b"" if id in self._special or id == self.unknown_id else self._shown[id]
 
     def byte_lengths(self) -> np.ndarray:
         """Return int64 `(vocab_size,)`: how many bytes each id stands for, to count bits per byte."""
@@ -126,23 +128,23 @@ class FastTokenizer:
 
     def unknown(self, text: str) -> list[str]:
         """Return the parts of `text` that the vocabulary cannot write, in order, each once."""
-        if self._unknown is None:
+        if self.unknown_id is None:
             return []
         text = without_surrogates(text)
         if isinstance(self._encoder, CharEncoder):
             return [char for char in dict.fromkeys(text) if char not in self._encoder.ids]
         encoding = self._rust.tokenizer.encode(text, add_special_tokens=False)
         pairs = zip(encoding.ids, encoding.offsets, strict=True)
-        return list(dict.fromkeys(text[start:end] for id, (start, end) in pairs if id == self._unknown))
+        return list(dict.fromkeys(text[start:end] for id, (start, end) in pairs if id == self.unknown_id))
 
     def save(self, path: Path) -> None:
         """Write the `tokenizer.json` atomically."""
         write_text(path, self.json + "\n")
 
     def _choose_encoder(self, content: dict[str, Any]) -> Encoder:
-        if self.kind == "char" and self._unknown is not None:
-            chars = {char: id for char, id in content["model"]["vocab"].items() if id != self._unknown}
-            return CharEncoder(chars, self._unknown)
+        if self.kind == "char" and self.unknown_id is not None:
+            chars = {char: id for char, id in content["model"]["vocab"].items() if id != self.unknown_id}
+            return CharEncoder(chars, self.unknown_id)
         ranks = ranks_for_tiktoken(content, self._rust) if self.pattern else None
         return TiktokenEncoder(ranks, self.pattern, self._rust) if ranks and self.pattern else self._rust
 

@@ -146,11 +146,11 @@ def neighbours() -> list[Rule]:
 
 RESCUES = {
     "fly": (
-        "{helper.He} flew up and brought the {toy} down from the {spot}.",
+        "{helper.He} flew up and brought the {toy} down.",
         "Up to the top of the {spot} flew {helper}, and down came the {toy}.",
     ),
     "climb": (
-        "{helper.He} climbed up the {spot} and brought down the {toy}.",
+        "{helper.He} climbed up and brought the {toy} down.",
         "Up the {spot} went {helper}, and down came the {toy}.",
     ),
     "swim": (
@@ -159,11 +159,11 @@ RESCUES = {
         "{helper} swam after the {toy} and brought it back.",
     ),
     "creep": (
-        "{helper.He} crept into the {spot} and came out with the {toy}.",
+        "{helper.He} crept inside and came out with the {toy}.",
         "Into the {spot} went {helper}, and out came the {toy}.",
     ),
     "pull": (
-        "{helper.He} pulled only once, and pop! The {toy} was out of the {spot}.",
+        "{helper.He} pulled only once, and pop! Out came the {toy}.",
         "They pulled together until the {toy} came out of the {spot}.",
     ),
     "mend": (

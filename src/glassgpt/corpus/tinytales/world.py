@@ -84,48 +84,8 @@ def he(name: str) -> Being:
     return Being(name, "he", "his", "him")
 
 
-GIRLS = tuple(
-    map(
-        she,
-        (
-            "Mia",
-            "Lily",
-            "Ella",
-            "Nora",
-            "Ruby",
-            "Maya",
-            "Zoe",
-            "Anna",
-            "Ivy",
-            "Hazel",
-            "Poppy",
-            "Lucy",
-            "Rosie",
-            "Emma",
-        ),
-    )
-)
-BOYS = tuple(
-    map(
-        he,
-        (
-            "Ben",
-            "Leo",
-            "Finn",
-            "Oscar",
-            "Theo",
-            "Jack",
-            "Milo",
-            "Noah",
-            "Toby",
-            "Hugo",
-            "Pip",
-            "Sam",
-            "Max",
-            "Tom",
-        ),
-    )
-)
+GIRLS = tuple(map(she, ("Mia", "Lily", "Nora", "Ruby", "Zoe", "Anna", "Ivy", "Hazel", "Poppy", "Ella")))
+BOYS = tuple(map(he, ("Ben", "Leo", "Finn", "Oscar", "Theo", "Jack", "Milo", "Noah", "Hugo", "Pip")))
 
 KINDS = {
     Kind("girl", "she"): 3,
