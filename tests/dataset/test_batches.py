@@ -12,7 +12,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glassgpt.dataset.batches import Batches, Order, check_length, evaluation_windows, shuffled
+from glassgpt.dataset.batches import (
+    Batches,
+    Order,
+    check_length,
+    document_windows,
+    evaluation_windows,
+    shuffled,
+)
 from glassgpt.dataset.shards import TokenSplit
 from glassgpt.device import World
 from glassgpt.errors import ConfigError, DatasetError
@@ -196,3 +203,51 @@ def test_the_longest_context_that_fits_can_be_read(make_split: Make):
         batches = Batches(make_split(9), context_length=8, batch_size=3, order=order)
         assert batches.windows == 1
         assert batches.at(5)[1].tolist() == [list(range(1, 9))] * 3
+
+
+def story_split(lengths: list[int], *, end: int = 9) -> TokenSplit:
+    """Documents of the given lengths, each token its document's number (0 to 8), each closed by `end`."""
+    ids = np.concatenate([[number % 9] * length + [end] for number, length in enumerate(lengths)])
+    return TokenSplit("train", (ids.astype("<u2"),), np.array([0, len(ids)]), len(ids), len(lengths))
+
+
+def test_in_order_documents_each_row_begins_where_a_document_does() -> None:
+    split = story_split([5, 3, 7, 4, 6, 30])
+    batches = Batches(split, 10, 1, order="documents", end_of_text=9)
+    # The first document has no <|endoftext|> before it, and nothing follows the last.
+    assert batches.windows == 5
+    starts = [int(batches.starts(step)[0]) for step in range(10)]
+    assert sorted(starts[:5]) == sorted(starts[5:]) == [5, 9, 17, 22, 29]
+    inputs, targets = batches.at(0)
+    assert inputs[0, 0] == 9
+    assert torch.equal(inputs[0, 1:], targets[0, :-1])
+
+
+def test_order_documents_without_documents_is_refused() -> None:
+    with pytest.raises(DatasetError, match="no document that begins a whole window"):
+        Batches(story_split([50]), 10, 1, order="documents", end_of_text=9)
+
+
+@given(st.lists(st.integers(1, 25), min_size=2, max_size=30), st.integers(3, 12))
+def test_document_windows_hold_each_target_once_from_the_first_end(lengths: list[int], context: int) -> None:
+    split = story_split(lengths)
+    starts, sizes = document_windows(split, context, end_of_text=9, most_tokens=10**9)
+    covered = [
+        place
+        for start, size in zip(starts, sizes, strict=True)
+        for place in range(start + 1, start + size + 1)
+    ]
+    assert covered == list(range(lengths[0] + 1, len(split)))
+    assert max(sizes) <= context
+    ends = set(split.places_of(9).tolist())
+    for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
+        # A window that does not fill the context stops where a document does.
+        assert size == context or start + size in ends
+
+
+def test_document_windows_are_spread_when_not_all_are_wanted() -> None:
+    split = story_split([9] * 100)
+    starts, sizes = document_windows(split, 10, end_of_text=9, most_tokens=200)
+    assert sizes.sum() <= 200
+    assert len(starts) >= 15
+    assert starts.max() > 800

@@ -196,3 +196,19 @@ def test_lower_precision_stays_near():
     )
     assert half.loss != full.loss
     assert half.loss == pytest.approx(full.loss, rel=0.02)
+
+
+def test_whole_documents_are_measured_as_if_each_group_stood_alone() -> None:
+    """Three documents of 3, 2 and 6 tokens after the first: windows of 8 hold (3 + 2) and (6)."""
+    model = make()
+    documents = [[1, 2], [3, 4, 5], [6, 7], [8, 9, 10, 11, 12, 13]]
+    ids = [token for document in documents for token in [*document, END]]
+    result = evaluate(model, split_of(ids), context_length=CONTEXT, most_tokens=10**9, documents=END)
+    losses = []
+    for group in ([END, 3, 4, 5, END, 6, 7, END], [END, 8, 9, 10, 11, 12, 13, END]):
+        window = torch.tensor(group)
+        with torch.no_grad():
+            chances = torch.log_softmax(model(window[None, :-1])[0].double(), -1)
+        losses += [-chances[place, target].item() for place, target in enumerate(group[1:])]
+    assert result.tokens == len(losses) == 14
+    assert result.loss == pytest.approx(sum(losses) / 14, rel=1e-6)

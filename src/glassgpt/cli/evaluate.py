@@ -26,6 +26,7 @@ def evaluate(
     from glassgpt.evaluation.loss import evaluate as measure
     from glassgpt.evaluation.stories import score_run
     from glassgpt.pretraining.data import prepare_data, prepare_whole, refuse_other_data
+    from glassgpt.pretraining.run import documents_id
     from glassgpt.runs.opening import open_run
 
     if split not in SPLITS:
@@ -48,6 +49,7 @@ def evaluate(
         tokens,
         context_length=min(opened.model.config.context_length, max(1, len(tokens) - 1)),
         most_tokens=sys.maxsize,
+        documents=documents_id(opened.config, opened.tokenizer),
         byte_lengths=opened.tokenizer.byte_lengths() if opened.tokenizer.lossless else None,
     )
     where = ", ".join(sources) if sources else f"its {split} text"

@@ -1,12 +1,14 @@
 """Batches as a pure function: the batch of a step follows from (seed, step, rank, world size) alone.
 
 There is no iterator to rewind and no worker whose place could be lost: the state of the data is the
-step number, and asking for a step again gives the same batch. Two orders are offered:
+step number, and asking for a step again gives the same batch. Three orders are offered:
 
 - "random": each row starts at a random offset, as nanoGPT and most pretraining does.
 - "windows": rows are the windows [i * stride, i * stride + context_length), every one once an epoch in
   a shuffled order, as the data loaders of the from-scratch tutorials do. Those leave out what is left
   over at the end; here the last window is moved back to take it in.
+- "documents": each row starts where a document does, every document once an epoch in a shuffled order. For
+  short documents: a row that starts in the middle of one asks for what nobody can know.
 
 Targets are the inputs shifted by one. Shapes: B rows of this rank, T = context length.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -25,7 +28,7 @@ from glassgpt.dataset.shards import TokenSplit
 from glassgpt.device import World
 from glassgpt.errors import ConfigError, DatasetError
 
-Order = Literal["random", "windows"]
+Order = Literal["random", "windows", "documents"]
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,16 @@ class Batches:
     seed: int = 0
     order: Order = "random"
     stride: int | None = None  # of "windows"; None: the context length, so that windows do not overlap
+    end_of_text: int | None = None  # of "documents": the id that stands before each
     world: World = field(default_factory=World)
 
     def __post_init__(self) -> None:
         check_length(self.split, self.context_length)
+        if self.order == "documents" and not len(self._documents):
+            raise DatasetError(
+                f"The {self.split.name} split has no document that begins a whole window of {self.context_length} "
+                'tokens. Give more text, or use another --training.order than "documents".'
+            )
         if self.batch_size % self.world.size:
             raise ConfigError(
                 f"training.batch_size {self.batch_size} cannot be shared evenly by {self.world.size} processes. "
@@ -51,13 +60,15 @@ class Batches:
     @property
     def windows(self) -> int:
         """Number of different places a row can start at."""
+        if self.order == "documents":
+            return len(self._documents)
         stride = self.stride or self.context_length
         places = len(self.split) - self.context_length
         return places if self.order == "random" else 1 + -(-(places - 1) // stride)
 
     @property
     def steps_per_epoch(self) -> float:
-        """Batches until each window (or, in random order, as many tokens as there are) was seen once."""
+        """Batches until each window or document (or, at random, as many tokens as there are) was seen."""
         if self.order == "random":
             return len(self.split) / (self.batch_size * self.context_length)
         return self.windows / self.batch_size
@@ -78,10 +89,18 @@ class Batches:
         ids = torch.from_numpy(rows)
         return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
 
+    @cached_property
+    def _documents(self) -> np.ndarray:
+        """Where documents begin whole windows: at the `<|endoftext|>` before them. 8 bytes a document."""
+        ends = self.split.places_of(-1 if self.end_of_text is None else self.end_of_text)
+        return ends[ends < len(self.split) - self.context_length]
+
     def _window(self, index: int) -> int:
         epoch, place = divmod(index, self.windows)
-        stride = self.stride or self.context_length
-        start = shuffled(place, self.windows, key=f"{self.seed}/{epoch}") * stride
+        place = shuffled(place, self.windows, key=f"{self.seed}/{epoch}")
+        if self.order == "documents":
+            return int(self._documents[place])
+        start = place * (self.stride or self.context_length)
         # The last window may reach past the end: it is moved back, so that every token is seen.
         return min(start, len(self.split) - self.context_length - 1)
 
@@ -95,6 +114,36 @@ def evaluation_windows(split: TokenSplit, context_length: int, *, most_tokens: i
     available = (len(split) - 1) // context_length
     wanted = max(1, min(available, most_tokens // context_length))
     return (np.arange(wanted) * available // wanted) * context_length
+
+
+def document_windows(
+    split: TokenSplit, context_length: int, *, end_of_text: int, most_tokens: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return starts and lengths of fixed windows that hold whole documents: two int64 (N,).
+
+    A window starts at the `<|endoftext|>` before a document and ends with the last document that fits into
+    it, so nothing is asked for whose beginning was cut off, and each document counts once. A document longer
+    than a window goes on in the next. What stands before the first `<|endoftext|>` is left out.
+    """
+    check_length(split, context_length)
+    ends = split.places_of(end_of_text)
+    starts, lengths = [], []
+    position, last = (int(ends[0]), int(ends[-1])) if len(ends) else (0, 0)
+    while position < last:
+        reach = position + context_length
+        fitting = int(ends[np.searchsorted(ends, reach, side="right") - 1])
+        stop = fitting if fitting > position else reach
+        starts.append(position)
+        lengths.append(stop - position)
+        position = stop
+    if not starts:
+        raise DatasetError(
+            f"The {split.name} split has no two documents to measure on. Give more text, or use another "
+            '--training.order than "documents".'
+        )
+    wanted = max(1, min(len(starts), most_tokens * len(starts) // sum(lengths)))
+    chosen = np.arange(wanted) * len(starts) // wanted
+    return np.array(starts)[chosen], np.array(lengths)[chosen]
 
 
 def check_length(split: TokenSplit, context_length: int) -> None:

@@ -46,6 +46,14 @@ class TokenSplit:
         """UTF-8 bytes of text a token stands for on average, `<|endoftext|>` counted as a token."""
         return self.text_bytes / max(1, len(self))
 
+    def places_of(self, token: int) -> np.ndarray:
+        """Return every place where `token` stands in the row: int64 (N,)."""
+        found = [
+            np.flatnonzero(shard == token) + start
+            for shard, start in zip(self.shards, self.starts, strict=False)
+        ]
+        return np.concatenate(found) if found else np.empty(0, np.int64)
+
     def read(self, start: int, length: int) -> np.ndarray:
         """Return ids [start, start + length) as int64, crossing from shard to shard where needed."""
         assert 0 <= start <= start + length <= len(self), (start, length, len(self))

@@ -66,6 +66,9 @@ class ModelConfig:
     head_bias: bool = False
     tied_head: bool = True
     """Whether the head is the embedding matrix again."""
+    embedding_std: float = 0.02
+    """Deviation of the token embedding's first values. 0.02 is GPT-2's; a small model on a small vocabulary
+    learns to copy names much sooner from a larger one."""
     dropout: float = 0.0
     """Share of embeddings, attention weights and branch outputs that training drops."""
 
@@ -179,7 +182,7 @@ def _check_reach(config: ModelConfig) -> None:
 def _check_numbers(config: ModelConfig) -> None:
     if not 0 <= config.dropout < 1:
         raise ConfigError(f"dropout = {config.dropout}: it must be at least 0 and less than 1.")
-    for name in ("rope_theta", "norm_epsilon"):
+    for name in ("rope_theta", "norm_epsilon", "embedding_std"):
         value = getattr(config, name)
         if not 0 < value < math.inf:
             raise ConfigError(f"{name} = {value}: it must be a number above 0.")

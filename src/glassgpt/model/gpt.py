@@ -181,6 +181,8 @@ class GPT(nn.Module):
 def initialize(model: GPT) -> None:
     """Draw all weights as GPT-2 does: normal with deviation 0.02, biases 0, norms 1.
 
+    The token embedding's deviation is the config's `embedding_std`.
+
     Each block adds to the residual stream twice, so the projections that do are drawn smaller by
     sqrt(2 n_layer), which keeps its size independent of depth (Radford et al., 2019, section 2.3).
     """
@@ -188,6 +190,9 @@ def initialize(model: GPT) -> None:
     for name, module in model.named_modules():
         if isinstance(module, (nn.Linear, nn.Embedding)):
             writes_to_stream = name.endswith(("attention.output", "mlp.down"))
-            nn.init.normal_(module.weight, std=residual if writes_to_stream else 0.02)
+            std = residual if writes_to_stream else 0.02
+            nn.init.normal_(
+                module.weight, std=model.config.embedding_std if name == "token_embedding" else std
+            )
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)

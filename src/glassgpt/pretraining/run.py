@@ -42,6 +42,7 @@ from glassgpt.runs.plots import PlotFile
 from glassgpt.runs.records import MetricsFile, SamplesFile
 from glassgpt.runs.report import write_report
 from glassgpt.runs.trackers import check_trackers, make_trackers
+from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.training import distributed
 from glassgpt.training.events import Listener, TrainingFinished
 from glassgpt.training.interrupt import graceful_stop
@@ -154,6 +155,11 @@ def _resolve(config: RunConfig, data: PreparedData, device: torch.device) -> Run
     )
 
 
+def documents_id(config: RunConfig, tokenizer: FastTokenizer) -> int | None:
+    """Return the id that parts documents where a run measures on whole ones, else None."""
+    return tokenizer.end_of_text if config.training.order == "documents" else None
+
+
 class _Training:
     """One training in its directory: everything `train` is given, built from the config."""
 
@@ -179,6 +185,7 @@ class _Training:
             seed=config.training.seed,
             order=config.training.order,
             stride=config.training.stride,
+            end_of_text=data.tokenizer.end_of_text,
             world=world,
         )
         seed_everything(config.training.seed)
@@ -233,6 +240,7 @@ class _Training:
             context_length=context,
             most_tokens=self.config.training.evaluate_tokens,
             byte_lengths=self.data.tokenizer.byte_lengths() if self.data.tokenizer.lossless else None,
+            documents=documents_id(self.config, self.data.tokenizer),
             precision=self.precision,
         )
 

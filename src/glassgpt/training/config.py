@@ -22,8 +22,9 @@ class TrainingConfig:
     """Rows of one update on all processes together, before accumulation."""
     accumulate: int = 1
     """Batches whose gradients are averaged into one update."""
-    order: Literal["random", "windows"] = "random"
-    """Rows at random offsets, or every window once an epoch."""
+    order: Literal["random", "windows", "documents"] = "random"
+    """Rows at random offsets, every window once an epoch, or every document once an epoch. The last one also
+    measures the validation loss on whole documents."""
     stride: int | None = None
     """Distance between windows in order "windows"; the context length when left out."""
     learning_rate: float = 1e-3

@@ -147,11 +147,11 @@ def neighbours() -> list[Rule]:
 RESCUES = {
     "fly": (
         "{helper.He} flew up and brought the {toy} down.",
-        "Up to the top of the {spot} flew {helper}, and down came the {toy}.",
+        "Up and up flew {helper}, and down came the {toy}.",
     ),
     "climb": (
         "{helper.He} climbed up and brought the {toy} down.",
-        "Up the {spot} went {helper}, and down came the {toy}.",
+        "Up the {spot} went {helper}, and soon down came the {toy}.",
     ),
     "swim": (
         "{helper.He} jumped in with a splash and brought back the {toy}.",
