@@ -29,6 +29,7 @@ class World:
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    local_size: int = 1
 
     @property
     def is_main(self) -> bool:
@@ -37,15 +38,17 @@ class World:
 
 
 def world_from_environment() -> World:
-    """Read RANK, WORLD_SIZE and LOCAL_RANK, which torchrun sets; without them there is one process."""
+    """Read RANK, WORLD_SIZE and their LOCAL_ kin, which torchrun sets; without them there is one process."""
+    defaults = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
     try:
-        rank, size, local = (int(os.environ.get(name) or default) for name, default in
-                             (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))  # fmt: skip
+        rank, size, local, local_size = (
+            int(os.environ.get(name) or value) for name, value in defaults.items()
+        )
     except ValueError as error:
-        raise ConfigError(f"RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers: {error}.") from error
+        raise ConfigError(f"{', '.join(defaults)} must be whole numbers: {error}.") from error
     if not 0 <= rank < size:
         raise ConfigError(f"RANK is {rank} but WORLD_SIZE is {size}: ranks run from 0 to WORLD_SIZE - 1.")
-    return World(rank, size, local)
+    return World(rank, size, local, local_size)
 
 
 def pick_device(name: str = "auto", world: World | None = None) -> torch.device:
@@ -109,9 +112,9 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def set_threads(threads: int) -> int:
-    """Let torch use `threads` CPU threads (0: one for each core); return the number in use."""
-    torch.set_num_threads(threads or available_cores())
+def set_threads(threads: int, *, processes: int = 1) -> int:
+    """Let torch use `threads` CPU threads (0: this process's share of the cores); return the number in use."""
+    torch.set_num_threads(threads or max(1, available_cores() // processes))
     return torch.get_num_threads()
 
 

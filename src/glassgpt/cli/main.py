@@ -1,8 +1,8 @@
 """The `glassgpt` command: which commands there are, and what happens to errors.
 
 Commands are named by import path and imported only when called, so that `--help` is instant.
-A `GlassGPTError` is printed as one paragraph and ends the program with status 1; anything else that
-escapes is a bug of ours and shows its traceback.
+A `GlassGPTError` is printed as one paragraph and ends the program with status 1, a command line that
+cannot be read with status 2; anything else that escapes is a bug of ours and shows its traceback.
 """
 
 from __future__ import annotations

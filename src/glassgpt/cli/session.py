@@ -59,11 +59,18 @@ def _show_stories(console: Console, outcome: Outcome) -> None:
     stories, score = score_run(run, count=STORIES_SCORED)
     console.print(f"\n[bold]{STORIES_SHOWN} stories it wrote:[/]")
     for story in stories[:STORIES_SHOWN]:
-        console.print(Padding(escape(story.strip()), (1, 4)), style="italic", width=min(100, console.width))
+        shown = shorten(story.strip())
+        console.print(Padding(escape(shown), (1, 4)), style="italic", width=min(100, console.width))
     console.print(
         f"Of {score.total} stories it wrote, [bold]{score.valid}[/] are valid under the grammar, and "
-        f"[bold]{score.new}[/] of those stand nowhere in the text it learned from."
+        f"[bold]{score.new}[/] of those stand nowhere in the text it learned from.",
+        soft_wrap=True,
     )
+
+
+def shorten(text: str, *, most: int = 700) -> str:
+    """Cut a text that does not come to an end."""
+    return text if len(text) <= most else text[:most] + " ..."
 
 
 def _say_where(console: Console, outcome: Outcome) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -214,7 +213,7 @@ def _lines(tokenizer: FastTokenizer, ids: Sequence[int], *, width: int, coloured
     for index, id in enumerate(ids):
         piece = _visible(tokenizer, id)
         colour = f"black on {_COLOURS[index % len(_COLOURS)]}"
-        shown = Text(piece, style=colour) if coloured else Text(json.dumps(piece, ensure_ascii=False))
+        shown = Text(piece, style=colour) if coloured else Text(f'"{piece}"')
         shown.append(f" {id}  ", style="dim")
         if line and line.cell_len + shown.cell_len > width:
             yield line

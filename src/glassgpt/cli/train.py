@@ -16,8 +16,8 @@ from glassgpt.runs.config import RunConfig
 
 def recipe_values(recipe: str | None, preset: str | None) -> dict[str, Any]:
     """Return what lies under the command line: the preset's model, and the recipe over it."""
-    under = {"model": configs.to_dict(get_preset(preset))} if preset else {}
-    return configs.merge(under, read_recipe(recipe) if recipe else {})
+    values = read_recipe(recipe) if recipe else {}
+    return configs.merge({"model": configs.to_dict(get_preset(preset))}, values) if preset else values
 
 
 def _from_recipe(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -25,6 +25,8 @@ def _from_recipe(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
     given = {argument.name: argument.tokens[0].value for argument in arguments if argument.tokens}
     recipe = given.get("--recipe") or (None if "SOURCES" in given or "--corpus.sources" in given else DEFAULT)
     values = recipe_values(recipe, given.get("--preset"))
+    if recipe == DEFAULT and "--recipe" not in given and "--preset" in given:
+        values["model"] = configs.to_dict(get_preset(given["--preset"]))  # asked for, unlike this recipe's
     # Keyed by the command, because a flat Dict takes the sections that are named as commands are (model,
     # tokenizer) for those commands' settings and passes over them.
     for command in reversed(commands):

@@ -45,9 +45,13 @@ class CleaningConfig:
     """How to clean. The numbers count in strict mode only."""
 
     mode: Literal["off", "gentle", "strict"] = "gentle"
-    min_words: int = 50  # shorter documents are dropped (Gopher's limit)
-    repetition: bool = True  # drop documents that repeat themselves
-    near_duplicates: float = 0.8  # drop a document this much like an earlier one (Jaccard); 0 keeps them
+    """off changes nothing; gentle repairs characters and drops exact copies; strict also filters."""
+    min_words: int = 50
+    """strict: shorter documents are dropped (Gopher's limit)."""
+    repetition: bool = True
+    """strict: drop documents that repeat themselves."""
+    near_duplicates: float = 0.8
+    """strict: drop a document this much like an earlier one (Jaccard similarity); 0 keeps them."""
 
     def __post_init__(self) -> None:
         if self.mode not in ("off", "gentle", "strict"):

@@ -37,9 +37,13 @@ class SplitConfig:
     """The shares to keep back, and what counts as long."""
 
     validation: float = 0.1
+    """Share of the text to measure on while training."""
     test: float = 0.0
+    """Share of the text to keep for the end."""
     seed: int = 0
-    long_document: int = 20_000  # characters, from which on a document is cut
+    """Another seed keeps back other documents."""
+    long_document: int = 20_000
+    """Characters from which on a document is cut instead of going whole to one split."""
 
     def __post_init__(self) -> None:
         for name in ("validation", "test"):

@@ -28,6 +28,7 @@ class ModelConfig:
     context_length: int = 256
     """The most tokens the model looks back over, its own included."""
     n_layer: int = 4
+    """Number of blocks, each an attention and an MLP."""
     n_head: int = 4
     """Query heads; each is n_embd / n_head wide."""
     n_kv_head: int | None = None
@@ -46,6 +47,7 @@ class ModelConfig:
     norm: str = "rmsnorm"
     """layernorm | rmsnorm, before each attention, each MLP, and the head."""
     norm_epsilon: float = 1e-6
+    """Keeps a norm from dividing by zero."""
     activation: str = "swiglu"
     """relu | gelu (exact) | gelu_tanh (GPT-2's) | relu2 (relu squared) | swiglu (gated, three matrices)."""
 
@@ -54,16 +56,20 @@ class ModelConfig:
     window: int | None = None
     """How many tokens, its own included, are seen nearby. Strided attention takes `stride` when None."""
     stride: int | None = None
+    """Distance of the far tokens that strided attention sees."""
     qk_norm: bool = True
     """Whether each head's query and key pass an RMSNorm, which keeps attention logits from growing."""
 
     qkv_bias: bool = False
+    """Bias of the query, key and value projections."""
     attention_bias: bool = False
     """Bias of the attention's output projection."""
     mlp_bias: bool = False
+    """Bias of the MLP's matrices."""
     norm_bias: bool = False
     """Bias of each LayerNorm."""
     head_bias: bool = False
+    """Bias of an untied head."""
     tied_head: bool = True
     """Whether the head is the embedding matrix again."""
     embedding_std: float = 0.02
@@ -140,7 +146,8 @@ def _require_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 def _check_heads(config: ModelConfig) -> None:
     if config.n_embd % config.n_head:
-        near = config.n_head * round(config.n_embd / config.n_head) or config.n_head
+        width = 2 if config.positions == "rotary" else 1  # of a head: rotary turns pairs of numbers
+        near = config.n_head * max(1, round(config.n_embd / config.n_head / width)) * width
         raise ConfigError(
             f"n_embd = {config.n_embd} cannot be shared among n_head = {config.n_head} heads. "
             f"Make n_embd a multiple of n_head, for example {near}."

@@ -29,6 +29,7 @@ from glassgpt.device import (
     set_threads,
     world_from_environment,
 )
+from glassgpt.errors import RunError
 from glassgpt.evaluation.loss import Evaluation, evaluate
 from glassgpt.generation.text import GenerationConfig, complete
 from glassgpt.model.gpt import GPT
@@ -118,7 +119,7 @@ def source_name(source: str) -> str:
 def _workplace(config: RunConfig) -> Iterator[tuple[World, torch.device]]:
     """Set threads, device and process group for the time of a training."""
     world = world_from_environment()
-    set_threads(config.training.threads)
+    set_threads(config.training.threads, processes=world.local_size)
     device = pick_device(config.training.device, world)
     with distributed.process_group(world, device):
         yield world, device
@@ -196,6 +197,12 @@ class _Training:
         """Train from the newest checkpoint, or from the beginning, and leave a whole run directory."""
         optimizer = make_optimizer(self.model, self.config.training)
         state = self.store.load_newest(self.say)
+        if state is None and self.directory.weights.is_file():
+            raise RunError(
+                f"{self.directory.name} has trained weights but no checkpoint to go on from: "
+                f"{self.directory.checkpoints} was emptied. It can still generate. To train again, start a new "
+                f"run:  glassgpt train --config {self.directory.config}"
+            )
         progress = restore(state, self.model, optimizer) if state else None
         del state  # a second copy of the weights
         own = self._open_files(progress.step if progress else -1) if self.world.is_main else []
