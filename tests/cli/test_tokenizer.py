@@ -70,7 +70,7 @@ def test_a_piped_encoding_shows_each_piece_in_quotes_with_its_id(
     assert shown == tokenizer.encode("the gulls\n\u00e9")
     assert '" gulls"' in output
     assert '"⏎"' in output
-    assert r'"\\xc3"' in output
+    assert r'"\xc3"' in output
     assert f"{len(shown)} tokens for 12 bytes" in output
     assert "\x1b" not in output
 

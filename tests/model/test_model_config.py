@@ -55,7 +55,7 @@ def test_a_bad_setting_in_a_file_is_a_config_error():
         ({"activation": "x"}, "Choose one of: relu, gelu"),
         ({"attention": "slidng"}, "Did you mean sliding"),
         ({"n_embd": 130}, "multiple of n_head, for example 128"),
-        ({"n_embd": 1}, "for example 4"),
+        ({"n_embd": 1}, "for example 8"),
         ({"n_kv_head": 3}, "n_kv_head = 3 does not divide n_head = 4"),
         ({"n_embd": 12}, "a head is n_embd / n_head = 3 wide"),
         ({"positions": "sinusoidal", "n_embd": 9, "n_head": 3}, "n_embd = 9 is odd"),

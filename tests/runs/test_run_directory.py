@@ -53,11 +53,12 @@ def test_a_name_made_from_a_file_is_a_plain_word(runs_here, base, name):
 
 
 def test_nothing_is_ever_overwritten(runs_here):
-    create_run("mine", base="")
+    (create_run("mine", base="").path / "config.toml").write_text("")
     with pytest.raises(RunError, match=r"mine exists already.*glassgpt resume mine"):
         create_run("mine", base="")
     with pytest.raises(RunError, match="exists already"):
         refuse_taken("mine")
+    assert create_run("left-empty-by-a-crash", base="") == create_run("left-empty-by-a-crash", base="")
     (runs_here / "a-file").write_text("")
     with pytest.raises(RunError, match="exists already"):
         create_run("a-file", base="")
