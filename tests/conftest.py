@@ -1,8 +1,11 @@
-"""Fixtures shared by all tests: real texts read in place, and a cache that never touches the home directory."""
+"""Fixtures shared by all tests: real texts read in place, a cache of one's own, one thread, GPT-2's weights."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,3 +34,48 @@ def isolated_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("GLASSGPT_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Compute on one core, where torch is in use: in models this small a second would only be waited for."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def gpt2_as_ours() -> Callable[[Any], Any]:
+    """A function from a `transformers.GPT2LMHeadModel` to our model with the same weights and dtype."""
+    return _gpt2_as_ours
+
+
+def _gpt2_as_ours(reference: Any) -> Any:
+    from glassgpt.model.config import ModelConfig
+    from glassgpt.model.gpt import GPT
+
+    its, theirs = reference.config, reference.transformer.state_dict()
+    model = GPT(
+        ModelConfig(
+            vocab_size=its.vocab_size, context_length=its.n_positions, n_layer=its.n_layer, n_head=its.n_head,
+            n_embd=its.n_embd, positions="learned", norm="layernorm", norm_epsilon=1e-5, activation="gelu_tanh",
+            qk_norm=False, qkv_bias=True, attention_bias=True, mlp_bias=True, norm_bias=True,
+        )
+    )  # fmt: skip
+    parts = {"attention_norm": "ln_1", "attention.qkv": "attn.c_attn", "attention.output": "attn.c_proj",
+             "mlp_norm": "ln_2", "mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj"}  # fmt: skip
+    weights = {"token_embedding.weight": theirs["wte.weight"], "position_embedding.weight": theirs["wpe.weight"],
+               "final_norm.weight": theirs["ln_f.weight"], "final_norm.bias": theirs["ln_f.bias"]}  # fmt: skip
+    for layer in range(its.n_layer):
+        for ours, name in parts.items():
+            matrix, bias = (theirs[f"h.{layer}.{name}.{kind}"] for kind in ("weight", "bias"))
+            # GPT-2's linear layers store their matrices the other way round.
+            weights[f"blocks.{layer}.{ours}.weight"] = matrix.T if matrix.dim() == 2 else matrix
+            weights[f"blocks.{layer}.{ours}.bias"] = bias
+    model.load_state_dict(weights)
+    return model.to(theirs["wte.weight"].dtype).eval()

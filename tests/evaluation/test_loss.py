@@ -72,7 +72,7 @@ def test_the_loss_is_the_mean_over_all_windows(shards, batch_tokens):
     )
 
 
-def test_the_loss_is_that_of_transformers():
+def test_the_loss_is_that_of_transformers(gpt2_as_ours):
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(3)
     reference = transformers.GPT2LMHeadModel(
@@ -81,28 +81,7 @@ def test_the_loss_is_that_of_transformers():
     with torch.no_grad():
         for parameter in reference.parameters():
             parameter.normal_(std=0.3)
-    theirs = reference.transformer.state_dict()
-    weights = {
-        "token_embedding.weight": theirs["wte.weight"],
-        "position_embedding.weight": theirs["wpe.weight"],
-        "final_norm.weight": theirs["ln_f.weight"],
-        "final_norm.bias": theirs["ln_f.bias"],
-    }
-    names = {"attention_norm": "ln_1", "attention.qkv": "attn.c_attn", "attention.output": "attn.c_proj",
-             "mlp_norm": "ln_2", "mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj"}  # fmt: skip
-    for layer in range(2):
-        for ours, its in names.items():
-            weights[f"blocks.{layer}.{ours}.weight"] = theirs[f"h.{layer}.{its}.weight"].T.contiguous() \
-                if "norm" not in ours else theirs[f"h.{layer}.{its}.weight"]  # fmt: skip
-            weights[f"blocks.{layer}.{ours}.bias"] = theirs[f"h.{layer}.{its}.bias"]
-    model = GPT(
-        ModelConfig(
-            vocab_size=V, context_length=16, n_layer=2, n_head=2, n_embd=16, positions="learned", norm="layernorm",
-            norm_epsilon=1e-5, activation="gelu_tanh", qk_norm=False, qkv_bias=True, attention_bias=True,
-            mlp_bias=True, norm_bias=True,
-        )
-    )  # fmt: skip
-    model.load_state_dict(weights)
+    model = gpt2_as_ours(reference)
     ids = random_ids(49)
     windows = torch.tensor(np.stack([ids[start : start + 9] for start in range(0, 48, 8)]))
     with torch.no_grad():

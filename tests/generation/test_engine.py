@@ -179,7 +179,7 @@ def test_the_repetition_penalty_knows_the_window_alone():
     assert len(set(ids)) < len(ids)  # what has left may come back
 
 
-def test_greedy_ids_equal_transformers_generate():
+def test_greedy_ids_equal_transformers_generate(gpt2_as_ours):
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(3)
     reference = transformers.GPT2LMHeadModel(
@@ -198,7 +198,7 @@ def test_greedy_ids_equal_transformers_generate():
             parameter.normal_(std=0.3 if parameter.dim() == 2 else 0.1)
             parameter.add_("ln_" in name and "weight" in name)
     reference = reference.double().eval()
-    model = as_our_model(reference)
+    model = gpt2_as_ours(reference)
     prompts = torch.randint(61, (6, 4))
     theirs = reference.generate(
         prompts, max_new_tokens=20, do_sample=False, pad_token_id=0, attention_mask=torch.ones_like(prompts)
@@ -206,28 +206,3 @@ def test_greedy_ids_equal_transformers_generate():
     for prompt, expected in zip(prompts.tolist(), theirs[:, 4:].tolist(), strict=True):
         assert take(model, prompt, 20) == [expected]
     assert len(set(theirs[:, 4:].flatten().tolist())) > 10
-
-
-def as_our_model(reference) -> GPT:
-    """GPT-2's weights under our names; its linear layers store their matrices the other way round."""
-    theirs = reference.transformer.state_dict()
-    weights = {
-        "token_embedding.weight": theirs["wte.weight"],
-        "position_embedding.weight": theirs["wpe.weight"],
-        "final_norm.weight": theirs["ln_f.weight"],
-        "final_norm.bias": theirs["ln_f.bias"],
-    }
-    names = {"attention_norm": "ln_1", "attention.qkv": "attn.c_attn", "attention.output": "attn.c_proj",
-             "mlp_norm": "ln_2", "mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj"}  # fmt: skip
-    for layer, (ours, its), kind in itertools.product(range(3), names.items(), ("weight", "bias")):
-        weight = theirs[f"h.{layer}.{its}.{kind}"]
-        weights[f"blocks.{layer}.{ours}.{kind}"] = weight.T if weight.dim() == 2 else weight
-    model = GPT(
-        ModelConfig(
-            vocab_size=61, context_length=24, n_layer=3, n_head=4, n_embd=32, positions="learned",
-            norm="layernorm", norm_epsilon=1e-5, activation="gelu_tanh", qk_norm=False, qkv_bias=True,
-            attention_bias=True, mlp_bias=True, norm_bias=True,
-        )
-    )  # fmt: skip
-    model.load_state_dict(weights)
-    return model.double().eval()

@@ -35,34 +35,13 @@ def compare(model: GPT, reference: torch.nn.Module) -> None:
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_gpt2():
+def test_gpt2(gpt2_as_ours):
     reference = randomized(
         transformers.GPT2LMHeadModel(
             transformers.GPT2Config(vocab_size=61, n_positions=24, n_layer=3, n_head=4, n_embd=32)
         )
     )
-    theirs = reference.transformer.state_dict()
-    weights = {
-        "token_embedding.weight": theirs["wte.weight"],
-        "position_embedding.weight": theirs["wpe.weight"],
-        "final_norm.weight": theirs["ln_f.weight"],
-        "final_norm.bias": theirs["ln_f.bias"],
-    }
-    names = {"attention_norm": "ln_1", "attention.qkv": "attn.c_attn", "attention.output": "attn.c_proj",
-             "mlp_norm": "ln_2", "mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj"}  # fmt: skip
-    for layer in range(3):
-        for ours, its in names.items():
-            for kind in ("weight", "bias"):
-                weights[f"blocks.{layer}.{ours}.{kind}"] = theirs[f"h.{layer}.{its}.{kind}"]
-    model = GPT(
-        ModelConfig(
-            **SIZES, positions="learned", norm="layernorm", norm_epsilon=1e-5, activation="gelu_tanh",
-            qk_norm=False, qkv_bias=True, attention_bias=True, mlp_bias=True, norm_bias=True,
-        )
-    )  # fmt: skip
-    dimensions = {name: weight.dim() for name, weight in model.state_dict().items()}
-    matrices = {name for name in dimensions if name.startswith("blocks") and dimensions[name] == 2}
-    model.load_state_dict({name: w.T if name in matrices else w for name, w in weights.items()})
+    model = gpt2_as_ours(reference)
     compare(model, reference)
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from glassgpt.model.config import ModelConfig
 from glassgpt.pretraining.run import start_run
@@ -26,15 +24,6 @@ CONFIG = RunConfig(
     ),
     samples=SamplesConfig(prompts=("", "Once"), max_tokens=24),
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Compute on one core (a second would only be waited for), and leave the setting as it was."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
