@@ -13,7 +13,7 @@ from glassgpt.training.events import Evaluated, Sampled, StepsFinished, Training
 
 def test_a_run_that_has_just_been_made(tmp_path):
     summary = summarize(RunDirectory(tmp_path / "new"))
-    assert summary.row() == ("new", "-", "-", "-", "-", "0", "0 s", "unfinished")
+    assert summary.row() == ("new", "-", "-", "-", "-", "0 s", "unfinished")
 
 
 def test_a_run_in_the_middle_and_at_its_end(tmp_path):
@@ -21,13 +21,13 @@ def test_a_run_in_the_middle_and_at_its_end(tmp_path):
     run.path.mkdir()
     metrics = MetricsFile(run.metrics)
     metrics(TrainingStarted(0, 400, 1_234_567, 128, 3.5, "cpu", "float32"))
-    assert summarize(run).row() == ("tales", "1,234,567", "0/400", "-", "-", "0", "0 s", "unfinished")
+    assert summarize(run).row() == ("tales", "1,234,567", "0/400", "-", "-", "0 s", "unfinished")
     metrics(Evaluated(100, 2.0, 7.389, 1.5, True, 12_800, 50.0))
     metrics(StepsFinished(200, 1.0, 0.1, 0.1, 25_600, 100.0, 99.6))
     metrics(Evaluated(200, 2.5, 12.18, 1.75, False, 25_600, 100.4))
     metrics(Sampled(200, ("text",)))
     assert summarize(run).row() == (
-        "tales", "1,234,567", "200/400", "2.0000", "1.5000", "25,600", "100 s", "unfinished",
+        "tales", "1,234,567", "200/400", "2.0000", "1.5000", "100 s", "unfinished",
     )  # fmt: skip
     metrics(TrainingFinished(200, "no improvement", 2.0, 100, 101.0))
     assert summarize(run).state == "no improvement"

@@ -51,9 +51,9 @@ def compare(*runs: str, out: Path = Path("compare.png")) -> None:
 def _table(summaries: list) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("run", no_wrap=True)
-    for name in ("parameters", "steps", "loss", "bits/byte", "tokens", "time"):
+    for name in ("parameters", "steps", "loss", "bits/byte", "time"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("state")
+    table.add_column("state", no_wrap=True)
     for summary in summaries:
         table.add_row(*summary.row())
     return table

@@ -97,9 +97,7 @@ def encode(
     """
     from rich.console import Console
 
-    from glassgpt.tokenizers.load import load_tokenizer
-
-    loaded = load_tokenizer(tokenizer)
+    loaded = _open(tokenizer)
     text = sys.stdin.read() if text == "-" else text
     found = loaded.encode(text, allow_special=allow_special)
     if ids:
@@ -128,9 +126,8 @@ def decode(tokenizer: str, *ids: int, show_special: bool = False) -> None:
     show_special
         Show special tokens by their names.
     """
-    from glassgpt.tokenizers.load import load_tokenizer
 
-    print(load_tokenizer(tokenizer).decode(ids, skip_special=not show_special))
+    print(_open(tokenizer).decode(ids, skip_special=not show_special))
 
 
 @app.command
@@ -148,8 +145,6 @@ def compare(*tokenizers: str, text: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from glassgpt.tokenizers.load import load_tokenizer
-
     if not tokenizers:
         raise TokenizerError(
             "No tokenizer was named. Give one or more, for example `gpt2 runs/mine --text my.txt`."
@@ -160,7 +155,7 @@ def compare(*tokenizers: str, text: str) -> None:
     for column in ("kind", "ids", "tokens", "bytes a token", "unknown", "MB/s"):
         table.add_column(column, justify="right")
     for name in tokenizers:
-        table.add_row(name, *_measure(load_tokenizer(name), sample))
+        table.add_row(name, *_measure(_open(name), sample))
     console = Console()
     console.print(table)
     size = sum(len(document.encode()) for document in sample)
@@ -203,6 +198,15 @@ def _measure(tokenizer: FastTokenizer, sample: list[str]) -> tuple[str, ...]:
         f"{unknown:,}",
         f"{size / 1e6 / seconds:.1f}",
     )
+
+
+def _open(name: str) -> FastTokenizer:
+    """Load a tokenizer by name or path; a run in this folder may be named, too."""
+    from glassgpt.runs.directory import runs_folder
+    from glassgpt.tokenizers.load import TOKENIZER_FILE, load_tokenizer
+
+    of_run = runs_folder() / name / TOKENIZER_FILE
+    return load_tokenizer(of_run if of_run.is_file() else name)
 
 
 def _lines(tokenizer: FastTokenizer, ids: Sequence[int], *, width: int, coloured: bool) -> Iterator[Text]:

@@ -283,8 +283,9 @@ class _Training:
         ]
 
     def _finish(self) -> None:
-        """Put the best weights in their place and draw the last pictures."""
-        folder = self.store.best() or self.store.newest()
+        """Put the final weights in their place and write the report."""
+        best = self.store.best() if self.config.training.final_weights == "best" else None
+        folder = best or self.store.newest()
         if folder is not None:
             publish_weights(self.directory, folder)
         write_report(self.directory)

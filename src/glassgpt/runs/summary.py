@@ -31,7 +31,6 @@ class RunSummary:
             f"{self.step}/{self.steps}" if self.steps else "-",
             f"{self.best_loss:.4f}" if self.best_loss is not None else "-",
             f"{self.bits_per_byte:.4f}" if self.bits_per_byte is not None else "-",
-            f"{self.tokens:,}",
             duration(self.seconds),
             self.state,
         )

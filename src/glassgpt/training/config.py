@@ -57,6 +57,8 @@ class TrainingConfig:
     """Steps between checkpoints; the same as evaluate_every when left out."""
     keep_checkpoints: int = 2
     """Newest checkpoints to keep, beside the best one."""
+    final_weights: Literal["best", "last"] = "best"
+    """Which weights the run ends with: those of the lowest validation loss, or the last ones."""
     patience: int = 0
     """Stop after so many evaluations without a new best loss; 0 never stops early."""
     log_every: int = 10

@@ -1,0 +1,51 @@
+"""Small things that joining the rooms decides."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from glassgpt import config as configs
+from glassgpt.pretraining.run import source_name, start_run
+from glassgpt.runs.config import RunConfig
+
+TINY = {
+    "tokenizer": {"vocab_size": 300},
+    "model": {"context_length": 16, "n_layer": 1, "n_head": 2, "n_embd": 16},
+    "samples": {"max_tokens": 4},
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("texts/tale.txt.gz", "tale"),
+        ("builtin:tinytales:20000:7", "tinytales"),
+        ("hf:owner/stories:train#text", "stories"),
+        ("tinyshakespeare", "tinyshakespeare"),
+        (".", "run"),
+    ],
+)
+def test_a_source_has_a_short_name(source: str, name: str) -> None:
+    assert source_name(source) == name
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_a_run_ends_with_its_best_or_its_last_weights(
+    which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A learning rate this high makes the loss turn, so that best and last are different steps."""
+    monkeypatch.setenv("GLASSGPT_RUNS", str(tmp_path))
+    training = {
+        "steps": 24, "evaluate_every": 4, "batch_size": 4, "learning_rate": 50.0, "min_learning_rate": 50.0,
+        "schedule": "constant", "warmup_steps": 12, "clip": 0.0, "final_weights": which,
+    }  # fmt: skip
+    values = {"corpus": {"sources": ["builtin:tinytales:200"]}, **TINY, "training": training}
+    outcome = start_run(configs.from_dict(RunConfig, values, origin="test"), name=which)
+    assert outcome.finished.best_step < 24
+    weights = json.loads(outcome.directory.lineage.read_text())["weights"]
+    assert weights["step"] == (24 if which == "last" else outcome.finished.best_step)
+    folder = outcome.directory.checkpoints / f"step-{weights['step']:08d}"
+    assert outcome.directory.weights.read_bytes() == (folder / "model.safetensors").read_bytes()
