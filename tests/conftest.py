@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# No example is a failure for being slow: these tests run on shared machines, beside others.
+settings.register_profile("glassgpt", deadline=None)
+settings.load_profile("glassgpt")
 
 SHARED = Path(__file__).parents[2] / "shared"
 
