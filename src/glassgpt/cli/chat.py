@@ -6,6 +6,7 @@ import contextlib
 
 from rich.console import Console
 
+from glassgpt.cli.terminal import printable
 from glassgpt.errors import GenerationError
 
 
@@ -60,7 +61,7 @@ def chat(
             console.print(line, end="", markup=False, style="dim")
             for event in opened.stream(text, config):
                 text += event.text
-                console.print(event.text, end="", markup=False)
+                console.print(printable(event.text), end="", markup=False)
         except KeyboardInterrupt:
             console.print(" [dim](stopped)[/]", end="")
         except GenerationError as error:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from glassgpt.cli.terminal import printable
 from glassgpt.errors import GenerationError
 
 
@@ -78,5 +79,5 @@ def generate(
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from glassgpt.cli.terminal import printable, shorten
 from glassgpt.training.events import Evaluated, Event, Sampled, StepsFinished, TrainingStarted
 
 
@@ -84,7 +85,5 @@ class TerminalProgress:
         """Show the beginning of the first sample on one line."""
         if not event.texts:
             return
-        text = " ".join(event.texts[0].split())
-        room = max(20, self._console.width - 12)
-        shown = text if len(text) <= room else text[: room - 3] + "..."
-        self._console.print(f"          [dim italic]{escape(shown)}[/]")
+        text = shorten(" ".join(printable(event.texts[0]).split()), max(20, self._console.width - 12))
+        self._console.print(f"          [dim italic]{escape(text)}[/]")

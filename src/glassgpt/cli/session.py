@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from glassgpt.cli.progress import TerminalProgress
+from glassgpt.cli.terminal import printable, shorten
 from glassgpt.device import world_from_environment
 from glassgpt.evaluation.stories import score_run, story_source
 from glassgpt.pretraining.run import Outcome
@@ -59,18 +60,13 @@ def _show_stories(console: Console, outcome: Outcome) -> None:
     stories, score = score_run(run, count=STORIES_SCORED)
     console.print(f"\n[bold]{STORIES_SHOWN} stories it wrote:[/]")
     for story in stories[:STORIES_SHOWN]:
-        shown = shorten(story.strip())
+        shown = shorten(printable(story.strip()), 700)
         console.print(Padding(escape(shown), (1, 4)), style="italic", width=min(100, console.width))
     console.print(
         f"Of {score.total} stories it wrote, [bold]{score.valid}[/] are valid under the grammar, and "
         f"[bold]{score.new}[/] of those stand nowhere in the text it learned from.",
         soft_wrap=True,
     )
-
-
-def shorten(text: str, *, most: int = 700) -> str:
-    """Cut a text that does not come to an end."""
-    return text if len(text) <= most else text[:most] + " ..."
 
 
 def _say_where(console: Console, outcome: Outcome) -> None:
