@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_CONTROL = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160))}
+_CONTROL = dict.fromkeys((*range(32), *range(127, 160)), "�")
 del _CONTROL[ord("\n")], _CONTROL[ord("\t")]
 
 
