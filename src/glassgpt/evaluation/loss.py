@@ -50,7 +50,7 @@ def evaluate(
     most_tokens: int,
     byte_lengths: np.ndarray | None = None,
     documents: int | None = None,
-    batch_tokens: int = 16_384,
+    batch_tokens: int = 2048,
     precision: torch.dtype = torch.float32,
 ) -> Evaluation:
     """Measure the loss on fixed windows spread evenly over a split (see `evaluation_windows`).
