@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from glassgpt.corpus.builtin import parse_tinytales
-from glassgpt.corpus.tinytales.generate import stories
-from glassgpt.corpus.tinytales.score import StoryScore, StorySet, score
+from glassgpt.corpus.tinytales.score import StoryScore, StorySet, score, training_texts
 from glassgpt.generation.text import GenerationConfig
 from glassgpt.runs.opening import Run
 
@@ -26,7 +25,7 @@ def story_source(sources: Sequence[str]) -> tuple[int, int] | None:
 def score_run(run: Run, *, count: int, seed: int = 0) -> tuple[list[str], StoryScore]:
     """Let a run write `count` stories from nothing; return them and how they score."""
     source = story_source(run.config.corpus.sources)
-    told = StorySet(stories(*source)) if source else StorySet(())
+    told = training_texts(*source) if source else StorySet()
     facts = run.lineage["data"]["splits"]["train"]
     usual = facts["tokens"] // max(1, facts["documents"])  # a story more than twice as long went astray
     settings = GenerationConfig(temperature=0.8, max_tokens=2 * usual, seed=seed)
