@@ -23,10 +23,9 @@ def evaluate(
     from glassgpt.dataset.shards import SPLITS
     from glassgpt.device import pick_device, set_threads
     from glassgpt.errors import ConfigError, did_you_mean
-    from glassgpt.evaluation.loss import evaluate as measure
     from glassgpt.evaluation.stories import score_run
     from glassgpt.pretraining.data import prepare_data, prepare_whole, refuse_other_data
-    from glassgpt.pretraining.run import documents_id
+    from glassgpt.pretraining.run import measure_split
     from glassgpt.runs.opening import open_run
 
     if split not in SPLITS:
@@ -44,14 +43,7 @@ def evaluate(
         data = prepare_data(config)
         refuse_other_data(opened.directory, data)
         tokens = data.shards.split(split)
-    result = measure(
-        opened.model,
-        tokens,
-        context_length=min(opened.model.config.context_length, max(1, len(tokens) - 1)),
-        most_tokens=sys.maxsize,
-        documents=documents_id(opened.config, opened.tokenizer),
-        byte_lengths=opened.tokenizer.byte_lengths() if opened.tokenizer.lossless else None,
-    )
+    result = measure_split(opened.model, opened.tokenizer, opened.config, tokens, most_tokens=sys.maxsize)
     where = ", ".join(sources) if sources else f"its {split} text"
     console.print(f"[bold]{opened.directory.name}[/] on {where}")
     console.print(f"  loss           {result.loss:.4f} nats a token")

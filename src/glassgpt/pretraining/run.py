@@ -21,6 +21,7 @@ import torch
 from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.dataset.batches import Batches, check_length
+from glassgpt.dataset.shards import TokenSplit
 from glassgpt.device import (
     World,
     pick_device,
@@ -156,9 +157,26 @@ def _resolve(config: RunConfig, data: PreparedData, device: torch.device) -> Run
     )
 
 
-def documents_id(config: RunConfig, tokenizer: FastTokenizer) -> int | None:
-    """Return the id that parts documents where a run measures on whole ones, else None."""
-    return tokenizer.end_of_text if config.training.order == "documents" else None
+def measure_split(
+    model: GPT,
+    tokenizer: FastTokenizer,
+    config: RunConfig,
+    split: TokenSplit,
+    *,
+    most_tokens: int,
+    precision: torch.dtype = torch.float32,
+) -> Evaluation:
+    """Measure a model on a split in the way of its run: on whole documents where it trains on them."""
+    # A short text still has something to say: look at it through a shorter window.
+    return evaluate(
+        model,
+        split,
+        context_length=min(config.model.context_length, max(1, len(split) - 1)),
+        most_tokens=most_tokens,
+        byte_lengths=tokenizer.byte_lengths() if tokenizer.lossless else None,
+        documents=tokenizer.end_of_text if config.training.order == "documents" else None,
+        precision=precision,
+    )
 
 
 class _Training:
@@ -239,15 +257,12 @@ class _Training:
 
     def evaluate(self) -> Evaluation:
         """Measure the loss on the fixed validation windows."""
-        # A short validation text still has something to say: look at it through a shorter window.
-        context = min(self.config.model.context_length, len(self.validation) - 1)
-        return evaluate(
+        return measure_split(
             self.model,
+            self.data.tokenizer,
+            self.config,
             self.validation,
-            context_length=context,
             most_tokens=self.config.training.evaluate_tokens,
-            byte_lengths=self.data.tokenizer.byte_lengths() if self.data.tokenizer.lossless else None,
-            documents=documents_id(self.config, self.data.tokenizer),
             precision=self.precision,
         )
 
@@ -271,8 +286,9 @@ class _Training:
         self.data.tokenizer.save(self.directory.tokenizer)
         if not self.directory.lineage.is_file():
             floor = dataclasses.asdict(self.floor) if self.floor else None
-            parameters = sum(parameter.numel() for parameter in self.model.parameters())
-            lineage = first_lineage(self.data.shards, self.data.tokenizer, parameters=parameters, floor=floor)
+            lineage = first_lineage(
+                self.data.shards, self.data.tokenizer, parameters=self.model.num_parameters(), floor=floor
+            )
             files.write_json(self.directory.lineage, lineage)
         metrics = MetricsFile(self.directory.metrics)
         metrics.rewind(step)

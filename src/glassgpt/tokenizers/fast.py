@@ -120,7 +120,7 @@ class FastTokenizer:
 
     def byte_lengths(self) -> np.ndarray:
         """Return int64 `(vocab_size,)`: how many bytes each id stands for, to count bits per byte."""
-        return np.array([len(self.token_bytes(id)) for id in range(self.vocab_size)], dtype=np.int64)
+        return self._byte_lengths.copy()
 
     def is_special(self, id: int) -> bool:
         """Say whether `id` is a special token, which decoding leaves out."""
@@ -151,6 +151,11 @@ class FastTokenizer:
     @functools.cached_property
     def _with_special(self) -> RustEncoder:
         return RustEncoder(self.json, special=True)
+
+    @functools.cached_property
+    def _byte_lengths(self) -> np.ndarray:
+        """Counted once: every evaluation asks for it, and a vocabulary may have 200,000 ids."""
+        return np.array([len(self.token_bytes(id)) for id in range(self.vocab_size)], dtype=np.int64)
 
     @functools.cached_property
     def _shown(self) -> list[bytes]:
