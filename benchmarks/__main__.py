@@ -1,0 +1,49 @@
+"""`python -m benchmarks [NAME ...] [--quick]`: measure, print the tables, and write them to results/."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from cyclopts import App
+from rich.console import Console
+from rich.markdown import Markdown
+
+from benchmarks import report
+
+# Quick ones first. A module is imported only when it is run.
+BENCHMARKS = (
+    "start",
+    "tokenize",
+    "generate",
+    "train_step",
+    "prepare",
+    "scaling",
+    "time_to_quality",
+)
+
+app = App(name="benchmarks", help="GlassGPT measured against its peers, side by side in one run.")
+
+
+@app.default
+def main(*names: str, quick: bool = False) -> None:
+    """Run the named benchmarks, or all of them.
+
+    Args:
+        names: Which ones; all when none is named.
+        quick: Seconds instead of minutes: shows that a benchmark works, and measures nothing.
+    """
+    console = Console(highlight=False)
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        sys.exit(f"There is no benchmark {unknown[0]!r}. There are: {', '.join(BENCHMARKS)}.")
+    for name in names or BENCHMARKS:
+        console.print(f"[bold]{name}[/]")
+        figures = importlib.import_module(f"benchmarks.{name}").run(quick)
+        path = report.write(name, figures, quick=quick)
+        console.print(Markdown(report.table(figures)))
+        console.print(f"[dim]{path}[/]\n")
+
+
+if __name__ == "__main__":
+    app()

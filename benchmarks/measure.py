@@ -1,0 +1,75 @@
+"""Timing and memory that can be trusted on a machine that others use, too.
+
+A single time says little here: the machine's speed drifts. So subjects are run in turn, A B A B, and compared
+by the medians of the same minutes. Memory is the peak of a fresh process, because a process never tells what
+of its memory it no longer needs.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+def alternate(
+    subjects: dict[str, Callable[[], object]], *, rounds: int, warmups: int = 1
+) -> dict[str, float]:
+    """Return the median seconds of each subject, all run in turn `rounds` times after `warmups` uncounted ones."""
+    seconds: dict[str, list[float]] = {name: [] for name in subjects}
+    for round_ in range(-warmups, rounds):
+        for name, subject in subjects.items():
+            elapsed = timed(subject)
+            if round_ >= 0:
+                seconds[name].append(elapsed)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def timed(subject: Callable[[], object]) -> float:
+    """Return the seconds that one call takes."""
+    began = time.perf_counter()
+    subject()
+    return time.perf_counter() - began
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """What a function returned in a process of its own, how long it took there, and what memory it needed."""
+
+    value: Any
+    seconds: float
+    peak_bytes: int
+    """Most memory the process ever held, Python and its libraries included."""
+    own_bytes: int
+    """The same less what it held when the function began, its module's imports done."""
+
+
+def fresh(function: Callable[..., Any], *arguments: Any) -> Fresh:
+    """Call a module's function in a new process, imports not counted in its time. Its errors are raised here."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_measured, (function, arguments))
+
+
+def _measured(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Fresh:
+    before = peak_memory()
+    began = time.perf_counter()
+    value = function(*arguments)
+    seconds = time.perf_counter() - began
+    peak = peak_memory()
+    return Fresh(value, seconds, peak, peak - before)
+
+
+def peak_memory() -> int:
+    """Return the most bytes this process has held in memory so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # rusage would count what the parent process held before exec
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS

@@ -1,0 +1,1 @@
+"""What GlassGPT is compared with: other recipes in textbook PyTorch, and other libraries."""
