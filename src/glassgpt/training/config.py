@@ -27,10 +27,18 @@ class TrainingConfig:
     measures the validation loss on whole documents."""
     stride: int | None = None
     """Distance between windows in order "windows"; the context length when left out."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """AdamW for all weights, or Muon for the matrices of the blocks and AdamW for the rest."""
     learning_rate: float = 1e-3
     """Peak learning rate of AdamW."""
     min_learning_rate: float = 1e-4
-    """Learning rate at the last step."""
+    """Learning rate at the last step; Muon's falls in proportion."""
+    matrix_learning_rate: float = 0.02
+    """Peak learning rate of Muon."""
+    matrix_weight_decay: float = 0.0
+    """Muon's decoupled decay."""
+    momentum: float = 0.95
+    """Muon's momentum."""
     schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
     """Shape after the warm-up: cosine, linear, warm-up-stable-decay (wsd), or constant."""
     warmup_steps: int = 100
@@ -72,7 +80,7 @@ class TrainingConfig:
     threads: int = 0
     """CPU threads; 0 takes one for each core."""
     compile: bool = False
-    """Compile the model with torch.compile."""
+    """Compile the model's blocks with torch.compile."""
     checkpoint_activations: bool = False
     """Compute activations twice instead of keeping them: less memory, more time."""
 
@@ -93,6 +101,9 @@ class TrainingConfig:
         _require(
             0 <= self.min_learning_rate <= self.learning_rate, "min_learning_rate", "from 0 to learning_rate"
         )
+        _require(self.matrix_learning_rate > 0, "matrix_learning_rate", "greater than 0")
+        _require(self.matrix_weight_decay >= 0, "matrix_weight_decay", "0 or more")
+        _require(0 <= self.momentum < 1, "momentum", "from 0 to below 1")
         _require(0 <= self.beta1 < 1, "beta1", "from 0 to below 1")
         _require(0 <= self.beta2 < 1, "beta2", "from 0 to below 1")
         _require(0 < self.decay_share <= 1, "decay_share", "above 0 and at most 1")

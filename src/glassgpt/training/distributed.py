@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from glassgpt.device import World
 
@@ -48,18 +48,20 @@ def average_gradients(model: nn.Module, world: World) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def average(value: float, world: World, device: torch.device) -> float:
-    """Return the mean of a number over the ranks."""
+def average(value: Tensor, world: World) -> Tensor:
+    """Return the mean of a tensor over the ranks."""
     if world.size == 1:
         return value
-    tensor = torch.tensor(value, device=device, dtype=torch.float32)
-    dist.all_reduce(tensor)
-    return tensor.item() / world.size
+    total = value.clone()
+    dist.all_reduce(total)
+    return total / world.size
 
 
 def any_rank(flag: bool, world: World, device: torch.device) -> bool:
     """Return whether any rank says yes, so that all of them stop at the same step."""
-    return average(float(flag), world, device) > 0
+    if world.size == 1:
+        return flag
+    return average(torch.tensor(float(flag), device=device), world).item() > 0
 
 
 def barrier(world: World) -> None:

@@ -1,19 +1,83 @@
-"""Optimizers: which parameters decay, and AdamW."""
+"""Optimizers: AdamW for everything, or Muon for the matrices of the blocks beside AdamW for the rest."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from glassgpt.model.gpt import GPT
 from glassgpt.training.config import TrainingConfig
+from glassgpt.training.muon import Muon
 
 
-def make_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
-    """Return AdamW (Loshchilov and Hutter 2019) over the model's parameters, fused where torch can."""
-    device = next(model.parameters()).device
+class OptimizerPair(Optimizer):
+    """Two optimizers over different weights that step, save and load as one."""
+
+    def __init__(self, first: Optimizer, second: Optimizer) -> None:
+        self.pair = (first, second)
+        super().__init__([*first.param_groups, *second.param_groups], {})
+        self.param_groups = [*first.param_groups, *second.param_groups]  # the same ones, not copies
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Let both step."""
+        assert closure is None
+        for optimizer in self.pair:
+            optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of both, their weights numbered on from the first to the second."""
+        first, second = (optimizer.state_dict() for optimizer in self.pair)
+        offset = self._first_weights
+        state = first["state"] | {offset + index: slots for index, slots in second["state"].items()}
+        return {"state": state, "param_groups": first["param_groups"] + second["param_groups"]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put back what `state_dict` returned."""
+        offset, state = self._first_weights, state_dict["state"]
+        states = (
+            {index: slots for index, slots in state.items() if index < offset},
+            {index - offset: slots for index, slots in state.items() if index >= offset},
+        )
+        for optimizer, own in zip(self.pair, states, strict=True):
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": own, "param_groups": groups})
+        self.param_groups = [group for optimizer in self.pair for group in optimizer.param_groups]
+
+    @property
+    def _first_weights(self) -> int:
+        return sum(len(group["params"]) for group in self.pair[0].param_groups)
+
+
+def make_optimizer(model: GPT, config: TrainingConfig) -> Optimizer:
+    """Return the optimizer that `config` names over the model's weights.
+
+    Each group has a `rate`: its peak learning rate over `config.learning_rate`.
+    """
+    if config.optimizer == "adamw":
+        return _adamw(parameter_groups(model, config.weight_decay), config)
+    muon = Muon(
+        matrix_groups(model),
+        lr=config.matrix_learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.matrix_weight_decay,
+    )
+    for group in muon.param_groups:
+        group["rate"] = config.matrix_learning_rate / config.learning_rate
+    taken = {id(weight) for group in muon.param_groups for weight in group["params"]}
+    groups = parameter_groups(model, config.weight_decay)
+    for group in groups:
+        group["params"] = [weight for weight in group["params"] if id(weight) not in taken]
+    return OptimizerPair(muon, _adamw([group for group in groups if group["params"]], config))
+
+
+def _adamw(groups: list[dict[str, Any]], config: TrainingConfig) -> Optimizer:
+    """Return AdamW (Loshchilov and Hutter 2019), fused where torch can."""
+    device = groups[0]["params"][0].device
     return torch.optim.AdamW(
-        parameter_groups(model, config.weight_decay),
+        groups,
         lr=config.learning_rate,
         betas=(config.beta1, config.beta2),
         eps=config.epsilon,
@@ -21,7 +85,7 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
     )
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Split parameters into those that decay (matrices, embeddings) and those that do not.
 
     Biases and norm gains have one dimension; pulling them towards zero only hurts.
@@ -36,7 +100,21 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     return [group for group in groups if group["params"]]
 
 
+def matrix_groups(model: GPT) -> list[dict[str, Any]]:
+    """Return the matrices of the blocks for Muon; of the fused projection, queries, keys and values apart."""
+    config = model.config
+    fused = [block.attention.qkv.weight for block in model.blocks]
+    rows = (config.n_embd, config.kv_heads * config.head_dim, config.kv_heads * config.head_dim)
+    taken = {id(weight) for weight in fused}
+    others = [
+        weight
+        for weight in model.blocks.parameters()
+        if weight.ndim == 2 and weight.requires_grad and id(weight) not in taken
+    ]
+    return [{"params": fused, "rows": rows}, {"params": others}]
+
+
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
-    """Set the learning rate of every group."""
+    """Set the learning rate of every group, in proportion to its `rate`."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get("rate", 1.0)

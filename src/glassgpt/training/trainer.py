@@ -16,7 +16,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 
 from glassgpt.device import World
 from glassgpt.errors import NonFiniteLossError
+from glassgpt.model.gpt import GPT
 from glassgpt.training import distributed
 from glassgpt.training.config import TrainingConfig
 from glassgpt.training.events import (
@@ -78,7 +79,7 @@ class EvaluationResult(Protocol):
 class Job:
     """One training: what is trained, on what, and whom to tell."""
 
-    model: nn.Module
+    model: GPT
     optimizer: Optimizer
     batches: BatchSource
     config: TrainingConfig
@@ -102,10 +103,12 @@ class Job:
 def train(job: Job, progress: Progress | None = None) -> TrainingFinished:
     """Run the loop from `progress` (a fresh start when None) to the end, and return how it ended.
 
-    Raises `NonFiniteLossError` before an update that would poison the weights.
+    Raises `NonFiniteLossError` before an update that would poison the weights, or on a GPU, which is not waited
+    for, before the next line of the log: in any case before such weights could be saved.
     """
     progress = progress or Progress()
-    run_model = cast(nn.Module, torch.compile(job.model)) if job.config.compile else job.model
+    if job.config.compile:
+        compile_blocks(job.model)
     clock = _Clock(progress)
     log = _StepLog(job, progress, clock)
     job.tell(_started(job, progress))
@@ -121,7 +124,7 @@ def train(job: Job, progress: Progress | None = None) -> TrainingFinished:
         if reason:
             break
         began = time.perf_counter()
-        loss, gradient_norm = update(job, run_model, progress)
+        loss, gradient_norm = update(job, progress)
         progress.step += 1
         log.add(loss, gradient_norm, time.perf_counter() - began)
     finished = TrainingFinished(
@@ -131,26 +134,36 @@ def train(job: Job, progress: Progress | None = None) -> TrainingFinished:
     return finished
 
 
-def update(job: Job, run_model: nn.Module, progress: Progress) -> tuple[float, float]:
-    """Make one optimizer update; return its mean loss and the norm of its gradients before clipping."""
+def compile_blocks(model: GPT) -> None:
+    """Let torch.compile make fast code for the blocks, in place: all of them share what is compiled once."""
+    for block in model.blocks:
+        block.compile()
+
+
+def update(job: Job, progress: Progress) -> tuple[Tensor, Tensor]:
+    """Make one optimizer update; return its mean loss and the norm of its gradients before clipping.
+
+    Both stay on the device, so that nothing waits for it: the log reads them when it has something to tell.
+    """
     config, step = job.config, progress.step
     job.optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=job.device)
     for micro in range(config.accumulate):
         inputs, targets = job.batches.at(step * config.accumulate + micro)
-        inputs, targets = inputs.to(job.device), targets.to(job.device)
+        inputs, targets = (ids.to(job.device, non_blocking=True) for ids in (inputs, targets))
         with autocast(job.device, job.precision):
-            loss = job.loss(run_model, inputs, targets) / config.accumulate
+            loss = job.loss(job.model, inputs, targets) / config.accumulate
         loss.backward()
         total += loss.detach()
         progress.tokens += targets.numel() * job.world.size
     distributed.average_gradients(job.model, job.world)
     norm = nn.utils.clip_grad_norm_(job.model.parameters(), config.clip or float("inf"))
-    mean_loss = distributed.average(total.item(), job.world, job.device)
-    _refuse_non_finite(mean_loss, norm.item(), step, config)
+    mean_loss = distributed.average(total, job.world)
+    if job.device.type == "cpu":  # where looking costs nothing
+        refuse_non_finite(mean_loss.item(), norm.item(), step, config)
     set_learning_rate(job.optimizer, learning_rate(step, job.steps, config))
     job.optimizer.step()
-    return mean_loss, norm.item()
+    return mean_loss, norm
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> contextlib.AbstractContextManager[object]:
@@ -160,13 +173,15 @@ def autocast(device: torch.device, precision: torch.dtype) -> contextlib.Abstrac
     return torch.autocast(device.type, dtype=precision)
 
 
-def _refuse_non_finite(loss: float, norm: float, step: int, config: TrainingConfig) -> None:
+def refuse_non_finite(loss: float, norm: float, step: int, config: TrainingConfig, *, after: int = 0) -> None:
+    """Raise `NonFiniteLossError` for the numbers of `step`, looked at `after` so many further updates."""
     if loss - loss == 0 and norm - norm == 0:  # neither infinite nor NaN
         return
     what = f"the loss is {loss}" if loss - loss != 0 else f"the gradients' norm is {norm}"
+    update = f"It was seen {after} updates later" if after else "The update was not applied"
     raise NonFiniteLossError(
-        f"At step {step} (batch {step * config.accumulate} of seed {config.seed}) {what}. The update was not "
-        f"applied, and the checkpoints are sound. Try a learning rate lower than {config.learning_rate:g}, a "
+        f"At step {step} (batch {step * config.accumulate} of seed {config.seed}) {what}. {update}, and the "
+        f"checkpoints are sound. Try a learning rate lower than {config.learning_rate:g}, a "
         "longer warm-up (--training.warmup-steps), or gradient clipping (--training.clip 1.0)."
     )
 
@@ -248,32 +263,35 @@ class _StepLog:
 
     def __init__(self, job: Job, progress: Progress, clock: _Clock) -> None:
         self._job, self._progress, self._clock = job, progress, clock
-        self._losses: list[float] = []
+        self._updates: list[tuple[Tensor, Tensor]] = []
         self._seconds = 0.0
-        self._gradient_norm = 0.0
         self._tokens = progress.tokens
 
-    def add(self, loss: float, gradient_norm: float, seconds: float) -> None:
-        self._losses.append(loss)
+    def add(self, loss: Tensor, gradient_norm: Tensor, seconds: float) -> None:
+        self._updates.append((loss, gradient_norm))
         self._seconds += seconds
-        self._gradient_norm = gradient_norm
         if self._progress.step % self._job.config.log_every == 0 or self._progress.step >= self._job.steps:
             self.tell()
 
     def tell(self) -> None:
-        """Tell of the updates that were not told yet, if there are any."""
-        if not self._losses:
+        """Tell of the updates that were not told yet, if there are any. Here, at last, the device is waited for."""
+        if not self._updates:
             return
-        step = self._progress.step
+        step, count = self._progress.step, len(self._updates)
+        began = time.perf_counter()
+        losses, norms = (torch.stack(numbers).tolist() for numbers in zip(*self._updates, strict=True))
+        self._seconds += time.perf_counter() - began
+        for index, (loss, norm) in enumerate(zip(losses, norms, strict=True), start=1):
+            refuse_non_finite(loss, norm, step - count + index - 1, self._job.config, after=count - index)
         self._job.tell(
             StepsFinished(
                 step=step,
-                loss=sum(self._losses) / len(self._losses),
+                loss=sum(losses) / count,
                 learning_rate=learning_rate(step - 1, self._job.steps, self._job.config),
-                gradient_norm=self._gradient_norm,
+                gradient_norm=norms[-1],
                 tokens=self._progress.tokens,
                 tokens_per_second=(self._progress.tokens - self._tokens) / max(1e-9, self._seconds),
                 seconds=round(self._clock.seconds(), 3),
             )
         )
-        self._losses, self._seconds, self._tokens = [], 0.0, self._progress.tokens
+        self._updates, self._seconds, self._tokens = [], 0.0, self._progress.tokens
