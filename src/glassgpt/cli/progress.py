@@ -48,6 +48,7 @@ class TerminalProgress:
                 self._bar.update(
                     self._task,
                     completed=event.step,
+                    total=event.steps or None,
                     loss=f"{event.loss:.3f}",
                     speed=f"{event.tokens_per_second:,.0f} tokens/s",
                 )

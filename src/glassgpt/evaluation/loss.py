@@ -18,6 +18,7 @@ from torch import nn
 
 from glassgpt.dataset.batches import document_windows, evaluation_windows
 from glassgpt.dataset.shards import TokenSplit
+from glassgpt.model.gpt import GPT
 from glassgpt.training.losses import token_losses
 from glassgpt.training.trainer import autocast
 
@@ -43,7 +44,7 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module,
+    model: GPT,
     split: TokenSplit,
     *,
     context_length: int,

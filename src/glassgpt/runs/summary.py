@@ -56,7 +56,7 @@ def summarize(run: RunDirectory) -> RunSummary:
         name=run.name,
         parameters=started[-1].parameters if started else None,
         step=max((event.step for event in events), default=0),
-        steps=started[-1].steps if started else None,
+        steps=(steps[-1].steps if steps else None) or (started[-1].steps if started else None),
         best_loss=best.loss if best else None,
         bits_per_byte=best.bits_per_byte if best else None,
         tokens=steps[-1].tokens if steps else 0,

@@ -18,6 +18,9 @@ class TrainingConfig:
     """Number of optimizer updates."""
     epochs: float | None = None
     """Train for so many passes over the data instead of `steps` updates."""
+    seconds: float | None = None
+    """Finish after about so many seconds of training: the schedule is fitted to what the machine turns out to
+    do. `steps` is then a first guess."""
     batch_size: int = 12
     """Rows of one update on all processes together, before accumulation."""
     accumulate: int = 1
@@ -97,6 +100,7 @@ class TrainingConfig:
         _require(self.seed < 2**63, "seed", "below 2**63")
         _require(self.keep_checkpoints >= 1, "keep_checkpoints", "at least 1")
         _require(self.epochs is None or self.epochs > 0, "epochs", "greater than 0")
+        _require(self.seconds is None or self.seconds > 0, "seconds", "greater than 0")
         _require(self.learning_rate > 0, "learning_rate", "greater than 0")
         _require(
             0 <= self.min_learning_rate <= self.learning_rate, "min_learning_rate", "from 0 to learning_rate"

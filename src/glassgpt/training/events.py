@@ -36,6 +36,8 @@ class StepsFinished:
     tokens: int
     tokens_per_second: float
     seconds: float
+    steps: int = 0
+    """Updates in all, as now expected; 0 in the files of older runs."""
 
 
 @dataclass(frozen=True, slots=True)

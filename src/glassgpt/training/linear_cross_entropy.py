@@ -76,8 +76,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return *(None if g is None else g * upstream[0].to(g.dtype) for g in ctx.saved_tensors), None
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (upstream,) = grad_outputs
+        return *(None if g is None else g * upstream.to(g.dtype) for g in ctx.saved_tensors), None
 
 
 def _loss_and_gradients(

@@ -103,15 +103,14 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 def matrix_groups(model: GPT) -> list[dict[str, Any]]:
     """Return the matrices of the blocks for Muon; of the fused projection, queries, keys and values apart."""
     config = model.config
-    fused = [block.attention.qkv.weight for block in model.blocks]
-    rows = (config.n_embd, config.kv_heads * config.head_dim, config.kv_heads * config.head_dim)
-    taken = {id(weight) for weight in fused}
-    others = [
-        weight
-        for weight in model.blocks.parameters()
-        if weight.ndim == 2 and weight.requires_grad and id(weight) not in taken
-    ]
-    return [{"params": fused, "rows": rows}, {"params": others}]
+    matrices = {name: weight for name, weight in model.blocks.named_parameters() if weight.ndim == 2}
+    fused = [weight for name, weight in matrices.items() if name.endswith("attention.qkv.weight")]
+    others = [weight for name, weight in matrices.items() if not name.endswith("attention.qkv.weight")]
+    key_width = config.kv_heads * config.head_dim
+    groups = [{"params": fused, "rows": (config.n_embd, key_width, key_width)}, {"params": others}]
+    for group in groups:
+        group["params"] = [weight for weight in group["params"] if weight.requires_grad]
+    return [group for group in groups if group["params"]]
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:

@@ -7,11 +7,12 @@ import math
 from glassgpt.training.config import TrainingConfig
 
 
-def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
+def learning_rate(step: float, steps: int, config: TrainingConfig) -> float:
     """Return the learning rate of update `step` (0-based) out of `steps`.
 
     Warm-up rises linearly and reaches the peak at update `warmup_steps`; the schedule then falls from
-    `learning_rate` to `min_learning_rate`, which the last update has. "constant" stays at the peak, and so
+    `learning_rate` to `min_learning_rate`, which the last update has. A run that is fitted to its time stands
+    between two updates of it. "constant" stays at the peak, and so
     does the last update when the warm-up takes all the others.
     """
     warmup = min(config.warmup_steps, steps)

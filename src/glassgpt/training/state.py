@@ -29,6 +29,11 @@ class Progress:
     best_step: int = 0
     saved_at: int = -1
     evaluations_since_best: int = 0
+    steps: int = 0
+    """Updates to make in all; 0 before the loop has begun."""
+    paced_at: int = 0
+    """The update at which `steps` was last counted anew (see `pace`), and where on the schedule that was."""
+    paced_place: float = 0.0
 
     def note_evaluation(self, loss: float) -> bool:
         """Remember a validation loss; return whether it is the best so far."""

@@ -39,6 +39,7 @@ from glassgpt.training.events import (
 )
 from glassgpt.training.losses import LossFunction, next_token_loss
 from glassgpt.training.optimizers import set_learning_rate
+from glassgpt.training.pace import Pacer, place, repace
 from glassgpt.training.schedules import learning_rate
 from glassgpt.training.state import Progress, TrainerState, capture
 
@@ -107,13 +108,16 @@ def train(job: Job, progress: Progress | None = None) -> TrainingFinished:
     for, before the next line of the log: in any case before such weights could be saved.
     """
     progress = progress or Progress()
+    progress.steps = progress.steps or job.steps
     if job.config.compile:
         compile_blocks(job.model)
     clock = _Clock(progress)
-    log = _StepLog(job, progress, clock)
+    pacer = Pacer(job.config, job.steps)
+    log = _StepLog(job, progress, clock, pacer)
     job.tell(_started(job, progress))
     job.model.train()
     while True:
+        began = time.perf_counter()
         resumed_here = progress.saved_at == progress.step  # evaluated, sampled and saved before it ended
         improved = not resumed_here and _evaluate_if_due(job, progress, clock)
         reason = _reason_to_stop(job, progress)
@@ -123,6 +127,8 @@ def train(job: Job, progress: Progress | None = None) -> TrainingFinished:
             _save(job, progress, clock, best=improved)
         if reason:
             break
+        if due:
+            pacer.note_pause(time.perf_counter() - began)
         began = time.perf_counter()
         loss, gradient_norm = update(job, progress)
         progress.step += 1
@@ -161,7 +167,7 @@ def update(job: Job, progress: Progress) -> tuple[Tensor, Tensor]:
     mean_loss = distributed.average(total, job.world)
     if job.device.type == "cpu":  # where looking costs nothing
         refuse_non_finite(mean_loss.item(), norm.item(), step, config)
-    set_learning_rate(job.optimizer, learning_rate(step, job.steps, config))
+    set_learning_rate(job.optimizer, learning_rate(place(progress, job.steps), job.steps, config))
     job.optimizer.step()
     return mean_loss, norm
 
@@ -188,7 +194,7 @@ def refuse_non_finite(loss: float, norm: float, step: int, config: TrainingConfi
 
 def _evaluate_if_due(job: Job, progress: Progress, clock: _Clock) -> bool:
     """Measure and sample before the first update, at each interval, at the end; say if it is the best."""
-    at_end = progress.step >= job.steps
+    at_end = progress.step >= progress.steps
     improved = False
     if at_end or _due(progress.step, job.config.evaluate_every) or progress.step == 0:
         result = distributed.from_main(job.evaluate, job.world)  # so that all ranks decide alike
@@ -216,7 +222,7 @@ def _due(step: int, interval: int) -> bool:
 
 
 def _reason_to_stop(job: Job, progress: Progress) -> str:
-    if progress.step >= job.steps:
+    if progress.step >= progress.steps:
         return "finished"
     if 0 < job.config.patience <= progress.evaluations_since_best:
         return "no improvement"
@@ -236,7 +242,7 @@ def _started(job: Job, progress: Progress) -> TrainingStarted:
     inputs, _ = job.batches.at(0)
     return TrainingStarted(
         step=progress.step,
-        steps=job.steps,
+        steps=progress.steps,
         parameters=sum(parameter.numel() for parameter in job.model.parameters()),
         tokens_per_step=inputs.numel() * job.world.size * job.config.accumulate,
         steps_per_epoch=job.batches.steps_per_epoch / job.config.accumulate,
@@ -261,17 +267,23 @@ class _StepLog:
     Speed counts the time inside updates only: evaluations and samples do not make it look slow.
     """
 
-    def __init__(self, job: Job, progress: Progress, clock: _Clock) -> None:
-        self._job, self._progress, self._clock = job, progress, clock
+    def __init__(self, job: Job, progress: Progress, clock: _Clock, pacer: Pacer) -> None:
+        self._job, self._progress, self._clock, self._pacer = job, progress, clock, pacer
         self._updates: list[tuple[Tensor, Tensor]] = []
         self._seconds = 0.0
+        self._rate = 0.0
         self._tokens = progress.tokens
 
     def add(self, loss: Tensor, gradient_norm: Tensor, seconds: float) -> None:
         self._updates.append((loss, gradient_norm))
+        self._rate = self._job.optimizer.param_groups[-1]["lr"]
         self._seconds += seconds
-        if self._progress.step % self._job.config.log_every == 0 or self._progress.step >= self._job.steps:
+        if (
+            self._progress.step % self._job.config.log_every == 0
+            or self._progress.step >= self._progress.steps
+        ):
             self.tell()
+            self._repace()
 
     def tell(self) -> None:
         """Tell of the updates that were not told yet, if there are any. Here, at last, the device is waited for."""
@@ -287,11 +299,20 @@ class _StepLog:
             StepsFinished(
                 step=step,
                 loss=sum(losses) / count,
-                learning_rate=learning_rate(step - 1, self._job.steps, self._job.config),
+                learning_rate=self._rate,
                 gradient_norm=norms[-1],
                 tokens=self._progress.tokens,
                 tokens_per_second=(self._progress.tokens - self._tokens) / max(1e-9, self._seconds),
                 seconds=round(self._clock.seconds(), 3),
+                steps=self._progress.steps,
             )
         )
+        self._pacer.note_updates(self._seconds, count)
         self._updates, self._seconds, self._tokens = [], 0.0, self._progress.tokens
+
+    def _repace(self) -> None:
+        if self._job.config.seconds is None:
+            return
+        progress, world = self._progress, self._job.world
+        steps = distributed.from_main(lambda: self._pacer.steps(progress, self._clock.seconds()), world)
+        repace(progress, steps, self._job.steps)

@@ -1,0 +1,56 @@
+"""Finishing on time: how many updates fit into the seconds that a run was given.
+
+A machine's speed is known only while it works, and others may use it, too. So a run with `training.seconds`
+counts anew, at each line of its log, how many updates still fit. The schedule does not jump when that number
+changes: what is left of it is stretched or squeezed onto what is left of the run. Each such decision is part
+of the progress and so of every checkpoint, and between two of them a step is a function of its number as in
+any other run.
+"""
+
+from __future__ import annotations
+
+from glassgpt.training.config import TrainingConfig
+from glassgpt.training.state import Progress
+
+MEMORY = 0.5
+"""Share of the earlier estimate of an update's time that a new measurement leaves standing."""
+
+
+def place(progress: Progress, nominal: int) -> float:
+    """Return where on a schedule of `nominal` updates the next update of a run stands: from 0 to nominal - 1."""
+    if progress.paced_at == 0 and progress.steps == nominal:
+        return progress.step
+    left = max(1, progress.steps - 1 - progress.paced_at)
+    walked = (progress.step - progress.paced_at) / left
+    return progress.paced_place + min(1.0, walked) * (nominal - 1 - progress.paced_place)
+
+
+class Pacer:
+    """Measures updates and pauses (evaluations, samples, checkpoints), and sets `progress.steps` by them."""
+
+    def __init__(self, config: TrainingConfig, nominal: int) -> None:
+        self._config, self._nominal = config, nominal
+        self._update = 0.0
+        self._pause = 0.0
+
+    def note_pause(self, seconds: float) -> None:
+        """Remember how long the loop just stood still to evaluate, sample and save."""
+        self._pause = seconds
+
+    def note_updates(self, seconds: float, count: int) -> None:
+        """Remember how long the last updates took."""
+        measured = seconds / count
+        self._update = MEMORY * self._update + (1 - MEMORY) * measured if self._update else measured
+
+    def steps(self, progress: Progress, elapsed: float) -> int:
+        """Return how many updates the run will have made when its time is over, the last pause included."""
+        assert self._config.seconds is not None
+        left = self._config.seconds - elapsed - self._pause
+        each = self._update + self._pause / self._config.evaluate_every
+        return progress.step + max(0, round(left / max(each, 1e-9)))
+
+
+def repace(progress: Progress, steps: int, nominal: int) -> None:
+    """Let the run end after `steps` updates, and its schedule go on from where it stands."""
+    here = place(progress, nominal)
+    progress.paced_at, progress.paced_place, progress.steps = progress.step, here, steps
