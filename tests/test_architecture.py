@@ -28,6 +28,7 @@ FLOORS = {
     "generation": 3,
     "runs": 4,
     "evaluation": 5,
+    "planning": 6,
     "pretraining": 6,
     "cli": 7,
 }

@@ -89,15 +89,25 @@ def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32
 
 
-def bfloat16_gain(device: torch.device, *, size: int = 192, repeats: int = 3) -> float:
-    """Return how many times faster a bfloat16 matmul is than a float32 one on `device`, measured now."""
-    if device.type != "cpu":
+def bfloat16_gain(device: torch.device, *, size: int = 192, repeats: int = 5) -> float:
+    """Return how many times faster a bfloat16 matmul is than a float32 one on `device`, measured now.
+
+    On a CPU one thread measures: several wait for each other on a busy machine, and then the one dtype may look
+    hundreds of times as slow as it is, which is the mistake this measurement is to prevent.
+    """
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    else:
         size = 2048
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        matrix = torch.ones(size, size, dtype=dtype, device=device)
-        seconds[dtype] = min(_time_matmul(matrix) for _ in range(repeats))
-    return seconds[torch.float32] / seconds[torch.bfloat16]
+    dtypes = (torch.float32, torch.bfloat16)
+    matrices = {dtype: torch.ones(size, size, dtype=dtype, device=device) for dtype in dtypes}
+    try:
+        rounds = [{dtype: _time_matmul(matrices[dtype]) for dtype in dtypes} for _ in range(repeats)]
+    finally:
+        torch.set_num_threads(threads)
+    float32, bfloat16 = (min(round_[dtype] for round_ in rounds) for dtype in dtypes)
+    return float32 / bfloat16
 
 
 def _time_matmul(matrix: torch.Tensor) -> float:

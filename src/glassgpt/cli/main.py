@@ -18,6 +18,7 @@ from glassgpt.errors import GlassGPTError
 
 COMMANDS = {
     "train": ("glassgpt.cli.train:app", "Train a model on text you own, or on the built-in stories."),
+    "plan": ("glassgpt.cli.plan:plan", "Show the run that `train --minutes` would choose."),
     "resume": ("glassgpt.cli.resume:resume", "Go on with a run that was stopped or killed."),
     "generate": ("glassgpt.cli.generate:generate", "Let a run continue a text."),
     "chat": ("glassgpt.cli.chat:chat", "Write with a run in turns: you begin, it continues."),

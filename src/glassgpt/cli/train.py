@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from cyclopts import App, ArgumentCollection, Parameter
@@ -12,6 +14,7 @@ from glassgpt import config as configs
 from glassgpt.model.presets import get_preset
 from glassgpt.pretraining.recipes import DEFAULT, read_recipe
 from glassgpt.runs.config import RunConfig
+from glassgpt.runs.directory import refuse_taken
 
 
 def recipe_values(recipe: str | None, preset: str | None) -> dict[str, Any]:
@@ -23,10 +26,12 @@ def recipe_values(recipe: str | None, preset: str | None) -> dict[str, Any]:
 def _from_recipe(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Fill in from the recipe every setting that the command line leaves open."""
     given = {argument.name: argument.tokens[0].value for argument in arguments if argument.tokens}
+    explicit = [name.removeprefix("--").replace("-", "_") for name in given if "." in name]
     recipe = given.get("--recipe") or (None if "SOURCES" in given or "--corpus.sources" in given else DEFAULT)
     values = recipe_values(recipe, given.get("--preset"))
     if recipe == DEFAULT and "--recipe" not in given and "--preset" in given:
         values["model"] = configs.to_dict(get_preset(given["--preset"]))  # asked for, unlike this recipe's
+    values["given"] = explicit
     # Keyed by the command, because a flat Dict takes the sections that are named as commands are (model,
     # tokenizer) for those commands' settings and passes over them.
     for command in reversed(commands):
@@ -37,7 +42,7 @@ def _from_recipe(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
 app = App(
     name="train",
     help="Train a model on text you own, or on the built-in stories.",
-    help_epilogue="Settings: built-in defaults < --preset < --recipe < the options given here.",
+    help_epilogue="Settings: defaults < --preset < --recipe < the plan for --minutes < the options given here.",
     config=_from_recipe,
 )
 
@@ -45,28 +50,59 @@ app = App(
 @app.default
 def train(
     *sources: str,
-    recipe: Annotated[str | None, Parameter(name=["--recipe", "--config"])] = None,  # noqa: ARG001
-    preset: str | None = None,  # noqa: ARG001 - both are read by `_from_recipe`
+    minutes: float | None = None,
+    recipe: Annotated[str | None, Parameter(name=["--recipe", "--config"])] = None,
+    preset: str | None = None,
     name: str | None = None,
     track: tuple[str, ...] = (),
     config: Annotated[RunConfig, Parameter(name="*")] = RunConfig(),  # noqa: B008 - frozen
+    given: Annotated[tuple[str, ...], Parameter(show=False)] = (),
 ) -> int:
     """Train a model on text you own, or on the built-in stories when no source is named.
 
-    Settings: built-in defaults < --preset < --recipe < the options given here.
+    Settings: built-in defaults < --preset < --recipe < the plan for --minutes < the options given here.
 
     Args:
         sources: Files, folders, globs, builtin:name, hf:owner/name[:split][#column], or a known corpus.
+        minutes: Plan the best model for so many minutes on this machine, all included, and finish in time.
+            With --recipe or --preset that model is kept, and only fitted to the time.
         recipe: A recipe by name, or a TOML file such as a run's config.toml.
         preset: Shape of the model by name; `glassgpt model --help` names them.
         name: Name of the run; by default made from the source.
         track: Also send metrics to: tensorboard, wandb.
+        given: Settings that the command line names, which a plan leaves as they are.
     """
+    began = time.perf_counter()
     from glassgpt.cli.session import show_training
     from glassgpt.pretraining.run import start_run
 
     if sources:
         config = dataclasses.replace(config, corpus=dataclasses.replace(config.corpus, sources=sources))
+    if name is not None:
+        refuse_taken(name)  # before any time is spent on a plan
+    deadline = None
+    if minutes is not None:
+        deadline = began + 60 * minutes
+        config = config if recipe or preset else planned(config, minutes, given)
     return show_training(
-        lambda say, listeners: start_run(config, name=name, say=say, listeners=listeners, track=track)
+        lambda say, listeners: start_run(
+            config, name=name, say=say, listeners=listeners, track=track, deadline=deadline
+        )
     )
+
+
+def planned(config: RunConfig, minutes: float, given: Sequence[str]) -> RunConfig:
+    """Return the config of the plan for so many minutes, with the settings that were `given` put over it."""
+    from rich.console import Console
+
+    from glassgpt.cli.plan import plan_minutes, show
+
+    console = Console(highlight=False)
+    plan = plan_minutes(config, minutes, console)
+    show(plan, console)
+    values, own = configs.to_dict(plan.config), configs.to_dict(config)
+    for setting in given:
+        section, _, key = setting.partition(".")
+        if key in own.get(section, {}):
+            values[section][key] = own[section][key]
+    return configs.from_dict(RunConfig, values, origin="the plan")

@@ -90,6 +90,11 @@ def count_parameters(config: ModelConfig) -> int:
     return sum(row.parameters for row in rows(config))
 
 
+def block_parameters(config: ModelConfig) -> int:
+    """Return the weights of the blocks alone, without embeddings and head."""
+    return sum(row.parameters for row in rows(config) if row.name.startswith("blocks."))
+
+
 def matmul_parameters(config: ModelConfig) -> int:
     """Return the weights that each token is multiplied by: matrices and head, not tables that are looked up.
 

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import math
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,9 @@ from glassgpt.training.optimizers import make_optimizer
 from glassgpt.training.state import restore
 from glassgpt.training.trainer import Job, train
 
+REPORT_SECONDS = 2.0
+"""What plots and report take when training is over."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -69,17 +73,20 @@ def start_run(
     say: Say = lambda _: None,
     listeners: Sequence[Listener] = (),
     track: Sequence[str] = (),
+    deadline: float | None = None,
 ) -> Outcome:
     """Train a new run. Raises `RunError` when `name` is taken, and the rooms' own errors.
 
     `say` is told each stage in a line, `listeners` get the events of the loop, `track` names trackers.
+    `deadline`, a time of `time.perf_counter`, is when all should be over: what preparing leaves of the time is
+    for training.
     """
     check_trackers(track)
     if name is not None:
         refuse_taken(name)
     with _workplace(config) as (world, device):
         data = _prepare(config, world, say)
-        config = distributed.from_main(lambda: _resolve(config, data, device), world)
+        config = distributed.from_main(lambda: _in_time(_resolve(config, data, device), deadline), world)
         check_length(data.shards.split("train"), config.model.context_length)  # before anything is made
         base = source_name(config.corpus.sources[0])
         path = distributed.from_main(lambda: str(create_run(name, base=base).path), world)
@@ -154,6 +161,17 @@ def _resolve(config: RunConfig, data: PreparedData, device: torch.device) -> Run
         training=dataclasses.replace(
             config.training, precision="bfloat16" if precision == torch.bfloat16 else "float32"
         ),
+    )
+
+
+def _in_time(config: RunConfig, deadline: float | None) -> RunConfig:
+    """Return the config with the seconds of training that are left, but for the report at the end."""
+    if deadline is None:
+        return config
+    left = max(1.0, deadline - time.perf_counter() - REPORT_SECONDS)
+    seconds = min(left, config.training.seconds or left)
+    return dataclasses.replace(
+        config, training=dataclasses.replace(config.training, seconds=round(seconds, 1))
     )
 
 

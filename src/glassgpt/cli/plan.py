@@ -1,0 +1,102 @@
+"""`glassgpt plan`: what `glassgpt train --minutes` would do, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from glassgpt import config as configs
+from glassgpt import files
+from glassgpt.errors import ConfigError
+from glassgpt.planning.plan import Plan, make_plan, size
+from glassgpt.runs.config import CorpusConfig, RunConfig
+from glassgpt.runs.summary import duration
+
+
+def plan(*sources: str, minutes: float = 5.0, output: Path | None = None) -> None:
+    """Show the best run for a text in the minutes given, on this machine; train nothing.
+
+    Args:
+        sources: Files, folders, globs, builtin:name, hf:owner/name, or a known corpus.
+        minutes: Time for everything, from reading the text to the report.
+        output: Also write the plan as a recipe, a TOML file to change and to train from.
+    """
+    config = RunConfig(corpus=CorpusConfig(sources=sources)) if sources else RunConfig()
+    console = Console(highlight=False)
+    made = plan_minutes(config, minutes, console)
+    show(made, console)
+    if output is not None:
+        files.write_text(output, configs.to_toml(made.config))
+        console.print(f"\nWritten to {escape(str(output))}. Train it with:\n")
+        console.print(f"  [bold]glassgpt train --recipe {escape(str(output))}[/]\n", soft_wrap=True)
+    else:
+        shown = " ".join(config.corpus.sources)
+        console.print(
+            f"\nTrain it with:  [bold]glassgpt train {escape(shown)} --minutes {minutes:g}[/]\n",
+            soft_wrap=True,
+        )
+
+
+def plan_minutes(config: RunConfig, minutes: float, console: Console) -> Plan:
+    """Make the plan for a time in minutes. Raises `ConfigError` where that is no time."""
+    if not 0 < minutes < float("inf"):
+        raise ConfigError("--minutes must be a number above 0.")
+    return make_plan(config, 60 * minutes, lambda line: console.print(escape(line), style="dim"))
+
+
+def show(plan: Plan, console: Console) -> None:
+    """Print what was considered, what was chosen, and what is to be said about it."""
+    console.print(_considered(plan))
+    console.print(_chosen(plan))
+    for note in plan.notes:
+        console.print(f"[yellow]{escape(note)}[/]", width=min(100, console.width))
+
+
+def _considered(plan: Plan) -> Table:
+    table = Table(title="Shapes that were considered", title_justify="left", title_style="bold")
+    for heading in ("layers", "width", "tokens/s here", "expected bits/byte above the best"):
+        table.add_column(heading, justify="right")
+    for candidate in plan.considered:
+        chosen = candidate.model.n_embd == plan.config.model.n_embd
+        too_slow = candidate.excess == float("inf")
+        table.add_row(
+            str(candidate.model.n_layer),
+            str(candidate.model.n_embd),
+            f"{candidate.tokens_per_second:,.0f}",
+            "too slow for the time" if too_slow else f"{candidate.excess:.3f}",
+            style="bold green" if chosen else None,
+        )
+    return table
+
+
+def _chosen(plan: Plan) -> Table:
+    model, training = plan.config.model, plan.config.training
+    about = "" if plan.text.exact else "about "
+    rows = (
+        ("text", f"{about}{size(plan.text.bytes)}, {plan.epochs:.1f} passes over it"),
+        ("vocabulary", f"{model.vocab_size:,} ({plan.config.tokenizer.name or plan.config.tokenizer.kind})"),
+        (
+            "model",
+            f"{plan.parameters:,} parameters: {model.n_layer} layers, {model.n_head} heads, {model.n_embd} wide",
+        ),
+        ("context", f"{model.context_length} tokens, rows in the order {training.order!r}"),
+        ("batch", f"{training.batch_size * training.accumulate * model.context_length:,} tokens an update"),
+        ("updates", f"about {training.steps:,}, of {1000 * plan.update_seconds:,.0f} ms here"),
+        (
+            "optimizer",
+            f"Muon {training.matrix_learning_rate:.3g}, AdamW {training.learning_rate:.3g}, dropout {model.dropout:g}",
+        ),
+        (
+            "device",
+            f"{plan.machine.device}, {training.precision}, {training.threads or plan.machine.threads} threads",
+        ),
+        ("memory", f"about {size(plan.memory_bytes)}"),
+        ("training", f"about {duration(plan.seconds)}"),
+    )
+    table = Table(title="The plan", title_justify="left", title_style="bold", show_header=False)
+    for label, value in rows:
+        table.add_row(label, value)
+    return table

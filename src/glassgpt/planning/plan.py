@@ -1,0 +1,278 @@
+"""From minutes to a run: vocabulary, shape, batch, schedule and steps for a text and a machine.
+
+    text  -> vocabulary, context length, order of the rows
+    shapes from small to large: time an update -> bytes of text in the time -> expected quality -> the best one
+    best shape -> batch, threads, evaluations, dropout, and what is said about it
+
+What is decided stands in the config and can be read, changed and run again. Only the number of updates follows
+the clock while training (`training.seconds`, see `training.pace`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from glassgpt.errors import TrainingError
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.summary import block_parameters, count_parameters, flops_per_token, training_bytes
+from glassgpt.planning.machine import Machine, seconds_per_update, this_machine, with_best_threads
+from glassgpt.planning.quality import excess_bits
+from glassgpt.planning.text import TextFacts, look_at
+from glassgpt.runs.config import RunConfig
+from glassgpt.tokenizers.load import load_tokenizer
+from glassgpt.training.config import TrainingConfig
+
+# Layers, heads and width from the smallest model that learns anything to what a large GPU trains in days.
+SHAPES = (
+    (2, 2, 128),
+    (3, 3, 192),
+    (4, 4, 256),
+    (6, 6, 384),
+    (8, 8, 512),
+    (12, 12, 768),
+    (16, 16, 1024),
+    (24, 24, 1536),
+)
+LEAST_SECONDS = 5.0
+"""Less than this does not train a model that is worth the name."""
+LEAST_UPDATES = 20
+MOST_EPOCHS = 12
+"""Passes over the text after which a model only learns it by heart."""
+PROBE_TOKENS = 2048
+"""Tokens of an update while shapes are compared."""
+MEMORY_SHARE = 0.6
+"""Of the free memory, what a plan may take."""
+MEASURING_SHARE = 0.05
+"""Of the time, what measuring may take."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that fits into its time, and the numbers it was chosen by."""
+
+    config: RunConfig
+    text: TextFacts
+    machine: Machine
+    seconds: float
+    """Seconds of training."""
+    update_seconds: float
+    parameters: int
+    memory_bytes: int
+    epochs: float
+    considered: tuple[Candidate, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A shape, how fast it trains here, and how good it should become."""
+
+    model: ModelConfig
+    tokens_per_second: float
+    excess: float
+    """Bits per byte it is expected to be above the best possible model."""
+
+
+def make_plan(config: RunConfig, seconds: float, say: Callable[[str], None] = lambda _: None) -> Plan:
+    """Return the best run for `config`'s text and device that trains in `seconds`.
+
+    Of `config` the corpus, its cleaning and its split are kept, and device, precision, seed and threads.
+    Raises `TrainingError` when the time is too short, saying how long the shortest useful one is.
+    """
+    if seconds < LEAST_SECONDS:
+        raise TrainingError(
+            f"{seconds:.0f} s of training are too few to train anything: the smallest model needs about "
+            f"{LEAST_SECONDS:.0f} s. Give it --minutes {_minutes(3 * LEAST_SECONDS)} or more."
+        )
+    text = look_at(config.corpus)
+    machine = this_machine(config.training)
+    say(f"Measuring what this machine does with {size(text.bytes)} of text.")
+    base = _base(config, text, seconds)
+    machine = with_best_threads(machine, _shaped(base, SHAPES[0]), base.training)
+    considered = _consider(base, machine, text, seconds)
+    best = min(considered, key=lambda candidate: candidate.excess)
+    return _settle(base, best, considered, machine, text, seconds)
+
+
+def vocabulary_for(text_bytes: int, seconds: float) -> int:
+    """Return how many words a vocabulary should have: a power of two that text and time can fill.
+
+    A word must occur often enough to be learned, and each makes every step dearer.
+    """
+    by_text = 4096 * (text_bytes / 1e6) ** 0.4
+    by_time = 4096 * (seconds / 10) ** 0.35
+    return 2 ** round(math.log2(min(32768.0, max(512.0, min(by_text, by_time)))))
+
+
+def bytes_per_token(vocab_size: int) -> float:
+    """Return about how many bytes of English a token stands for: 2.5 with 1,024 words, 0.4 more a doubling."""
+    return max(1.0, 0.4 * math.log2(vocab_size) - 1.5)
+
+
+def batch_tokens_for(tokens: float) -> int:
+    """Return the tokens of an update in a run of so many: growing as their square root, a power of two.
+
+    Half as many updates of twice the size see as much text and are cheaper, until too few are left to learn.
+    """
+    return 2 ** round(math.log2(min(262144.0, max(1024.0, 6 * math.sqrt(tokens)))))
+
+
+def context_for(text: TextFacts, vocab_size: int, seconds: float) -> tuple[int, str]:
+    """Return the context length, and the order of the rows.
+
+    Many short documents are read from their beginnings, in windows that hold nine of ten of them whole; other
+    text in windows that are longer the more time there is.
+    """
+    usual = text.usual_bytes / bytes_per_token(vocab_size)
+    if text.documents >= 1000 and usual <= 512:
+        return max(32, 2 ** math.ceil(math.log2(usual + 1))), "documents"
+    by_time = 128 if seconds < 240 else 256 if seconds < 3600 else 512 if seconds < 8 * 3600 else 1024
+    held = text.bytes / bytes_per_token(vocab_size) / 20  # the validation text has to fill some windows, too
+    return min(by_time, max(16, 2 ** int(math.log2(max(16.0, held))))), "random"
+
+
+def dropout_for(epochs: float) -> float:
+    """Return the dropout of a run that sees its text so many times."""
+    return 0.0 if epochs < 4 else 0.05 if epochs < 8 else 0.1
+
+
+def size(bytes_: float) -> str:
+    """Return a size as a person says it: 20 kB, 1.1 MB."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if bytes_ >= unit:
+            shown = bytes_ / unit
+            return f"{shown:.1f} {name}" if shown < 10 else f"{shown:.0f} {name}"
+    return f"{bytes_:.0f} B"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.2g}"
+
+
+def _base(config: RunConfig, text: TextFacts, seconds: float) -> RunConfig:
+    """Return the config with everything that does not depend on the shape."""
+    tokenizer = config.tokenizer
+    if tokenizer.name is None:
+        vocab_size = vocabulary_for(text.bytes, seconds)
+        tokenizer = replace(tokenizer, kind="bpe", vocab_size=vocab_size)
+    else:
+        vocab_size = load_tokenizer(tokenizer.name).vocab_size
+    context_length, order = context_for(text, vocab_size, seconds)
+    model = ModelConfig(
+        vocab_size=vocab_size, context_length=context_length, tied_head=False, embedding_std=0.3
+    )
+    training = replace(
+        config.training,
+        optimizer="muon",
+        order=order,
+        schedule="wsd",
+        decay_share=0.6,
+        min_learning_rate=0.0,
+        warmup_steps=0,
+        beta2=0.95,
+        weight_decay=0.0,
+        clip=1.0,
+    )
+    return replace(config, tokenizer=tokenizer, model=model, training=training)
+
+
+def _shaped(base: RunConfig, shape: tuple[int, int, int]) -> ModelConfig:
+    n_layer, n_head, n_embd = shape
+    return replace(base.model, n_layer=n_layer, n_head=n_head, n_embd=n_embd)
+
+
+def _consider(base: RunConfig, machine: Machine, text: TextFacts, seconds: float) -> tuple[Candidate, ...]:
+    """Measure shapes from small to large until they get worse, or the time for measuring is over."""
+    considered: list[Candidate] = []
+    left = MEASURING_SHARE * seconds
+    context = base.model.context_length
+    probe = replace(base.training, batch_size=max(1, PROBE_TOKENS // context), threads=machine.threads)
+    tokens = probe.batch_size * context
+    flops_per_second = 0.0
+    for shape in SHAPES:
+        model = _shaped(base, shape)
+        if training_bytes(model, batch_size=probe.batch_size).total > MEMORY_SHARE * machine.memory_bytes:
+            break
+        flops = flops_per_token(model) * tokens
+        if not considered or flops / flops_per_second * 4 <= left:
+            update = seconds_per_update(machine, model, probe, updates=3)
+            left -= 4 * update
+            flops_per_second = flops / update
+        considered.append(_candidate(model, flops_per_second / flops * tokens, text, seconds))
+        if len(considered) > 1 and considered[-1].excess > considered[-2].excess:
+            break
+    if not considered:
+        raise TrainingError(
+            f"{size(machine.memory_bytes)} of free memory are too little for even the smallest model here. "
+            "Close other programs, or use another --training.device."
+        )
+    return tuple(considered)
+
+
+def _candidate(model: ModelConfig, tokens_per_second: float, text: TextFacts, seconds: float) -> Candidate:
+    tokens = tokens_per_second * seconds
+    if tokens < LEAST_UPDATES * PROBE_TOKENS / 2:
+        return Candidate(model, tokens_per_second, math.inf)
+    seen = tokens * bytes_per_token(model.vocab_size)
+    return Candidate(model, tokens_per_second, excess_bits(block_parameters(model), seen, text.bytes))
+
+
+def _settle(
+    base: RunConfig,
+    best: Candidate,
+    considered: tuple[Candidate, ...],
+    machine: Machine,
+    text: TextFacts,
+    seconds: float,
+) -> Plan:
+    """Fill in what follows from the shape: batch, threads, steps, rates, dropout, evaluations."""
+    notes: list[str] = []
+    tokens = best.tokens_per_second * seconds
+    per_epoch = text.bytes * (1 - base.split.validation) / bytes_per_token(best.model.vocab_size)
+    if tokens > MOST_EPOCHS * per_epoch:
+        seconds, tokens = seconds * MOST_EPOCHS * per_epoch / tokens, MOST_EPOCHS * per_epoch
+        notes.append(
+            f"The text is too small for that time: after {MOST_EPOCHS} passes a model only learns it by heart, so "
+            f"about {max(1, seconds):.0f} s are used. More text would make a better model."
+        )
+    epochs = tokens / per_epoch
+    model = replace(best.model, dropout=dropout_for(epochs))
+    training, update_seconds = _batched(base.training, machine, model, tokens)
+    steps = max(1, round(seconds / update_seconds))
+    pauses = min(12, max(2, int(seconds / 8)))
+    training = replace(
+        training,
+        steps=steps,
+        seconds=round(seconds, 1),
+        learning_rate=0.02 * (60 / max(60, steps)) ** 0.25 * (128 / model.n_embd) ** 0.5,
+        matrix_learning_rate=0.04 * (60 / max(60, steps)) ** 0.15,
+        evaluate_every=max(1, steps // pauses),
+        evaluate_tokens=int(min(262144, max(8192, tokens / 100))),
+        precision="bfloat16" if str(machine.precision) == "torch.bfloat16" else "float32",
+        patience=5,
+    )
+    return Plan(
+        config=replace(base, model=model, training=training),
+        text=text,
+        machine=machine,
+        seconds=seconds,
+        update_seconds=update_seconds,
+        parameters=count_parameters(model),
+        memory_bytes=training_bytes(model, batch_size=training.batch_size).total,
+        epochs=epochs,
+        considered=considered,
+        notes=tuple(notes),
+    )
+
+
+def _batched(
+    training: TrainingConfig, machine: Machine, model: ModelConfig, tokens: float
+) -> tuple[TrainingConfig, float]:
+    """Return the training with its batch, split up where memory asks for it, and the seconds of an update."""
+    rows, accumulate = max(1, batch_tokens_for(tokens) // model.context_length), 1
+    while rows > 1 and training_bytes(model, batch_size=rows).total > MEMORY_SHARE * machine.memory_bytes:
+        rows, accumulate = rows // 2, accumulate * 2
+    training = replace(training, batch_size=rows, accumulate=accumulate, threads=machine.threads)
+    return training, seconds_per_update(machine, model, training, updates=2) * accumulate

@@ -1,0 +1,158 @@
+"""Plans on real measurements of this machine, whatever it is: they fit it, the text, and the time."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glassgpt.errors import TrainingError
+from glassgpt.planning import plan as module
+from glassgpt.planning.machine import free_memory, seconds_per_update, this_machine
+from glassgpt.planning.plan import (
+    Plan,
+    batch_tokens_for,
+    bytes_per_token,
+    context_for,
+    dropout_for,
+    make_plan,
+    vocabulary_for,
+)
+from glassgpt.planning.text import TextFacts, look_at
+from glassgpt.runs.config import CorpusConfig, RunConfig
+from glassgpt.tokenizers.config import TokenizerConfig
+from glassgpt.training.config import TrainingConfig
+
+TEXT = "the cat sat on a mat and saw how rain fell over old roofs while nobody spoke of it"
+WORDS = TEXT.split()
+
+
+def book(path: Path, size: int) -> Path:
+    """A text of about so many bytes."""
+    words = [WORDS[(index * index + index // 7) % len(WORDS)] for index in range(size // 4)]
+    path.write_text(" ".join(words)[:size])
+    return path
+
+
+def plan_for(path: Path, seconds: float, **training) -> Plan:
+    config = RunConfig(corpus=CorpusConfig(sources=(str(path),)), training=TrainingConfig(**training))
+    return make_plan(config, seconds)
+
+
+def test_looking_at_a_text_counts_it(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("äb<|endoftext|>cdef<|endoftext|>g")
+    facts = look_at(CorpusConfig(sources=(str(tmp_path),)))
+    assert (facts.bytes, facts.documents, facts.exact) == (3 + 4 + 1, 3, True)
+    assert 3 <= facts.usual_bytes <= 4
+
+
+def test_a_long_text_is_judged_by_its_beginning(tmp_path: Path) -> None:
+    book(tmp_path / "long.txt", 3_000_000)
+    facts = look_at(CorpusConfig(sources=(str(tmp_path / "long.txt"),)), most_characters=1_000_000)
+    assert facts.bytes == 3_000_000
+    assert not facts.exact
+
+
+def test_a_plan_is_a_config_that_fits_its_time_and_memory(tmp_path: Path) -> None:
+    plan = plan_for(book(tmp_path / "book.txt", 2_000_000), 30.0)
+    training, model = plan.config.training, plan.config.model
+    assert training.optimizer == "muon"
+    assert training.seconds == pytest.approx(plan.seconds, abs=0.1)
+    assert 1 <= training.steps == round(plan.seconds / plan.update_seconds)
+    assert model.vocab_size == plan.config.tokenizer.vocab_size
+    assert plan.memory_bytes < free_memory(torch.device("cpu"))
+    assert plan.parameters > 100_000
+    chosen = min(plan.considered, key=lambda candidate: candidate.excess)
+    assert chosen.model.n_embd == model.n_embd
+    # bfloat16 without hardware for it was once chosen on a busy machine: it must be measured to be quick.
+    assert training.precision == ("bfloat16" if plan.machine.precision == torch.bfloat16 else "float32")
+
+
+def test_more_time_never_plans_a_smaller_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a machine whose speed is fixed, so that only the time differs."""
+
+    def steady(_machine, model, training, *, updates=3):
+        tokens = training.batch_size * model.context_length
+        return module.flops_per_token(model) * tokens / 1e11
+
+    monkeypatch.setattr(module, "seconds_per_update", steady)
+    monkeypatch.setattr(module, "with_best_threads", lambda machine, *_: machine)
+    path = book(tmp_path / "book.txt", 8_000_000)
+    plans = [plan_for(path, seconds) for seconds in (6, 30, 300, 3000, 30000)]
+    sizes = [plan.config.model.n_embd for plan in plans]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+    assert all(plan.config.training.steps >= module.LEAST_UPDATES for plan in plans)
+
+
+def test_a_text_too_small_for_the_time_is_said_and_not_learned_by_heart(tmp_path: Path) -> None:
+    plan = plan_for(book(tmp_path / "note.txt", 20_000), 600.0)
+    assert plan.seconds < 600
+    assert plan.epochs == pytest.approx(module.MOST_EPOCHS)
+    assert "too small for that time" in plan.notes[0]
+    assert plan.config.training.patience > 0
+    assert plan.config.model.dropout > 0
+
+
+def test_too_little_time_says_how_much_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"3 s of training are too few.*--minutes 0.25 or more"):
+        plan_for(book(tmp_path / "book.txt", 100_000), 3.0)
+
+
+def test_a_named_vocabulary_is_kept(tmp_path: Path) -> None:
+    from glassgpt.tokenizers.train import train_tokenizer
+
+    tokenizer = train_tokenizer([" ".join(WORDS) * 50], TokenizerConfig(vocab_size=300))
+    tokenizer.save(tmp_path / "tokenizer.json")
+    config = RunConfig(
+        corpus=CorpusConfig(sources=(str(book(tmp_path / "book.txt", 300_000)),)),
+        tokenizer=TokenizerConfig(name=str(tmp_path / "tokenizer.json")),
+    )
+    plan = make_plan(config, 6.0)
+    assert plan.config.model.vocab_size == tokenizer.vocab_size
+    assert plan.config.tokenizer == config.tokenizer
+
+
+def test_measuring_leaves_random_numbers_and_threads_alone() -> None:
+    machine = this_machine(TrainingConfig())
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    model = dataclasses.replace(
+        RunConfig().model, vocab_size=300, n_layer=1, n_head=1, n_embd=16, context_length=8
+    )
+    seconds = seconds_per_update(machine, model, TrainingConfig(batch_size=2, threads=1, optimizer="muon"))
+    assert seconds > 0
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@given(text=st.floats(100, 1e12), seconds=st.floats(5, 1e7))
+def test_vocabularies_are_sensible_whatever_the_text(text: float, seconds: float) -> None:
+    vocabulary = vocabulary_for(text, seconds)
+    assert 512 <= vocabulary <= 32768
+    assert math.log2(vocabulary).is_integer()
+    assert vocabulary_for(2 * text, seconds) >= vocabulary
+    assert bytes_per_token(vocabulary) >= 1
+
+
+@given(tokens=st.floats(1e3, 1e12))
+def test_batches_grow_with_the_run(tokens: float) -> None:
+    assert 1024 <= batch_tokens_for(tokens) <= batch_tokens_for(4 * tokens) <= 262144
+
+
+@given(usual=st.integers(1, 10**6), documents=st.integers(1, 10**6), seconds=st.floats(5, 1e6))
+@settings(max_examples=200)
+def test_short_documents_are_read_whole(usual: int, documents: int, seconds: float) -> None:
+    facts = TextFacts(usual * documents, documents, usual, True)
+    context, order = context_for(facts, 4096, seconds)
+    assert 16 <= context <= 1024
+    if order == "documents":
+        assert context * bytes_per_token(4096) >= usual
+
+
+def test_dropout_grows_with_the_passes() -> None:
+    assert [dropout_for(epochs) for epochs in (0.5, 5, 50)] == [0.0, 0.05, 0.1]
