@@ -63,7 +63,7 @@ def test_a_plan_is_a_config_that_fits_its_time_and_memory(tmp_path: Path) -> Non
     training, model = plan.config.training, plan.config.model
     assert training.optimizer == "muon"
     assert training.seconds == pytest.approx(plan.seconds, abs=0.1)
-    assert 1 <= training.steps == round(plan.seconds / plan.update_seconds)
+    assert training.steps == pytest.approx(plan.seconds / plan.update_seconds, abs=1)
     assert model.vocab_size == plan.config.tokenizer.vocab_size
     assert plan.memory_bytes < free_memory(torch.device("cpu"))
     assert plan.parameters > 100_000
@@ -76,7 +76,7 @@ def test_a_plan_is_a_config_that_fits_its_time_and_memory(tmp_path: Path) -> Non
 def test_more_time_never_plans_a_smaller_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a machine whose speed is fixed, so that only the time differs."""
 
-    def steady(_machine, model, training, *, updates=3):
+    def steady(_machine, model, training, *, updates=2):
         tokens = training.batch_size * model.context_length
         return module.flops_per_token(model) * tokens / 1e11
 

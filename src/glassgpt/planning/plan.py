@@ -196,9 +196,9 @@ def _consider(base: RunConfig, machine: Machine, text: TextFacts, seconds: float
         if training_bytes(model, batch_size=probe.batch_size).total > MEMORY_SHARE * machine.memory_bytes:
             break
         flops = flops_per_token(model) * tokens
-        if not considered or flops / flops_per_second * 4 <= left:
-            update = seconds_per_update(machine, model, probe, updates=3)
-            left -= 4 * update
+        if not considered or flops / flops_per_second * 3 <= left:
+            update = seconds_per_update(machine, model, probe)
+            left -= 3 * update
             flops_per_second = flops / update
         considered.append(_candidate(model, flops_per_second / flops * tokens, text, seconds))
         if len(considered) > 1 and considered[-1].excess > considered[-2].excess:
@@ -239,8 +239,9 @@ def _settle(
         )
     epochs = tokens / per_epoch
     model = replace(best.model, dropout=dropout_for(epochs))
-    training, update_seconds = _batched(base.training, machine, model, tokens)
-    steps = max(1, round(seconds / update_seconds))
+    training = _batched(base.training, machine, model, tokens)
+    update_tokens = training.batch_size * training.accumulate * model.context_length
+    steps = max(1, round(tokens / update_tokens))
     pauses = min(12, max(2, int(seconds / 8)))
     training = replace(
         training,
@@ -258,7 +259,7 @@ def _settle(
         text=text,
         machine=machine,
         seconds=seconds,
-        update_seconds=update_seconds,
+        update_seconds=update_tokens / best.tokens_per_second,
         parameters=count_parameters(model),
         memory_bytes=training_bytes(model, batch_size=training.batch_size).total,
         epochs=epochs,
@@ -267,12 +268,9 @@ def _settle(
     )
 
 
-def _batched(
-    training: TrainingConfig, machine: Machine, model: ModelConfig, tokens: float
-) -> tuple[TrainingConfig, float]:
-    """Return the training with its batch, split up where memory asks for it, and the seconds of an update."""
+def _batched(training: TrainingConfig, machine: Machine, model: ModelConfig, tokens: float) -> TrainingConfig:
+    """Return the training with its batch, split up where memory asks for it."""
     rows, accumulate = max(1, batch_tokens_for(tokens) // model.context_length), 1
     while rows > 1 and training_bytes(model, batch_size=rows).total > MEMORY_SHARE * machine.memory_bytes:
         rows, accumulate = rows // 2, accumulate * 2
-    training = replace(training, batch_size=rows, accumulate=accumulate, threads=machine.threads)
-    return training, seconds_per_update(machine, model, training, updates=2) * accumulate
+    return replace(training, batch_size=rows, accumulate=accumulate, threads=machine.threads)

@@ -21,6 +21,7 @@ import torch
 
 from glassgpt import config as configs
 from glassgpt import files
+from glassgpt.dataset.ahead import Ahead
 from glassgpt.dataset.batches import Batches, check_length
 from glassgpt.dataset.shards import TokenSplit
 from glassgpt.device import (
@@ -246,7 +247,9 @@ class _Training:
             job = Job(
                 model=self.model,
                 optimizer=optimizer,
-                batches=self.batches,
+                batches=self.batches
+                if self.device.type == "cpu"
+                else Ahead(self.batches, pin=self.device.type == "cuda"),
                 config=self.config.training,
                 steps=self.steps,
                 evaluate=self.evaluate,
