@@ -49,6 +49,7 @@ def test_looking_at_a_text_counts_it(tmp_path: Path) -> None:
     facts = look_at(CorpusConfig(sources=(str(tmp_path),)))
     assert (facts.bytes, facts.documents, facts.exact) == (3 + 4 + 1, 3, True)
     assert 3 <= facts.usual_bytes <= 4
+    assert facts.words == 0  # no word stands there twice
 
 
 def test_a_long_text_is_judged_by_its_beginning(tmp_path: Path) -> None:
@@ -130,13 +131,25 @@ def test_measuring_leaves_random_numbers_and_threads_alone() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@given(text=st.floats(100, 1e12), seconds=st.floats(5, 1e7))
-def test_vocabularies_are_sensible_whatever_the_text(text: float, seconds: float) -> None:
+TEXTS = st.builds(
+    TextFacts,
+    bytes=st.integers(100, 10**12),
+    documents=st.integers(1, 10**6),
+    usual_bytes=st.integers(1, 10**6),
+    words=st.integers(0, 10**6),
+    word_bytes=st.floats(0.5, 20.0),
+    exact=st.booleans(),
+)
+
+
+@given(text=TEXTS, seconds=st.floats(5, 1e7))
+def test_vocabularies_are_sensible_whatever_the_text(text: TextFacts, seconds: float) -> None:
     vocabulary = vocabulary_for(text, seconds)
     assert 512 <= vocabulary <= 32768
     assert math.log2(vocabulary).is_integer()
-    assert vocabulary_for(2 * text, seconds) >= vocabulary
-    assert bytes_per_token(vocabulary) >= 1
+    assert vocabulary <= 2 * (257 + text.words) or vocabulary == 512
+    assert vocabulary_for(dataclasses.replace(text, bytes=2 * text.bytes), seconds) >= vocabulary
+    assert 1 <= bytes_per_token(text, vocabulary) <= max(1, text.word_bytes)
 
 
 @given(tokens=st.floats(1e3, 1e12))
@@ -144,14 +157,13 @@ def test_batches_grow_with_the_run(tokens: float) -> None:
     assert 1024 <= batch_tokens_for(tokens) <= batch_tokens_for(4 * tokens) <= 262144
 
 
-@given(usual=st.integers(1, 10**6), documents=st.integers(1, 10**6), seconds=st.floats(5, 1e6))
+@given(text=TEXTS, seconds=st.floats(5, 1e6))
 @settings(max_examples=200)
-def test_short_documents_are_read_whole(usual: int, documents: int, seconds: float) -> None:
-    facts = TextFacts(usual * documents, documents, usual, True)
-    context, order = context_for(facts, 4096, seconds)
+def test_short_documents_are_read_whole(text: TextFacts, seconds: float) -> None:
+    context, order = context_for(text, 4096, seconds)
     assert 16 <= context <= 1024
     if order == "documents":
-        assert context * bytes_per_token(4096) >= usual
+        assert context * bytes_per_token(text, 4096) >= text.usual_bytes
 
 
 def test_dropout_grows_with_the_passes() -> None:

@@ -40,6 +40,8 @@ LEAST_SECONDS = 5.0
 LEAST_UPDATES = 20
 MOST_EPOCHS = 12
 """Passes over the text after which a model only learns it by heart."""
+BYTE_IDS = 257
+"""Ids of a byte-level vocabulary that are no words: the bytes, and the end of a text."""
 PROBE_TOKENS = 2048
 """Tokens of an update while shapes are compared."""
 MEMORY_SHARE = 0.6
@@ -96,19 +98,25 @@ def make_plan(config: RunConfig, seconds: float, say: Callable[[str], None] = la
     return _settle(base, best, considered, machine, text, seconds)
 
 
-def vocabulary_for(text_bytes: int, seconds: float) -> int:
-    """Return how many words a vocabulary should have: a power of two that text and time can fill.
+def vocabulary_for(text: TextFacts, seconds: float) -> int:
+    """Return how many ids a vocabulary should have: a power of two that text and time can fill.
 
     A word must occur often enough to be learned, and each makes every step dearer.
     """
-    by_text = 4096 * (text_bytes / 1e6) ** 0.4
+    by_text = 4096 * (text.bytes / 1e6) ** 0.4
     by_time = 4096 * (seconds / 10) ** 0.35
-    return 2 ** round(math.log2(min(32768.0, max(512.0, min(by_text, by_time)))))
+    all_words = 2 ** math.ceil(math.log2(BYTE_IDS + text.words))
+    return min(all_words, 2 ** round(math.log2(min(32768.0, max(512.0, min(by_text, by_time))))))
 
 
-def bytes_per_token(vocab_size: int) -> float:
-    """Return about how many bytes of English a token stands for: 2.5 with 1,024 words, 0.4 more a doubling."""
-    return max(1.0, 0.4 * math.log2(vocab_size) - 1.5)
+def bytes_per_token(text: TextFacts, vocab_size: int) -> float:
+    """Return about how many bytes a token stands for.
+
+    Of English 2.5 with 1,024 ids, and 0.4 more for each doubling; whole words where they all have one.
+    """
+    if vocab_size >= BYTE_IDS + text.words:
+        return max(1.0, text.word_bytes)
+    return min(max(1.0, text.word_bytes), max(1.0, 0.4 * math.log2(vocab_size) - 1.5))
 
 
 def batch_tokens_for(tokens: float) -> int:
@@ -125,11 +133,13 @@ def context_for(text: TextFacts, vocab_size: int, seconds: float) -> tuple[int, 
     Many short documents are read from their beginnings, in windows that hold nine of ten of them whole; other
     text in windows that are longer the more time there is.
     """
-    usual = text.usual_bytes / bytes_per_token(vocab_size)
+    usual = text.usual_bytes / bytes_per_token(text, vocab_size)
     if text.documents >= 1000 and usual <= 512:
         return max(32, 2 ** math.ceil(math.log2(usual + 1))), "documents"
     by_time = 128 if seconds < 240 else 256 if seconds < 3600 else 512 if seconds < 8 * 3600 else 1024
-    held = text.bytes / bytes_per_token(vocab_size) / 20  # the validation text has to fill some windows, too
+    held = (
+        text.bytes / bytes_per_token(text, vocab_size) / 20
+    )  # the validation text has to fill some windows, too
     return min(by_time, max(16, 2 ** int(math.log2(max(16.0, held))))), "random"
 
 
@@ -155,7 +165,7 @@ def _base(config: RunConfig, text: TextFacts, seconds: float) -> RunConfig:
     """Return the config with everything that does not depend on the shape."""
     tokenizer = config.tokenizer
     if tokenizer.name is None:
-        vocab_size = vocabulary_for(text.bytes, seconds)
+        vocab_size = vocabulary_for(text, seconds)
         tokenizer = replace(tokenizer, kind="bpe", vocab_size=vocab_size)
     else:
         vocab_size = load_tokenizer(tokenizer.name).vocab_size
@@ -215,7 +225,7 @@ def _candidate(model: ModelConfig, tokens_per_second: float, text: TextFacts, se
     tokens = tokens_per_second * seconds
     if tokens < LEAST_UPDATES * PROBE_TOKENS / 2:
         return Candidate(model, tokens_per_second, math.inf)
-    seen = tokens * bytes_per_token(model.vocab_size)
+    seen = tokens * bytes_per_token(text, model.vocab_size)
     return Candidate(model, tokens_per_second, excess_bits(block_parameters(model), seen, text.bytes))
 
 
@@ -230,7 +240,7 @@ def _settle(
     """Fill in what follows from the shape: batch, threads, steps, rates, dropout, evaluations."""
     notes: list[str] = []
     tokens = best.tokens_per_second * seconds
-    per_epoch = text.bytes * (1 - base.split.validation) / bytes_per_token(best.model.vocab_size)
+    per_epoch = text.bytes * (1 - base.split.validation) / bytes_per_token(text, best.model.vocab_size)
     if tokens > MOST_EPOCHS * per_epoch:
         seconds, tokens = seconds * MOST_EPOCHS * per_epoch / tokens, MOST_EPOCHS * per_epoch
         notes.append(
