@@ -5,14 +5,14 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 TEST := $(VENV)/.installed-test
 
-.PHONY: demo test lint types check slow format docs help clean
+.PHONY: demo test lint types check slow bench format docs help clean
 .DEFAULT_GOAL := help
 
 help:  ## Show these lines
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
-demo: $(CORE)  ## Train on the built-in stories for about two minutes, then print what the model writes
-	$(BIN)/glassgpt train
+demo: $(CORE)  ## Plan and train on the built-in stories for two minutes, then print what the model writes
+	$(BIN)/glassgpt train --minutes 2
 
 test: $(TEST) lint types check  ## Lint, types and the whole test suite (the slow tests excepted)
 
@@ -28,6 +28,9 @@ check: $(TEST)
 
 slow: $(TEST)  ## The tests that take minutes
 	$(BIN)/pytest -m slow -n 0
+
+bench: $(TEST)  ## Measure everything against its peers (an hour), then print the table; QUICK=1 tries it in minutes
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 format: $(TEST)  ## Put the code into shape
 	$(BIN)/ruff format .

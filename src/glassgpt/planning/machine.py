@@ -81,7 +81,7 @@ def seconds_per_update(
     with torch.random.fork_rng(devices=[machine.device] if machine.device.type == "cuda" else []):
         try:
             torch.set_num_threads(training.threads or machine.threads)
-            return _timed_updates(_job(machine, model, training), updates)
+            return _timed_updates(make_job(machine, model, training), updates)
         finally:
             torch.set_num_threads(threads)
 
@@ -96,7 +96,8 @@ def _timed_updates(job: Job, updates: int) -> float:
     return min(seconds[1:])
 
 
-def _job(machine: Machine, config: ModelConfig, training: TrainingConfig) -> Job:
+def make_job(machine: Machine, config: ModelConfig, training: TrainingConfig) -> Job:
+    """Return a training of a new model on one batch of random ids, to be timed."""
     torch.manual_seed(0)
     model = GPT(config).to(machine.device).train()
     model.checkpoint_activations = training.checkpoint_activations
