@@ -27,6 +27,8 @@ RECORD_AFTER = 256
 """Steps of a model before they are recorded: about as many as win back the 0.15 s that it takes."""
 RECORD_BELOW = 512
 """Models this wide or wider spend their time in arithmetic, so that a recording wins nothing."""
+SMALLEST_CACHE = 64
+"""Tokens that a cache has room for at first; it doubles, a few times in all, up to the context length."""
 ONE_THREAD_WORK = 20_000_000
 """Multiply-adds of a step below which a second CPU thread costs more, in waiting, than it does."""
 
@@ -45,9 +47,9 @@ class Decoder:
 
     def __init__(self, model: GPT, rows: int, *, record_after: int | None = RECORD_AFTER) -> None:
         self.model = model
-        self.cache = model.new_cache(rows)
         self.device = model.token_embedding.weight.device
-        self._slots = torch.arange(self.cache.capacity, device=self.device)
+        self.cache = model.new_cache(rows, capacity=min(SMALLEST_CACHE, model.config.context_length))
+        self._slots = torch.arange(model.config.context_length, device=self.device)
         self._step = _Step(model)
         self._recording = _recording_of(model)
         small = self.device.type == "cpu" and model.config.n_embd < RECORD_BELOW
@@ -58,6 +60,7 @@ class Decoder:
 
         Texts of one length are computed together, and equal ones only once.
         """
+        self._make_room(max(map(len, texts)))
         logits: dict[int, Tensor] = {}
         for alike in group_by_length(texts):
             distinct = list(dict.fromkeys(tuple(texts[index]) for index in alike))
@@ -73,12 +76,25 @@ class Decoder:
         """Add one id to each of the first rows, at its place; return the logits (B, V) after it."""
         ids_B1 = torch.tensor(ids, device=self.device).unsqueeze(-1)
         places_B = torch.tensor(places, device=self.device)
+        self._make_room(max(places) + 1)
         slots_S = self._slots[: max(places) + 1]
         return self._next_step()(ids_B1, places_B, slots_S, self.cache.keys_LBKSD, self.cache.values_LBKSD)
 
     def move(self, source: int, target: int, length: int) -> None:
         """Let row `target` hold the `length` tokens that row `source` holds."""
         self.cache.move(source, target, length)
+
+    def _make_room(self, tokens: int) -> None:
+        """Double the cache until it holds so many: short texts then lie close together, which is read faster."""
+        if tokens <= self.cache.capacity:
+            return
+        smaller, capacity = self.cache, self.cache.capacity
+        while capacity < tokens:
+            capacity = min(2 * capacity, self.model.config.context_length)
+        self.cache = self.model.new_cache(smaller.batch_size, capacity=capacity)
+        rows = list(range(smaller.batch_size))
+        smaller.length = smaller.capacity
+        self.cache.put(rows, smaller, rows)
 
     def _next_step(self) -> Callable[..., Tensor]:
         if self._record_after is None:

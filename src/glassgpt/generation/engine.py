@@ -200,7 +200,7 @@ def _from_scratch(model: GPT, windows: list[list[int]]) -> Tensor:
     """Return the logits (B, V) after each window, computed anew; those of one length together."""
     logits: dict[int, Tensor] = {}
     for alike in group_by_length(windows):
-        ids_BT = torch.tensor([windows[index] for index in alike], device=model.head_weight.device)
+        ids_BT = torch.tensor([windows[index] for index in alike], device=model.token_embedding.weight.device)
         logits.update(zip(alike, model.logits(model.hidden(ids_BT)[:, -1]), strict=True))
     return torch.stack([logits[index] for index in range(len(windows))])
 

@@ -86,6 +86,7 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.final_norm = make_norm(config)
+        self.head: nn.Module | None = None  # a tied head is the embedding's matrix, unless given its own
         if not config.tied_head:
             self.head = nn.Linear(config.n_embd, config.vocab_size, bias=config.head_bias)
         initialize(self)
@@ -131,7 +132,7 @@ class GPT(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Map (..., C) to (..., V): the score of each token of the vocabulary."""
-        if self.config.tied_head:
+        if self.head is None:
             return F.linear(hidden, self.token_embedding.weight)
         return self.head(hidden)
 
@@ -155,12 +156,12 @@ class GPT(nn.Module):
     @property
     def head_weight(self) -> Tensor:
         """The matrix of the head, (V, C), wherever it is kept."""
-        return self.token_embedding.weight if self.config.tied_head else self.head.weight
+        return self.head.weight if isinstance(self.head, nn.Linear) else self.token_embedding.weight
 
     @property
     def head_bias(self) -> Tensor | None:
         """The bias of the head, (V,), where it has one."""
-        return self.head.bias if self.config.head_bias else None
+        return self.head.bias if isinstance(self.head, nn.Linear) else None
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> KVCache:
         """Return an empty cache on this model's device and of its dtype."""
