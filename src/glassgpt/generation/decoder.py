@@ -15,6 +15,7 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -130,7 +131,7 @@ def record(model: GPT) -> Callable[..., Tensor]:
         with warnings.catch_warnings():
             # torch deprecates it in favour of compilers that take 20 s and more, for less: see the figures.
             warnings.simplefilter("ignore")
-            return torch.jit.trace(step, example, check_trace=False)
+            return cast("Callable[..., Tensor]", torch.jit.trace(step, example, check_trace=False))
     except (RuntimeError, AttributeError, TypeError):
         return step
 

@@ -16,6 +16,7 @@ The repetition penalty, too, looks at the tokens in the window alone.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Collection, Generator, Iterator, Sequence
 
 import torch
@@ -174,14 +175,14 @@ class Batch:
         return logits_BV
 
     def _choose(self, logits_BV: Tensor) -> list[int]:
-        # A number for every prompt, those that are over too, so that a row's draws are its own.
-        uniforms_N1 = torch.rand(len(self._texts), 1, dtype=torch.float64, generator=self._generator)
         if self._never is not None:
             logits_BV = logits_BV + self._never
         if self._config.temperature == 0 and self._config.repetition_penalty == 1.0:
-            largest_B, ids_B = logits_BV.max(-1)
-            _refuse_broken(bool(largest_B.isfinite().all()))
+            largest_B, ids_B = logits_BV.max(-1)  # the largest of numbers and NaN is NaN
+            _refuse_broken(all(map(math.isfinite, largest_B.tolist())))
             return ids_B.tolist()
+        # A number for every prompt, those that are over too, so that a row's draws are its own.
+        uniforms_N1 = torch.rand(len(self._texts), 1, dtype=torch.float64, generator=self._generator)
         probabilities_BV = distribution(logits_BV, self._seen(logits_BV.device), self._config)
         ids = draw(probabilities_BV, uniforms_N1[self.rows])[:, 0].tolist()
         _refuse_broken(max(ids) < logits_BV.shape[1])

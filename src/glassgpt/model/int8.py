@@ -56,6 +56,10 @@ def round_rows(weight_NC: Tensor) -> tuple[Tensor, Tensor]:
 class Int8Linear(nn.Module):
     """x W^T + b with W in int8."""
 
+    rounded_NC: Tensor
+    scale_N: Tensor
+    bias_N: Tensor | None
+
     def __init__(self, weight_NC: Tensor, bias_N: Tensor | None, *, fast: bool) -> None:
         super().__init__()
         rounded_NC, scale_N = round_rows(weight_NC.detach())
@@ -81,7 +85,8 @@ def _pack(rounded_NC: Tensor, scale_N: Tensor, bias_N: Tensor | None) -> object 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tensor type is to go one day; then weights are widened
-            quantized_NC = torch._make_per_channel_quantized_tensor(rounded_NC, scale_N.double(), zeros_N, 0)
+            make = torch._make_per_channel_quantized_tensor  # pyright: ignore[reportPrivateImportUsage]
+            quantized_NC = make(rounded_NC, scale_N.double(), zeros_N, 0)
         return torch.ops.quantized.linear_prepack(quantized_NC, bias_N)
     except (AttributeError, RuntimeError):
         return None
