@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from glassgpt import config as configs
 from glassgpt import files
@@ -116,7 +117,7 @@ def _open_model(
         )
     path = _weights_file(directory, lineage)
     weights = read_tensors(path)
-    with torch.device("meta"):  # the weights are about to come from the file: none need be drawn
+    with torch.device("meta"), _WithoutDraws():  # the weights are about to come from the file
         model = GPT(config.model)
     try:
         model.load_state_dict(weights, assign=True)
@@ -125,6 +126,17 @@ def _open_model(
             f"{path} does not fit the model in {directory.config}: {str(error).splitlines()[-1].strip()}"
         ) from error
     return model
+
+
+class _WithoutDraws(TorchFunctionMode):
+    """Leaves out the first values of weights. On the meta device they cost a second: torch loads its compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _weights_file(directory: RunDirectory, lineage: dict[str, Any]) -> Path:
