@@ -201,11 +201,14 @@ def test_parity_with_transformers(case):
     torch.testing.assert_close(actual, expected, atol=1e-6, rtol=1e-5)
 
 
+def uniforms(rows: int, seed: int) -> torch.Tensor:
+    return torch.rand(rows, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
 def test_draws_follow_the_distribution():
     """Chi-square with 4 degrees of freedom stays under 23.5 in all but one of ten thousand cases."""
-    generator = torch.Generator().manual_seed(5)
     draws = 40_000
-    ids = draw(HAND.expand(draws, 5), generator)
+    ids = draw(HAND.expand(draws, 5), uniforms(draws, seed=5))
     assert ids.shape == (draws, 1)
     counts = ids.flatten().bincount(minlength=5).double()
     expected = HAND[0].double() * draws
@@ -214,14 +217,27 @@ def test_draws_follow_the_distribution():
 
 def test_draws_never_take_what_is_excluded():
     some = torch.tensor([[0.0, 0.5, 0.0, 0.5]]).expand(5000, 4)
-    assert set(draw(some, torch.Generator().manual_seed(0)).flatten().tolist()) == {1, 3}
+    assert set(draw(some, uniforms(5000, seed=0)).flatten().tolist()) == {1, 3}
 
 
-def test_the_generator_decides_the_draw():
+def test_the_numbers_decide_the_draw():
     rows = HAND.expand(200, 5)
-    first, again, other = (draw(rows, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    first, again, other = (draw(rows, uniforms(200, seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@given(
+    weights=st.lists(st.integers(0, 3), min_size=1, max_size=9).filter(any),
+    uniform=st.floats(0, 1, exclude_max=True),
+)
+def test_a_draw_is_where_the_sums_pass_the_number(weights, uniform):
+    """Against exact fractions; a token of probability 0 is never drawn, whatever the number."""
+    id = int(draw(torch.tensor([weights]).float(), torch.tensor([[uniform]], dtype=torch.float64)))
+    below, upto = sum(weights[:id]), sum(weights[: id + 1])
+    assert weights[id] > 0
+    assert below <= uniform * sum(weights) * (1 + 1e-12)
+    assert uniform * sum(weights) < upto * (1 + 1e-12)
 
 
 @pytest.mark.parametrize(

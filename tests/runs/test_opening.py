@@ -6,6 +6,8 @@ import dataclasses
 import json
 import math
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -50,6 +52,27 @@ def test_a_finished_run_opens_with_everything(run):
     assert complete(opened.model, opened.tokenizer, "Once", config) == complete(
         opened.model, opened.tokenizer, "Once", config
     )
+
+
+def test_a_run_opens_and_writes_without_loading_torchs_compiler(run):
+    """It once did, for first values on the meta device that were never used: a second before the first word."""
+    code = f"""
+import sys
+from glassgpt.generation.text import GenerationConfig
+from glassgpt.runs.opening import open_run
+open_run({str(run.path)!r}).complete("", GenerationConfig(max_tokens=4))
+assert "torch" in sys.modules
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_int8_weights_are_made_on_opening_and_change_no_file(run):
+    before = files.hash_file(run.weights)
+    opened = open_run("first", weights="int8")
+    assert not any(isinstance(module, torch.nn.Linear) for module in opened.model.modules())
+    assert len(opened.complete(["", "Once"], GenerationConfig(max_tokens=5, seed=0), count=2)) == 4
+    assert files.hash_file(run.weights) == before
 
 
 def test_the_loss_of_the_opened_model_is_the_one_that_was_noted(run, trained):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from glassgpt.cli.terminal import printable
+from glassgpt.cli.terminal import printable, say_if_not_faster
 from glassgpt.errors import GenerationError
 
 
@@ -26,6 +26,7 @@ def generate(
     seed: int | None = None,
     count: Annotated[int, Parameter(alias="-n")] = 1,
     cache: bool = True,
+    weights: Literal["as-saved", "int8"] = "as-saved",
     device: str = "auto",
 ) -> None:
     """Let a run continue a text. The prompt is shown first, then what the model adds.
@@ -44,6 +45,7 @@ def generate(
         seed: The same seed writes the same text.
         count: Number of continuations; one streams, several are written together.
         cache: Keep keys and values of earlier tokens (only slower without).
+        weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, time.
         device: auto, cpu, cuda, mps.
     """
     from glassgpt.device import pick_device
@@ -62,7 +64,8 @@ def generate(
         stop=stop,
         seed=seed,
     )
-    opened = open_run(run, device=pick_device(device))
+    opened = open_run(run, device=pick_device(device), weights=weights)
+    say_if_not_faster(opened.model, weights)
     events = opened.stream(prompt, config, count=count, use_cache=cache)
     if count == 1:
         first = next(events)  # a prompt that cannot be used is refused before anything is shown

@@ -1,6 +1,10 @@
-"""Ids in, ids out: the loop that asks a model for one token after another.
+"""Ids in, ids out: the loop that asks a model for one token after another, for one text or many.
 
-The window. A model sees at most `context_length` tokens. When the text outgrows that, the oldest tokens
+A batch holds texts of any lengths, each with its own place in the cache. What a row writes does not depend
+on the rows beside it: it has its own numbers to draw by, and one that is over leaves the batch, so that no
+work is done for it.
+
+The window. A model sees at most `context_length` tokens. When a text outgrows that, the oldest tokens
 leave: the window is moved so that half of it is filled again, positions start anew at 0, and what is kept
 is computed afresh. This is right for every kind of position (a learned one has no meaning past its table;
 a rotary one would drift out of what training showed it), it never shows the model anything it was not
@@ -11,15 +15,18 @@ The repetition penalty, too, looks at the tokens in the window alone.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import contextlib
+import math
+from collections.abc import Collection, Generator, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from glassgpt.errors import GenerationError, ModelError
+from glassgpt.generation.decoder import RECORD_AFTER, Decoder, group_by_length, threads_for
 from glassgpt.generation.sampling import SamplingConfig, distribution, draw
-from glassgpt.model.cache import KVCache
 from glassgpt.model.gpt import GPT
+from glassgpt.model.summary import matmul_parameters
 
 
 def window_start(length: int, context_length: int) -> int:
@@ -34,7 +41,34 @@ def window_start(length: int, context_length: int) -> int:
     return jumps * step
 
 
-@torch.inference_mode()
+def generate_batch(
+    model: GPT,
+    prompts: Sequence[Sequence[int]],
+    config: SamplingConfig,
+    *,
+    max_tokens: int,
+    seed: int | None = None,
+    exclude: Sequence[int] = (),
+    stop_ids: Collection[int] = (),
+    use_cache: bool = True,
+) -> Generator[list[tuple[int, int]], None, None]:
+    """Yield, for each step, the next id of every prompt that is still going on, as (its index, id).
+
+    A prompt ends with `max_tokens` ids, or with one of `stop_ids`, which is yielded too. The other arguments
+    and errors are those of `generate_ids`.
+    """
+    with evaluating(model):
+        batch = Batch(model, prompts, config, seed=seed, exclude=exclude, use_cache=use_cache)
+        for _ in range(max_tokens):
+            if not batch.rows:
+                return
+            step = batch.step()
+            yield step
+            for row, id in step:
+                if id in stop_ids:
+                    batch.drop(row)
+
+
 def generate_ids(
     model: GPT,
     prompt: list[int],
@@ -51,16 +85,134 @@ def generate_ids(
     until the iterator is closed or let go.
     Raises `GenerationError` when the prompt is empty, `ModelError` when the logits are not numbers.
     """
-    if not prompt:
-        raise GenerationError("The prompt has no tokens. Begin with <|endoftext|> to start from nothing.")
     if count < 1:
         raise GenerationError(f"count is {count}: at least 1 continuation must be asked for.")
+    with evaluating(model):
+        batch = Batch(model, [prompt] * count, config, seed=seed, exclude=exclude, use_cache=use_cache)
+        while True:
+            yield [id for _, id in batch.step()]
+
+
+@contextlib.contextmanager
+def evaluating(model: GPT) -> Iterator[None]:
+    """Keep the model in evaluation mode meanwhile, and give it its own mode back."""
     was_training = model.training
     model.eval()
     try:
-        yield from _generate(model, prompt, config, count, _generator(seed), list(exclude), use_cache)
+        yield
     finally:
         model.train(was_training)
+
+
+class Batch:
+    """Texts that go on together: `step` gives each one more id, `drop` ends one. The model must not be training."""
+
+    def __init__(
+        self,
+        model: GPT,
+        prompts: Sequence[Sequence[int]],
+        config: SamplingConfig,
+        *,
+        seed: int | None = None,
+        exclude: Sequence[int] = (),
+        use_cache: bool = True,
+        record_after: int | None = RECORD_AFTER,
+    ) -> None:
+        if not prompts or not all(prompts):
+            raise GenerationError("The prompt has no tokens. Begin with <|endoftext|> to start from nothing.")
+        self.rows = list(range(len(prompts)))
+        """Indexes of the prompts that go on; where one stands here is its row in the cache."""
+        self._model = model
+        self._config = config
+        self._texts = [list(prompt) for prompt in prompts]
+        self._starts = [-1] * len(prompts)  # where each row's cached window begins; -1: nothing is cached
+        self._generator = _generator(seed)
+        self._never = _bias(model, exclude)
+        self._work = matmul_parameters(model.config)
+        with torch.inference_mode():
+            self._decoder = Decoder(model, len(prompts), record_after=record_after) if use_cache else None
+
+    @torch.inference_mode()
+    def step(self) -> list[tuple[int, int]]:
+        """Return (index, next id) of every prompt that goes on. Raises `ModelError` on logits that are no numbers."""
+        with threads_for(len(self.rows) * self._work):
+            logits_BV = self._logits()
+            ids = self._choose(logits_BV)
+        for row, id in zip(self.rows, ids, strict=True):
+            self._texts[row].append(id)
+        return sorted(zip(self.rows, ids, strict=True))
+
+    def drop(self, row: int) -> None:
+        """End a prompt: the last row of the cache takes its place there, and the batch is one smaller."""
+        place, last = self.rows.index(row), len(self.rows) - 1
+        self.rows[place] = self.rows[last]
+        self.rows.pop()
+        if self._decoder and place != last:
+            with torch.inference_mode():
+                self._decoder.move(last, place, len(self._window(self.rows[place])))
+
+    def _window(self, row: int) -> list[int]:
+        """Return the tokens of a row that the model sees."""
+        text = self._texts[row]
+        return text[window_start(len(text), self._model.config.context_length) :]
+
+    def _logits(self) -> Tensor:
+        if self._decoder is None:
+            return _from_scratch(self._model, [self._window(row) for row in self.rows])
+        context = self._model.config.context_length
+        starts = [window_start(len(self._texts[row]), context) for row in self.rows]
+        moved = [place for place, row in enumerate(self.rows) if starts[place] != self._starts[row]]
+        for row, start in zip(self.rows, starts, strict=True):
+            self._starts[row] = start
+        if len(moved) == len(self.rows):
+            return self._decoder.fill(moved, [self._window(row) for row in self.rows])
+        # Rows whose window has moved take the step too, at a place they have, and are then filled anew.
+        ids = [self._texts[row][-1] for row in self.rows]
+        places = [len(self._texts[row]) - start - 1 for row, start in zip(self.rows, starts, strict=True)]
+        logits_BV = self._decoder.step(ids, places)
+        if moved:
+            logits_BV[moved] = self._decoder.fill(moved, [self._window(self.rows[place]) for place in moved])
+        return logits_BV
+
+    def _choose(self, logits_BV: Tensor) -> list[int]:
+        if self._never is not None:
+            logits_BV = logits_BV + self._never
+        if self._config.temperature == 0 and self._config.repetition_penalty == 1.0:
+            largest_B, ids_B = logits_BV.max(-1)  # the largest of numbers and NaN is NaN
+            _refuse_broken(all(map(math.isfinite, largest_B.tolist())))
+            return ids_B.tolist()
+        # A number for every prompt, those that are over too, so that a row's draws are its own.
+        uniforms_N1 = torch.rand(len(self._texts), 1, dtype=torch.float64, generator=self._generator)
+        probabilities_BV = distribution(logits_BV, self._seen(logits_BV.device), self._config)
+        ids = draw(probabilities_BV, uniforms_N1[self.rows])[:, 0].tolist()
+        _refuse_broken(max(ids) < logits_BV.shape[1])
+        return ids
+
+    def _seen(self, device: torch.device) -> Tensor:
+        """Return the ids in each row's window, (B, T); the shorter ones repeat what they have."""
+        if self._config.repetition_penalty == 1.0:
+            return torch.empty(0, dtype=torch.int64, device=device)  # nobody looks
+        windows = [self._window(row) for row in self.rows]
+        longest = max(map(len, windows))
+        return torch.tensor([w + w[:1] * (longest - len(w)) for w in windows], device=device)
+
+
+def _from_scratch(model: GPT, windows: list[list[int]]) -> Tensor:
+    """Return the logits (B, V) after each window, computed anew; those of one length together."""
+    logits: dict[int, Tensor] = {}
+    for alike in group_by_length(windows):
+        ids_BT = torch.tensor([windows[index] for index in alike], device=model.token_embedding.weight.device)
+        logits.update(zip(alike, model.logits(model.hidden(ids_BT)[:, -1]), strict=True))
+    return torch.stack([logits[index] for index in range(len(windows))])
+
+
+def _bias(model: GPT, exclude: Sequence[int]) -> Tensor | None:
+    """Return what makes the logits (V,) of excluded ids -inf when added, or None where there are none."""
+    if not exclude:
+        return None
+    bias_V = torch.zeros(model.config.vocab_size, device=model.token_embedding.weight.device)
+    bias_V[list(exclude)] = float("-inf")
+    return bias_V
 
 
 def _generator(seed: int | None) -> torch.Generator:
@@ -73,42 +225,9 @@ def _generator(seed: int | None) -> torch.Generator:
     return generator
 
 
-def _generate(
-    model: GPT,
-    prompt: list[int],
-    config: SamplingConfig,
-    count: int,
-    generator: torch.Generator,
-    exclude: list[int],
-    use_cache: bool,
-) -> Iterator[list[int]]:
-    context = model.config.context_length
-    ids_BT = torch.tensor([prompt] * count, device=next(model.parameters()).device)
-    cache = model.new_cache(count) if use_cache else None
-    length, start = len(prompt), 0  # ids_BT holds the tokens [start, length) of the text
-    while True:
-        if moved := window_start(length, context) - start:
-            ids_BT, start = ids_BT[:, moved:], start + moved
-            if cache:
-                cache.clear()
-        held = cache.length if cache else 0
-        logits_BV = next_logits(model, ids_BT[:, held:], cache)
-        _refuse_broken(logits_BV)
-        logits_BV[:, exclude] = float("-inf")
-        next_B1 = draw(distribution(logits_BV, ids_BT, config), generator)
-        yield next_B1[:, 0].tolist()
-        ids_BT = torch.cat((ids_BT, next_B1), dim=1)
-        length += 1
-
-
-def _refuse_broken(logits_BV: Tensor) -> None:
-    if not logits_BV.isfinite().all():
+def _refuse_broken(fine: bool) -> None:
+    if not fine:
         raise ModelError(
             "The model's logits are not finite numbers, so no token can be chosen. Its weights are broken, or too "
             "large for their dtype: open an earlier checkpoint, or compute in float32."
         )
-
-
-def next_logits(model: GPT, ids_BT: Tensor, cache: KVCache | None) -> Tensor:
-    """Return the logits (B, V) of the token after `ids_BT`, computing the head for the last place only."""
-    return model.logits(model.hidden(ids_BT, cache)[:, -1])

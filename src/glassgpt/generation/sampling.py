@@ -67,9 +67,15 @@ def distribution(logits: Tensor, seen: Tensor, config: SamplingConfig) -> Tensor
     return logits.softmax(-1)
 
 
-def draw(probabilities: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draw one id a row from probabilities (B, V): int64 (B, 1). The generator lives on the CPU."""
-    return torch.multinomial(probabilities.cpu(), 1, generator=generator).to(probabilities.device)
+def draw(probabilities: Tensor, uniforms_B1: Tensor) -> Tensor:
+    """Return the id (B, 1) at which each row's summed probabilities (B, V) first pass its number from [0, 1).
+
+    One number decides one draw (inverse transform sampling), so what a row draws depends on its own numbers
+    and not on the rows beside it. Summed in float64, where a whole vocabulary still adds up. A row whose sum
+    is no number gets an id past the end.
+    """
+    upto_BV = probabilities.cpu().cumsum(-1, dtype=torch.float64)
+    return torch.searchsorted(upto_BV, uniforms_B1 * upto_BV[:, -1:], right=True)
 
 
 def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:

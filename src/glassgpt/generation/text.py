@@ -1,6 +1,6 @@
 """Ids to text events to text: what a person sees while a model writes.
 
-Each layer consumes only the one below: `engine.generate_ids` yields ids, `stream` turns them into
+Each layer consumes only the one below: `engine.Batch` gives ids, `stream` turns them into
 `TextEvent`s as soon as their text is certain, `complete` joins those to strings. Text is held back while
 it could still change: in the middle of a UTF-8 character, or at the beginning of a stop string.
 """
@@ -8,11 +8,10 @@ it could still change: in the middle of a UTF-8 character, or at the beginning o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
 from glassgpt.errors import GenerationError
-from glassgpt.generation.engine import generate_ids
+from glassgpt.generation.engine import Batch, evaluating
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.tokenizers.fast import FastTokenizer
@@ -55,7 +54,7 @@ class TextEvent:
 def stream(
     model: GPT,
     tokenizer: FastTokenizer,
-    prompt: str,
+    prompt: str | Sequence[str],
     config: GenerationConfig,
     *,
     count: int = 1,
@@ -64,36 +63,40 @@ def stream(
 ) -> Iterator[TextEvent]:
     """Yield the text of `count` continuations of `prompt` as it becomes certain, the prompt left out.
 
+    Several prompts are continued together, `count` times each: event index i is of prompt i // count. A
+    continuation that is over costs nothing more.
     `documents` says that the model was trained on documents: `<|endoftext|>` begins and ends each. Otherwise
     (one long text) that token means nothing to the model, and it is neither put before the prompt nor written.
-    Raises `GenerationError` when the prompt has characters the tokenizer cannot represent.
+    Raises `GenerationError` when a prompt has characters the tokenizer cannot represent.
     """
-    ids = prompt_ids(tokenizer, prompt, documents=documents)
-    rows = [_Row(index, tokenizer, ids, config) for index in range(count)]
+    if count < 1:
+        raise GenerationError(f"count is {count}: at least 1 continuation must be asked for.")
+    asked = [prompt] if isinstance(prompt, str) else prompt
+    prompts = [ids for text in asked for ids in [prompt_ids(tokenizer, text, documents=documents)] * count]
+    rows = [_Row(index, tokenizer, ids, config) for index, ids in enumerate(prompts)]
     exclude = never_written(tokenizer, documents=documents)
-    steps = generate_ids(
-        model, ids, config, count=count, seed=config.seed, exclude=exclude, use_cache=use_cache
-    )
-    with closing(steps):  # so that the model has its mode back at once
-        for step, next_ids in enumerate(steps, start=1):
-            for row, next_id in zip(rows, next_ids, strict=True):
-                if not row.finished:
-                    yield from row.push(next_id, last=step == config.max_tokens)
-            if all(row.finished for row in rows):
+    with evaluating(model):
+        batch = Batch(model, prompts, config, seed=config.seed, exclude=exclude, use_cache=use_cache)
+        for step in range(1, config.max_tokens + 1):
+            for index, next_id in batch.step():
+                yield from rows[index].push(next_id, last=step == config.max_tokens)
+                if rows[index].finished:
+                    batch.drop(index)
+            if not batch.rows:
                 return
 
 
 def complete(
     model: GPT,
     tokenizer: FastTokenizer,
-    prompt: str,
+    prompt: str | Sequence[str],
     config: GenerationConfig,
     *,
     count: int = 1,
     documents: bool = True,
 ) -> list[str]:
-    """Return `count` continuations of `prompt`, the prompt left out."""
-    texts = [""] * count
+    """Return `count` continuations of `prompt`, or of each of several one after another, the prompt left out."""
+    texts = [""] * count * (1 if isinstance(prompt, str) else len(prompt))
     for event in stream(model, tokenizer, prompt, config, count=count, documents=documents):
         texts[event.index] += event.text
     return texts

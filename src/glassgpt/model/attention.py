@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glassgpt.model.cache import KVCache
+from glassgpt.model.cache import KVCache, RowCache
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.layers import RMSNorm
 from glassgpt.model.positions import Rotation, rotate
@@ -49,6 +49,13 @@ def attention_mask(config: ModelConfig, held: int, new: int, device: torch.devic
     return visible(config, keys_S[held:], keys_S)
 
 
+def step_mask(config: ModelConfig, cache: RowCache) -> Tensor:
+    """Return what is added to the attention logits of a decode step, 0 or -inf: (B, 1, 1, S), for all heads."""
+    seen_B1S = visible(config, cache.places_B.unsqueeze(-1), cache.slots_S)
+    unseen = torch.full((), float("-inf"), dtype=cache.keys_LBKSD.dtype, device=seen_B1S.device)
+    return torch.where(seen_B1S, torch.zeros_like(unseen), unseen).unsqueeze(1)
+
+
 class Attention(nn.Module):
     """Multi-head causal attention, with grouped key/value heads where the config asks for them."""
 
@@ -69,7 +76,7 @@ class Attention(nn.Module):
         *,
         rotation: Rotation | None = None,
         mask_TS: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: KVCache | RowCache | None = None,
     ) -> Tensor:
         """Map (B, T, C) to (B, T, C), given the rotary tables and the mask of these positions, if any."""
         q_BHTD, k_BKTD, v_BKTD = self.project(x_BTC, rotation)

@@ -4,6 +4,9 @@ With it a new token costs one row of work instead of the whole text again. The m
 full, so generation never grows or copies it. The cache is an argument of the model, never a part of it,
 and carries no gradient. It keeps every token's keys even where attention slides past them.
 
+`KVCache` takes any number of tokens that all rows have at the same places: a prompt. `RowCache` is a look
+at one from a decode step: a token for each row, whose texts may be of different lengths.
+
 Legend: L layers, B batch, K key/value heads, T new tokens, S tokens held with the new ones, D head width.
 """
 
@@ -68,6 +71,17 @@ class KVCache:
         """Forget all tokens; the memory stays."""
         self.length = 0
 
+    def put(self, rows: list[int], source: KVCache, source_rows: list[int]) -> None:
+        """Copy what rows of another cache hold into these rows, from their first place on."""
+        held = source.length
+        self.keys_LBKSD[:, rows, :, :held] = source.keys_LBKSD[:, source_rows, :, :held]
+        self.values_LBKSD[:, rows, :, :held] = source.values_LBKSD[:, source_rows, :, :held]
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` tokens of row `source` over those of row `target`."""
+        for held_LBKSD in (self.keys_LBKSD, self.values_LBKSD):
+            held_LBKSD[:, target, :, :length] = held_LBKSD[:, source, :, :length]
+
     def _check_room(self, k_BKTD: Tensor) -> None:
         batch, _, new, _ = k_BKTD.shape
         if batch != self.batch_size:
@@ -79,3 +93,29 @@ class KVCache:
                 f"The cache holds {self.length} of {self.capacity} tokens, so {new} more do not fit. "
                 "Make one with a larger capacity, or clear it."
             )
+
+
+class RowCache:
+    """One decode step's look at a `KVCache`: its first rows, each about to hold one more token.
+
+    `places_B` says where each row's token goes, `slots_S` numbers the places that attention looks at. All
+    are tensors and every size is read from them, so that a step recorded once serves all later ones.
+    """
+
+    def __init__(self, keys_LBKSD: Tensor, values_LBKSD: Tensor, places_B: Tensor, slots_S: Tensor) -> None:
+        self.keys_LBKSD = keys_LBKSD
+        self.values_LBKSD = values_LBKSD
+        self.places_B = places_B
+        self.slots_S = slots_S
+        # Where the new token's vectors go when a layer is seen as one long list of vectors of one head.
+        _, _, heads, capacity, _ = keys_LBKSD.shape
+        lists_BK = torch.arange(places_B.shape[0] * heads, device=places_B.device).unflatten(0, (-1, heads))
+        self.targets = (lists_BK * capacity + places_B.unsqueeze(-1)).flatten()
+
+    def update(self, layer: int, k_BKTD: Tensor, v_BKTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Write one layer's keys and values of one token a row; return views of all, (B, K, S, D)."""
+        return self._write(self.keys_LBKSD[layer], k_BKTD), self._write(self.values_LBKSD[layer], v_BKTD)
+
+    def _write(self, held_BKSD: Tensor, new_BKTD: Tensor) -> Tensor:
+        held_BKSD.flatten(0, 2).index_copy_(0, self.targets, new_BKTD.flatten(0, 2))
+        return held_BKSD[: self.places_B.shape[0], :, : self.slots_S.shape[0]]

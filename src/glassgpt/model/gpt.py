@@ -37,8 +37,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from glassgpt.errors import ModelError
-from glassgpt.model.attention import Attention, attention_mask
-from glassgpt.model.cache import KVCache
+from glassgpt.model.attention import Attention, attention_mask, step_mask
+from glassgpt.model.cache import KVCache, RowCache
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.layers import make_mlp, make_norm
 from glassgpt.model.positions import Rotation, rotation, sinusoids
@@ -60,7 +60,7 @@ class Block(nn.Module):
         x_BTC: Tensor,
         rotation: Rotation | None = None,
         mask_TS: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: KVCache | RowCache | None = None,
     ) -> Tensor:
         """Map (B, T, C) to (B, T, C)."""
         attended_BTC = self.attention(
@@ -86,6 +86,7 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.final_norm = make_norm(config)
+        self.head: nn.Module | None = None  # a tied head is the embedding's matrix, unless given its own
         if not config.tied_head:
             self.head = nn.Linear(config.n_embd, config.vocab_size, bias=config.head_bias)
         initialize(self)
@@ -105,25 +106,38 @@ class GPT(nn.Module):
         new = ids_BT.shape[1]
         positions_T = torch.arange(held, held + new, device=ids_BT.device)
         mask_TS = attention_mask(self.config, held, new, ids_BT.device)
-        turn = self._rotation(positions_T)
-        x_BTC = self.embed(ids_BT, positions_T)
-        for block in self.blocks:
-            if self.checkpoint_activations and self.training and cache is None:
-                x_BTC = checkpoint(block, x_BTC, turn, mask_TS, use_reentrant=False)
-            else:
-                x_BTC = block(x_BTC, turn, mask_TS, cache)
+        x_BTC = self._through_blocks(ids_BT, positions_T, mask_TS, cache)
         if cache is not None:
             cache.advance(new)
+        return x_BTC
+
+    def step(self, ids_B1: Tensor, cache: RowCache) -> Tensor:
+        """Return the logits (B, V) that follow one more token of each row, held in the cache afterwards."""
+        places_B1 = cache.places_B.unsqueeze(-1)
+        hidden_B1C = self._through_blocks(ids_B1, places_B1, step_mask(self.config, cache), cache)
+        return self.logits(hidden_B1C[:, 0])
+
+    def _through_blocks(
+        self, ids_BT: Tensor, positions: Tensor, mask: Tensor | None, cache: KVCache | RowCache | None
+    ) -> Tensor:
+        """Return the residual stream after the final norm; positions are (T,), or (B, T) where rows differ."""
+        turn = self._rotation(positions)
+        x_BTC = self.embed(ids_BT, positions)
+        for block in self.blocks:
+            if self.checkpoint_activations and self.training and cache is None:
+                x_BTC = checkpoint(block, x_BTC, turn, mask, use_reentrant=False)
+            else:
+                x_BTC = block(x_BTC, turn, mask, cache)
         return self.final_norm(x_BTC)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Map (..., C) to (..., V): the score of each token of the vocabulary."""
-        if self.config.tied_head:
+        if self.head is None:
             return F.linear(hidden, self.token_embedding.weight)
         return self.head(hidden)
 
-    def embed(self, ids_BT: Tensor, positions_T: Tensor) -> Tensor:
-        """Return the vectors that enter the first block, (B, T, C)."""
+    def embed(self, ids_BT: Tensor, positions: Tensor) -> Tensor:
+        """Return the vectors that enter the first block, (B, T, C); positions are (T,) or (B, T)."""
         try:
             x_BTC = self.token_embedding(ids_BT)
         except IndexError as error:  # on a CPU; a GPU cannot tell without waiting
@@ -132,22 +146,22 @@ class GPT(nn.Module):
                 "Encode the text with the tokenizer that this model was trained with."
             ) from error
         if self.config.positions == "learned":
-            x_BTC = x_BTC + self.position_embedding(positions_T)
+            x_BTC = x_BTC + self.position_embedding(positions)
         elif self.config.positions == "sinusoidal":
             # Scaled as in Vaswani et al. (2017), section 3.4, or the sinusoids would drown the tokens.
-            position_TC = sinusoids(positions_T, self.config.n_embd).type_as(x_BTC)
-            x_BTC = x_BTC * math.sqrt(self.config.n_embd) + position_TC
+            encoded = sinusoids(positions, self.config.n_embd).type_as(x_BTC)
+            x_BTC = x_BTC * math.sqrt(self.config.n_embd) + encoded
         return self.dropout(x_BTC)
 
     @property
     def head_weight(self) -> Tensor:
         """The matrix of the head, (V, C), wherever it is kept."""
-        return self.token_embedding.weight if self.config.tied_head else self.head.weight
+        return self.head.weight if isinstance(self.head, nn.Linear) else self.token_embedding.weight
 
     @property
     def head_bias(self) -> Tensor | None:
         """The bias of the head, (V,), where it has one."""
-        return self.head.bias if self.config.head_bias else None
+        return self.head.bias if isinstance(self.head, nn.Linear) else None
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> KVCache:
         """Return an empty cache on this model's device and of its dtype."""
@@ -160,10 +174,11 @@ class GPT(nn.Module):
         """Return how many numbers the model has learned, or may still learn."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not trainable_only)
 
-    def _rotation(self, positions_T: Tensor) -> Rotation | None:
+    def _rotation(self, positions: Tensor) -> Rotation | None:
         if self.config.positions != "rotary":
             return None
-        return rotation(positions_T, self.config.head_dim, self.config.rope_theta)
+        turn = rotation(positions, self.config.head_dim, self.config.rope_theta)
+        return turn if positions.dim() == 1 else Rotation(*(part.unsqueeze(1) for part in turn))  # all heads
 
     def _check_ids(self, ids_BT: Tensor, held: int) -> None:
         if ids_BT.dim() != 2 or ids_BT.shape[1] == 0:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def angles(positions_T: Tensor, width: int, theta: float) -> Tensor:
-    """Return position times frequency, (T, width / 2) in float32.
+    """Return position times frequency, (T, width / 2) in float32; positions may have more axes before T.
 
     Pair e turns by theta^(-2e / width) a token: the first fastest, the last almost not at all.
     """

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.errors import ModelError, RunError
 from glassgpt.generation.text import GenerationConfig, TextEvent, complete, stream
 from glassgpt.model.gpt import GPT
+from glassgpt.model.int8 import quantize
 from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory, find_run
@@ -36,7 +38,7 @@ class Run:
         return self.lineage.get("data", {}).get("documents", 0) > 1
 
     def stream(
-        self, prompt: str, config: GenerationConfig, *, count: int = 1, use_cache: bool = True
+        self, prompt: str | Sequence[str], config: GenerationConfig, *, count: int = 1, use_cache: bool = True
     ) -> Iterator[TextEvent]:
         """Continue a prompt, event by event; see `glassgpt.generation.text.stream`."""
         return stream(
@@ -49,16 +51,23 @@ class Run:
             use_cache=use_cache,
         )
 
-    def complete(self, prompt: str, config: GenerationConfig | None = None, *, count: int = 1) -> list[str]:
-        """Return `count` continuations of a prompt, the prompt left out."""
+    def complete(
+        self, prompt: str | Sequence[str], config: GenerationConfig | None = None, *, count: int = 1
+    ) -> list[str]:
+        """Return `count` continuations of a prompt, or of each of several, the prompt left out."""
         config = config or GenerationConfig()
         return complete(
             self.model, self.tokenizer, prompt, config, count=count, documents=self.knows_documents
         )
 
 
-def open_run(name: str, *, device: torch.device | None = None) -> Run:
+Weights = Literal["as-saved", "int8"]
+
+
+def open_run(name: str, *, device: torch.device | None = None, weights: Weights = "as-saved") -> Run:
     """Open the run at a path, of a name, or the `latest`, its model in evaluation mode on `device`.
+
+    With int8 weights (see `glassgpt.model.int8`) it takes less memory and time, and is a little less exact.
 
     A run still training (or killed) opens with its best checkpoint so far; reading never disturbs training.
     Raises `RunError` when a part is missing or does not fit the others.
@@ -68,7 +77,8 @@ def open_run(name: str, *, device: torch.device | None = None) -> Run:
     lineage = read_lineage(directory)
     tokenizer = _open_tokenizer(directory, lineage)
     model = _open_model(directory, config, tokenizer, lineage)
-    return Run(directory, config, model.to(device or torch.device("cpu")).eval(), tokenizer, lineage)
+    model = model.to(device or torch.device("cpu")).eval()
+    return Run(directory, config, quantize(model) if weights == "int8" else model, tokenizer, lineage)
 
 
 def read_lineage(directory: RunDirectory) -> dict[str, Any]:
@@ -107,7 +117,7 @@ def _open_model(
         )
     path = _weights_file(directory, lineage)
     weights = read_tensors(path)
-    with torch.device("meta"):  # the weights are about to come from the file: none need be drawn
+    with torch.device("meta"), _WithoutDraws():  # the weights are about to come from the file
         model = GPT(config.model)
     try:
         model.load_state_dict(weights, assign=True)
@@ -116,6 +126,17 @@ def _open_model(
             f"{path} does not fit the model in {directory.config}: {str(error).splitlines()[-1].strip()}"
         ) from error
     return model
+
+
+class _WithoutDraws(TorchFunctionMode):
+    """Leaves out the first values of weights. On the meta device they cost a second: torch loads its compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _weights_file(directory: RunDirectory, lineage: dict[str, Any]) -> Path:

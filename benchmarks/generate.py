@@ -1,0 +1,150 @@
+"""Letting a model write: one stream, the first token, a batch, and int8 weights.
+
+The peer is `generate` of transformers, with its cache, on the same weights; both are greedy and must give the
+same ids. It is measured with one CPU thread, which is faster for it at this size, and with torch's default.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from benchmarks.measure import alternate, fresh
+from benchmarks.peers import transformers_gpt2
+from benchmarks.report import Figure
+from glassgpt.device import available_cores
+from glassgpt.generation.engine import generate_batch, generate_ids
+from glassgpt.generation.sampling import SamplingConfig
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.gpt import GPT
+from glassgpt.model.int8 import quantize
+from glassgpt.model.presets import PRESETS
+
+SMALL = replace(
+    PRESETS["gpt2-small"], vocab_size=1024, context_length=256, n_layer=4, n_head=4, n_embd=128, dropout=0.0
+)
+GREEDY = SamplingConfig(temperature=0)
+PROMPT = list(range(5, 21))
+ROWS = 32
+
+
+def run(quick: bool) -> list[Figure]:
+    """Return the figures of one stream, a batch, and int8 weights."""
+    return [*small_model(quick), *int8_weights(quick)]
+
+
+def small_model(quick: bool) -> list[Figure]:
+    """Measure a GPT-2 of 1M parameters and the default parts, each alone and as a batch of mixed lengths."""
+    tokens, rounds = (40, 2) if quick else (200, 7)
+    peer = transformers_gpt2.make(SMALL)
+    ours, nano = transformers_gpt2.as_ours(peer, SMALL), GPT(PRESETS["nano"]).eval()
+    assert write(ours, tokens) == transformers_gpt2.generate(peer, PROMPT, tokens)
+    subjects = {
+        "peer": lambda: in_threads(1, lambda: transformers_gpt2.generate(peer, PROMPT, tokens)),
+        "peer by default": lambda: in_threads(
+            available_cores(), lambda: transformers_gpt2.generate(peer, PROMPT, tokens)
+        ),
+        "ours": lambda: write(ours, tokens),
+        "nano": lambda: write(nano, tokens),
+        "first": lambda: write(ours, 1),
+        "peer first": lambda: in_threads(1, lambda: transformers_gpt2.generate(peer, PROMPT, 1)),
+        "batch": lambda: write_batch(ours, tokens),
+        "nano batch": lambda: write_batch(nano, tokens),
+    }
+    # The first rounds are those after which a step is recorded.
+    seconds = alternate(subjects, rounds=rounds, warmups=1 if quick else 2)
+    speed = {name: tokens * (ROWS if "batch" in name else 1) / value for name, value in seconds.items()}
+    return [
+        faster("one stream, 1M GPT-2; transformers with one thread", speed, "ours", "peer", 8),
+        faster("one stream, 1M GPT-2; transformers by default", speed, "ours", "peer by default", 8),
+        Figure("one stream, `nano`", f"{speed['nano']:,.0f} tokens/s"),
+        Figure(
+            "first token after a prompt of 16, 1M GPT-2",
+            f"{seconds['first'] * 1000:.2f} ms",
+            f"{seconds['peer first'] * 1000:.2f} ms",
+            seconds["peer first"] / seconds["first"],
+        ),
+        faster("32 prompts of mixed lengths; one stream of ours", speed, "batch", "ours", 10),
+        faster("the same, `nano`", speed, "nano batch", "nano", 10),
+    ]
+
+
+def int8_weights(quick: bool) -> list[Figure]:
+    """Measure a random model of GPT-2's smallest size in float32 and int8: speed, and memory of a process."""
+    tokens, config = (4, SMALL) if quick else (24, replace(PRESETS["gpt2-small"], dropout=0.0))
+    exact, rounded = big_model(config, int8=False), big_model(config, int8=True)
+    seconds = alternate(
+        {"float32": lambda: write(exact, tokens), "int8": lambda: write(rounded, tokens)},
+        rounds=2 if quick else 3,
+    )
+    held = {kind: fresh(resident, config, kind == "int8").value for kind in ("float32", "int8")}
+    name = "1M" if quick else "124M"
+    return [
+        Figure(
+            f"one stream, {name} GPT-2, int8 weights; float32",
+            f"{tokens / seconds['int8']:.1f} tokens/s",
+            f"{tokens / seconds['float32']:.1f} tokens/s",
+            seconds["float32"] / seconds["int8"],
+        ),
+        Figure(
+            f"memory of the model, {name} GPT-2, int8 weights; float32",
+            f"{held['int8'] / 1e6:,.0f} MB",
+            f"{held['float32'] / 1e6:,.0f} MB",
+            held["float32"] / held["int8"],
+        ),
+    ]
+
+
+def big_model(config: ModelConfig, int8: bool) -> GPT:
+    """Return a random model."""
+    torch.manual_seed(0)
+    model = GPT(config).eval()
+    return quantize(model) if int8 else model
+
+
+def resident(config: ModelConfig, int8: bool) -> int:
+    """Return the bytes that a model adds to what the process keeps in memory."""
+    before = resident_bytes()
+    model = big_model(config, int8)
+    after = resident_bytes()
+    assert model is not None
+    return after - before
+
+
+def resident_bytes() -> int:
+    """Return the bytes of this process that are in memory now (Linux)."""
+    with open("/proc/self/status") as status:
+        return 1024 * int(next(line for line in status if line.startswith("VmRSS")).split()[1])
+
+
+def write(model: GPT, tokens: int) -> list[int]:
+    """Return the greedy ids after the prompt."""
+    return [id for (id,) in itertools.islice(generate_ids(model, PROMPT, GREEDY), tokens)]
+
+
+def write_batch(model: GPT, tokens: int) -> list[list[tuple[int, int]]]:
+    """Continue 32 prompts of 4 to 39 ids."""
+    chance = random.Random(1)
+    prompts = [[chance.randrange(1024) for _ in range(chance.randrange(4, 40))] for _ in range(ROWS)]
+    return list(generate_batch(model, prompts, GREEDY, max_tokens=tokens))
+
+
+def in_threads(threads: int, subject: Callable[[], object]) -> object:
+    """Call a subject with so many CPU threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return subject()
+    finally:
+        torch.set_num_threads(before)
+
+
+def faster(what: str, speed: dict[str, float], ours: str, peer: str, mark: float) -> Figure:
+    """Return a figure of two speeds whose mark is a multiple."""
+    ratio = speed[ours] / speed[peer]
+    shown = (f"{speed[name]:,.0f} tokens/s" for name in (ours, peer))
+    return Figure(what, *shown, ratio, f"at least {mark:g}x", ratio >= mark)

@@ -1,0 +1,171 @@
+"""One more token for each row of a batch: the model's step over its cache, recorded when it is asked often.
+
+A small model's step is a hundred small operations, and most of its time goes into starting them from Python.
+So after `RECORD_AFTER` steps of a model its step is recorded by `torch.jit.trace` and from then on replayed
+from C++, which halves the time of a token. It is the model's own code that is recorded: weights and cache
+are shared with it, and every size is read from tensors, so one recording serves all places, all numbers of
+rows, and all later batches. (`torch.compile` was measured, too: no faster, and 20 to 30 s to make.)
+
+Legend: B rows, T tokens, S places that attention looks at, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import cast
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from glassgpt.model.cache import RowCache
+from glassgpt.model.gpt import GPT
+
+RECORD_AFTER = 256
+"""Steps of a model before they are recorded: about as many as win back the 0.15 s that it takes."""
+RECORD_BELOW = 512
+"""Models this wide or wider spend their time in arithmetic, so that a recording wins nothing."""
+SMALLEST_CACHE = 64
+"""Tokens that a cache has room for at first; it doubles, a few times in all, up to the context length."""
+ONE_THREAD_WORK = 20_000_000
+"""Multiply-adds of a step below which a second CPU thread costs more, in waiting, than it does."""
+
+
+@dataclass(slots=True)
+class _Recording:
+    """What is recorded of a model, and how often its step was asked for before."""
+
+    weights: list[int]
+    asked: int = 0
+    step: Callable[..., Tensor] | None = None
+
+
+class Decoder:
+    """Rows of cached tokens, each of its own length; `fill` them with texts, then `step`."""
+
+    def __init__(self, model: GPT, rows: int, *, record_after: int | None = RECORD_AFTER) -> None:
+        self.model = model
+        self.device = model.token_embedding.weight.device
+        self.cache = model.new_cache(rows, capacity=min(SMALLEST_CACHE, model.config.context_length))
+        self._slots = torch.arange(model.config.context_length, device=self.device)
+        self._step = _Step(model)
+        self._recording = _recording_of(model)
+        small = self.device.type == "cpu" and model.config.n_embd < RECORD_BELOW
+        self._record_after = record_after if small else None
+
+    def fill(self, rows: list[int], texts: list[list[int]]) -> Tensor:
+        """Let rows hold these texts instead of what they held; return the logits (B, V) after each.
+
+        Texts of one length are computed together, and equal ones only once.
+        """
+        self._make_room(max(map(len, texts)))
+        logits: dict[int, Tensor] = {}
+        for alike in group_by_length(texts):
+            distinct = list(dict.fromkeys(tuple(texts[index]) for index in alike))
+            ids_BT = torch.tensor(distinct, device=self.device)
+            held = self.model.new_cache(len(distinct), capacity=ids_BT.shape[1])
+            logits_BV = self.model.logits(self.model.hidden(ids_BT, held)[:, -1])
+            sources = [distinct.index(tuple(texts[index])) for index in alike]
+            self.cache.put([rows[index] for index in alike], held, sources)
+            logits.update(zip(alike, logits_BV[sources], strict=True))
+        return torch.stack([logits[index] for index in range(len(texts))])
+
+    def step(self, ids: list[int], places: list[int]) -> Tensor:
+        """Add one id to each of the first rows, at its place; return the logits (B, V) after it."""
+        ids_B1 = torch.tensor(ids, device=self.device).unsqueeze(-1)
+        places_B = torch.tensor(places, device=self.device)
+        self._make_room(max(places) + 1)
+        slots_S = self._slots[: max(places) + 1]
+        return self._next_step()(ids_B1, places_B, slots_S, self.cache.keys_LBKSD, self.cache.values_LBKSD)
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Let row `target` hold the `length` tokens that row `source` holds."""
+        self.cache.move(source, target, length)
+
+    def _make_room(self, tokens: int) -> None:
+        """Double the cache until it holds so many: short texts then lie close together, which is read faster."""
+        if tokens <= self.cache.capacity:
+            return
+        smaller, capacity = self.cache, self.cache.capacity
+        while capacity < tokens:
+            capacity = min(2 * capacity, self.model.config.context_length)
+        self.cache = self.model.new_cache(smaller.batch_size, capacity=capacity)
+        rows = list(range(smaller.batch_size))
+        smaller.length = smaller.capacity
+        self.cache.put(rows, smaller, rows)
+
+    def _next_step(self) -> Callable[..., Tensor]:
+        if self._record_after is None:
+            return self._step
+        self._recording.asked += 1
+        if self._recording.step is None and self._recording.asked > self._record_after:
+            self._recording.step = record(self.model)
+        return self._recording.step or self._step
+
+
+class _Step(nn.Module):
+    """The model's step with nothing but tensors going in and out, as a recording needs it."""
+
+    def __init__(self, model: GPT) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, ids_B1: Tensor, places_B: Tensor, slots_S: Tensor, keys_LBKSD: Tensor, values_LBKSD: Tensor
+    ) -> Tensor:
+        """Return the logits (B, V)."""
+        return self.model.step(ids_B1, RowCache(keys_LBKSD, values_LBKSD, places_B, slots_S))
+
+
+def record(model: GPT) -> Callable[..., Tensor]:
+    """Return a recording of a model's step, or the step itself where torch cannot make one."""
+    # Two rows and two places, for sizes of 1 would be taken for constants.
+    cache = model.new_cache(2, capacity=2)
+    places_B = torch.zeros(2, dtype=torch.int64)
+    example = (places_B.unsqueeze(-1), places_B, torch.arange(2), cache.keys_LBKSD, cache.values_LBKSD)
+    step = _Step(model).eval()
+    try:
+        with warnings.catch_warnings():
+            # torch deprecates it in favour of compilers that take 20 s and more, for less: see the figures.
+            warnings.simplefilter("ignore")
+            return cast("Callable[..., Tensor]", torch.jit.trace(step, example, check_trace=False))
+    except (RuntimeError, AttributeError, TypeError):
+        return step
+
+
+# Recordings live as long as their model: what was recorded for one batch serves the next.
+_RECORDINGS: WeakKeyDictionary[GPT, _Recording] = WeakKeyDictionary()
+
+
+def _recording_of(model: GPT) -> _Recording:
+    """Return the model's own, a new one if its weights were exchanged for others (changed ones are shared)."""
+    weights = [weight.data_ptr() for weight in model.state_dict(keep_vars=True).values()]
+    known = _RECORDINGS.get(model)
+    if known is None or known.weights != weights:
+        known = _RECORDINGS[model] = _Recording(weights)
+    return known
+
+
+def group_by_length(texts: list[list[int]]) -> list[list[int]]:
+    """Return the indexes of texts, those of one length together."""
+    groups: dict[int, list[int]] = {}
+    for index, text in enumerate(texts):
+        groups.setdefault(len(text), []).append(index)
+    return list(groups.values())
+
+
+@contextlib.contextmanager
+def threads_for(multiply_adds: int) -> Iterator[None]:
+    """Let torch use one CPU thread meanwhile where a step's work is too small to be shared."""
+    before = torch.get_num_threads()
+    if before == 1 or multiply_adds > ONE_THREAD_WORK:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,163 @@
+"""A batch of texts of any lengths: each row writes what it would alone, and one that is over is gone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glassgpt.errors import GenerationError
+from glassgpt.generation.decoder import Decoder, record
+from glassgpt.generation.engine import Batch, generate_batch
+from glassgpt.generation.sampling import SamplingConfig
+from glassgpt.model.cache import RowCache
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.gpt import GPT
+from glassgpt.model.int8 import quantize
+
+GREEDY = SamplingConfig(temperature=0)
+TINY = {"vocab_size": 31, "context_length": 12, "n_layer": 2, "n_head": 2, "n_embd": 16}
+PARTS = (
+    {"positions": "learned", "norm": "layernorm", "activation": "gelu_tanh", "qk_norm": False},
+    {"positions": "sinusoidal", "tied_head": False},
+    {"positions": "rotary", "n_kv_head": 1},
+    {"positions": "none", "attention": "sliding", "window": 4},
+    {"positions": "rotary", "attention": "strided", "window": 2, "stride": 3},
+)
+
+
+def make(seed: int = 0, **settings) -> GPT:
+    """A tiny model whose logits are far enough apart that rounding does not choose the token."""
+    torch.manual_seed(seed)
+    model = GPT(ModelConfig(**{**TINY, **settings})).double().eval()
+    for name, parameter in model.named_parameters():
+        torch.nn.init.normal_(parameter, std=0.5 if parameter.dim() == 2 else 0.1, mean=float("norm" in name))
+    return model
+
+
+def write(model: GPT, prompts: list[list[int]], config: SamplingConfig = GREEDY, **more) -> list[list[int]]:
+    """What each prompt is continued with."""
+    written: list[list[int]] = [[] for _ in prompts]
+    for step in generate_batch(model, prompts, config, **{"max_tokens": 30, **more}):
+        for row, id in step:
+            written[row].append(id)
+    return written
+
+
+@torch.no_grad()
+def plainly(model: GPT, prompt: list[int], n: int) -> list[int]:
+    """Greedy generation in the simplest words: the model over the visible window, for each token anew."""
+    ids, start, context = list(prompt), 0, model.config.context_length
+    for _ in range(n):
+        while len(ids) - start > context:
+            start += context - context // 2
+        ids.append(int(model(torch.tensor([ids[start:]]))[0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_rows_of_all_lengths_write_what_each_would_alone(parts):
+    model = make(**parts)
+    prompts = [[index * 7 % 31 for index in range(length)] for length in (1, 3, 3, 9, 12, 13, 20)]
+    expected = [plainly(model, prompt, 30) for prompt in prompts]
+    assert write(model, prompts) == expected
+    assert write(model, prompts, use_cache=False) == expected
+
+
+@settings(max_examples=25)
+@given(
+    prompts=st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=15), min_size=1, max_size=5),
+    stops=st.sets(st.integers(0, 30), max_size=12),
+)
+def test_a_row_ends_with_its_first_stop_id_and_the_others_go_on(prompts, stops):
+    model = make()
+    for prompt, ids in zip(prompts, write(model, prompts, stop_ids=stops), strict=True):
+        alone = plainly(model, prompt, 30)
+        end = next((place for place, id in enumerate(alone, start=1) if id in stops), 30)
+        assert ids == alone[:end]
+
+
+def test_what_a_row_draws_does_not_depend_on_which_others_are_over():
+    model, sampling = make(), SamplingConfig(temperature=1.5, repetition_penalty=1.2)
+    prompts = [[1], [2, 3], [4, 5, 6]]
+    together = write(model, prompts, sampling, seed=5)
+    assert together == write(model, prompts, sampling, seed=5)
+    assert together != write(model, prompts, sampling, seed=6)
+    stops = {together[0][4]}
+    for whole, cut in zip(together, write(model, prompts, sampling, seed=5, stop_ids=stops), strict=True):
+        assert cut == whole[: len(cut)]
+        assert len(cut) == 30 or cut[-1] in stops
+
+
+def test_no_work_is_done_for_a_row_that_is_over():
+    model, seen = make(), []
+    model.final_norm.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    batch = Batch(model, [[1], [2], [3, 4]], GREEDY)
+    batch.step()
+    for row in (0, 2):
+        seen.clear()
+        batch.drop(row)
+        assert [index for index, _ in batch.step()] == sorted(batch.rows)
+        assert seen == [len(batch.rows)]
+
+
+def test_equal_prompts_are_computed_once():
+    model, seen = make(), []
+    model.final_norm.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[:2]))
+    Batch(model, [[1, 2], [1, 2], [3, 4], [5]], GREEDY).step()
+    assert seen == [(2, 2), (1, 1)]
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_a_recorded_step_gives_the_same_bits_for_any_rows_and_places(parts):
+    model = make(**parts).float()
+    with torch.inference_mode():
+        step, slots = record(model), torch.arange(12)
+        assert isinstance(step, torch.jit.ScriptModule)
+        plain, replayed = model.new_cache(4), model.new_cache(4)
+        for rows, places in ((1, [0]), (4, [0, 2, 5, 11]), (2, [3, 3]), (1, [1]), (3, [11, 0, 4])):
+            ids = torch.randint(31, (rows, 1))
+            look = torch.tensor(places), slots[: max(places) + 1]
+            expected = model.step(ids, RowCache(plain.keys_LBKSD, plain.values_LBKSD, *look))
+            assert torch.equal(step(ids, *look, replayed.keys_LBKSD, replayed.values_LBKSD), expected)
+            assert torch.equal(plain.keys_LBKSD, replayed.keys_LBKSD)
+
+
+def test_a_recording_knows_of_weights_that_changed_or_were_exchanged():
+    model = make()
+    first = write(model, [[1, 2]], max_tokens=400)  # long enough to be recorded on the way
+    decoder = Decoder(model, 1)
+    assert isinstance(decoder._recording.step, torch.jit.ScriptModule)
+    assert first == [plainly(model, [1, 2], 400)]
+    with torch.no_grad():
+        model.blocks[0].mlp.down.weight.mul_(-1)  # in place, as an optimizer does
+    assert write(model, [[1, 2]]) == [plainly(model, [1, 2], 30)] != [first[0][:30]]
+    model.load_state_dict(make(seed=9).state_dict(), assign=True)
+    assert write(model, [[1, 2]]) == [plainly(model, [1, 2], 30)]
+
+
+def test_an_int8_model_writes_with_and_without_the_recording():
+    model = quantize(make(n_embd=32).float())
+    assert write(model, [[1, 2]], max_tokens=10) == write(model, [[1, 2]], max_tokens=10, use_cache=True)
+    with torch.inference_mode():
+        look = (torch.zeros(1, 1, dtype=torch.int64), torch.tensor([0]), torch.arange(1))
+        cache = model.new_cache(1)
+        held = (cache.keys_LBKSD, cache.values_LBKSD)
+        expected = model.step(look[0], RowCache(*held, *look[1:]))
+        assert torch.equal(record(model)(*look, *held), expected)
+
+
+def test_the_number_of_threads_comes_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        write(make(), [[1]], max_tokens=3)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_empty_prompt_among_others_is_refused():
+    with pytest.raises(GenerationError, match="The prompt has no tokens"):
+        write(make(), [[1], []])
