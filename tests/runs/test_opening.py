@@ -6,6 +6,8 @@ import dataclasses
 import json
 import math
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -50,6 +52,16 @@ def test_a_finished_run_opens_with_everything(run):
     assert complete(opened.model, opened.tokenizer, "Once", config) == complete(
         opened.model, opened.tokenizer, "Once", config
     )
+
+
+def test_opening_and_writing_load_no_compiler(run):
+    """Drawing weights on the meta device, only to replace them, loaded all of torch's compiler: two seconds."""
+    program = (
+        "import sys; from glassgpt.runs.opening import open_run; from glassgpt.generation.text import *; "
+        "list(open_run('first').stream('Once', GenerationConfig(max_tokens=3))); "
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_the_loss_of_the_opened_model_is_the_one_that_was_noted(run, trained):

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from glassgpt import config as configs
 from glassgpt import files
@@ -107,7 +109,7 @@ def _open_model(
         )
     path = _weights_file(directory, lineage)
     weights = read_tensors(path)
-    with torch.device("meta"):  # the weights are about to come from the file: none need be drawn
+    with torch.device("meta"), _Undrawn():  # the weights are about to come from the file
         model = GPT(config.model)
     try:
         model.load_state_dict(weights, assign=True)
@@ -116,6 +118,16 @@ def _open_model(
             f"{path} does not fit the model in {directory.config}: {str(error).splitlines()[-1].strip()}"
         ) from error
     return model
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves weights as they are where a module would draw them: for the meta device, drawing loads all of
+    torch's compiler, which takes longer than everything else about opening a run."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
+            return kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _weights_file(directory: RunDirectory, lineage: dict[str, Any]) -> Path:

@@ -1,7 +1,7 @@
 """Who encodes: the fastest engine that gives the same ids as the vocabulary's `tokenizer.json`.
 
 - characters: a Python dictionary, quicker for them than any library;
-- byte-level BPE: a memory of words and `tiktoken`, many times as fast as `tokenizers` with the same ids;
+- byte-level BPE: `tiktoken`, several times as fast as `tokenizers` with the same ids;
 - the rest: `tokenizers`, whose format `tokenizer.json` is, so that it is also the fallback.
 
 `tiktoken` merges any two neighbours whose union is a token, the lowest id first. `tokenizers` merges only
@@ -13,23 +13,22 @@ from __future__ import annotations
 
 import json
 import os
-from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import Any, Protocol
+from itertools import chain, pairwise
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from glassgpt.tokenizers.byte_chars import to_bytes
-from glassgpt.tokenizers.patterns import Pattern, blocks, recognise, stretches
+from glassgpt.tokenizers.patterns import Pattern, blocks, recognise
 
 # tiktoken's regular expression overflows its stack on a million white-space characters in a row.
 _BLANK_RUN = 65_536
-_SHORT = 512  # characters that are encoded before anything around it has begun
 _SHARE = 100_000  # characters that a thread takes at a time
-_LONGEST_WORD, _MOST_WORDS = 32, 1 << 18  # kept in memory: some 50 MB at most
 _MARK = "<|between texts|>"
+
+Row = TypeVar("Row", list[int], np.ndarray)
 
 
 class Encoder(Protocol):
@@ -66,11 +65,10 @@ class RustEncoder:
 
 
 class TiktokenEncoder:
-    """The library `tiktoken` on the ranks of a byte-level BPE, with two things around it that save time.
+    """The library `tiktoken` on the ranks of a byte-level BPE, over all cores.
 
-    Most of a text are words that came before: one thread looks each up in a memory of words, which is quicker
-    than encoding it. That thread holds Python's lock. So meanwhile the others have tiktoken encode what is
-    left, whole shares at a time, which needs the lock only to be begun. Whoever is free takes the next share.
+    Long texts are cut where the pattern cuts anyway, and short ones are put together, to shares of about the
+    same size. A share is encoded by one thread: for a text it would be too little to be a task of its own.
 
     `tokenizers` encodes the texts that tiktoken cannot take.
     """
@@ -82,58 +80,43 @@ class TiktokenEncoder:
         self.encoding = tiktoken.Encoding(
             name=pattern.name, pat_str=pattern.text, mergeable_ranks=ranks, special_tokens={_MARK: self.mark}
         )
-        self.pattern = pattern
         self.fallback = fallback
         self.threads = os.cpu_count() or 1
-        letter = "H" if self.mark <= 2**16 else "I"
-        self.dtype = np.dtype(letter)
-        self.memory = WordMemory(lambda word: array(letter, self._encode_plainly(word)).tobytes())
+        self.dtype = np.dtype(np.uint16 if self.mark <= 2**16 else np.uint32)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of one text. The cores share a long one."""
-        if len(text) < _SHORT:
+        if len(text) < _SHARE:
             return self._encode_plainly(text)
-        return self.encode_arrays([text])[0].tolist()
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text, over all cores."""
-        return [ids.tolist() for ids in self.encode_arrays(texts)]
+        rows = self._spread(texts, self._encode_each)
+        return [some[0] if len(some) == 1 else list(chain.from_iterable(some)) for some in rows]
 
     def encode_arrays(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Return the ids of each text as an array, over all cores."""
+        """Return the ids of each text as an array, over all cores, hardly ever holding Python's lock."""
+        rows = self._spread(texts, self._encode_at_once)
+        return [some[0] if len(some) == 1 else np.concatenate(some) for some in rows]
+
+    def _spread(self, texts: Sequence[str], encode: Callable[[list[str]], list[Row]]) -> Iterator[list[Row]]:
+        """Yield the rows of each text's parts, encoded a share at a time by all threads."""
         parts = [list(blocks(text, _SHARE)) for text in texts]
-        rows = iter(self._encode_parts([part for some in parts for part in some]))
-        whole = ([next(rows) for _ in some] for some in parts)
-        return [some[0] if len(some) == 1 else np.concatenate(some) for some in whole]
-
-    def _encode_parts(self, parts: list[str]) -> list[np.ndarray]:
-        shares = _shares(parts)
-        done: dict[int, list[np.ndarray]] = {}
-        waiting = iter(list(enumerate(shares)))
-
-        def work(encode: Callable[[list[str]], list[np.ndarray]]) -> None:
-            for index, share in waiting:
-                done[index] = encode(share)
-
-        if len(shares) < 2 or self.threads < 2:
-            work(self._recall)
+        shares = _shares([part for some in parts for part in some])
+        if len(shares) == 1:
+            rows = iter(encode(shares[0]))
         else:
-            with ThreadPoolExecutor(self.threads - 1) as pool:
-                others = [pool.submit(work, self._encode_at_once) for _ in range(self.threads - 1)]
-                work(self._recall)
-                for other in others:
-                    other.result()
-        return [row for index in range(len(shares)) for row in done[index]]
+            with ThreadPoolExecutor(self.threads) as pool:
+                rows = chain.from_iterable(pool.map(encode, shares))
+        return ([next(rows) for _ in some] for some in parts)
 
-    def _recall(self, texts: list[str]) -> list[np.ndarray]:
-        """Encode texts word by word, from memory."""
-        ids_of = self.memory.__getitem__
-        found = (b"".join(map(ids_of, stretches(text, self.pattern))) for text in texts)
-        return [np.frombuffer(ids, self.dtype) for ids in found]
+    def _encode_each(self, texts: list[str]) -> list[list[int]]:
+        return [self._encode_plainly(text) for text in texts]
 
     def _encode_at_once(self, texts: list[str]) -> list[np.ndarray]:
         """Encode texts by one call of tiktoken, a mark between them, so that Python's lock is free meanwhile."""
-        if any(_MARK in text or has_blank_run(text) for text in texts):
+        if not texts or any(_MARK in text or has_blank_run(text) for text in texts):
             return [np.array(self._encode_plainly(text), self.dtype) for text in texts]
         marked = "".join(text + _MARK for text in texts)
         ids = self.encoding.encode_to_numpy(marked, allowed_special={_MARK}, disallowed_special=())
@@ -143,24 +126,9 @@ class TiktokenEncoder:
         return [ids[start:end] for start, end in zip(starts, ends, strict=True)]
 
     def _encode_plainly(self, text: str) -> list[int]:
-        if has_blank_run(text):
+        if len(text) >= _BLANK_RUN and has_blank_run(text):
             return self.fallback.encode(text)
         return self.encoding.encode_ordinary(text)
-
-
-class WordMemory(dict[str, bytes]):
-    """The ids of the words met so far, as the bytes of an array. A new word is encoded by `encode` and kept."""
-
-    def __init__(self, encode: Callable[[str], bytes]) -> None:
-        self.encode = encode
-
-    def __missing__(self, word: str) -> bytes:
-        ids = self.encode(word)
-        if len(word) <= _LONGEST_WORD:
-            if len(self) >= _MOST_WORDS:
-                self.clear()  # the words that matter are back soon
-            self[word] = ids
-        return ids
 
 
 class CharEncoder:

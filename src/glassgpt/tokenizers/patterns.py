@@ -8,8 +8,8 @@ punctuation apart.
 The from-scratch tokenizers cut with the library `regex`, the fast engines with their own. All agree except
 on letters that joined Unicode lately, which `regex` may already know as letters.
 
-Cutting by such a pattern is slow, and most of a text are words that came before. So whoever wants to do each
-word only once asks `stretches` first: parts of a text between which its pattern cuts for certain.
+Some places can be cut whatever follows. `stretches` finds most of them, for whoever wants to cut each word that
+occurs only once, as cutting by a pattern is slow. `blocks` finds a few, to encode a long text in parts.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def stretches(text: str, pattern: Pattern) -> list[str]:
 
 
 def blocks(text: str, size: int) -> Iterator[str]:
-    """Yield `text` in parts of `size` characters and a little more, between which every pattern here cuts."""
+    """Yield `text` in parts of `size` characters (1 or more) and a little more, between which every pattern cuts."""
     start = 0
     while place := _SAFE_CUT.search(text, start + size):
         yield text[start : place.start()]
