@@ -5,12 +5,20 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
+import ftfy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassgpt import config as configs
-from glassgpt.corpus.cleaning import CleaningConfig, CleaningReport, clean, repair
+from glassgpt.corpus.cleaning import (
+    CleaningConfig,
+    CleaningReport,
+    _ftfy_config,
+    _mend_encoding,
+    clean,
+    repair,
+)
 from glassgpt.corpus.documents import Document
 from glassgpt.corpus.textfiles import read_text
 from glassgpt.errors import ConfigError
@@ -189,3 +197,15 @@ def test_the_config_comes_from_toml_and_is_checked():
             configs.from_dict(CleaningConfig, wrong, origin="t")
     with pytest.raises(ConfigError, match="off, gentle or strict"):
         CleaningConfig(mode="hard")  # pyright: ignore[reportArgumentType]
+
+
+@given(text=st.text(st.characters(codec="ascii") | st.sampled_from("–—‘’“”…")))
+def test_ftfy_changes_nothing_in_text_that_is_not_shown_to_it(text: str):
+    """Asking ftfy about every line with a curly quotation mark took most of the time of cleaning."""
+    assert ftfy.fix_text(text, _ftfy_config()) == text
+
+
+@given(text=texts | st.lists(st.sampled_from("aØÙŒœÃÂβ°–—‘’“”…€™ \n")).map("".join))
+def test_lines_are_mended_as_ftfy_mends_them(text: str):
+    expected = "\n".join(ftfy.fix_text(line, _ftfy_config()) for line in text.split("\n"))
+    assert _mend_encoding(text) == expected

@@ -335,6 +335,12 @@ def test_an_error_while_encoding_is_the_one_that_is_raised(
     check_finished(tmp_path, counting, texts, again=False)
 
 
+def test_another_way_to_encode_gives_the_same_shards(tmp_path: Path, counting: Counting, texts: list[str]):
+    shards = prepare(stream(texts), counting, tmp_path, plan="p", encode=counting.encode_arrays)
+    assert not hasattr(counting, "encoded")
+    assert all(whole(shards, split) == by_hand(stream(texts), counting, split) for split in SPLITS)
+
+
 # Facts, types, memory
 
 

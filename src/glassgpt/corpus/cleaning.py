@@ -34,6 +34,8 @@ LINE_END = re.compile("\r\n|[\r\x0b\x0c\u2028\u2029]")
 CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff]"
 )  # all of category Cc but \n and \t, and stray marks
+PLAIN = re.compile("[\n\t -~–—‘’“”…]*")  # characters that no gentle repair touches
+SUSPECT = re.compile("[^\x00-\x7f–—‘’“”…]")  # ftfy changes no line without one of these
 SPACES = re.compile("[ \t\u00a0]{2,}")
 BLANK_LINES = re.compile(r"\n{3,}")
 ROUNDS = 8  # one repair can uncover another; more than three rounds were never seen
@@ -136,6 +138,8 @@ def repair(text: str, *, strict: bool = False) -> tuple[str, set[str]]:
 
     Repairs go on until nothing changes, so that repairing a second time changes nothing.
     """
+    if not strict and PLAIN.fullmatch(text):
+        return text, set()
     done: set[str] = set()
     for _ in range(ROUNDS):
         before = text
@@ -174,13 +178,16 @@ def _judge(config: CleaningConfig) -> Callable[[str], str | None]:
 
 
 def _mend_encoding(text: str) -> str:
-    """Undo double encoding, line by line as ftfy does, where a line has more than ASCII."""
-    if text.isascii():
+    """Undo double encoding, line by line as ftfy does, where a line has more than ASCII and common signs."""
+    if not SUSPECT.search(text):
         return text
+    return "\n".join(_mend_line(line) if SUSPECT.search(line) else line for line in text.split("\n"))
+
+
+def _mend_line(line: str) -> str:
     import ftfy
 
-    config = _ftfy_config()
-    return "\n".join(line if line.isascii() else ftfy.fix_text(line, config) for line in text.split("\n"))
+    return ftfy.fix_text(line, _ftfy_config())
 
 
 @cache

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ GROUPS_PER_SHARD = 1024  # files of a gigabyte: a mapped file costs a descriptor
 JOURNAL = "groups.jsonl"
 LOCK = ".lock"
 
+Encode = Callable[[list[str]], Sequence[Sequence[int] | np.ndarray]]
 Entry = dict[str, dict[str, Any]]  # one line of the journal: by split, what a group added to which file
 
 
@@ -94,18 +95,21 @@ def prepare(
     plan: str,
     facts: dict[str, Any] | None = None,
     group_characters: int = GROUP_CHARACTERS,
+    encode: Encode | None = None,
 ) -> TokenShards:
     """Write the shards of `documents` (split name, document) into `folder` and open them.
 
     `plan` is a hash of everything that decides the stream: work left there by another plan (or tokenizer) is
     discarded, work of the same plan is gone on with. `facts` go into the manifest as they are; a callable
     among them is called at the end, when the stream has been read. Of several processes that prepare the
-    same folder one does the work, and the others wait for it. Raises `DiskFullError` when the disk is full.
+    same folder one does the work, and the others wait for it. `encode` is a quicker way than the tokenizer's
+    `encode_batch` to the same ids, such as one that gives arrays. Raises `DiskFullError` when the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with files.locked(folder / LOCK), files.explain_full_disk(folder):
         if not _is_finished(folder, plan, tokenizer):
-            _prepare(documents, tokenizer, folder, plan, facts or {}, group_characters)
+            encode = encode or tokenizer.encode_batch
+            _prepare(documents, tokenizer, encode, folder, plan, facts or {}, group_characters)
     return open_shards(folder)
 
 
@@ -119,6 +123,7 @@ def _is_finished(folder: Path, plan: str, tokenizer: Encoder) -> bool:
 def _prepare(
     documents: Iterable[tuple[str, Piece]],
     tokenizer: Encoder,
+    encode: Encode,
     folder: Path,
     plan: str,
     facts: dict[str, Any],
@@ -132,7 +137,7 @@ def _prepare(
             if group.index < len(done):
                 entries.append(done[group.index])
                 continue
-            waiting.append(worker.submit(_write_group, group, tokenizer, folder))
+            waiting.append(worker.submit(_write_group, group, tokenizer, encode, folder))
             if len(waiting) > 1:  # one being encoded, one read: no more is ever in memory
                 entries.append(_note(folder, waiting.popleft().result()))
         entries.extend(_note(folder, future.result()) for future in waiting)
@@ -162,14 +167,14 @@ def _groups(documents: Iterable[tuple[str, Piece]], characters: int) -> Iterator
         yield group
 
 
-def _write_group(group: Group, tokenizer: Encoder, folder: Path) -> Entry:
+def _write_group(group: Group, tokenizer: Encoder, encode: Encode, folder: Path) -> Entry:
     """Encode one group and append it to the files; return its line of the journal."""
     dtype = token_dtype(tokenizer.vocab_size)
     entry: Entry = {}
     for name, pieces in group.pieces.items():
         if not pieces:
             continue
-        ids = _encode(pieces, tokenizer, dtype)
+        ids = _encode(pieces, tokenizer.end_of_text, encode, dtype)
         shard = f"{name}-{group.index // GROUPS_PER_SHARD:05d}.bin"
         _append(folder / shard, ids.tobytes())
         entry[name] = {
@@ -181,11 +186,11 @@ def _write_group(group: Group, tokenizer: Encoder, folder: Path) -> Entry:
     return entry
 
 
-def _encode(pieces: list[Piece], tokenizer: Encoder, dtype: np.dtype) -> np.ndarray:
-    end = np.array([tokenizer.end_of_text], dtype)
+def _encode(pieces: list[Piece], end_of_text: int, encode: Encode, dtype: np.dtype) -> np.ndarray:
+    end = np.array([end_of_text], dtype)
     rows: list[np.ndarray] = []
-    for piece, ids in zip(pieces, tokenizer.encode_batch([piece.text for piece in pieces]), strict=True):
-        rows.append(np.array(ids, dtype))
+    for piece, ids in zip(pieces, encode([piece.text for piece in pieces]), strict=True):
+        rows.append(np.asarray(ids, dtype))
         if piece.is_last_piece:
             rows.append(end)
     return np.concatenate(rows)

@@ -67,6 +67,7 @@ def prepare_data(config: RunConfig, say: Say = lambda _: None) -> PreparedData:
             "sources": [{"name": source.name, "fingerprint": source.fingerprint} for source in sources],
             "cleaning": report.to_dict,
         },
+        encode=tokenizer.encode_arrays,
     )
     for line in report.lines():
         say(line)

@@ -14,10 +14,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+import regex
+
 from glassgpt.tokenizers import layout
 from glassgpt.tokenizers.byte_chars import BYTE_ORDER, to_chars
 from glassgpt.tokenizers.merging import Pair, learn_merges
-from glassgpt.tokenizers.patterns import PATTERNS, cut, pre_tokenizer
+from glassgpt.tokenizers.patterns import PATTERNS, Pattern, cut, pre_tokenizer, stretches
 from glassgpt.tokenizers.special import END_OF_TEXT, encode_with_special
 
 _ID_OF_BYTE = {byte: id for id, byte in enumerate(BYTE_ORDER)}
@@ -40,9 +42,7 @@ class BPETokenizer:
         cls, texts: Iterable[str], *, vocab_size: int, pattern: str = "gpt2", min_frequency: int = 1
     ) -> BPETokenizer:
         """Learn the merges of `texts`, read once as a stream. `vocab_size` counts every id."""
-        counts: Counter[str] = Counter()
-        for text in texts:
-            counts.update(cut(text, PATTERNS[pattern].text))
+        counts = count_pieces(texts, PATTERNS[pattern])
         words = {tuple(_byte_ids(piece)): count for piece, count in counts.items()}
         merges = learn_merges(words, first_id=256, most=vocab_size - 257, min_frequency=min_frequency)
         return cls(merges, pattern=pattern)
@@ -81,6 +81,19 @@ class BPETokenizer:
             decoder=layout.JOIN_BYTES,
             special=self.special,
         )
+
+
+def count_pieces(texts: Iterable[str], pattern: Pattern) -> Counter[str]:
+    """Return how often each piece occurs in `texts`. Equal stretches of text are cut only once."""
+    stretched: Counter[str] = Counter()
+    for text in texts:
+        stretched.update(stretches(text, pattern))
+    counts: Counter[str] = Counter()
+    find_pieces = regex.compile(pattern.text).findall
+    for stretch, count in stretched.items():
+        for piece in find_pieces(stretch):
+            counts[piece] += count
+    return counts
 
 
 def _byte_ids(piece: str) -> list[int]:

@@ -13,16 +13,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
 
 from glassgpt.tokenizers.byte_chars import to_bytes
-from glassgpt.tokenizers.patterns import Pattern, recognise
+from glassgpt.tokenizers.patterns import Pattern, blocks, recognise
 
 # tiktoken's regular expression overflows its stack on a million white-space characters in a row.
 _BLANK_RUN = 65_536
+_SHARE = 100_000  # characters that a thread takes at a time
+_MARK = "<|between texts|>"
+
+Row = TypeVar("Row", list[int], np.ndarray)
 
 
 class Encoder(Protocol):
@@ -30,6 +36,7 @@ class Encoder(Protocol):
 
     def encode(self, text: str) -> list[int]: ...  # noqa: D102
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]: ...  # noqa: D102
+    def encode_arrays(self, texts: Sequence[str]) -> list[np.ndarray]: ...  # noqa: D102
 
 
 class RustEncoder:
@@ -52,32 +59,76 @@ class RustEncoder:
         encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
+    def encode_arrays(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return the ids of each text as an array."""
+        return [np.array(ids, np.uint32) for ids in self.encode_batch(texts)]
+
 
 class TiktokenEncoder:
-    """The library `tiktoken` on the ranks of a byte-level BPE, with `tokenizers` for what it cannot take."""
+    """The library `tiktoken` on the ranks of a byte-level BPE, over all cores.
+
+    Long texts are cut where the pattern cuts anyway, and short ones are put together, to shares of about the
+    same size. A share is encoded by one thread: for a text it would be too little to be a task of its own.
+
+    `tokenizers` encodes the texts that tiktoken cannot take.
+    """
 
     def __init__(self, ranks: dict[bytes, int], pattern: Pattern, fallback: RustEncoder) -> None:
         import tiktoken
 
+        self.mark = max(ranks.values()) + 1
         self.encoding = tiktoken.Encoding(
-            name=pattern.name, pat_str=pattern.text, mergeable_ranks=ranks, special_tokens={}
+            name=pattern.name, pat_str=pattern.text, mergeable_ranks=ranks, special_tokens={_MARK: self.mark}
         )
         self.fallback = fallback
         self.threads = os.cpu_count() or 1
+        self.dtype = np.dtype(np.uint16 if self.mark <= 2**16 else np.uint32)
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of one text."""
-        if has_blank_run(text):
-            return self.fallback.encode(text)
-        return self.encoding.encode_ordinary(text)
+        """Return the ids of one text. The cores share a long one."""
+        if len(text) < _SHARE:
+            return self._encode_plainly(text)
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text: one share of the texts a core, as a task a text would cost more."""
-        share = max(64, -(-len(texts) // self.threads))
-        shares = [texts[start : start + share] for start in range(0, len(texts), share)]
-        with ThreadPoolExecutor(self.threads) as pool:
-            encoded = pool.map(lambda part: [self.encode(text) for text in part], shares)
-            return list(chain.from_iterable(encoded))
+        """Return the ids of each text, over all cores."""
+        rows = self._spread(texts, self._encode_each)
+        return [some[0] if len(some) == 1 else list(chain.from_iterable(some)) for some in rows]
+
+    def encode_arrays(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return the ids of each text as an array, over all cores, hardly ever holding Python's lock."""
+        rows = self._spread(texts, self._encode_at_once)
+        return [some[0] if len(some) == 1 else np.concatenate(some) for some in rows]
+
+    def _spread(self, texts: Sequence[str], encode: Callable[[list[str]], list[Row]]) -> Iterator[list[Row]]:
+        """Yield the rows of each text's parts, encoded a share at a time by all threads."""
+        parts = [list(blocks(text, _SHARE)) for text in texts]
+        shares = _shares([part for some in parts for part in some])
+        if len(shares) == 1:
+            rows = iter(encode(shares[0]))
+        else:
+            with ThreadPoolExecutor(self.threads) as pool:
+                rows = chain.from_iterable(pool.map(encode, shares))
+        return ([next(rows) for _ in some] for some in parts)
+
+    def _encode_each(self, texts: list[str]) -> list[list[int]]:
+        return [self._encode_plainly(text) for text in texts]
+
+    def _encode_at_once(self, texts: list[str]) -> list[np.ndarray]:
+        """Encode texts by one call of tiktoken, a mark between them, so that Python's lock is free meanwhile."""
+        if not texts or any(_MARK in text or has_blank_run(text) for text in texts):
+            return [np.array(self._encode_plainly(text), self.dtype) for text in texts]
+        marked = "".join(text + _MARK for text in texts)
+        ids = self.encoding.encode_to_numpy(marked, allowed_special={_MARK}, disallowed_special=())
+        ends = np.flatnonzero(ids == self.mark)
+        starts = [0, *(ends[:-1] + 1)]
+        ids = ids.astype(self.dtype)
+        return [ids[start:end] for start, end in zip(starts, ends, strict=True)]
+
+    def _encode_plainly(self, text: str) -> list[int]:
+        if len(text) >= _BLANK_RUN and has_blank_run(text):
+            return self.fallback.encode(text)
+        return self.encoding.encode_ordinary(text)
 
 
 class CharEncoder:
@@ -94,6 +145,23 @@ class CharEncoder:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text."""
         return [self.encode(text) for text in texts]
+
+    def encode_arrays(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return the ids of each text as an array."""
+        return [np.array(ids, np.uint32) for ids in self.encode_batch(texts)]
+
+
+def _shares(parts: list[str]) -> list[list[str]]:
+    """Group consecutive parts to about `_SHARE` characters each."""
+    shares: list[list[str]] = [[]]
+    characters = 0
+    for part in parts:
+        if characters >= _SHARE:
+            shares.append([])
+            characters = 0
+        shares[-1].append(part)
+        characters += len(part) + 1
+    return shares
 
 
 def has_blank_run(text: str) -> bool:

@@ -5,6 +5,8 @@ WordPiece. Counting all pairs anew for each merge would take hours; here a merge
 hold it:
 
 - equal words are counted once and carry their count as a weight;
+- a word is a string with one character for each id, so that finding a pair in it is left to Python's own
+  search for text; a pair is a string of two;
 - `totals` holds how often each pair occurs, mended where a merge changes a word;
 - `places` holds in which words each pair may occur;
 - a heap offers the most frequent pair. Its entries may be out of date, always too high; one that is goes
@@ -19,7 +21,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Mapping
-from itertools import pairwise
+from operator import add
 
 Pair = tuple[int, int]
 
@@ -32,11 +34,11 @@ def learn_merges(
     `words` maps each word, as ids below `first_id`, to how often it occurs. Stops early when no pair
     occurs `min_frequency` times. Memory grows with the distinct words, not with the text.
     """
-    symbols, weights = [list(word) for word in words], list(words.values())
-    totals, places = _count_pairs(symbols, weights)
+    spelled, weights = ["".join(map(chr, word)) for word in words], list(words.values())
+    totals, places = _count_pairs(spelled, weights)
     heap = [(-total, pair) for pair, total in totals.items()]
     heapq.heapify(heap)
-    merges: list[Pair] = []
+    merges: list[str] = []
     while heap and len(merges) < most:
         offered, pair = heapq.heappop(heap)
         total = totals[pair]
@@ -45,51 +47,53 @@ def learn_merges(
             continue
         if total < max(min_frequency, 1):
             break
-        new = first_id + len(merges)
+        new = chr(first_id + len(merges))
         merges.append(pair)
-        born: set[Pair] = set()
+        born: defaultdict[str, int] = defaultdict(int)
         for index in places.pop(pair):
-            fresh = _merge_in_word(symbols[index], pair, new, weights[index], totals)
-            born.update(fresh)
+            fresh = _merge_in_word(spelled, index, pair, new, weights[index], totals)
             for neighbours in fresh:
-                places[neighbours].add(index)
-        for neighbours in born:
+                born[neighbours] += weights[index]
+                places[neighbours].append(index)
+        for neighbours, count in born.items():
+            totals[neighbours] += count
             heapq.heappush(heap, (-totals[neighbours], neighbours))
-    return merges
+    return [(ord(left), ord(right)) for left, right in merges]
 
 
 def _count_pairs(
-    symbols: list[list[int]], weights: list[int]
-) -> tuple[defaultdict[Pair, int], defaultdict[Pair, set[int]]]:
-    """Return how often each pair occurs, and the words it occurs in. "aaa" holds the pair (a, a) twice."""
-    totals: defaultdict[Pair, int] = defaultdict(int)
-    places: defaultdict[Pair, set[int]] = defaultdict(set)
-    for index, word in enumerate(symbols):
-        for pair in pairwise(word):
-            totals[pair] += weights[index]
-            places[pair].add(index)
+    spelled: list[str], weights: list[int]
+) -> tuple[defaultdict[str, int], defaultdict[str, list[int]]]:
+    """Return how often each pair occurs, and the words it occurs in. "aaa" holds the pair "aa" twice."""
+    totals: defaultdict[str, int] = defaultdict(int)
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for index, (word, weight) in enumerate(zip(spelled, weights, strict=True)):
+        for pair in map(add, word, word[1:]):
+            totals[pair] += weight
+            places[pair].append(index)
     return totals, places
 
 
 def _merge_in_word(
-    word: list[int], pair: Pair, new: int, weight: int, totals: defaultdict[Pair, int]
-) -> list[Pair]:
-    """Replace `pair` by `new` in `word` from left to right, mend `totals`, return the pairs this made."""
+    spelled: list[str], index: int, pair: str, new: str, weight: int, totals: defaultdict[str, int]
+) -> list[str]:
+    """Replace `pair` by `new` in a word from left to right, take away the pairs this ends, return those it makes.
+
+    A pair that one replacement makes and the next one ends, as in "abab", is among those returned; its count
+    is mended by being taken away, too.
+    """
     left, right = pair
-    fresh: list[Pair] = []
-    at = -1
-    while (at := at + 1) < len(word) - 1:
-        if word[at] != left or word[at + 1] != right:
-            continue
-        if at > 0:
-            before = word[at - 1]
-            totals[before, left] -= weight
-            totals[before, new] += weight
-            fresh.append((before, new))
-        if at + 2 < len(word):
-            after = word[at + 2]
-            totals[right, after] -= weight
-            totals[new, after] += weight
-            fresh.append((new, after))
-        word[at : at + 2] = [new]
+    fresh: list[str] = []
+    done = ""
+    before, found, rest = spelled[index].partition(pair)
+    while found:
+        done += before + new
+        if len(done) > 1:
+            totals[done[-2] + left] -= weight
+            fresh.append(done[-2:])
+        if rest:
+            totals[right + rest[0]] -= weight
+            fresh.append(new + rest[0])
+        before, found, rest = rest.partition(pair)
+    spelled[index] = done + before
     return fresh

@@ -1,0 +1,54 @@
+"""The texts that the benchmarks of tokenizing and preparing read: real ones, and as much as is wanted."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+SEPARATOR = "<|endoftext|>"
+FAIRYTALES = Path(__file__).parents[2] / "shared" / "data" / "fairytales.txt"
+PARAGRAPHS = 40  # in a document: about ten thousand characters
+
+
+def fairytales() -> str:
+    """Return four megabytes of public-domain tales, or leave with a message where they are missing."""
+    if not FAIRYTALES.is_file():
+        sys.exit(
+            f"This benchmark reads {FAIRYTALES}, which is not here: put four megabytes of plain text there."
+        )
+    return FAIRYTALES.read_text(encoding="utf-8")
+
+
+def write_corpus(path: Path, size: int) -> None:
+    """Write about `size` bytes: the tales again and again, each time in another order and with other names.
+
+    A document is `PARAGRAPHS` paragraphs. No two are alike, so cleaning drops none, and each round brings
+    words that were not there before.
+    """
+    with open(path, "w", encoding="utf-8") as file:
+        written = 0
+        for document in documents():
+            written += file.write(f"{document}\n{SEPARATOR}\n")
+            if written >= size:
+                return
+
+
+def documents() -> Iterator[str]:
+    """Yield documents without end."""
+    tales = fairytales().replace(SEPARATOR, "")
+    seed = 0
+    while True:
+        chance = random.Random(seed)
+        paragraphs = [part for part in _with_other_names(tales, chance).split("\n\n") if part.strip()]
+        chance.shuffle(paragraphs)
+        for start in range(0, len(paragraphs), PARAGRAPHS):
+            yield "\n\n".join(paragraphs[start : start + PARAGRAPHS])
+        seed += 1
+
+
+def _with_other_names(text: str, chance: random.Random) -> str:
+    for word in ("King", "Queen", "Princess", "Prince", "wolf", "fox", "horse", "castle", "forest", "witch"):
+        text = text.replace(word, "".join(chance.choices("aeioulmnrst", k=7)).capitalize())
+    return text

@@ -1,0 +1,45 @@
+"""Places where every pattern cuts, found without the pattern: against the patterns themselves."""
+
+from __future__ import annotations
+
+import pytest
+import regex
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glassgpt.tokenizers.patterns import PATTERNS, blocks, stretches
+
+# Every kind of character that a pattern treats in its own way, and separators that only Python calls blank.
+PIECES = [
+    *("a", "Bc", "é", "e\u0301", "漢", "1", "23", "½", "_", ",", "!?", "/", "'s", "'", "’ll", "“", "😀"),
+    *(" ", "  ", "\n", "\n\n", "\r\n", "\r", "\t", "\x0b", "\x0c", "\x1c", "\x1f", "\x85", "\xa0"),
+    *("\u2003", "\u2028", "\u3000", "\u200b", "\x00"),
+]
+texts = st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(
+    st.characters(exclude_categories=["Cs", "Cn"]), max_size=30
+)
+
+
+@pytest.mark.parametrize("name", sorted(PATTERNS))
+@given(text=texts)
+def test_stretches_are_cut_like_the_whole_text(name: str, text: str) -> None:
+    pattern = PATTERNS[name]
+    parts = stretches(text, pattern)
+    assert "".join(parts) == text
+    pieces = [piece for part in parts for piece in regex.findall(pattern.text, part)]
+    assert pieces == regex.findall(pattern.text, text)
+
+
+@pytest.mark.parametrize("name", sorted(PATTERNS))
+@given(text=texts, size=st.integers(1, 8))
+def test_blocks_are_cut_like_the_whole_text(name: str, text: str, size: int) -> None:
+    pattern = PATTERNS[name].text
+    parts = list(blocks(text, size))
+    assert "".join(parts) == text
+    assert [piece for part in parts for piece in regex.findall(pattern, part)] == regex.findall(pattern, text)
+
+
+def test_a_plain_sentence_falls_into_its_words() -> None:
+    assert stretches("The gulls\ncount, twice.", PATTERNS["gpt2"]) == ["The", " gulls", "\ncount,", " twice."]
+    assert stretches("gulls,\ncount\nships", PATTERNS["llama3"]) == ["gulls,\ncount", "\nships"]
+    assert list(blocks("one two three four", 5)) == ["one two", " three", " four"]
