@@ -8,17 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SEPARATOR = "<|endoftext|>"
-FAIRYTALES = Path(__file__).parents[2] / "shared" / "data" / "fairytales.txt"
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 PARAGRAPHS = 40  # in a document: about ten thousand characters
 
 
+def shared(name: str) -> Path:
+    """Return the path of one of the real texts, or leave with a message where it is missing."""
+    path = SHARED / name
+    if not path.is_file():
+        sys.exit(f"This benchmark reads {path}, which is not here: put a plain text of that kind there.")
+    return path
+
+
 def fairytales() -> str:
-    """Return four megabytes of public-domain tales, or leave with a message where they are missing."""
-    if not FAIRYTALES.is_file():
-        sys.exit(
-            f"This benchmark reads {FAIRYTALES}, which is not here: put four megabytes of plain text there."
-        )
-    return FAIRYTALES.read_text(encoding="utf-8")
+    """Return four megabytes of public-domain tales."""
+    return shared("fairytales.txt").read_text(encoding="utf-8")
 
 
 def write_corpus(path: Path, size: int) -> None:

@@ -101,8 +101,8 @@ def test_a_text_too_small_for_the_time_is_said_and_not_learned_by_heart(tmp_path
 
 
 def test_too_little_time_says_how_much_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"3 s of training are too few.*--minutes 0.25 or more"):
-        plan_for(book(tmp_path / "book.txt", 100_000), 3.0)
+    with pytest.raises(TrainingError, match=r"2 s of training are too few.*--minutes 0.15 or more"):
+        plan_for(book(tmp_path / "book.txt", 100_000), 2.0)
 
 
 def test_a_named_vocabulary_is_kept(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_vocabularies_are_sensible_whatever_the_text(text: TextFacts, seconds: f
 
 @given(tokens=st.floats(1e3, 1e12))
 def test_batches_grow_with_the_run(tokens: float) -> None:
-    assert 1024 <= batch_tokens_for(tokens) <= batch_tokens_for(4 * tokens) <= 262144
+    assert 2048 <= batch_tokens_for(tokens) <= batch_tokens_for(4 * tokens) <= 262144
 
 
 @given(text=TEXTS, seconds=st.floats(5, 1e6))

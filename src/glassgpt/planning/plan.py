@@ -35,7 +35,7 @@ SHAPES = (
     (16, 16, 1024),
     (24, 24, 1536),
 )
-LEAST_SECONDS = 5.0
+LEAST_SECONDS = 3.0
 """Less than this does not train a model that is worth the name."""
 LEAST_UPDATES = 20
 MOST_EPOCHS = 12
@@ -122,9 +122,10 @@ def bytes_per_token(text: TextFacts, vocab_size: int) -> float:
 def batch_tokens_for(tokens: float) -> int:
     """Return the tokens of an update in a run of so many: growing as their square root, a power of two.
 
-    Half as many updates of twice the size see as much text and are cheaper, until too few are left to learn.
+    Half as many updates of twice the size see as much text and are cheaper, until too few are left to learn. Below
+    2,048 tokens the optimizer's own work becomes a large part of an update.
     """
-    return 2 ** round(math.log2(min(262144.0, max(1024.0, 6 * math.sqrt(tokens)))))
+    return 2 ** round(math.log2(min(262144.0, max(2048.0, 1.25 * math.sqrt(tokens)))))
 
 
 def context_for(text: TextFacts, vocab_size: int, seconds: float) -> tuple[int, str]:
@@ -257,8 +258,8 @@ def _settle(
         training,
         steps=steps,
         seconds=round(seconds, 1),
-        learning_rate=0.02 * (60 / max(60, steps)) ** 0.25 * (128 / model.n_embd) ** 0.5,
-        matrix_learning_rate=0.04 * (60 / max(60, steps)) ** 0.15,
+        learning_rate=0.02 * (60 / max(60, steps)) ** 0.15 * (128 / model.n_embd) ** 0.5,
+        matrix_learning_rate=0.04 * (60 / max(60, steps)) ** 0.1,
         evaluate_every=max(1, steps // pauses),
         evaluate_tokens=int(min(262144, max(8192, tokens / 100))),
         precision="bfloat16" if str(machine.precision) == "torch.bfloat16" else "float32",

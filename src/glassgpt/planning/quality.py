@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import math
 
-A, ALPHA = 120.0, 0.42
-B, BETA = 60.0, 0.32
+A, ALPHA = 16.0, 0.42
+B, BETA = 41.0, 0.32
 REPETITIONS = 15.4
 
 
