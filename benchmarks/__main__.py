@@ -9,7 +9,8 @@ from cyclopts import App
 from rich.console import Console
 from rich.markdown import Markdown
 
-from benchmarks import report
+from benchmarks import report, summary
+from benchmarks.texts import use_kept_vocabularies
 
 # Quick ones first. A module is imported only when it is run.
 BENCHMARKS = (
@@ -37,12 +38,15 @@ def main(*names: str, quick: bool = False) -> None:
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         sys.exit(f"There is no benchmark {unknown[0]!r}. There are: {', '.join(BENCHMARKS)}.")
+    use_kept_vocabularies()
     for name in names or BENCHMARKS:
         console.print(f"[bold]{name}[/]")
         figures = importlib.import_module(f"benchmarks.{name}").run(quick)
         path = report.write(name, figures, quick=quick)
         console.print(Markdown(report.table(figures)))
         console.print(f"[dim]{path}[/]\n")
+    if not quick:
+        console.print(Markdown(summary.write(BENCHMARKS)))
 
 
 if __name__ == "__main__":

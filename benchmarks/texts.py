@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,13 @@ from pathlib import Path
 SEPARATOR = "<|endoftext|>"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 PARAGRAPHS = 40  # in a document: about ten thousand characters
+
+
+def use_kept_vocabularies() -> None:
+    """Let tiktoken find GPT-2's vocabulary beside the texts, where it is kept there, in place of the network."""
+    kept = SHARED.parent / "tiktoken-cache"
+    if kept.is_dir():
+        os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(kept))
 
 
 def shared(name: str) -> Path:

@@ -13,6 +13,7 @@ from glassgpt.device import (
     World,
     available_cores,
     bfloat16_gain,
+    can_compile,
     machine_facts,
     pick_device,
     pick_precision,
@@ -136,3 +137,11 @@ def test_machine_facts_tell_the_versions():
     assert facts["torch"] == torch.__version__
     assert facts["cores"] == available_cores()
     assert facts["glassgpt"] == devices.__version__
+
+
+def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not can_compile(CPU)
+    (tmp_path / "g++").touch(mode=0o755)
+    assert can_compile(CPU)

@@ -6,9 +6,11 @@ times slower than a float32 one, and nothing in its name says so.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import random
+import shutil
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -89,7 +91,7 @@ def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32
 
 
-def bfloat16_gain(device: torch.device, *, size: int = 192, repeats: int = 5) -> float:
+def bfloat16_gain(device: torch.device, *, size: int = 128, repeats: int = 4) -> float:
     """Return how many times faster a bfloat16 matmul is than a float32 one on `device`, measured now.
 
     On a CPU one thread measures: several wait for each other on a busy machine, and then the one dtype may look
@@ -115,6 +117,13 @@ def _time_matmul(matrix: torch.Tensor) -> float:
     result = matrix @ matrix
     result[0, 0].item()  # waits for the device
     return time.perf_counter() - start
+
+
+def can_compile(device: torch.device) -> bool:
+    """Say whether torch.compile can make code for `device` here: for a CPU it needs a C++ compiler."""
+    if device.type == "cuda":
+        return importlib.util.find_spec("triton") is not None
+    return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++") if name)
 
 
 def available_cores() -> int:

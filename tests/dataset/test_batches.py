@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from glassgpt.dataset.batches import (
@@ -231,6 +231,7 @@ def test_order_documents_without_documents_is_refused() -> None:
 @given(st.lists(st.integers(1, 25), min_size=2, max_size=30), st.integers(3, 12))
 def test_document_windows_hold_each_target_once_from_the_first_end(lengths: list[int], context: int) -> None:
     split = story_split(lengths)
+    assume(len(split) > context)  # fewer tokens are refused, which is another test's matter
     starts, sizes = document_windows(split, context, end_of_text=9, most_tokens=10**9)
     covered = [
         place

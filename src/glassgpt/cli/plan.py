@@ -91,7 +91,8 @@ def _chosen(plan: Plan) -> Table:
         ),
         (
             "device",
-            f"{plan.machine.device}, {training.precision}, {training.threads or plan.machine.threads} threads",
+            f"{plan.machine.device}, {training.precision}, {training.threads or plan.machine.threads} threads"
+            f"{', compiled' if training.compile else ''}",
         ),
         ("memory", f"about {size(plan.memory_bytes)}"),
         ("training", f"about {duration(plan.seconds)}"),

@@ -21,7 +21,7 @@ from glassgpt.model.gpt import GPT
 from glassgpt.training.config import TrainingConfig
 from glassgpt.training.optimizers import make_optimizer
 from glassgpt.training.state import Progress
-from glassgpt.training.trainer import Job, update
+from glassgpt.training.trainer import Job, compile_blocks, update
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,9 @@ def with_best_threads(machine: Machine, model: ModelConfig, training: TrainingCo
     """
     if training.threads or machine.device.type != "cpu" or machine.threads == 1:
         return machine
-    small = replace(training, batch_size=max(1, 1024 // model.context_length))
+    small = replace(training, batch_size=max(1, 512 // model.context_length))
     timed = {
-        count: seconds_per_update(machine, model, replace(small, threads=count))
+        count: seconds_per_update(machine, model, replace(small, threads=count), updates=1)
         for count in (machine.threads, machine.threads // 2)
     }
     return replace(machine, threads=min(timed, key=lambda count: timed[count]))
@@ -101,6 +101,8 @@ def make_job(machine: Machine, config: ModelConfig, training: TrainingConfig) ->
     torch.manual_seed(0)
     model = GPT(config).to(machine.device).train()
     model.checkpoint_activations = training.checkpoint_activations
+    if training.compile:
+        compile_blocks(model)
     return Job(
         model=model,
         optimizer=make_optimizer(model, training),

@@ -26,6 +26,7 @@ from glassgpt.dataset.batches import Batches, check_length
 from glassgpt.dataset.shards import TokenSplit
 from glassgpt.device import (
     World,
+    can_compile,
     pick_device,
     pick_precision,
     seed_everything,
@@ -232,7 +233,13 @@ class _Training:
 
     def run(self, listeners: Sequence[Listener], track: Sequence[str]) -> Outcome:
         """Train from the newest checkpoint, or from the beginning, and leave a whole run directory."""
-        optimizer = make_optimizer(self.model, self.config.training)
+        training = self.config.training
+        if training.compile and not can_compile(self.device):
+            self.say(
+                "There is no C++ compiler here, so the model is not compiled: the same result, a little slower."
+            )
+            training = dataclasses.replace(training, compile=False)
+        optimizer = make_optimizer(self.model, training)
         state = self.store.load_newest(self.say)
         if state is None and self.directory.weights.is_file():
             raise RunError(
@@ -250,7 +257,7 @@ class _Training:
                 batches=self.batches
                 if self.device.type == "cpu"
                 else Ahead(self.batches, pin=self.device.type == "cuda"),
-                config=self.config.training,
+                config=training,
                 steps=self.steps,
                 evaluate=self.evaluate,
                 save=self.store.save,
