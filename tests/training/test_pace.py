@@ -50,7 +50,7 @@ def test_places_only_rise_never_jump_and_end_at_the_end(nominal: int, decisions:
 
 
 def test_the_updates_that_fit_are_counted_with_the_pauses() -> None:
-    pacer = Pacer(TrainingConfig(seconds=100.0, evaluate_every=10), nominal=50)
+    pacer = Pacer(TrainingConfig(seconds=100.0, evaluate_every=10))
     pacer.note_updates(4.0, 2)  # 2 s each
     pacer.note_pause(5.0)  # one in ten updates, so half a second each; and once more at the end
     progress = Progress(step=6, steps=50)

@@ -11,10 +11,12 @@ from glassgpt.errors import ConfigError
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.presets import get_preset
 from glassgpt.model.summary import (
+    byte_size,
     count_parameters,
     flops_per_token,
     inference_bytes,
     rows,
+    short_number,
     training_bytes,
 )
 
@@ -77,15 +79,15 @@ def costs_table(config: ModelConfig, batch_size: int) -> Table:
     for _ in range(3):
         table.add_column()
     table.columns[1].justify = "right"
-    table.add_row("FLOPs a token, training", _short(flops_per_token(config)), "forward and backward")
+    table.add_row("FLOPs a token, training", short_number(flops_per_token(config)), "forward and backward")
     forward = flops_per_token(config, training=False)
-    table.add_row("FLOPs a token, reading", _short(forward), f"at {config.context_length:,} tokens")
-    kept = f"weights {_bytes(train.weights)}, gradients {_bytes(train.gradients)}"
-    spent = f"AdamW {_bytes(train.optimizer)}, activations about {_bytes(train.activations)}"
+    table.add_row("FLOPs a token, reading", short_number(forward), f"at {config.context_length:,} tokens")
+    kept = f"weights {byte_size(train.weights)}, gradients {byte_size(train.gradients)}"
+    spent = f"AdamW {byte_size(train.optimizer)}, activations about {byte_size(train.activations)}"
     batch = f"{batch_size} texts of {config.context_length:,} tokens"
-    table.add_row("memory, training", _bytes(train.total), f"{kept},\n{spent} for {batch}")
-    held = f"weights {_bytes(infer.weights)}, cache of one text {_bytes(infer.cache)}"
-    table.add_row("memory, generating", _bytes(infer.total), held)
+    table.add_row("memory, training", byte_size(train.total), f"{kept},\n{spent} for {batch}")
+    held = f"weights {byte_size(infer.weights)}, cache of one text {byte_size(infer.cache)}"
+    table.add_row("memory, generating", byte_size(infer.total), held)
     return table
 
 
@@ -94,15 +96,3 @@ def _parts(config: ModelConfig) -> str:
     shape = f"{config.n_layer} layers, {config.n_head} heads{groups}, {config.n_embd} wide"
     parts = f"{config.positions} positions, {config.norm}, {config.activation}, {config.attention} attention"
     return f"{shape}; {parts}, {'tied' if config.tied_head else 'own'} head"
-
-
-def _short(number: float) -> str:
-    units = iter("kMGTPE")
-    unit = ""
-    while number >= 999.5:
-        number, unit = number / 1000, next(units)
-    return f"{number:.3g} {unit}"
-
-
-def _bytes(number: float) -> str:
-    return f"{_short(number)}B"

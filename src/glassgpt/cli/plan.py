@@ -11,7 +11,8 @@ from rich.table import Table
 from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.errors import ConfigError
-from glassgpt.planning.plan import Plan, make_plan, size
+from glassgpt.model.summary import byte_size
+from glassgpt.planning.plan import Plan, make_plan
 from glassgpt.runs.config import CorpusConfig, RunConfig
 from glassgpt.runs.summary import duration
 
@@ -76,7 +77,7 @@ def _chosen(plan: Plan) -> Table:
     model, training = plan.config.model, plan.config.training
     about = "" if plan.text.exact else "about "
     rows = (
-        ("text", f"{about}{size(plan.text.bytes)}, {plan.epochs:.1f} passes over it"),
+        ("text", f"{about}{byte_size(plan.text.bytes)}, {plan.epochs:.1f} passes over it"),
         ("vocabulary", f"{model.vocab_size:,} ({plan.config.tokenizer.name or plan.config.tokenizer.kind})"),
         (
             "model",
@@ -94,7 +95,7 @@ def _chosen(plan: Plan) -> Table:
             f"{plan.machine.device}, {training.precision}, {training.threads or plan.machine.threads} threads"
             f"{', compiled' if training.compile else ''}",
         ),
-        ("memory", f"about {size(plan.memory_bytes)}"),
+        ("memory", f"about {byte_size(plan.memory_bytes)}"),
         ("training", f"about {duration(plan.seconds)}"),
     )
     table = Table(title="The plan", title_justify="left", title_style="bold", show_header=False)

@@ -140,6 +140,20 @@ def inference_bytes(
     return InferenceBytes(bytes_per_number * count_parameters(config), bytes_per_number * numbers)
 
 
+def short_number(number: float) -> str:
+    """Return a number with three digits and the letter of its thousands: "3.69 M"."""
+    units = iter("kMGTPE")
+    unit = ""
+    while number >= 999.5:
+        number, unit = number / 1000, next(units)
+    return f"{number:.3g} {unit}"
+
+
+def byte_size(number: float) -> str:
+    """Return an amount of bytes as a person says it: "3.69 MB"."""
+    return f"{short_number(number)}B"
+
+
 def _linear_shapes(name: str, rows: int, columns: int, *, bias: bool) -> Iterator[tuple[str, Shape]]:
     yield f"{name}.weight", (rows, columns)
     if bias:

@@ -17,7 +17,13 @@ from dataclasses import dataclass, replace
 from glassgpt.device import can_compile
 from glassgpt.errors import TrainingError
 from glassgpt.model.config import ModelConfig
-from glassgpt.model.summary import block_parameters, count_parameters, flops_per_token, training_bytes
+from glassgpt.model.summary import (
+    block_parameters,
+    byte_size,
+    count_parameters,
+    flops_per_token,
+    training_bytes,
+)
 from glassgpt.planning.machine import Machine, seconds_per_update, this_machine, with_best_threads
 from glassgpt.planning.quality import excess_bits
 from glassgpt.planning.text import TextFacts, look_at
@@ -93,7 +99,7 @@ def make_plan(config: RunConfig, seconds: float, say: Callable[[str], None] = la
         )
     text = look_at(config.corpus)
     machine = this_machine(config.training)
-    say(f"Measuring what this machine does with {size(text.bytes)} of text.")
+    say(f"Measuring what this machine does with {byte_size(text.bytes)} of text.")
     base = _base(config, text, seconds)
     machine = with_best_threads(machine, _shaped(base, SHAPES[0]), base.training)
     considered = _consider(base, machine, text, seconds)
@@ -141,24 +147,14 @@ def context_for(text: TextFacts, vocab_size: int, seconds: float) -> tuple[int, 
     if text.documents >= 1000 and usual <= 512:
         return max(32, 2 ** math.ceil(math.log2(usual + 1))), "documents"
     by_time = 128 if seconds < 240 else 256 if seconds < 3600 else 512 if seconds < 8 * 3600 else 1024
-    held = (
-        text.bytes / bytes_per_token(text, vocab_size) / 20
-    )  # the validation text has to fill some windows, too
+    # The validation text has to fill some windows, too.
+    held = text.bytes / bytes_per_token(text, vocab_size) / 20
     return min(by_time, max(16, 2 ** int(math.log2(max(16.0, held))))), "random"
 
 
 def dropout_for(epochs: float) -> float:
     """Return the dropout of a run that sees its text so many times."""
     return 0.0 if epochs < 4 else 0.05 if epochs < 8 else 0.1
-
-
-def size(bytes_: float) -> str:
-    """Return a size as a person says it: 20 kB, 1.1 MB."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if bytes_ >= unit:
-            shown = bytes_ / unit
-            return f"{shown:.1f} {name}" if shown < 10 else f"{shown:.0f} {name}"
-    return f"{bytes_:.0f} B"
 
 
 def _minutes(seconds: float) -> str:
@@ -219,7 +215,7 @@ def _consider(base: RunConfig, machine: Machine, text: TextFacts, seconds: float
             break
     if not considered:
         raise TrainingError(
-            f"{size(machine.memory_bytes)} of free memory are too little for even the smallest model here. "
+            f"{byte_size(machine.memory_bytes)} of free memory are too little for even the smallest model here. "
             "Close other programs, or use another --training.device."
         )
     return tuple(considered)

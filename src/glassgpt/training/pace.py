@@ -28,8 +28,8 @@ def place(progress: Progress, nominal: int) -> float:
 class Pacer:
     """Measures updates and pauses (evaluations, samples, checkpoints), and sets `progress.steps` by them."""
 
-    def __init__(self, config: TrainingConfig, nominal: int) -> None:
-        self._config, self._nominal = config, nominal
+    def __init__(self, config: TrainingConfig) -> None:
+        self._config = config
         self._update = 0.0
         self._pause = 0.0
 

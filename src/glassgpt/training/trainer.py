@@ -112,7 +112,7 @@ def train(job: Job, progress: Progress | None = None) -> TrainingFinished:
     if job.config.compile:
         compile_blocks(job.model)
     clock = _Clock(progress)
-    pacer = Pacer(job.config, job.steps)
+    pacer = Pacer(job.config)
     log = _StepLog(job, progress, clock, pacer)
     job.tell(_started(job, progress))
     job.model.train()
