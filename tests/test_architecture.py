@@ -26,14 +26,24 @@ FLOORS = {
     "model": 2,
     "training": 3,
     "generation": 3,
+    "architectures": 3,
+    "adapters": 3,
     "runs": 4,
     "evaluation": 5,
+    "interop": 5,
     "planning": 6,
     "pretraining": 6,
+    "finetuning": 6,
     "cli": 7,
 }
 # Within a floor, who may use whom.
-NEIGHBOURS = {("files", "errors"), ("config", "errors"), ("dataset", "device"), ("model", "device")}
+NEIGHBOURS = {
+    ("files", "errors"),
+    ("config", "errors"),
+    ("dataset", "device"),
+    ("model", "device"),
+    ("adapters", "architectures"),
+}
 # The rooms that must work without torch, and single modules of higher rooms that must, too.
 WITHOUT_TORCH = ("errors", "files", "config", "corpus", "tokenizers")
 

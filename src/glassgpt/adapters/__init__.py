@@ -1,0 +1,1 @@
+"""Small trained additions to a frozen model: LoRA, and its file format."""

@@ -1,0 +1,1 @@
+"""How other projects name and shape what our model has: families of Hugging Face architectures."""
