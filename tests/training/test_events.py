@@ -18,6 +18,8 @@ fields: dict[Any, st.SearchStrategy[Any]] = {
     "bool": st.booleans(),
     "str": st.text(),
     "tuple[str, ...]": st.lists(st.text()).map(tuple),
+    "float | None": st.none() | numbers,
+    "dict[str, float]": st.dictionaries(st.text(), numbers),
 }
 
 

@@ -97,6 +97,7 @@ def test_batches_are_taken_in_turn_each_once(bench):
 
     class Watched:
         steps_per_epoch = 10.0
+        tokens_per_batch = 1
 
         def at(self, step: int) -> tuple[Tensor, Tensor]:
             asked.append(step)

@@ -141,6 +141,7 @@ class Measured:
     loss: float = 0.0
     perplexity: float = 1.0
     bits_per_byte: float = 1.0
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 EVALUATION = Measured()

@@ -76,10 +76,14 @@ class TerminalProgress:
 
     def _tell_evaluation(self, event: Evaluated) -> None:
         mark = " [green]best[/]" if event.best else ""
-        perplexity = f"{event.perplexity:,.2f}" if event.perplexity < 1e6 else "over a million"
+        if event.perplexity is None or event.bits_per_byte is None:
+            perplexity = bits = "-"
+        else:
+            perplexity = f"{event.perplexity:,.2f}" if event.perplexity < 1e6 else "over a million"
+            bits = f"{event.bits_per_byte:.4f}"
+        further = "".join(f"  [dim]{name}[/] {value:.3f}" for name, value in event.metrics.items())
         self._console.print(
-            f"{event.step:>8}  {event.loss:>8.4f}   {perplexity:>10}   {event.bits_per_byte:>9.4f}   "
-            f"{event.seconds:>7.1f}{mark}"
+            f"{event.step:>8}  {event.loss:>8.4f}   {perplexity:>10}   {bits:>9}   {event.seconds:>7.1f}{mark}{further}"
         )
 
     def _tell_sample(self, event: Sampled) -> None:

@@ -28,6 +28,11 @@ class Ahead:
         """Batches in one pass over the data."""
         return self._batches.steps_per_epoch
 
+    @property
+    def tokens_per_batch(self) -> int:
+        """Tokens of one batch of this rank."""
+        return self._batches.tokens_per_batch
+
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         """Return inputs and targets (B, T) of batch `step`, and begin to read the one after it."""
         foreseen, self._next = self._next, None

@@ -67,6 +67,11 @@ class Batches:
         return places if self.order == "random" else 1 + -(-(places - 1) // stride)
 
     @property
+    def tokens_per_batch(self) -> int:
+        """Tokens of one batch of this rank."""
+        return self.batch_size // self.world.size * self.context_length
+
+    @property
     def steps_per_epoch(self) -> float:
         """Batches until each window or document (or, at random, as many tokens as there are) was seen."""
         if self.order == "random":

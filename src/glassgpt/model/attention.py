@@ -49,6 +49,13 @@ def attention_mask(config: ModelConfig, held: int, new: int, device: torch.devic
     return visible(config, keys_S[held:], keys_S)
 
 
+def segments_mask(config: ModelConfig, segments_BT: Tensor) -> Tensor:
+    """Return who sees whom when rows hold several texts, each its own segment: (B, 1, T, T) of bool."""
+    places_T = torch.arange(segments_BT.shape[1], device=segments_BT.device)
+    same_BTT = segments_BT.unsqueeze(-1) == segments_BT.unsqueeze(-2)
+    return (same_BTT & visible(config, places_T, places_T)).unsqueeze(1)
+
+
 def step_mask(config: ModelConfig, cache: RowCache) -> Tensor:
     """Return what is added to the attention logits of a decode step, 0 or -inf: (B, 1, 1, S), for all heads."""
     seen_B1S = visible(config, cache.places_B.unsqueeze(-1), cache.slots_S)

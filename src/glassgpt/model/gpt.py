@@ -37,11 +37,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from glassgpt.errors import ModelError
-from glassgpt.model.attention import Attention, attention_mask, step_mask
+from glassgpt.model.attention import Attention, attention_mask, segments_mask, step_mask
 from glassgpt.model.cache import KVCache, RowCache
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.layers import make_mlp, make_norm
-from glassgpt.model.positions import Rotation, rotation, sinusoids
+from glassgpt.model.positions import Rotation, positions_in, rotation, sinusoids
 
 
 class Block(nn.Module):
@@ -95,14 +95,23 @@ class GPT(nn.Module):
         """Return the logits of each next token, (B, T, V)."""
         return self.logits(self.hidden(ids_BT, cache))
 
-    def hidden(self, ids_BT: Tensor, cache: KVCache | None = None) -> Tensor:
+    def hidden(
+        self, ids_BT: Tensor, cache: KVCache | None = None, segments_BT: Tensor | None = None
+    ) -> Tensor:
         """Return what the head reads, (B, T, C): the residual stream after the final norm.
 
         With a cache, `ids_BT` are the tokens after those it holds, and it holds them too afterwards.
+        With segments, rows hold several texts: tokens of one number, which never falls along a row, are one. None
+        sees another, and each text's positions begin at 0, so that its numbers are those it has alone.
         Raises `ModelError` when the tokens, with the held ones, are more than the context length.
         """
         held = 0 if cache is None else cache.length
         self._check_ids(ids_BT, held)
+        if segments_BT is not None:
+            assert cache is None
+            positions_BT = positions_in(segments_BT)
+            mask_B1TT = segments_mask(self.config, segments_BT)
+            return self._through_blocks(ids_BT, positions_BT, mask_B1TT, None)
         new = ids_BT.shape[1]
         positions_T = torch.arange(held, held + new, device=ids_BT.device)
         mask_TS = attention_mask(self.config, held, new, ids_BT.device)

@@ -34,6 +34,13 @@ def sinusoids(positions_T: Tensor, width: int) -> Tensor:
     return torch.stack((angles_TE.sin(), angles_TE.cos()), dim=-1).flatten(-2)
 
 
+def positions_in(segments_BT: Tensor) -> Tensor:
+    """Return each token's place in its own segment, (B, T), from 0; a row's segment numbers never fall."""
+    return torch.arange(segments_BT.shape[1], device=segments_BT.device) - torch.searchsorted(
+        segments_BT, segments_BT
+    )
+
+
 class Rotation(NamedTuple):
     """Cosine and sine of each pair's angle at each position, (T, E) in float32."""
 

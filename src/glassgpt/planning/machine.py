@@ -123,5 +123,9 @@ class _OneBatch:
     ids: Tensor
     steps_per_epoch: float = 1.0
 
+    @property
+    def tokens_per_batch(self) -> int:
+        return self.ids.shape[0] * (self.ids.shape[1] - 1)
+
     def at(self, step: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         return self.ids[:, :-1].contiguous(), self.ids[:, 1:].contiguous()

@@ -75,20 +75,23 @@ def comparison_figure(runs: Sequence[tuple[str, Sequence[Event]]]) -> Figure:
     Runs that were never evaluated are left out.
     """
     figure, axes = _figure()
-    measured = [(name, [event for event in events if isinstance(event, Evaluated)]) for name, events in runs]
+    measured = [
+        (name, [event for event in events if isinstance(event, Evaluated) and event.bits_per_byte is not None])
+        for name, events in runs
+    ]
     measured = [(name, evaluations) for name, evaluations in measured if evaluations]
     for index, (name, evaluations) in enumerate(measured):
         color = COMPARED[index % len(COMPARED)]
         axes.plot(
             [event.seconds for event in evaluations],
-            [event.bits_per_byte for event in evaluations],
+            [event.bits_per_byte or 0.0 for event in evaluations],
             color=color,
             marker="o",
             markersize=3,
             linewidth=2,
             label=name,
         )
-    _set_scale(axes, [event.bits_per_byte for _, evaluations in measured for event in evaluations])
+    _set_scale(axes, [event.bits_per_byte or 0.0 for _, evaluations in measured for event in evaluations])
     axes.set_xlabel("seconds of training")
     axes.set_ylabel("validation bits per byte")
     axes.set_title("Runs compared", loc="left", fontweight="bold")

@@ -44,12 +44,14 @@ def scalars(event: Event) -> dict[str, float]:
                 "train/learning_rate": event.learning_rate,
                 "train/gradient_norm": event.gradient_norm,
                 "train/tokens_per_second": event.tokens_per_second,
+                **{f"train/{name}": value for name, value in event.metrics.items()},
             }
         case Evaluated():
+            numbers = {"loss": event.loss, "perplexity": event.perplexity, "bits_per_byte": event.bits_per_byte}
             return {
-                "validation/loss": event.loss,
-                "validation/perplexity": event.perplexity,
-                "validation/bits_per_byte": event.bits_per_byte,
+                f"validation/{name}": value
+                for name, value in {**numbers, **event.metrics}.items()
+                if value is not None
             }
         case _:
             return {}

@@ -2,13 +2,14 @@
 
 An event is a small frozen dataclass of plain numbers and strings; `metrics.jsonl` holds one a line, with
 its kind. Losses are mean nats a token; times are seconds since training first began, resumes included.
+`metrics` are further numbers by name, of those kinds of training that have some: rewards, accuracies.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -38,19 +39,24 @@ class StepsFinished:
     seconds: float
     steps: int = 0
     """Updates in all, as now expected; 0 in the files of older runs."""
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The validation loss was measured. `best` says whether it is the lowest so far."""
+    """The validation loss was measured. `best` says whether it is the lowest so far.
+
+    Perplexity and bits per byte are None where the loss is not about predicting text.
+    """
 
     step: int
     loss: float
-    perplexity: float
-    bits_per_byte: float
+    perplexity: float | None
+    bits_per_byte: float | None
     best: bool
     tokens: int
     seconds: float
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

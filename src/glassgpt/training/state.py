@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from glassgpt.errors import ModelError
+
 
 @dataclass
 class Progress:
@@ -57,11 +59,15 @@ class TrainerState:
 
 
 def capture(model: nn.Module, optimizer: Optimizer, progress: Progress) -> TrainerState:
-    """Take a snapshot. The model's and optimizer's tensors are referred to, not copied."""
+    """Take a snapshot. The model's and optimizer's tensors are referred to, not copied.
+
+    Frozen weights, those that ask for no gradient, are left out: whoever froze them knows where they are from.
+    """
     tensors, python_state = random_state(_device(model))
+    frozen = _frozen(model)
     return TrainerState(
         progress=dataclasses.replace(progress),
-        model=dict(model.state_dict()),
+        model={name: tensor for name, tensor in model.state_dict().items() if name not in frozen},
         optimizer={
             f"{index}.{name}": torch.as_tensor(value)
             for index, slots in optimizer.state_dict()["state"].items()
@@ -77,7 +83,12 @@ def restore(state: TrainerState, model: nn.Module, optimizer: Optimizer) -> Prog
 
     The optimizer may take over the snapshot's tensors and change them: a snapshot is good for one restore.
     """
-    model.load_state_dict(state.model)
+    missing, unexpected = model.load_state_dict(state.model, strict=False)
+    if unexpected or set(missing) - _frozen(model):
+        raise ModelError(
+            "The checkpoint holds other weights than this model has: "
+            f"{', '.join([*unexpected, *(name for name in missing if name not in _frozen(model))][:3])} ..."
+        )
     slots: dict[int, dict[str, Tensor]] = {}
     for key, tensor in state.optimizer.items():
         index, _, name = key.partition(".")
@@ -121,6 +132,10 @@ def set_random_state(tensors: dict[str, Tensor], plain: dict[str, Any], device: 
         torch.cuda.set_rng_state(tensors["cuda"], device)
     elif device.type == "mps" and "mps" in tensors:
         torch.mps.set_rng_state(tensors["mps"])
+
+
+def _frozen(model: nn.Module) -> set[str]:
+    return {name for name, weight in model.named_parameters() if not weight.requires_grad}
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -52,8 +52,17 @@ class BatchSource(Protocol):
         """Batches in one pass over the data."""
         ...
 
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return inputs and targets (B, T) of batch `step`, the same ones each time it is asked."""
+    @property
+    def tokens_per_batch(self) -> int:
+        """Tokens of one batch of this process."""
+        ...
+
+    def at(self, step: int) -> tuple[Tensor, ...]:
+        """Return what the loss is given beside the model, the same each time it is asked.
+
+        The first is token ids (B, T), which are counted; in pretraining inputs and targets (B, T). A source may
+        look at the model, as reinforcement does: then the same step and the same weights give the same batch.
+        """
         ...
 
 
@@ -66,13 +75,18 @@ class EvaluationResult(Protocol):
         ...
 
     @property
-    def perplexity(self) -> float:
-        """exp(loss)."""
+    def perplexity(self) -> float | None:
+        """exp(loss), where the loss is about predicting text."""
         ...
 
     @property
-    def bits_per_byte(self) -> float:
+    def bits_per_byte(self) -> float | None:
         """The loss in bits for each UTF-8 byte of text."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Further numbers by name."""
         ...
 
 
@@ -88,6 +102,8 @@ class Job:
     evaluate: Callable[[], EvaluationResult]
     save: Callable[[TrainerState, bool], object]  # (state, is it the best?)
     sample: Callable[[int], Sequence[str]] | None = None
+    numbers: Callable[[], dict[str, float]] = dict
+    """Further numbers of the updates since it was last asked, such as their mean reward."""
     listeners: Sequence[Listener] = ()
     stop: Callable[[], bool] = lambda: False
     loss: LossFunction = next_token_loss
@@ -155,13 +171,13 @@ def update(job: Job, progress: Progress) -> tuple[Tensor, Tensor]:
     job.optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=job.device)
     for micro in range(config.accumulate):
-        inputs, targets = job.batches.at(step * config.accumulate + micro)
-        inputs, targets = (ids.to(job.device, non_blocking=True) for ids in (inputs, targets))
+        batch = job.batches.at(step * config.accumulate + micro)
+        batch = tuple(tensor.to(job.device, non_blocking=True) for tensor in batch)
         with autocast(job.device, job.precision):
-            loss = job.loss(job.model, inputs, targets) / config.accumulate
+            loss = job.loss(job.model, *batch) / config.accumulate
         loss.backward()
         total += loss.detach()
-        progress.tokens += targets.numel() * job.world.size
+        progress.tokens += batch[0].numel() * job.world.size
     distributed.average_gradients(job.model, job.world)
     norm = nn.utils.clip_grad_norm_(job.model.parameters(), config.clip or float("inf"))
     mean_loss = distributed.average(total, job.world)
@@ -208,6 +224,7 @@ def _evaluate_if_due(job: Job, progress: Progress, clock: _Clock) -> bool:
                 improved,
                 progress.tokens,
                 round(clock.seconds(), 3),
+                dict(result.metrics),
             )
         )
     interval = job.config.sampling_interval
@@ -239,12 +256,11 @@ def _save(job: Job, progress: Progress, clock: _Clock, *, best: bool) -> None:
 
 
 def _started(job: Job, progress: Progress) -> TrainingStarted:
-    inputs, _ = job.batches.at(0)
     return TrainingStarted(
         step=progress.step,
         steps=progress.steps,
         parameters=sum(parameter.numel() for parameter in job.model.parameters()),
-        tokens_per_step=inputs.numel() * job.world.size * job.config.accumulate,
+        tokens_per_step=job.batches.tokens_per_batch * job.world.size * job.config.accumulate,
         steps_per_epoch=job.batches.steps_per_epoch / job.config.accumulate,
         device=str(job.device),
         precision=str(job.precision).removeprefix("torch."),
@@ -305,6 +321,7 @@ class _StepLog:
                 tokens_per_second=(self._progress.tokens - self._tokens) / max(1e-9, self._seconds),
                 seconds=round(self._clock.seconds(), 3),
                 steps=self._progress.steps,
+                metrics=self._job.numbers(),
             )
         )
         self._pacer.note_updates(self._seconds, count)
