@@ -11,7 +11,7 @@ from torch.autograd import gradcheck
 
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.layers import MLP, GatedMLP, RMSNorm, make_mlp, make_norm, relu_squared
-from glassgpt.model.positions import rotate, rotation, sinusoids
+from glassgpt.model.positions import frequencies, rotate, rotation, sinusoids
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def test_own_layers_pass_gradcheck():
         lambda x, weight: torch.func.functional_call(norm, {"weight": weight}, x), (x, norm.weight)
     )
     assert gradcheck(relu_squared, x)
-    turn = rotation(torch.tensor([0, 5, 9]), 6, 10000.0)
+    turn = rotation(torch.tensor([0, 5, 9]), frequencies(6, 10000.0))
     # The tables are float32, which is exact enough: the derivative is taken of the function as it is.
     assert gradcheck(lambda x: rotate(x.unsqueeze(1), turn), x)
 
@@ -92,7 +92,7 @@ def test_sinusoids_follow_the_paper():
 
 def test_rotation_follows_the_paper():
     x = torch.randn(1, 1, 5, 6, dtype=torch.float64)
-    turned = rotate(x, rotation(torch.arange(5), 6, 100.0))
+    turned = rotate(x, rotation(torch.arange(5), frequencies(6, 100.0)))
     for position in range(5):
         for pair in range(3):
             angle = position * 100.0 ** (-2 * pair / 6)
@@ -106,8 +106,8 @@ def test_rotated_products_depend_on_the_distance_alone():
     q, k = torch.randn(2, 1, 1, 1, 16)
 
     def product(i: int, j: int) -> float:
-        turned_q = rotate(q, rotation(torch.tensor([i]), 16, 10000.0))
-        turned_k = rotate(k, rotation(torch.tensor([j]), 16, 10000.0))
+        turned_q = rotate(q, rotation(torch.tensor([i]), frequencies(16, 10000.0)))
+        turned_k = rotate(k, rotation(torch.tensor([j]), frequencies(16, 10000.0)))
         return (turned_q * turned_k).sum().item()
 
     assert product(3, 1) == pytest.approx(product(103, 101), abs=1e-4)
@@ -116,4 +116,4 @@ def test_rotated_products_depend_on_the_distance_alone():
 
 def test_rotation_keeps_the_dtype():
     x = torch.randn(1, 2, 3, 4, dtype=torch.bfloat16)
-    assert rotate(x, rotation(torch.arange(3), 4, 10000.0)).dtype == torch.bfloat16
+    assert rotate(x, rotation(torch.arange(3), frequencies(4, 10000.0))).dtype == torch.bfloat16

@@ -72,7 +72,7 @@ class Attention(nn.Module):
         self.layer = layer
         heads = config.n_head + 2 * config.kv_heads
         self.qkv = nn.Linear(config.n_embd, heads * config.head_dim, bias=config.qkv_bias)
-        self.output = nn.Linear(config.n_embd, config.n_embd, bias=config.attention_bias)
+        self.output = nn.Linear(config.attention_width, config.n_embd, bias=config.attention_bias)
         if config.qk_norm:
             self.query_norm = RMSNorm(config.head_dim, config.norm_epsilon)
             self.key_norm = RMSNorm(config.head_dim, config.norm_epsilon)

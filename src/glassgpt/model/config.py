@@ -17,6 +17,7 @@ POSITIONS = ("learned", "sinusoidal", "rotary", "none")
 NORMS = ("layernorm", "rmsnorm")
 ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "relu2", "swiglu")
 ATTENTIONS = ("full", "sliding", "strided")
+ROPE_SCALINGS = ("none", "linear", "llama3")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,9 @@ class ModelConfig:
     n_layer: int = 4
     """Number of blocks, each an attention and an MLP."""
     n_head: int = 4
-    """Query heads; each is n_embd / n_head wide."""
+    """Query heads."""
+    n_head_dim: int | None = None
+    """Width of a head. None: n_embd / n_head."""
     n_kv_head: int | None = None
     """Key and value heads, shared by groups of query heads (grouped-query attention). None: n_head."""
     n_embd: int = 128
@@ -43,6 +46,16 @@ class ModelConfig:
     """learned | sinusoidal | rotary | none."""
     rope_theta: float = 10000.0
     """Base of the rotary wavelengths."""
+    rope_scaling: str = "none"
+    """none | linear | llama3: how a model that learned on shorter texts has its wavelengths stretched."""
+    rope_factor: float = 1.0
+    """How much longer scaled wavelengths get."""
+    rope_original_length: int | None = None
+    """llama3: the context length before. Waves much shorter than it stay as they are."""
+    rope_low_frequency: float = 1.0
+    """llama3: waves that turn fewer times than this within the original length are stretched in full."""
+    rope_high_frequency: float = 4.0
+    """llama3: waves that turn more often than this are left alone; those between are stretched in part."""
 
     norm: str = "rmsnorm"
     """layernorm | rmsnorm, before each attention, each MLP, and the head."""
@@ -83,6 +96,7 @@ class ModelConfig:
         _check_choices(self)
         _check_heads(self)
         _check_reach(self)
+        _check_rope(self)
         _check_numbers(self)
         if self.norm_bias and self.norm == "rmsnorm":
             raise ConfigError("norm_bias: RMSNorm has no bias. Use norm = 'layernorm' or norm_bias = false.")
@@ -93,8 +107,13 @@ class ModelConfig:
 
     @property
     def head_dim(self) -> int:
-        """Width of one head."""
-        return self.n_embd // self.n_head
+        """Width of one head, with the default filled in."""
+        return self.n_head_dim or self.n_embd // self.n_head
+
+    @property
+    def attention_width(self) -> int:
+        """Width of all query heads together, which the output projection brings back to n_embd."""
+        return self.n_head * self.head_dim
 
     @property
     def kv_heads(self) -> int:
@@ -119,7 +138,7 @@ class ModelConfig:
 def _check_counts(config: ModelConfig) -> None:
     for name in ("vocab_size", "context_length", "n_layer", "n_head", "n_embd"):
         _require_count(name, getattr(config, name))
-    for name in ("n_kv_head", "n_hidden", "window", "stride"):
+    for name in ("n_kv_head", "n_head_dim", "n_hidden", "window", "stride", "rope_original_length"):
         if getattr(config, name) is not None:
             _require_count(name, getattr(config, name))
 
@@ -134,6 +153,7 @@ def _check_choices(config: ModelConfig) -> None:
     _require_choice("norm", config.norm, NORMS)
     _require_choice("activation", config.activation, ACTIVATIONS)
     _require_choice("attention", config.attention, ATTENTIONS)
+    _require_choice("rope_scaling", config.rope_scaling, ROPE_SCALINGS)
 
 
 def _require_choice(name: str, value: str, choices: Sequence[str]) -> None:
@@ -145,12 +165,12 @@ def _require_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 
 def _check_heads(config: ModelConfig) -> None:
-    if config.n_embd % config.n_head:
+    if config.n_head_dim is None and config.n_embd % config.n_head:
         width = 2 if config.positions == "rotary" else 1  # of a head: rotary turns pairs of numbers
         near = config.n_head * max(1, round(config.n_embd / config.n_head / width)) * width
         raise ConfigError(
             f"n_embd = {config.n_embd} cannot be shared among n_head = {config.n_head} heads. "
-            f"Make n_embd a multiple of n_head, for example {near}."
+            f"Make n_embd a multiple of n_head, for example {near}, or give heads a width with n_head_dim."
         )
     if config.n_head % config.kv_heads:
         raise ConfigError(
@@ -159,7 +179,7 @@ def _check_heads(config: ModelConfig) -> None:
         )
     if config.positions == "rotary" and config.head_dim % 2:
         raise ConfigError(
-            f"positions = 'rotary' turns pairs of numbers, but a head is n_embd / n_head = {config.head_dim} "
+            f"positions = 'rotary' turns pairs of numbers, but a head is {_width_of_a_head(config)} "
             "wide. Make that even, or choose other positions."
         )
     if config.positions == "sinusoidal" and config.n_embd % 2:
@@ -167,6 +187,27 @@ def _check_heads(config: ModelConfig) -> None:
             f"positions = 'sinusoidal' fills pairs of numbers, but n_embd = {config.n_embd} is odd. "
             "Make it even, or choose other positions."
         )
+
+
+def _width_of_a_head(config: ModelConfig) -> str:
+    return f"{'n_head_dim' if config.n_head_dim else 'n_embd / n_head'} = {config.head_dim}"
+
+
+def _check_rope(config: ModelConfig) -> None:
+    if config.rope_scaling == "none" and config.rope_factor != 1.0:
+        raise ConfigError(
+            f"rope_factor = {config.rope_factor} has no effect on rope_scaling = 'none'. "
+            "Use rope_scaling = 'linear' or 'llama3', or remove rope_factor."
+        )
+    if config.rope_scaling != "none" and config.positions != "rotary":
+        raise ConfigError(
+            f"rope_scaling = {config.rope_scaling!r} has no effect on positions = {config.positions!r}. "
+            "Use positions = 'rotary', or remove rope_scaling."
+        )
+    if config.rope_scaling == "llama3" and config.rope_original_length is None:
+        raise ConfigError("rope_scaling = 'llama3' needs rope_original_length, the context length before.")
+    if config.rope_low_frequency >= config.rope_high_frequency:
+        raise ConfigError("rope_low_frequency must be below rope_high_frequency.")
 
 
 def _check_reach(config: ModelConfig) -> None:
@@ -189,7 +230,7 @@ def _check_reach(config: ModelConfig) -> None:
 def _check_numbers(config: ModelConfig) -> None:
     if not 0 <= config.dropout < 1:
         raise ConfigError(f"dropout = {config.dropout}: it must be at least 0 and less than 1.")
-    for name in ("rope_theta", "norm_epsilon", "embedding_std"):
+    for name in ("rope_theta", "rope_factor", "rope_low_frequency", "norm_epsilon", "embedding_std"):
         value = getattr(config, name)
         if not 0 < value < math.inf:
             raise ConfigError(f"{name} = {value}: it must be a number above 0.")

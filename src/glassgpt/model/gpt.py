@@ -12,7 +12,7 @@ Names of its weights, which stay as they are because files carry them (i counts 
     blocks.i.attention_norm.weight, .bias      (C,)
     blocks.i.attention.qkv.weight, .bias       ((H + 2K) D, C)   rows: queries, keys, values, head by head
     blocks.i.attention.query_norm.weight, .key_norm.weight       (D,)         QK-norm
-    blocks.i.attention.output.weight, .bias    (C, C)
+    blocks.i.attention.output.weight, .bias    (C, H D)
     blocks.i.mlp_norm.weight, .bias            (C,)
     blocks.i.mlp.gate.weight, .bias            (F, C)      swiglu
     blocks.i.mlp.up.weight, .bias              (F, C)
@@ -41,7 +41,7 @@ from glassgpt.model.attention import Attention, attention_mask, segments_mask, s
 from glassgpt.model.cache import KVCache, RowCache
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.layers import make_mlp, make_norm
-from glassgpt.model.positions import Rotation, positions_in, rotation, sinusoids
+from glassgpt.model.positions import Rotation, rope_frequencies, rotation, sinusoids
 
 
 class Block(nn.Module):
@@ -186,7 +186,7 @@ class GPT(nn.Module):
     def _rotation(self, positions: Tensor) -> Rotation | None:
         if self.config.positions != "rotary":
             return None
-        turn = rotation(positions, self.config.head_dim, self.config.rope_theta)
+        turn = rotation(positions, rope_frequencies(self.config, positions.device))
         return turn if positions.dim() == 1 else Rotation(*(part.unsqueeze(1) for part in turn))  # all heads
 
     def _check_ids(self, ids_BT: Tensor, held: int) -> None:

@@ -9,19 +9,43 @@ Legend: B batch, T tokens, C = n_embd, H heads, D = width of a head, E = D / 2 p
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from glassgpt.model.config import ModelConfig
 
-def angles(positions_T: Tensor, width: int, theta: float) -> Tensor:
-    """Return position times frequency, (T, width / 2) in float32; positions may have more axes before T.
 
-    Pair e turns by theta^(-2e / width) a token: the first fastest, the last almost not at all.
+def frequencies(width: int, theta: float, device: torch.device | None = None) -> Tensor:
+    """Return by how much each pair turns a token, (width / 2,) in float32.
+
+    Pair e turns by theta^(-2e / width): the first fastest, the last almost not at all.
     """
-    pairs_E = torch.arange(0, width, 2, device=positions_T.device, dtype=torch.float32)
-    frequencies_E = theta ** (-pairs_E / width)
+    pairs_E = torch.arange(0, width, 2, device=device, dtype=torch.float32)
+    return theta ** (-pairs_E / width)
+
+
+def rope_frequencies(config: ModelConfig, device: torch.device | None = None) -> Tensor:
+    """Return the frequencies of a model's rotations, (E,), slowed down as its `rope_scaling` says.
+
+    linear: all by the factor (Chen et al., 2023, "Position Interpolation"). llama3: waves that turn fewer
+    than `rope_low_frequency` times within the original length by the factor, those that turn more than
+    `rope_high_frequency` times not at all, and those between in proportion (Llama 3.1's configuration).
+    """
+    plain_E = frequencies(config.head_dim, config.rope_theta, device)
+    slowed_E = plain_E / config.rope_factor
+    if config.rope_scaling != "llama3":
+        return plain_E if config.rope_scaling == "none" else slowed_E
+    turns_E = plain_E * (config.rope_original_length or config.context_length) / (2 * math.pi)
+    low, high = config.rope_low_frequency, config.rope_high_frequency
+    kept_E = ((turns_E - low) / (high - low)).clamp(0, 1)
+    return kept_E * plain_E + (1 - kept_E) * slowed_E
+
+
+def angles(positions_T: Tensor, frequencies_E: Tensor) -> Tensor:
+    """Return position times frequency, (T, E) in float32; positions may have more axes before T."""
     return positions_T.float().unsqueeze(-1) * frequencies_E
 
 
@@ -30,7 +54,7 @@ def sinusoids(positions_T: Tensor, width: int) -> Tensor:
 
     Even columns are sin(angle), odd ones cos(angle) of the same pair.
     """
-    angles_TE = angles(positions_T, width, 10000.0)
+    angles_TE = angles(positions_T, frequencies(width, 10000.0, positions_T.device))
     return torch.stack((angles_TE.sin(), angles_TE.cos()), dim=-1).flatten(-2)
 
 
@@ -48,9 +72,9 @@ class Rotation(NamedTuple):
     sin_TE: Tensor
 
 
-def rotation(positions_T: Tensor, head_dim: int, theta: float) -> Rotation:
+def rotation(positions_T: Tensor, frequencies_E: Tensor) -> Rotation:
     """Return the rotary tables of the given positions (Su et al., 2021, "RoFormer")."""
-    angles_TE = angles(positions_T, head_dim, theta)
+    angles_TE = angles(positions_T, frequencies_E)
     return Rotation(angles_TE.cos(), angles_TE.sin())
 
 

@@ -107,12 +107,12 @@ def matmul_parameters(config: ModelConfig) -> int:
 def flops_per_token(config: ModelConfig, *, training: bool = True, length: int | None = None) -> int:
     """Return the FLOPs of one token in a text of `length` tokens (None: the context length).
 
-    Training: 6 N + 12 n_layer C length; the forward pass alone is a third of it. N is
+    Training: 6 N + 12 n_layer H D length; the forward pass alone is a third of it. N is
     `matmul_parameters`: 2 FLOPs forward and 4 backward for each (Kaplan et al., 2020, section 2.1). The
     second term is attention's two products (Chowdhery et al., 2022, "PaLM", appendix B), counted as if
     every token saw all `length`, as is the custom: causal, sliding and strided masks are not deducted.
     """
-    attention = 2 * config.n_layer * config.n_embd * (length or config.context_length)
+    attention = 2 * config.n_layer * config.attention_width * (length or config.context_length)
     forward = 2 * (matmul_parameters(config) + attention)
     return 3 * forward if training else forward
 
@@ -172,7 +172,7 @@ def _block_shapes(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
     fused = (config.n_head + 2 * config.kv_heads) * config.head_dim
     yield from _norm_shapes("attention_norm", config)
     yield from _linear_shapes("attention.qkv", fused, width, bias=config.qkv_bias)
-    yield from _linear_shapes("attention.output", width, width, bias=config.attention_bias)
+    yield from _linear_shapes("attention.output", width, config.attention_width, bias=config.attention_bias)
     if config.qk_norm:
         yield "attention.query_norm.weight", (config.head_dim,)
         yield "attention.key_norm.weight", (config.head_dim,)
@@ -195,7 +195,7 @@ def _block_floats(config: ModelConfig, length: int) -> int:
     width, hidden = config.n_embd, config.mlp_width
     queries_keys = (config.n_head + config.kv_heads) * config.head_dim
     # The input and the output of both norms, of the fused projection, and of attention.
-    floats = 2 * 2 * width + queries_keys + config.kv_heads * config.head_dim + width
+    floats = 2 * 2 * width + queries_keys + config.kv_heads * config.head_dim + config.attention_width
     if config.norm == "rmsnorm":
         floats += 2 * width  # the scaled vector, before its weight
     floats += queries_keys * (2 * config.qk_norm + (config.positions == "rotary"))

@@ -107,7 +107,7 @@ def matrix_groups(model: GPT) -> list[dict[str, Any]]:
     fused = [weight for name, weight in matrices.items() if name.endswith("attention.qkv.weight")]
     others = [weight for name, weight in matrices.items() if not name.endswith("attention.qkv.weight")]
     key_width = config.kv_heads * config.head_dim
-    groups = [{"params": fused, "rows": (config.n_embd, key_width, key_width)}, {"params": others}]
+    groups = [{"params": fused, "rows": (config.attention_width, key_width, key_width)}, {"params": others}]
     for group in groups:
         group["params"] = [weight for weight in group["params"] if weight.requires_grad]
     return [group for group in groups if group["params"]]
