@@ -41,7 +41,7 @@ from glassgpt.model.attention import Attention, attention_mask, segments_mask, s
 from glassgpt.model.cache import KVCache, RowCache
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.layers import make_mlp, make_norm
-from glassgpt.model.positions import Rotation, rope_frequencies, rotation, sinusoids
+from glassgpt.model.positions import Rotation, positions_in, rope_frequencies, rotation, sinusoids
 
 
 class Block(nn.Module):
