@@ -7,7 +7,7 @@ it could still change: in the middle of a UTF-8 character, or at the beginning o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from glassgpt.errors import GenerationError
@@ -59,6 +59,7 @@ def stream(
     *,
     count: int = 1,
     documents: bool = True,
+    begin: Sequence[int] | None = None,
     use_cache: bool = True,
 ) -> Iterator[TextEvent]:
     """Yield the text of `count` continuations of `prompt` as it becomes certain, the prompt left out.
@@ -67,14 +68,31 @@ def stream(
     continuation that is over costs nothing more.
     `documents` says that the model was trained on documents: `<|endoftext|>` begins and ends each. Otherwise
     (one long text) that token means nothing to the model, and it is neither put before the prompt nor written.
+    `begin` are the ids to put before each prompt instead, for a model that learned with others.
     Raises `GenerationError` when a prompt has characters the tokenizer cannot represent.
     """
     if count < 1:
         raise GenerationError(f"count is {count}: at least 1 continuation must be asked for.")
     asked = [prompt] if isinstance(prompt, str) else prompt
-    prompts = [ids for text in asked for ids in [prompt_ids(tokenizer, text, documents=documents)] * count]
-    rows = [_Row(index, tokenizer, ids, config) for index, ids in enumerate(prompts)]
-    exclude = never_written(tokenizer, documents=documents)
+    ids = [prompt_ids(tokenizer, text, documents=documents, begin=begin) for text in asked]
+    prompts = [one for one in ids for _ in range(count)]
+    exclude = never_written(tokenizer, documents=documents, vocab_size=model.config.vocab_size)
+    yield from stream_after(model, tokenizer, prompts, config, exclude=exclude, use_cache=use_cache)
+
+
+def stream_after(
+    model: GPT,
+    tokenizer: FastTokenizer,
+    prompts: Sequence[Sequence[int]],
+    config: GenerationConfig,
+    *,
+    exclude: Sequence[int] = (),
+    ends: Collection[int] = (),
+    use_cache: bool = True,
+) -> Iterator[TextEvent]:
+    """Yield the text that follows each prompt, given as ids, until `<|endoftext|>` or one of `ends`."""
+    ends = {tokenizer.end_of_text, *ends}
+    rows = [_Row(index, tokenizer, ids, config, ends) for index, ids in enumerate(prompts)]
     with evaluating(model):
         batch = Batch(model, prompts, config, seed=config.seed, exclude=exclude, use_cache=use_cache)
         for step in range(1, config.max_tokens + 1):
@@ -94,22 +112,27 @@ def complete(
     *,
     count: int = 1,
     documents: bool = True,
+    begin: Sequence[int] | None = None,
 ) -> list[str]:
     """Return `count` continuations of `prompt`, or of each of several one after another, the prompt left out."""
     texts = [""] * count * (1 if isinstance(prompt, str) else len(prompt))
-    for event in stream(model, tokenizer, prompt, config, count=count, documents=documents):
+    for event in stream(model, tokenizer, prompt, config, count=count, documents=documents, begin=begin):
         texts[event.index] += event.text
     return texts
 
 
-def never_written(tokenizer: FastTokenizer, *, documents: bool) -> list[int]:
-    """Return the ids that stand for no text: the unknown token, and the end of text where there are no documents."""
+def never_written(tokenizer: FastTokenizer, *, documents: bool, vocab_size: int = 0) -> list[int]:
+    """Return the ids that stand for no text: the unknown token, the end of text where there are no documents,
+    and those that a model with more ids than its tokenizer has beyond."""
     unknown = [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
-    return unknown if documents else [*unknown, tokenizer.end_of_text]
+    beyond = range(tokenizer.vocab_size, vocab_size)
+    return [*unknown, *beyond] if documents else [*unknown, tokenizer.end_of_text, *beyond]
 
 
-def prompt_ids(tokenizer: FastTokenizer, prompt: str, *, documents: bool) -> list[int]:
-    """Return the ids a model is given for a prompt.
+def prompt_ids(
+    tokenizer: FastTokenizer, prompt: str, *, documents: bool, begin: Sequence[int] | None = None
+) -> list[int]:
+    """Return the ids a model is given for a prompt: those to `begin` with, then the prompt's own.
 
     An empty one is the beginning of a document, or of a line where there are no documents.
     """
@@ -121,6 +144,8 @@ def prompt_ids(tokenizer: FastTokenizer, prompt: str, *, documents: bool) -> lis
             "text that has it (a byte-level BPE tokenizer can represent any text)."
         )
     ids = tokenizer.encode(prompt)
+    if begin is not None:
+        return [*begin, *ids] or [tokenizer.end_of_text]
     if documents:
         return [tokenizer.end_of_text, *ids]
     line_end = [] if tokenizer.unknown("\n") else tokenizer.encode("\n")
@@ -131,18 +156,23 @@ class _Row:
     """One continuation: decodes its ids, looks out for stop strings, and knows when it is over."""
 
     def __init__(
-        self, index: int, tokenizer: FastTokenizer, prompt: list[int], config: GenerationConfig
+        self,
+        index: int,
+        tokenizer: FastTokenizer,
+        prompt: Sequence[int],
+        config: GenerationConfig,
+        ends: Collection[int],
     ) -> None:
         self.index = index
         self.finished = ""
         self._decoder = _decoder_after(tokenizer, prompt)
-        self._end = tokenizer.end_of_text
+        self._ends = ends
         self._stop = tuple(text for text in config.stop if text)
         self._held = ""
 
     def push(self, next_id: int, *, last: bool) -> Iterator[TextEvent]:
         """Take one id; yield an event if there is text to show or this was the end."""
-        if next_id == self._end:
+        if next_id in self._ends:
             self.finished = "end"
         else:
             self._held += self._decoder.push(next_id)
@@ -164,7 +194,7 @@ class _Row:
         return text
 
 
-def _decoder_after(tokenizer: FastTokenizer, prompt: list[int]) -> StreamDecoder:
+def _decoder_after(tokenizer: FastTokenizer, prompt: Sequence[int]) -> StreamDecoder:
     """Return a decoder that knows what stands before, so that the space before a first word is not lost."""
     decoder = StreamDecoder(tokenizer)
     if not tokenizer.joins_bytes:

@@ -54,6 +54,21 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     @property
+    def chat_template(self) -> Path:
+        """How messages are written for a model that answers, as Jinja."""
+        return self.path / "chat_template.jinja"
+
+    @property
+    def adapter(self) -> Path:
+        """The trained adapter of a run that is one, in PEFT's format."""
+        return self.path / "adapter"
+
+    @property
+    def comparison(self) -> Path:
+        """What a fine-tuned run could before and after, as numbers and samples."""
+        return self.path / "comparison.json"
+
+    @property
     def metrics(self) -> Path:
         """One event a line."""
         return self.path / "metrics.jsonl"

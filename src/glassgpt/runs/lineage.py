@@ -34,14 +34,57 @@ def first_lineage(
             },
             "floor": floor,
         },
-        "tokenizer": {
-            "kind": tokenizer.kind,
-            "vocab_size": tokenizer.vocab_size,
-            "fingerprint": tokenizer.fingerprint,
-        },
+        "tokenizer": _tokenizer_facts(tokenizer),
         "base": None,  # the run these weights were fine-tuned from
         "model": {"parameters": parameters},
         "weights": None,
+    }
+
+
+def derived_lineage(
+    base: RunDirectory,
+    base_lineage: dict[str, Any],
+    tokenizer: FastTokenizer,
+    *,
+    kind: str,
+    parameters: int,
+    data: dict[str, Any],
+    **further: Any,
+) -> dict[str, Any]:
+    """Return what is known when a fine-tuning begins: as `first_lineage`, and the whole lineage of its base.
+
+    `kind` names the fine-tuning; `data` has sources, documents and splits; `further` are facts of the kind.
+    """
+    return {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": ["glassgpt", *sys.argv[1:]],
+        "kind": kind,
+        "machine": machine_facts(),
+        "data": {"plan": None, "floor": None, **data},
+        "tokenizer": _tokenizer_facts(tokenizer),
+        "base": {
+            "name": base.name,
+            "path": str(base.path.resolve()),
+            "weights": (base_lineage.get("weights") or {}).get("sha256"),
+            "lineage": base_lineage,
+        },
+        "model": {"parameters": parameters},
+        "weights": None,
+        **further,
+    }
+
+
+def note_weights(run: RunDirectory, facts: dict[str, Any] | None) -> None:
+    """Record which weights a run has: step, loss and hash; None while they are being written."""
+    lineage = files.read_json(run.lineage)
+    files.write_json(run.lineage, {**lineage, "weights": facts})
+
+
+def _tokenizer_facts(tokenizer: FastTokenizer) -> dict[str, Any]:
+    return {
+        "kind": tokenizer.kind,
+        "vocab_size": tokenizer.vocab_size,
+        "fingerprint": tokenizer.fingerprint,
     }
 
 
@@ -52,16 +95,11 @@ def publish_weights(run: RunDirectory, checkpoint: Path) -> None:
     """
     progress = files.read_json(checkpoint / "state.json")["progress"]
     step, best = progress["step"], progress["step"] == progress["best_step"]
-    _note_weights(run, None)
+    note_weights(run, None)
     with (
         files.atomic_write(run.weights, "wb") as target,
         open(checkpoint / "model.safetensors", "rb") as source,
     ):
         shutil.copyfileobj(source, target)
     loss = progress["best_loss"] if best else None
-    _note_weights(run, {"step": step, "loss": loss, "sha256": files.hash_file(run.weights)})
-
-
-def _note_weights(run: RunDirectory, facts: dict[str, Any] | None) -> None:
-    lineage = files.read_json(run.lineage)
-    files.write_json(run.lineage, {**lineage, "weights": facts})
+    note_weights(run, {"step": step, "loss": loss, "sha256": files.hash_file(run.weights)})

@@ -12,13 +12,16 @@ from torch.overrides import TorchFunctionMode
 
 from glassgpt import config as configs
 from glassgpt import files
+from glassgpt.adapters.config import LoRAConfig
+from glassgpt.adapters.lora import add_lora, load_corrections, merge
+from glassgpt.adapters.peft_format import merge_adapter
 from glassgpt.errors import ModelError, RunError
 from glassgpt.generation.text import GenerationConfig, TextEvent, complete, stream
 from glassgpt.model.gpt import GPT
 from glassgpt.model.int8 import quantize
 from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
 from glassgpt.runs.config import RunConfig
-from glassgpt.runs.directory import RunDirectory, find_run
+from glassgpt.runs.directory import RunDirectory, find_run, runs_folder
 from glassgpt.tokenizers.fast import FastTokenizer
 
 
@@ -34,8 +37,14 @@ class Run:
 
     @property
     def knows_documents(self) -> bool:
-        """Whether training showed the model documents, each begun and ended by `<|endoftext|>`."""
-        return self.lineage.get("data", {}).get("documents", 0) > 1
+        """Whether training showed the model documents, each ended by `<|endoftext|>`. Imported ones all were."""
+        data = self.lineage.get("data")
+        return data is None or data.get("documents", 0) > 1
+
+    @property
+    def begin(self) -> list[int] | None:
+        """The ids with which a prompt begins, for an imported model. None: as its documents say."""
+        return self.lineage.get("begin")
 
     def stream(
         self, prompt: str | Sequence[str], config: GenerationConfig, *, count: int = 1, use_cache: bool = True
@@ -48,6 +57,7 @@ class Run:
             config,
             count=count,
             documents=self.knows_documents,
+            begin=self.begin,
             use_cache=use_cache,
         )
 
@@ -57,7 +67,13 @@ class Run:
         """Return `count` continuations of a prompt, or of each of several, the prompt left out."""
         config = config or GenerationConfig()
         return complete(
-            self.model, self.tokenizer, prompt, config, count=count, documents=self.knows_documents
+            self.model,
+            self.tokenizer,
+            prompt,
+            config,
+            count=count,
+            documents=self.knows_documents,
+            begin=self.begin,
         )
 
 
@@ -115,6 +131,8 @@ def _open_model(
             f"The tokenizer of {directory.name} has {tokenizer.vocab_size:,} ids but the model only "
             f"{config.model.vocab_size:,}: they do not belong together."
         )
+    if lineage.get("adapter"):
+        return _open_adapted(directory, lineage)
     path = _weights_file(directory, lineage)
     weights = read_tensors(path)
     with torch.device("meta"), _WithoutDraws():  # the weights are about to come from the file
@@ -126,6 +144,59 @@ def _open_model(
             f"{path} does not fit the model in {directory.config}: {str(error).splitlines()[-1].strip()}"
         ) from error
     return model
+
+
+def _open_adapted(directory: RunDirectory, lineage: dict[str, Any]) -> GPT:
+    """Return the model of the run's base with the run's adapter added into it."""
+    base = find_base(directory, lineage)
+    base_lineage = read_lineage(base)
+    tokenizer = _open_tokenizer(base, base_lineage)
+    model = _open_model(base, configs.load(RunConfig, base.config), tokenizer, base_lineage)
+    if directory.adapter.is_dir():
+        trouble = files.broken_seal(directory.adapter)
+        if trouble:
+            raise RunError(
+                f"The adapter of {directory.name} cannot be used ({trouble}). Put the original back."
+            )
+        return merge_adapter(model, directory.adapter)
+    store = CheckpointStore(directory.checkpoints)
+    folder = store.best() or store.newest()
+    if folder is None:
+        raise _no_weights(directory)
+    add_lora(model, configs.from_dict(LoRAConfig, lineage["adapter"], origin=str(directory.lineage)))
+    load_corrections(model, read_tensors(folder / "model.safetensors"))
+    return merge(model)
+
+
+def find_base(directory: RunDirectory, lineage: dict[str, Any]) -> RunDirectory:
+    """Return the run that an adapter belongs on. Raises `RunError` when it is gone, or has other weights now."""
+    base = lineage["base"]
+    places = (Path(base["path"]), directory.path.parent / base["name"], runs_folder() / base["name"])
+    found = next((RunDirectory(path) for path in places if (path / "config.toml").is_file()), None)
+    if found is None:
+        raise RunError(
+            f"{directory.name} is an adapter on the run {base['name']}, which is not there any more: {base['path']}. "
+            "Put it back; the adapter alone is no model."
+        )
+    there = weights_hash(read_lineage(found))
+    if there != base["weights"]:
+        raise RunError(
+            f"{directory.name} is an adapter on {base['name']} with the weights {str(base['weights'])[:12]}, but the "
+            f"run {found.name} at {found.path} has the weights {str(there)[:12]}. On another base it would mean "
+            "nothing: put the original base back, or fine-tune this one."
+        )
+    return found
+
+
+def weights_hash(lineage: dict[str, Any]) -> str | None:
+    """Return the hash by which a finished run's weights, or its adapter, are known again."""
+    return (lineage.get("weights") or {}).get("sha256")
+
+
+def _no_weights(directory: RunDirectory) -> RunError:
+    return RunError(
+        f"{directory.name} has no weights yet. Go on training it with:  glassgpt resume {directory.name}"
+    )
 
 
 class _WithoutDraws(TorchFunctionMode):
@@ -153,7 +224,5 @@ def _weights_file(directory: RunDirectory, lineage: dict[str, Any]) -> Path:
         return directory.weights
     folder = store.best() or store.newest()
     if folder is None:
-        raise RunError(
-            f"{directory.name} has no weights yet. Go on training it with:  glassgpt resume {directory.name}"
-        )
+        raise _no_weights(directory)
     return folder / "model.safetensors"

@@ -76,7 +76,10 @@ def comparison_figure(runs: Sequence[tuple[str, Sequence[Event]]]) -> Figure:
     """
     figure, axes = _figure()
     measured = [
-        (name, [event for event in events if isinstance(event, Evaluated) and event.bits_per_byte is not None])
+        (
+            name,
+            [event for event in events if isinstance(event, Evaluated) and event.bits_per_byte is not None],
+        )
         for name, events in runs
     ]
     measured = [(name, evaluations) for name, evaluations in measured if evaluations]

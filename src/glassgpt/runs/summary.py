@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from glassgpt import files
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.records import read_events
 from glassgpt.training.events import Evaluated, StepsFinished, TrainingFinished, TrainingStarted
@@ -52,14 +53,24 @@ def summarize(run: RunDirectory) -> RunSummary:
     evaluations = [event for event in events if isinstance(event, Evaluated)]
     finished = [event for event in events if isinstance(event, TrainingFinished)]
     best = min(evaluations, key=lambda event: event.loss, default=None)
+    imported = None if started else _imported_parameters(run)
     return RunSummary(
         name=run.name,
-        parameters=started[-1].parameters if started else None,
+        parameters=started[-1].parameters if started else imported,
         step=max((event.step for event in events), default=0),
         steps=(steps[-1].steps if steps else None) or (started[-1].steps if started else None),
         best_loss=best.loss if best else None,
         bits_per_byte=best.bits_per_byte if best else None,
         tokens=steps[-1].tokens if steps else 0,
         seconds=max((event.seconds for event in [*steps, *evaluations]), default=0.0),
-        state=finished[-1].reason if finished else "unfinished",
+        state=finished[-1].reason if finished else "imported" if imported else "unfinished",
     )
+
+
+def _imported_parameters(run: RunDirectory) -> int | None:
+    """Return how many parameters an imported run has, or None for any other run."""
+    try:
+        lineage = files.read_json(run.lineage)
+        return lineage["model"]["parameters"] if lineage["kind"] == "import" else None
+    except (OSError, ValueError, KeyError):
+        return None

@@ -47,7 +47,11 @@ def scalars(event: Event) -> dict[str, float]:
                 **{f"train/{name}": value for name, value in event.metrics.items()},
             }
         case Evaluated():
-            numbers = {"loss": event.loss, "perplexity": event.perplexity, "bits_per_byte": event.bits_per_byte}
+            numbers = {
+                "loss": event.loss,
+                "perplexity": event.perplexity,
+                "bits_per_byte": event.bits_per_byte,
+            }
             return {
                 f"validation/{name}": value
                 for name, value in {**numbers, **event.metrics}.items()

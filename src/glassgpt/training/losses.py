@@ -23,10 +23,14 @@ def next_token_loss(model: GPT, inputs: Tensor, targets: Tensor) -> Tensor:
 
     The softmax runs in float32 whatever the model computes in. Large logits are never held as a whole.
     """
-    hidden_BTC = model.hidden(inputs)
+    return hidden_loss(model, model.hidden(inputs), targets)
+
+
+def hidden_loss(model: GPT, hidden: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy of `targets` (...), all of which count, after `hidden` (..., C), in nats."""
     if 4 * targets.numel() * len(model.head_weight) <= SMALL_LOGITS:
-        return F.cross_entropy(model.logits(hidden_BTC).flatten(0, 1).float(), targets.flatten())
-    return linear_cross_entropy(hidden_BTC, model.head_weight, targets, model.head_bias)
+        return F.cross_entropy(model.logits(hidden).flatten(0, -2).float(), targets.flatten())
+    return linear_cross_entropy(hidden, model.head_weight, targets, model.head_bias)
 
 
 def token_losses(model: GPT, inputs: Tensor, targets: Tensor) -> Tensor:
