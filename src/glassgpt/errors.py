@@ -12,6 +12,8 @@
     ├── TrainingError        training cannot go on
     │   └── NonFiniteLossError   the loss became NaN or infinite; the update was not applied
     ├── GenerationError      a prompt or a sampling setting cannot be used
+    ├── EvaluationError      a task is unknown, or cannot be asked of a model
+    ├── InteropError         a model of another program cannot be read, or ours cannot be written for it
     └── RunError             a run directory is missing, taken, or does not fit together
         └── CheckpointError  a checkpoint is incomplete, truncated, or altered
 
@@ -74,6 +76,14 @@ class NonFiniteLossError(TrainingError):
 
 class GenerationError(GlassGPTError):
     """A prompt or a sampling setting cannot be used."""
+
+
+class EvaluationError(GlassGPTError):
+    """A task is unknown, or cannot be asked of this model."""
+
+
+class InteropError(GlassGPTError):
+    """A model from elsewhere cannot be read, or ours cannot be written in the format asked for."""
 
 
 class RunError(GlassGPTError):

@@ -7,6 +7,7 @@ for, and hashes to a fingerprint by which data and models know their vocabulary 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,6 +126,12 @@ class FastTokenizer:
     def byte_lengths(self) -> np.ndarray:
         """Return int64 `(vocab_size,)`: how many bytes each id stands for, to count bits per byte."""
         return self._byte_lengths.copy()
+
+    def begin_ids(self) -> list[int]:
+        """Return the special ids that the vocabulary's own programs put before every text (often none)."""
+        encoding = self._rust.tokenizer.encode("a", add_special_tokens=True)
+        pairs = zip(encoding.ids, encoding.special_tokens_mask, strict=True)
+        return [id for id, _ in itertools.takewhile(lambda pair: pair[1], pairs)]
 
     def is_special(self, id: int) -> bool:
         """Say whether `id` is a special token, which decoding leaves out."""

@@ -1,0 +1,188 @@
+"""A model from elsewhere becomes an ordinary run: config, tokenizer, weights, lineage.
+
+Weights are kept in float32, whatever they came in: that is what this project computes and trains in, and every
+float16 and bfloat16 number is one exactly. They travel one tensor at a time. `config.toml`, by which a
+run is known, is written last; whatever fails before leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from glassgpt import config as configs
+from glassgpt import files
+from glassgpt.architectures.configs import family_in, from_hugging_face
+from glassgpt.architectures.weights import Match, our_recipes
+from glassgpt.device import machine_facts
+from glassgpt.errors import InteropError
+from glassgpt.interop.sources import ModelFolder, find_folder
+from glassgpt.interop.tensors import TensorFiles, write_tensors
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.summary import count_parameters, parameter_shapes
+from glassgpt.runs.config import CorpusConfig, RunConfig
+from glassgpt.runs.directory import RunDirectory, create_run, refuse_taken
+from glassgpt.tokenizers.config import TokenizerConfig
+from glassgpt.tokenizers.fast import FastTokenizer
+from glassgpt.tokenizers.load import load_tokenizer
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A model that is about to become a run: everything but its weights, and how each of those is made."""
+
+    name: str
+    architecture: str
+    config: ModelConfig
+    tokenizer: FastTokenizer
+    make: Callable[[str], Tensor]
+    """Gives a tensor of ours by its name."""
+    sources: tuple[Path, ...]
+    """The files it comes from."""
+    begin: list[int] = field(default_factory=list)
+    """The ids with which its tokenizer begins every text."""
+    chat_template: str | None = None
+    stop: list[str] = field(default_factory=list)
+    """The tokens that end an answer."""
+
+
+def import_model(source: str, *, name: str | None = None, tokenizer: str | None = None) -> RunDirectory:
+    """Make a run of a folder in the Hugging Face format, or of a model's name on the hub; return the run.
+
+    `tokenizer` is a `tokenizer.json` or a known name, to take instead of the folder's own. Raises
+    `InteropError` when something is missing, broken or pickled, `ModelError` for an architecture that is
+    not known here, `RunError` when the run's name is taken.
+    """
+    if name is not None:
+        refuse_taken(name)
+    return settle(_arriving(find_folder(source), tokenizer), name)
+
+
+def settle(arrival: Arrival, name: str | None) -> RunDirectory:
+    """Write the run of a model that arrives."""
+    if arrival.tokenizer.vocab_size > arrival.config.vocab_size:
+        raise InteropError(
+            f"The tokenizer has {arrival.tokenizer.vocab_size:,} ids but the model only "
+            f"{arrival.config.vocab_size:,}: they do not belong together. Give the right one with --tokenizer."
+        )
+    with _new_run(name, base=re.split(r"[/\\]", arrival.name)[-1]) as run:
+        arrival.tokenizer.save(run.tokenizer)
+        if arrival.chat_template:
+            files.write_text(run.chat_template, arrival.chat_template)
+        write_tensors(run.weights, parameter_shapes(arrival.config), arrival.make)
+        files.write_json(run.lineage, _lineage(arrival, run))
+        files.write_text(run.config, configs.to_toml(_run_config(arrival, run)))
+    return run
+
+
+def make_by(recipes: Mapping[str, Match], tensors: TensorFiles) -> Callable[[str], Tensor]:
+    """Return a function that gives our tensors from a file's. Raises `InteropError` when some do not fit."""
+    names = {name: _in_file(name, tensors) for match in recipes.values() for name in match.theirs}
+    missing = [name for name, there in names.items() if there is None]
+    if missing:
+        raise InteropError(
+            f"The weights lack {missing[0]} ({len(missing)} tensors in all), which config.json says there are: "
+            "the two are not of the same model."
+        )
+    for match in recipes.values():
+        for name in match.theirs:
+            shape, wanted = tensors.shapes[names[name] or ""], match.their_shape(name)
+            if shape != wanted:
+                raise InteropError(
+                    f"The weights have {name} in the shape {shape}, but config.json says {wanted}: the two are not "
+                    "of the same model."
+                )
+    return lambda ours: recipes[ours].join(lambda name: tensors.read(names[name] or ""))
+
+
+def _in_file(name: str, tensors: TensorFiles) -> str | None:
+    """Return what a tensor is called in the file: some leave out the "transformer." or "model." in front."""
+    return next((one for one in (name, name.partition(".")[2]) if one in tensors.shapes), None)
+
+
+def _arriving(folder: ModelFolder, tokenizer_name: str | None) -> Arrival:
+    content = folder.config()
+    family, config = family_in(content), from_hugging_face(content)
+    tokenizer = (
+        load_tokenizer(tokenizer_name) if tokenizer_name else FastTokenizer.from_file(folder.tokenizer())
+    )
+    tensors = folder.weights()
+    template = folder.chat_template()
+    return Arrival(
+        name=folder.name,
+        architecture=family,
+        config=config,
+        tokenizer=tokenizer,
+        make=make_by(our_recipes(config, family), tensors),
+        sources=(folder.path / "config.json", *tensors.paths),
+        begin=tokenizer.begin_ids(),
+        chat_template=template,
+        stop=_stop_tokens(folder, tokenizer) if template else [],
+    )
+
+
+def _stop_tokens(folder: ModelFolder, tokenizer: FastTokenizer) -> list[str]:
+    """Return the names of the tokens that end an answer, beside the end of a text."""
+    known = [id for id in folder.eos_ids() if 0 <= id < tokenizer.vocab_size]
+    others = [id for id in known if id != tokenizer.end_of_text] or [tokenizer.end_of_text]
+    return [tokenizer.decode([id], skip_special=False) for id in others]
+
+
+def _lineage(arrival: Arrival, run: RunDirectory) -> dict[str, Any]:
+    """Return where the run came from, with the keys that a trained run's lineage has."""
+    chat = {"template": _template_name(arrival.chat_template), "stop": arrival.stop}
+    return {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": ["glassgpt", *sys.argv[1:]],
+        "kind": "import",
+        "machine": machine_facts(),
+        "data": None,
+        "source": {
+            "name": arrival.name,
+            "architecture": arrival.architecture,
+            "files": {path.name: files.hash_file(path) for path in arrival.sources},
+        },
+        "tokenizer": {
+            "kind": arrival.tokenizer.kind,
+            "vocab_size": arrival.tokenizer.vocab_size,
+            "fingerprint": arrival.tokenizer.fingerprint,
+        },
+        "begin": arrival.begin,
+        **({"chat": chat} if arrival.chat_template else {}),
+        "base": None,
+        "model": {"parameters": count_parameters(arrival.config)},
+        "weights": {"step": 0, "loss": None, "sha256": files.hash_file(run.weights)},
+    }
+
+
+def _template_name(template: str | None) -> str:
+    return "chatml" if template and "<|im_start|>" in template else "custom"
+
+
+def _run_config(arrival: Arrival, run: RunDirectory) -> RunConfig:
+    """Return a config that has the model and the tokenizer, and no text: none is known."""
+    return RunConfig(
+        corpus=CorpusConfig(sources=()),
+        tokenizer=TokenizerConfig(name=str(run.tokenizer)),
+        model=arrival.config,
+    )
+
+
+@contextlib.contextmanager
+def _new_run(name: str | None, *, base: str) -> Iterator[RunDirectory]:
+    """Make a run's folder, and remove it again when it cannot be filled."""
+    run = create_run(name, base=base)
+    try:
+        yield run
+    except BaseException:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise

@@ -1,0 +1,71 @@
+"""Weights on disk, one tensor at a time: neither reading nor writing ever holds a second copy of a model."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from glassgpt import files
+from glassgpt.errors import InteropError
+
+DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+
+
+class TensorFiles:
+    """The tensors of one or several safetensors files, by name.
+
+    Raises `InteropError` when one of the files is truncated, or is no such file.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = tuple(paths)
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._places: dict[str, Path] = {}
+        for path in paths:
+            try:
+                with safe_open(path, framework="pt") as file:
+                    for name in file.keys():  # noqa: SIM118 - it is no mapping
+                        self._places[name] = path
+                        self.shapes[name] = tuple(file.get_slice(name).get_shape())
+            except (SafetensorError, OSError) as error:
+                raise InteropError(
+                    f"{path} cannot be read as weights ({error}). It is truncated or not a safetensors file: "
+                    "get it again."
+                ) from error
+
+    def read(self, name: str) -> Tensor:
+        """Return a tensor in float32, a copy of its own."""
+        with safe_open(self._places[name], framework="pt") as file:
+            return file.get_tensor(name).float()
+
+
+def write_tensors(
+    path: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    make: Callable[[str], Tensor],
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a safetensors file of the tensors that `make` gives by name, each let go once it is written.
+
+    The format is a line of JSON, which says where each tensor lies, and then their bytes.
+    """
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, shape in shapes.items():
+        start, end = end, end + math.prod(shape) * dtype.itemsize
+        header[name] = {"dtype": DTYPE_NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the bytes that follow begin at a multiple of 8
+    with files.atomic_write(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name, shape in shapes.items():
+            tensor = make(name).detach().to("cpu", dtype)
+            assert tuple(tensor.shape) == shape, name
+            file.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
