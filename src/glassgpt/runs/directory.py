@@ -55,7 +55,7 @@ class RunDirectory:
 
     @property
     def chat_template(self) -> Path:
-        """How messages are written for a model that answers, as Jinja."""
+        """How messages are written for a model that answers, as Jinja; only runs that were taught to have it."""
         return self.path / "chat_template.jinja"
 
     @property
