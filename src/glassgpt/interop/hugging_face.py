@@ -1,0 +1,107 @@
+"""A run as a folder in the Hugging Face format, which `transformers` opens without code from us.
+
+The tokenizer is the run's own `tokenizer.json`. `tokenizer_class` has to be `PreTrainedTokenizerFast`: without
+it transformers would take the class of the architecture, and cut text as that does.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glassgpt import files
+from glassgpt.architectures.configs import to_hugging_face
+from glassgpt.architectures.families import family_of
+from glassgpt.architectures.weights import their_recipes
+from glassgpt.errors import require
+from glassgpt.interop.parity import Expected, Parity, compare, ends_of_answers
+from glassgpt.interop.tensors import write_tensors
+from glassgpt.runs.opening import Run
+
+DTYPES = {"f32": torch.float32, "f16": torch.float16}
+
+
+def write_folder(run: Run, path: Path, dtype: str) -> None:
+    """Write the folder, whole or not at all. Raises `ModelError` when no family computes what the model does."""
+    config = run.model.config
+    content = to_hugging_face(config) | token_ids(run) | {"dtype": str(DTYPES[dtype]).removeprefix("torch.")}
+    recipes = their_recipes(config, family_of(config))
+    ours = run.model.state_dict()
+    with files.atomic_directory(path) as folder:
+        write_tensors(
+            folder / "model.safetensors",
+            {name: match.their_shape(name) for name, match in recipes.items()},
+            lambda name: recipes[name].cut(name, ours.__getitem__),
+            dtype=DTYPES[dtype],
+        )
+        files.write_json(folder / "config.json", content)
+        files.write_json(folder / "generation_config.json", generation(run))
+        files.write_json(folder / "tokenizer_config.json", tokenizer_settings(run))
+        run.tokenizer.save(folder / "tokenizer.json")
+        if run.directory.chat_template.is_file():
+            template = run.directory.chat_template.read_text(encoding="utf-8")
+            files.write_text(folder / "chat_template.jinja", template)
+
+
+def check_folder(path: Path, expected: Expected, dtype: str) -> Parity:
+    """Open the folder with transformers, offline, and compare the logits."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    transformers: Any = require("transformers", extra="hf", purpose="check the exported folder")
+    with _quiet(transformers):
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        logits_BTV = model(expected.ids_BT).logits
+    return compare(expected, logits_BTV, by=f"transformers {transformers.__version__}", dtype=dtype)
+
+
+def token_ids(run: Run) -> dict[str, Any]:
+    """Return the ids that begin and end a text."""
+    begin, end = run.begin, run.tokenizer.end_of_text
+    return {
+        "bos_token_id": begin[0] if begin else end,
+        "eos_token_id": (ends_of_answers(run) or [end])[0],
+    }
+
+
+def generation(run: Run) -> dict[str, Any]:
+    """Return `generation_config.json`: writing stops at the end of a text, and at that of an answer."""
+    ends = [run.tokenizer.end_of_text, *ends_of_answers(run)]
+    eos = ends if len(ends) > 1 else ends[0]
+    return token_ids(run) | {"eos_token_id": eos, "pad_token_id": ends[0]}
+
+
+def tokenizer_settings(run: Run) -> dict[str, Any]:
+    """Return `tokenizer_config.json`."""
+    ids = token_ids(run)
+    named = {
+        "bos_token": ids["bos_token_id"],
+        "eos_token": ids["eos_token_id"],
+        "pad_token": run.tokenizer.end_of_text,
+        "unk_token": run.tokenizer.unknown_id,
+    }
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": run.model.config.context_length,
+        "clean_up_tokenization_spaces": False,
+        **{
+            name: run.tokenizer.decode([id], skip_special=False)
+            for name, id in named.items()
+            if id is not None
+        },
+    }
+
+
+class _quiet:  # noqa: N801 - reads as a verb where it is used
+    """Keep a library from drawing progress bars meanwhile."""
+
+    def __init__(self, transformers: Any) -> None:
+        self._logging = transformers.utils.logging
+
+    def __enter__(self) -> None:
+        self._logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        self._logging.enable_progress_bar()
