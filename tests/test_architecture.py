@@ -43,6 +43,7 @@ NEIGHBOURS = {
     ("dataset", "device"),
     ("model", "device"),
     ("adapters", "architectures"),
+    ("finetuning", "pretraining"),
 }
 # The rooms that must work without torch, and single modules of higher rooms that must, too.
 WITHOUT_TORCH = ("errors", "files", "config", "corpus", "tokenizers")

@@ -1,29 +1,36 @@
-"""`glassgpt chat`: write in turns. A base model does not answer, it continues; this says so."""
+"""`glassgpt chat`: talk with a run that was taught to answer; a base model only continues, and this says so."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
 from glassgpt.cli.terminal import printable, say_if_not_faster
 from glassgpt.errors import GenerationError
 
+if TYPE_CHECKING:
+    from glassgpt.generation.text import GenerationConfig, TextEvent
+    from glassgpt.runs.opening import Run
+
 
 def chat(
     run: str = "latest",
     *,
+    system: str | None = None,
     max_tokens: int = 200,
     temperature: float = 0.8,
     top_p: float = 1.0,
     weights: Literal["as-saved", "int8"] = "as-saved",
     device: str = "auto",
 ) -> None:
-    """Write with a run in turns: you begin a text, it continues. An empty line lets it go on.
+    """Talk with a run that was taught to answer. A base model continues what you write instead.
 
     Args:
         run: A run's name or path, or latest.
+        system: What the run is told before the conversation, if it was taught to answer.
         max_tokens: Most tokens of each turn.
         temperature: Higher is more surprising; 0 always takes the likeliest token.
         top_p: Keep the likeliest tokens that together reach this probability.
@@ -31,6 +38,7 @@ def chat(
         device: auto, cpu, cuda, mps.
     """
     from glassgpt.device import pick_device
+    from glassgpt.finetuning.chat import template_of
     from glassgpt.generation.text import GenerationConfig
     from glassgpt.runs.opening import open_run
 
@@ -41,34 +49,74 @@ def chat(
     opened = open_run(run, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)
     console = Console(highlight=False)
+    template = template_of(opened)
+    if template is None:
+        if system is not None:
+            raise GenerationError(
+                f"{opened.directory.name} is a base model and knows no system prompt. Teach it to answer first:  "
+                f"glassgpt finetune sft {opened.directory.name} DATA"
+            )
+        _continue(opened, config, console)
+    else:
+        from glassgpt.finetuning.chat import Chat
+
+        _talk(Chat(opened, template, system), config, console)
+
+
+def _talk(chat, config: GenerationConfig, console: Console) -> None:
     console.print(
-        f"[bold]{opened.directory.name}[/] is a base model: it does not answer, it continues what you write.\n"
-        "[dim]An empty line lets it go on, /new begins a new text, /quit (or Ctrl-D) leaves.[/]"
+        f"Talking with [bold]{chat.run.directory.name}[/].\n"
+        "[dim]/new begins a new conversation, /quit (or Ctrl-D) leaves.[/]"
+    )
+    for line in _lines(console):
+        if line.strip() == "/new":
+            chat.history = []
+        elif line.strip():
+            _print(console, chat.ask(line, config))
+
+
+def _continue(run: Run, config: GenerationConfig, console: Console) -> None:
+    console.print(
+        f"[bold]{run.directory.name}[/] is a base model: it does not answer, it continues what you write.\n"
+        f"[dim]Teach it to answer:  glassgpt finetune sft {run.directory.name} DATA\n"
+        "An empty line lets it go on, /new begins a new text, /quit (or Ctrl-D) leaves.[/]"
     )
     text = ""
+    for line in _lines(console):
+        if line.strip() == "/new":
+            text = ""
+            continue
+        # What was written before stays the context; the engine's window holds as much as fits.
+        written = _print(console, run.stream(text + line, config), before=line)
+        text = text if written is None else f"{text}{line}{written}"
+
+
+def _lines(console: Console) -> Iterator[str]:
+    """Yield what is typed until the person leaves."""
     while True:
         try:
             line = console.input("\n[bold green]you>[/] ")
         except (EOFError, KeyboardInterrupt):
             console.print()
             return
-        match line.strip():
-            case "/quit" | "/exit":
-                return
-            case "/new":
-                text = ""
-                continue
-        try:
-            # What was written before stays the context; the engine's window holds as much as fits.
-            text = f"{text}{line}"
-            console.print("[bold blue]run>[/] ", end="")
-            console.print(line, end="", markup=False, style="dim")
-            for event in opened.stream(text, config):
-                text += event.text
-                console.print(printable(event.text), end="", markup=False)
-        except KeyboardInterrupt:
-            console.print(" [dim](stopped)[/]", end="")
-        except GenerationError as error:
-            text = text.removesuffix(line)
-            console.print(f"[red]{error}[/]", end="")
-        console.print()
+        if line.strip() in ("/quit", "/exit"):
+            return
+        yield line
+
+
+def _print(console: Console, events: Iterable[TextEvent], before: str = "") -> str | None:
+    """Print a turn as it is written and return it; None when it could not begin."""
+    written = ""
+    try:
+        console.print("[bold blue]run>[/] ", end="")
+        console.print(before, end="", markup=False, style="dim")
+        for event in events:
+            written += event.text
+            console.print(printable(event.text), end="", markup=False)
+    except KeyboardInterrupt:
+        console.print(" [dim](stopped)[/]", end="")
+    except GenerationError as error:
+        console.print(f"[red]{error}[/]")
+        return None
+    console.print()
+    return written

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
+from rich.table import Table
 
+from glassgpt import files
 from glassgpt.cli.progress import TerminalProgress
 from glassgpt.cli.terminal import printable, shorten
 from glassgpt.device import world_from_environment
@@ -23,6 +27,15 @@ Start = Callable[[Callable[[str], None], Sequence[Listener]], Outcome]
 
 def show_training(start: Start) -> int:
     """Run a training with its progress on the terminal; return the exit status."""
+    return _show(start, _say_trained)
+
+
+def show_finetuning(start: Start) -> int:
+    """Run a fine-tuning with its progress on the terminal, then what came of it; return the exit status."""
+    return _show(start, _say_finetuned)
+
+
+def _show(start: Start, say_end: Callable[[Console, Outcome], None]) -> int:
     console = Console(quiet=not world_from_environment().is_main, highlight=False)
     with TerminalProgress(console) as progress:
         outcome = start(lambda line: console.print(escape(line), style="dim", soft_wrap=True), [progress])
@@ -31,10 +44,44 @@ def show_training(start: Start) -> int:
         console.print(f"  [bold]glassgpt resume {escape(outcome.directory.name)}[/]\n")
         return 130
     if world_from_environment().is_main:
-        _say_result(console, outcome)
-        _show_stories(console, outcome)
-        _say_where(console, outcome)
+        say_end(console, outcome)
     return 0
+
+
+def _say_trained(console: Console, outcome: Outcome) -> None:
+    _say_result(console, outcome)
+    _show_stories(console, outcome)
+    _say_where(console, outcome, "generate")
+
+
+def _say_finetuned(console: Console, outcome: Outcome) -> None:
+    _show_comparison(console, files.read_json(outcome.directory.comparison))
+    run = outcome.directory
+    classifies = (run.path / "confusion.png").is_file()
+    _say_where(
+        console, outcome, "classify" if classifies else "chat" if run.chat_template.is_file() else "generate"
+    )
+
+
+def _show_comparison(console: Console, comparison: dict[str, Any]) -> None:
+    """Show before and after, the numbers as a table and the samples side by side."""
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", title_justify="left")
+    table.add_column("")
+    for column in ("before", "after"):
+        table.add_column(column, justify="right")
+    for name, (before, after) in comparison["numbers"].items():
+        table.add_row(escape(name), f"{before:,.3f}", f"[bold]{after:,.3f}[/]")
+    console.print()
+    console.print(table)
+    if not comparison["samples"]:
+        return
+    beside = Table(box=box.ROUNDED, show_lines=True, header_style="bold", width=min(120, console.width))
+    for column in ("asked", "before", "after"):
+        beside.add_column(column, ratio=1, overflow="fold")
+    for sample in comparison["samples"]:
+        cells = (sample["prompt"], sample["before"], sample["after"])
+        beside.add_row(*(escape(shorten(printable(cell.strip()), 400)) for cell in cells))
+    console.print(beside)
 
 
 def _say_result(console: Console, outcome: Outcome) -> None:
@@ -69,15 +116,18 @@ def _show_stories(console: Console, outcome: Outcome) -> None:
     )
 
 
-def _say_where(console: Console, outcome: Outcome) -> None:
+def _say_where(console: Console, outcome: Outcome, command: str) -> None:
     path, name = outcome.directory.path, outcome.directory.name
     rows = (
         ("loss curve", outcome.directory.plot),
         ("report", outcome.directory.report),
         ("samples", outcome.directory.samples),
+        ("adapter", outcome.directory.adapter),
+        ("confusion", path / "confusion.png"),
         ("everything", path),
     )
     console.print()
-    for label, where in rows:
+    for label, where in (row for row in rows if row[1].exists()):
         console.print(f"  {label:<11} {escape(str(where))}", soft_wrap=True)
-    console.print(f"\nAsk it for more:  [bold]glassgpt generate {escape(name)}[/]\n", soft_wrap=True)
+    text = ' "a text"' if command == "classify" else ""
+    console.print(f"\nAsk it for more:  [bold]glassgpt {command} {escape(name)}{text}[/]\n", soft_wrap=True)

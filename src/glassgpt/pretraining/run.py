@@ -49,6 +49,7 @@ from glassgpt.runs.report import write_report
 from glassgpt.runs.trackers import check_trackers, make_trackers
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.training import distributed
+from glassgpt.training.config import TrainingConfig
 from glassgpt.training.events import Listener, TrainingFinished
 from glassgpt.training.interrupt import graceful_stop
 from glassgpt.training.optimizers import make_optimizer
@@ -86,7 +87,7 @@ def start_run(
     check_trackers(track)
     if name is not None:
         refuse_taken(name)
-    with _workplace(config) as (world, device):
+    with workplace(config.training) as (world, device):
         data = _prepare(config, world, say)
         config = distributed.from_main(lambda: _in_time(_resolve(config, data, device), deadline), world)
         check_length(data.shards.split("train"), config.model.context_length)  # before anything is made
@@ -112,7 +113,7 @@ def resume_run(
     check_trackers(track)
     directory = find_run(name)
     config = configs.load(RunConfig, directory.config)
-    with _workplace(config) as (world, device):
+    with workplace(config.training) as (world, device):
         data = _prepare(config, world, say)
         refuse_other_data(directory, data)
         return _Training(config, directory, data, world, device, say).run(listeners, track)
@@ -126,11 +127,11 @@ def source_name(source: str) -> str:
 
 
 @contextlib.contextmanager
-def _workplace(config: RunConfig) -> Iterator[tuple[World, torch.device]]:
+def workplace(config: TrainingConfig) -> Iterator[tuple[World, torch.device]]:
     """Set threads, device and process group for the time of a training."""
     world = world_from_environment()
-    set_threads(config.training.threads, processes=world.local_size)
-    device = pick_device(config.training.device, world)
+    set_threads(config.threads, processes=world.local_size)
+    device = pick_device(config.device, world)
     with distributed.process_group(world, device):
         yield world, device
 

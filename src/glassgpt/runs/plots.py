@@ -103,6 +103,32 @@ def comparison_figure(runs: Sequence[tuple[str, Sequence[Event]]]) -> Figure:
     return figure
 
 
+def metric_names(events: Sequence[Event]) -> list[str]:
+    """Return the names of what was measured beside the loss, in the order in which they first came."""
+    found = [
+        name for event in events if isinstance(event, StepsFinished | Evaluated) for name in event.metrics
+    ]
+    return list(dict.fromkeys(found))
+
+
+def metric_figure(events: Sequence[Event], name: str) -> Figure:
+    """Return the curve of one metric over steps: of the training batches, and of evaluations as points."""
+    figure, axes = _figure(size=(7.2, 3.2))
+    steps = [event for event in events if isinstance(event, StepsFinished) and name in event.metrics]
+    evaluations = [event for event in events if isinstance(event, Evaluated) and name in event.metrics]
+    if steps:
+        x, values = [event.step for event in steps], [event.metrics[name] for event in steps]
+        axes.plot(x, values, color=TRAINING, alpha=0.35, linewidth=1)
+        axes.plot(x, smoothed(values), color=TRAINING, linewidth=2, label="training")
+    if evaluations:
+        x, values = [event.step for event in evaluations], [event.metrics[name] for event in evaluations]
+        axes.plot(x, values, color=VALIDATION, linewidth=2, marker="o", markersize=3.5, label="held out")
+    axes.set_ylabel(name)
+    if steps or evaluations:
+        axes.legend(frameon=False)
+    return figure
+
+
 def series_figure(events: Sequence[StepsFinished], attribute: str, *, label: str) -> Figure:
     """Return one small curve of an attribute of `StepsFinished` over steps."""
     figure, axes = _figure(size=(7.2, 2.6))

@@ -13,7 +13,7 @@ from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
-from glassgpt.runs.plots import figure_png, loss_figure, series_figure
+from glassgpt.runs.plots import figure_png, loss_figure, metric_figure, metric_names, series_figure
 from glassgpt.runs.records import read_events
 from glassgpt.runs.summary import duration
 from glassgpt.training.events import (
@@ -35,7 +35,8 @@ def report_page(run: RunDirectory) -> str:
     """Return the page: curves, samples over time, numbers, config, machine."""
     events = read_events(run.metrics)
     lineage = files.read_json(run.lineage)
-    floor = lineage["data"]["floor"]
+    floor = (lineage["data"] or {}).get("floor")
+    comparison = files.read_json(run.comparison) if run.comparison.is_file() else None
     template = resources.files("glassgpt.runs").joinpath("report.html.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["duration"] = duration
@@ -47,12 +48,34 @@ def report_page(run: RunDirectory) -> str:
         config=run.config.read_text(encoding="utf-8"),
         curve=_picture(loss_figure(events, title="", floor=floor["loss"] if floor else None)),
         details=_details(events),
+        comparison=comparison,
+        chain=chain(run.name, lineage),
+        pictures=_pictures(run, events),
         evaluations=evaluations,
+        measured=sorted(set.intersection(*(set(event.metrics) for event in evaluations)))
+        if evaluations
+        else [],
         losses={event.step: event.loss for event in evaluations},
         samples=[event for event in events if isinstance(event, Sampled)],
         prompts=configs.load(RunConfig, run.config).samples.prompts,
         **_summary(events),
     )
+
+
+def chain(name: str, lineage: dict[str, Any]) -> list[str]:
+    """Return what a run came from, the first first: "tales (pretraining)", "tales-sft-1 (sft)", ..."""
+    base = lineage.get("base")
+    before = chain(base["name"], base["lineage"]) if base else []
+    return [*before, f"{name} ({lineage.get('kind', 'pretraining')})"]
+
+
+def _pictures(run: RunDirectory, events: list[Event]) -> list[tuple[str, str]]:
+    """Return further pictures: curves of what was measured beside the loss, and the confusion of labels."""
+    pictures = [(name, _picture(metric_figure(events, name))) for name in metric_names(events)]
+    confusion = run.path / "confusion.png"
+    if confusion.is_file():
+        pictures.append(("Right labels and said ones", _embedded(confusion.read_bytes())))
+    return pictures
 
 
 def _summary(events: list[Event]) -> dict[str, Any]:
@@ -78,4 +101,8 @@ def _details(events: list[Event]) -> list[tuple[str, str]]:
 
 
 def _picture(figure: Figure) -> str:
-    return "data:image/png;base64," + base64.b64encode(figure_png(figure)).decode("ascii")
+    return _embedded(figure_png(figure))
+
+
+def _embedded(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -35,4 +35,9 @@ def hidden_loss(model: GPT, hidden: Tensor, targets: Tensor) -> Tensor:
 
 def token_losses(model: GPT, inputs: Tensor, targets: Tensor) -> Tensor:
     """Return the cross-entropy of each target as (B, T), in nats; for measuring, not for training."""
-    return linear_token_losses(model.hidden(inputs), model.head_weight, targets, model.head_bias)
+    return token_losses_of(model, model.hidden(inputs), targets)
+
+
+def token_losses_of(model: GPT, hidden: Tensor, targets: Tensor) -> Tensor:
+    """Return the cross-entropy of each of `targets` (...) after `hidden` (..., C); for measuring, too."""
+    return linear_token_losses(hidden, model.head_weight, targets, model.head_bias)

@@ -1,0 +1,35 @@
+"""`glassgpt classify`: which label a text has, from a run that has learned to tell."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+
+
+def classify(run: str, *texts: str, device: str = "auto") -> None:
+    """Say which label each text has, and how likely each label is. Without texts, each line of the input is one.
+
+    Args:
+        run: A run's name or path, or latest; made by `glassgpt finetune classify`.
+        texts: The texts.
+        device: auto, cpu, cuda, mps.
+    """
+    from glassgpt.device import pick_device
+    from glassgpt.errors import GenerationError
+    from glassgpt.finetuning.classify import open_classifier
+    from glassgpt.runs.opening import open_run
+
+    classifier = open_classifier(open_run(run, device=pick_device(device)))
+    asked = list(texts) or [line.strip() for line in sys.stdin if line.strip()]
+    if not asked:
+        raise GenerationError('There is no text to classify. Give one:  glassgpt classify RUN "text"')
+    console = Console(highlight=False)
+    for text, shares in zip(asked, classifier.probabilities(asked), strict=True):
+        best = max(shares, key=lambda label: shares[label])
+        others = ", ".join(f"{escape(label)} {share:.1%}" for label, share in shares.items() if label != best)
+        shown = text if len(text) <= 60 else text[:57] + "..."
+        console.print(
+            f"[bold]{escape(best)}[/] {shares[best]:.1%}  [dim]({others})[/]  {escape(shown)}", soft_wrap=True
+        )

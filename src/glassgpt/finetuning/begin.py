@@ -1,0 +1,89 @@
+"""Opening a base for a fine-tuning: how it speaks, which tokens it lacks, and what of it is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+
+from glassgpt.adapters.lora import add_lora
+from glassgpt.architectures.families import family_of
+from glassgpt.device import World, seed_everything
+from glassgpt.errors import ConfigError
+from glassgpt.finetuning.chat import template_of
+from glassgpt.finetuning.config import ChatConfig, FineTuneConfig, GRPOConfig
+from glassgpt.finetuning.task import Say, Start
+from glassgpt.finetuning.templates import NEW_TOKENS, ChatTemplate, TemplateName, make_template
+from glassgpt.finetuning.vocabulary import grow, missing, with_special_tokens
+from glassgpt.runs.opening import Run
+from glassgpt.tokenizers.fast import FastTokenizer
+
+
+def begin(
+    run: Run, data: Sequence[str], config: FineTuneConfig, *, device: torch.device, world: World, say: Say
+) -> Start:
+    """Return where a fine-tuning of an opened run begins, its random draws seeded.
+
+    Raises `ConfigError` when the base cannot be what is asked of it.
+    """
+    seed_everything(config.training.seed)
+    model, tokenizer, template = run.model.requires_grad_(True).train(), run.tokenizer, None
+    if isinstance(config, ChatConfig):
+        template, tokenizer = speak(run, config, say)
+        grow(model, tokenizer.vocab_size)
+    model.to(device)
+    if config.lora.rank:
+        family_of(model.config)  # the adapter's format has no place for models of no family: say so now
+        add_lora(model, config.lora)
+        trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+        say(f"LoRA trains {trained:,} numbers beside {model.num_parameters() - trained:,} frozen ones.")
+    return Start(
+        run=run,
+        model=model,
+        tokenizer=tokenizer,
+        device=device,
+        data=tuple(data),
+        seed=config.training.seed,
+        batch_size=config.training.batch_size,
+        template=template,
+        world=world,
+        say=say,
+    )
+
+
+def speak(run: Run, config: ChatConfig, say: Say) -> tuple[ChatTemplate | None, FastTokenizer]:
+    """Return the chat template, None for a base that is to go on writing plainly, and the tokenizer it needs."""
+    own = template_of(run)
+    if config.template == "auto" and (own is not None or isinstance(config, GRPOConfig)):
+        return own, run.tokenizer
+    name: TemplateName = _choose(run, config) if config.template == "auto" else config.template
+    new = missing(run.tokenizer, NEW_TOKENS[name])
+    if new and config.lora.rank:
+        raise ConfigError(
+            f"The template {name} needs the new tokens {' and '.join(new)}, whose rows LoRA does not train. Use "
+            "--template alpaca, or fine-tune the whole model (--lora.rank 0) first."
+        )
+    tokenizer = with_special_tokens(run.tokenizer, new) if new else run.tokenizer
+    say(
+        f"Turns are written in the {name} style"
+        + (f", with the new tokens {' and '.join(new)}." if new else ".")
+    )
+    return make_template(name, tokenizer), tokenizer
+
+
+def _choose(run: Run, config: ChatConfig) -> TemplateName:
+    return "alpaca" if config.lora.rank and missing(run.tokenizer, NEW_TOKENS["chatml"]) else "chatml"
+
+
+def with_learning_rate(config: FineTuneConfig, width: int) -> FineTuneConfig:
+    """Return the config with a learning rate for a model of this width.
+
+    Small models bear large steps; at GPT-2's width 5e-5 is what the field uses, and corrections by LoRA, which
+    begin at nothing, bear ten times that. Reinforcement steps are a third as large: its gradients are noisy.
+    """
+    rate = min(1e-3, 5e-5 * 768 / width * 4) if width < 768 else 5e-5
+    rate *= 5 if config.lora.rank else 1
+    rate *= 1 / 3 if isinstance(config, GRPOConfig) else 1
+    training = dataclasses.replace(config.training, learning_rate=float(f"{rate:.2g}"), min_learning_rate=0.0)
+    return dataclasses.replace(config, training=training)

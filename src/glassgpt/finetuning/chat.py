@@ -1,0 +1,89 @@
+"""Talking with a run that was taught to: history, stop tokens, a system prompt, and a context that is too short."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from glassgpt.errors import GenerationError
+from glassgpt.finetuning.config import SamplesConfig
+from glassgpt.finetuning.records import Message
+from glassgpt.finetuning.task import Start
+from glassgpt.finetuning.templates import ChatTemplate, id_of, name_of
+from glassgpt.generation.text import GenerationConfig, TextEvent, never_written, stream_after
+from glassgpt.runs.opening import Run
+
+
+def template_of(run: Run) -> ChatTemplate | None:
+    """Return the chat template that a run was taught by, or None when it was not taught to answer."""
+    if not run.directory.chat_template.is_file():
+        return None
+    end = name_of(run.tokenizer, run.tokenizer.end_of_text)
+    stops = (run.lineage.get("chat") or {}).get("stop") or [end]
+    return ChatTemplate(run.directory.chat_template.read_text(encoding="utf-8"), stops[0], end)
+
+
+@dataclass
+class Chat:
+    """A conversation with a run. Earlier turns that no longer fit into the context are left out, oldest first."""
+
+    run: Run
+    template: ChatTemplate
+    system: str | None = None
+    history: list[Message] = field(default_factory=list)
+
+    def ask(self, text: str, config: GenerationConfig) -> Iterator[TextEvent]:
+        """Yield the answer as it is written, and remember both when it is over.
+
+        Raises `GenerationError` when the message alone leaves no room in the context.
+        """
+        asked = [*self.history, Message("user", text)]
+        ids, kept = self._fit(asked, config.max_tokens)
+        answer = ""
+        stop = id_of(self.run.tokenizer, self.template.stop)
+        try:
+            never = never_written(self.run.tokenizer, documents=True)
+            for event in stream_after(
+                self.run.model, self.run.tokenizer, [ids], config, exclude=never, ends=[stop]
+            ):
+                answer += event.text
+                yield event
+        finally:
+            self.history = [*kept, Message("assistant", answer.strip())]
+
+    def _fit(self, asked: list[Message], room: int) -> tuple[list[int], list[Message]]:
+        """Return the ids of as much of the conversation as fits with its newest message, and what that is."""
+        context = self.run.model.config.context_length
+        room = min(room, context // 2)
+        first = [Message("system", self.system)] if self.system else []
+        while True:
+            text = self.template.render([*first, *asked], answer=True)
+            unknown = self.run.tokenizer.unknown(text)
+            if unknown:
+                raise GenerationError(
+                    f"The message has what this model's tokenizer has never seen: {', '.join(map(repr, unknown[:8]))}."
+                )
+            ids = self.run.tokenizer.encode(text, allow_special=True)
+            if len(ids) + room <= context:
+                return ids, asked
+            if len(asked) == 1:
+                raise GenerationError(
+                    f"The message has {len(ids)} tokens with its template, and the model's context is {context}: "
+                    "say it in fewer words."
+                )
+            asked = asked[2:]
+
+
+def answers(start: Start, prompts: Sequence[Sequence[Message]], config: SamplesConfig) -> list[str]:
+    """Return what the model being trained answers to each of some prompts, all written together."""
+    assert start.template is not None
+    texts = [start.template.render(prompt, answer=True) for prompt in prompts]
+    ids = [start.tokenizer.encode(text, allow_special=True)[-start.context_length + 1 :] for text in texts]
+    settings = GenerationConfig(
+        temperature=config.temperature, max_tokens=config.max_tokens, seed=config.seed
+    )
+    stop = id_of(start.tokenizer, start.template.stop)
+    written = [""] * len(prompts)
+    for event in stream_after(start.model, start.tokenizer, ids, settings, ends=[stop]):
+        written[event.index] += event.text
+    return written

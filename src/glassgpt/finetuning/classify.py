@@ -1,0 +1,188 @@
+"""Classification: a head on the last token says which label a text has (Radford et al., 2018, section 3.2).
+
+Attention is causal, so the last token is the only one that has seen the whole text. What stays frozen is chosen:
+nothing, every block but the last, or all but the head; or LoRA corrections are trained beside the head.
+
+Legend: B texts, T tokens, C width, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from glassgpt import files
+from glassgpt.errors import CorpusError, RunError
+from glassgpt.finetuning.config import ClassifyConfig
+from glassgpt.finetuning.labelled import Labelled, read_labelled
+from glassgpt.finetuning.packing import pad
+from glassgpt.finetuning.rows import RowBatches, split_rows
+from glassgpt.finetuning.scores import Scores, confusion_figure, scores_of
+from glassgpt.finetuning.task import HEAD, Measured, Start, Task, in_batches, split_facts
+from glassgpt.generation.engine import evaluating
+from glassgpt.generation.text import prompt_ids
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.gpt import GPT
+from glassgpt.runs.opening import Run
+from glassgpt.tokenizers.fast import FastTokenizer
+
+LABELS = "labels.json"
+
+
+class Classifier(nn.Module):
+    """A language model whose last token is asked for a label instead of the next word."""
+
+    def __init__(self, gpt: GPT, labels: int) -> None:
+        super().__init__()
+        self.gpt = gpt
+        weight = gpt.token_embedding.weight
+        self.head = nn.Linear(gpt.config.n_embd, labels, device=weight.device, dtype=weight.dtype)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The blocks of the language model."""
+        return self.gpt.blocks
+
+    @property
+    def config(self) -> ModelConfig:
+        """The shape of the language model."""
+        return self.gpt.config
+
+    def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """Return the logits of each label, (B, L), of texts of some lengths, filled up at the right."""
+        hidden_BTC = self.gpt.hidden(ids_BT[:, : int(lengths_B.max())])
+        last_BC = hidden_BTC[torch.arange(len(ids_BT), device=ids_BT.device), lengths_B - 1]
+        return self.head(last_BC)
+
+
+def build(start: Start, config: ClassifyConfig) -> Task:
+    """Return the task of telling the labels of `start.data` apart."""
+    texts = read_labelled(
+        [Path(path) for path in start.data], text_field=config.text_field, label_field=config.label_field
+    )
+    learn, hold = split_rows(len(texts), config.validation, start.seed)
+    labels = sorted({item.label for item in texts})
+    train, held = (encode(start, [texts[index] for index in rows], labels) for rows in (learn, hold))
+    _check_labels(labels, train[2], held[2], [texts[index] for index in hold])
+    model = Classifier(start.model, len(labels)).to(start.device).train()
+    freeze(model, config)
+    start.say(f"{len(learn):,} texts to learn from, {len(hold):,} held out; labels: {', '.join(labels)}.")
+    return Task(
+        model=model,
+        batches=RowBatches(train, start.batch_size, start.seed, start.world),
+        loss=lambda classifier, ids, lengths, targets: F.cross_entropy(
+            classifier(ids, lengths).float(), targets
+        ),
+        evaluate=lambda: measure(model, held, labels, start.device),
+        data=split_facts(train=(len(learn), int(train[1].sum())), validation=(len(hold), int(held[1].sum()))),
+        facts={"labels": labels},
+        extras={LABELS: labels},
+        tensors=lambda: dict(model.head.state_dict()),
+        pictures=lambda: {"confusion.png": confusion_figure(scores(model, held, labels, start.device))},
+    )
+
+
+def freeze(model: Classifier, config: ClassifyConfig) -> None:
+    """Let only what is to be trained ask for gradients. (LoRA has frozen the rest already.)"""
+    if config.freeze == "none":
+        return
+    model.gpt.requires_grad_(False)
+    if config.freeze == "all-but-last":
+        model.gpt.blocks[-1].requires_grad_(True)
+        model.gpt.final_norm.requires_grad_(True)
+
+
+def encode(start: Start, texts: Sequence[Labelled], labels: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ids (N, T) filled up, lengths (N,) and numbers of labels (N,). A long text keeps its beginning."""
+    ids = [text_ids(start.tokenizer, item.text, start.context_length) for item in texts]
+    cut = sum(len(row) == start.context_length for row in ids)
+    if cut:
+        start.say(
+            f"{cut} of {len(texts)} texts fill the context of {start.context_length} tokens and may be cut."
+        )
+    lengths = torch.tensor([len(row) for row in ids])
+    return (
+        pad([np.array(row) for row in ids], 0),
+        lengths,
+        torch.tensor([labels.index(item.label) for item in texts]),
+    )
+
+
+def text_ids(tokenizer: FastTokenizer, text: str, context_length: int) -> list[int]:
+    """Return the ids of a text as the model read texts in pretraining, at most a context of them."""
+    return prompt_ids(tokenizer, text.strip(), documents=True)[:context_length]
+
+
+@torch.inference_mode()
+def logits_of(model: Classifier, texts: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Return the logits (N, L) of encoded texts."""
+    with evaluating(model.gpt):
+        return torch.cat([model(*batch).float().cpu() for batch in in_batches(texts[:2], 32, device)])
+
+
+def scores(
+    model: Classifier, texts: tuple[Tensor, Tensor, Tensor], labels: Sequence[str], device: torch.device
+) -> Scores:
+    """Return how the model's labels of some texts compare with the right ones."""
+    return scores_of(texts[2].numpy(), logits_of(model, texts, device).argmax(-1).numpy(), labels)
+
+
+def measure(
+    model: Classifier, texts: tuple[Tensor, Tensor, Tensor], labels: Sequence[str], device: torch.device
+) -> Measured:
+    """Return the loss, accuracy and macro-averaged F1 on texts."""
+    logits_NL = logits_of(model, texts, device)
+    found = scores_of(texts[2].numpy(), logits_NL.argmax(-1).numpy(), labels)
+    loss = F.cross_entropy(logits_NL, texts[2]).item()
+    return Measured(loss, metrics={"accuracy": found.accuracy, "F1": found.macro_f1})
+
+
+@dataclass(frozen=True)
+class OpenedClassifier:
+    """A run that classifies, ready for texts."""
+
+    model: Classifier
+    tokenizer: FastTokenizer
+    labels: list[str]
+
+    def probabilities(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        """Return the probability of each label, for each text."""
+        context = self.model.config.context_length
+        rows = [np.array(text_ids(self.tokenizer, text, context)) for text in texts]
+        device = self.model.head.weight.device
+        lengths = torch.tensor([len(row) for row in rows])
+        shares = logits_of(self.model, (pad(rows, 0), lengths), device).softmax(-1).tolist()
+        return [dict(zip(self.labels, row, strict=True)) for row in shares]
+
+
+def open_classifier(run: Run) -> OpenedClassifier:
+    """Return the classifier of an opened run. Raises `RunError` when it is none."""
+    labels, head = run.directory.path / LABELS, run.directory.path / HEAD
+    if not labels.is_file() or not head.is_file():
+        raise RunError(
+            f"{run.directory.name} has not learned to classify. Teach it with:  glassgpt finetune classify "
+            f"{run.directory.name} DATA"
+        )
+    names: list[str] = files.read_json(labels)
+    model = Classifier(run.model, len(names))
+    model.head.load_state_dict(load_file(head))
+    return OpenedClassifier(model.eval(), run.tokenizer, names)
+
+
+def _check_labels(labels: Sequence[str], train: Tensor, held: Tensor, texts: Sequence[Labelled]) -> None:
+    unseen = set(held.tolist()) - set(train.tolist())
+    if unseen:
+        label = labels[min(unseen)]
+        item: Any = next(item for item in texts if item.label == label)
+        raise CorpusError(
+            f"The label {label!r} ({item.source}) stands only in the texts that are held out, so it cannot be "
+            "learned. Add texts with it, or remove it."
+        )

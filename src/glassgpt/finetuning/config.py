@@ -1,0 +1,169 @@
+"""The settings of fine-tuning: what all kinds share, and each kind's own. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from glassgpt.adapters.config import LoRAConfig
+from glassgpt.errors import ConfigError
+from glassgpt.training.config import TrainingConfig
+
+# Most of what pretraining sets by default is right here, too; a short run over little data wants these otherwise.
+TRAINING = TrainingConfig(
+    epochs=3, batch_size=8, min_learning_rate=0.0, warmup_steps=10, beta2=0.999, weight_decay=0.0,
+    evaluate_every=50, sample_every=0, log_every=5,
+)  # fmt: skip
+
+REINFORCEMENT = TrainingConfig(
+    steps=60, batch_size=4, min_learning_rate=0.0, warmup_steps=3, beta2=0.99, weight_decay=0.0,
+    evaluate_every=10, sample_every=0, log_every=1, final_weights="last",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SamplesConfig:
+    """What is written before and after, to compare."""
+
+    count: int = 4
+    """Held-out prompts to answer."""
+    max_tokens: int = 96
+    """Most tokens of each answer."""
+    temperature: float = 0.0
+    """0 takes the likeliest token each time."""
+    seed: int = 7
+    """Seed of the draws."""
+
+
+@dataclass(frozen=True)
+class FineTuneConfig:
+    """What every kind of fine-tuning is told."""
+
+    validation: float = 0.1
+    """Share of the records that is held out, to measure on."""
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
+    training: TrainingConfig = TRAINING
+    samples: SamplesConfig = field(default_factory=SamplesConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation < 1:
+            raise ConfigError(f"validation is {self.validation}; it is a share between 0 and 1.")
+
+
+@dataclass(frozen=True)
+class ChatConfig(FineTuneConfig):
+    """What kinds that speak in turns are told."""
+
+    template: Literal["auto", "chatml", "alpaca"] = "auto"
+    """How turns are marked. auto: as the base has it; else chatml, or with LoRA alpaca, which needs no new tokens."""
+    too_long: Literal["error", "skip"] = "error"
+    """What to do with a record whose prompt leaves no room for an answer."""
+
+
+@dataclass(frozen=True)
+class SFTConfig(ChatConfig):
+    """Supervised fine-tuning: learn the answers of conversations."""
+
+
+@dataclass(frozen=True)
+class DPOConfig(ChatConfig):
+    """Direct preference optimization: prefer one answer to another."""
+
+    beta: float = 0.1
+    """How strongly the model is held to the base: lower lets it move further."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.beta <= 0:
+            raise ConfigError(f"beta is {self.beta}; it must be above 0.")
+
+
+@dataclass(frozen=True)
+class GRPOConfig(ChatConfig):
+    """Group relative policy optimization: write, be rewarded, write more of what was rewarded."""
+
+    training: TrainingConfig = REINFORCEMENT
+    reward: tuple[str, ...] = ("tinytales",)
+    """Rewards, added up: tinytales | words | arithmetic | length, or a function of your own as module:function."""
+    words: tuple[str, ...] = ()
+    """For `words`: what an answer should contain, where the record has no field `words`."""
+    length: int | None = None
+    """For `length`: how many words an answer should have, where the record has no field `length`."""
+    group: int = 8
+    """Answers to each prompt, which are compared with each other."""
+    beta: float = 0.02
+    """Weight of the divergence from the base; 0 leaves it out."""
+    max_tokens: int = 128
+    """Most tokens of an answer."""
+    temperature: float = 1.0
+    """Of the draws while learning. At 1 the model learns from its own distribution."""
+    prompts: int = 32
+    """Held-out answers by which it is measured."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.group < 2:
+            raise ConfigError(
+                f"group is {self.group}: answers are compared within a group, so it takes 2 or more."
+            )
+        if self.beta < 0:
+            raise ConfigError(f"beta is {self.beta}; it must be 0 or more.")
+        if self.temperature <= 0:
+            raise ConfigError(
+                "temperature must be above 0: without chance all answers of a group are the same."
+            )
+        if self.max_tokens < 1 or self.prompts < 1:
+            raise ConfigError("max_tokens and prompts must be at least 1.")
+        if not self.reward:
+            raise ConfigError("Name at least one --reward.")
+
+
+@dataclass(frozen=True)
+class ClassifyConfig(FineTuneConfig):
+    """Classification: which of some labels a text has."""
+
+    freeze: Literal["none", "all-but-last", "all"] = "none"
+    """What stays as it is: nothing, every block but the last, or the whole model under the new head."""
+    text_field: str | None = None
+    """The field that holds the text; found by its usual names when left out."""
+    label_field: str | None = None
+    """The field that holds the label; found by its usual names when left out."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lora.rank and self.freeze != "none":
+            raise ConfigError("LoRA freezes the base itself: leave out --freeze, or --lora.rank.")
+
+
+@dataclass(frozen=True)
+class DistillConfig(FineTuneConfig):
+    """Distillation: a small model learns from all that a larger one thinks likely, not from the text alone."""
+
+    layers: int = 2
+    """Blocks of the student."""
+    width: int | None = None
+    """Width of the student's stream; half of the teacher's when left out. Heads keep their width."""
+    temperature: float = 2.0
+    """Softens both distributions, so that unlikely tokens teach, too."""
+    alpha: float = 0.5
+    """Share of the loss that the text itself has; the rest is the teacher's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.temperature <= 0:
+            raise ConfigError(f"temperature is {self.temperature}; it must be above 0.")
+        if not 0 <= self.alpha <= 1:
+            raise ConfigError(f"alpha is {self.alpha}; it is a share from 0 to 1.")
+        if self.layers < 1:
+            raise ConfigError("layers must be at least 1.")
+        if self.lora.rank:
+            raise ConfigError("A student is trained whole: leave out --lora.rank.")
+
+
+KINDS: dict[str, type[FineTuneConfig]] = {
+    "classify": ClassifyConfig,
+    "sft": SFTConfig,
+    "dpo": DPOConfig,
+    "grpo": GRPOConfig,
+    "distill": DistillConfig,
+}

@@ -1,0 +1,145 @@
+"""Distillation: a small student learns from all that a larger teacher thinks likely (Hinton et al., 2015).
+
+The text says which word came next; the teacher says how likely every other one would have been, which is far more
+to learn from in one token. Both must share a vocabulary, so the student takes the teacher's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor
+
+from glassgpt.dataset.batches import Batches, check_length
+from glassgpt.errors import ConfigError
+from glassgpt.finetuning.config import DistillConfig
+from glassgpt.finetuning.losses import distillation_loss
+from glassgpt.finetuning.task import Measured, Sample, Start, Task
+from glassgpt.generation.text import GenerationConfig, complete
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.gpt import GPT
+from glassgpt.pretraining.data import prepare_data
+from glassgpt.pretraining.run import measure_split
+from glassgpt.runs.config import RunConfig
+from glassgpt.tokenizers.config import TokenizerConfig
+
+ROWS_AT_ONCE = 1024
+"""Tokens whose logits of both models are held together."""
+
+
+def build(start: Start, config: DistillConfig) -> Task:
+    """Return the task of learning from the base on `start.data`, or on the base's own text."""
+    teacher = start.model.requires_grad_(False).eval()
+    student = GPT(student_config(teacher.config, config)).to(start.device).train()
+    run_config = _text(start, config)
+    data = prepare_data(run_config, start.say)
+    train, validation = (data.shards.split(name) for name in ("train", "validation"))
+    check_length(train, student.config.context_length)
+    start.say(
+        f"A student of {student.num_parameters():,} parameters, a teacher of {teacher.num_parameters():,}."
+    )
+
+    def loss(model: GPT, inputs: Tensor, targets: Tensor) -> Tensor:
+        return soft_loss(model, teacher, inputs, targets, config)
+
+    def evaluate() -> Measured:
+        found = measure_split(
+            student, start.tokenizer, run_config, validation, most_tokens=config.training.evaluate_tokens
+        )
+        return Measured(found.loss, found.perplexity, found.bits_per_byte, {"teacher loss": teacher_loss})
+
+    teacher_loss = measure_split(
+        teacher, start.tokenizer, run_config, validation, most_tokens=config.training.evaluate_tokens
+    ).loss
+    settings = GenerationConfig(
+        temperature=0.8, max_tokens=config.samples.max_tokens, seed=config.samples.seed
+    )
+    return Task(
+        model=student,
+        batches=Batches(
+            train,
+            student.config.context_length,
+            config.training.batch_size,
+            seed=config.training.seed,
+            order=config.training.order,
+            stride=config.training.stride,
+            end_of_text=start.tokenizer.end_of_text,
+            world=start.world,
+        ),
+        loss=loss,
+        evaluate=evaluate,
+        samples=lambda: [
+            Sample("", text)
+            for text in complete(
+                student,
+                start.tokenizer,
+                "",
+                settings,
+                count=config.samples.count,
+                documents=start.run.knows_documents,
+            )
+        ],
+        data={
+            "documents": sum(facts["documents"] for facts in data.shards.manifest["splits"].values()),
+            "splits": {
+                name: {key: facts[key] for key in ("documents", "bytes", "tokens")}
+                for name, facts in data.shards.manifest["splits"].items()
+            },
+        },
+    )
+
+
+def student_config(teacher: ModelConfig, config: DistillConfig) -> ModelConfig:
+    """Return the student's shape: the teacher's parts, fewer and narrower. Raises `ConfigError` when it cannot be."""
+    width = config.width or max(teacher.head_dim, teacher.n_embd // 2 // teacher.head_dim * teacher.head_dim)
+    if width % teacher.head_dim:
+        raise ConfigError(
+            f"width = {width} is no multiple of the teacher's head width, {teacher.head_dim}. Take "
+            f"{max(1, round(width / teacher.head_dim)) * teacher.head_dim}."
+        )
+    heads = width // teacher.head_dim
+    shared = teacher.n_head // teacher.kv_heads
+    return dataclasses.replace(
+        teacher,
+        n_layer=config.layers,
+        n_embd=width,
+        n_head=heads,
+        n_kv_head=heads // shared if heads % shared == 0 else None,
+        n_hidden=None,
+        dropout=0.0,
+    )
+
+
+def soft_loss(
+    student: GPT, teacher: GPT, inputs_BT: Tensor, targets_BT: Tensor, config: DistillConfig
+) -> Tensor:
+    """Return the mean loss over a batch, a part of the rows at a time so that two sets of logits fit."""
+    with torch.no_grad():
+        taught_NC = teacher.hidden(inputs_BT).flatten(0, 1)
+    hidden_NC, targets_N = student.hidden(inputs_BT).flatten(0, 1), targets_BT.flatten()
+    parts = math.ceil(len(targets_N) / ROWS_AT_ONCE)
+    total = hidden_NC.new_zeros(())
+    for hidden, taught, targets in zip(
+        hidden_NC.chunk(parts), taught_NC.chunk(parts), targets_N.chunk(parts), strict=True
+    ):
+        with torch.no_grad():
+            taught_logits = teacher.logits(taught)
+        loss = distillation_loss(
+            student.logits(hidden), taught_logits, targets, temperature=config.temperature, alpha=config.alpha
+        )
+        total = total + loss * (len(targets) / len(targets_N))
+    return total
+
+
+def _text(start: Start, config: DistillConfig) -> RunConfig:
+    """Return the base's config with other sources where there are some, and its own vocabulary."""
+    own = start.run.config
+    sources = start.data or own.corpus.sources
+    return dataclasses.replace(
+        own,
+        corpus=dataclasses.replace(own.corpus, sources=sources),
+        training=dataclasses.replace(own.training, order=config.training.order),
+        tokenizer=TokenizerConfig(name=str(start.run.directory.tokenizer)),
+    )

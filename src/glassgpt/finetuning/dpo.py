@@ -1,0 +1,112 @@
+"""Direct preference optimization: make the better answer likelier than the worse (Rafailov et al., 2023).
+
+The base, which the model is held to, does not change, so what it thinks of every answer is worked out once before
+training: no second model stays in memory. With LoRA it is the model with its corrections switched off.
+
+Legend: P pairs, T tokens; axis 2 holds the chosen and the rejected answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from glassgpt.adapters.lora import switched_off
+from glassgpt.finetuning.config import DPOConfig
+from glassgpt.finetuning.examples import IGNORE, Example, Fitting
+from glassgpt.finetuning.losses import dpo_loss, log_probabilities
+from glassgpt.finetuning.numbers import Tally
+from glassgpt.finetuning.packing import pad
+from glassgpt.finetuning.records import read_preferences
+from glassgpt.finetuning.rows import RowBatches, split_rows
+from glassgpt.finetuning.sft import answer_held_out
+from glassgpt.finetuning.task import Measured, Start, Task, in_batches, split_facts
+from glassgpt.generation.engine import evaluating
+from glassgpt.model.gpt import GPT
+
+MEASURED_AT_ONCE = 8  # pairs
+
+
+def build(start: Start, config: DPOConfig) -> Task:
+    """Return the task of preferring the chosen answers of `start.data`."""
+    preferences = read_preferences([Path(path) for path in start.data])
+    learn, hold = split_rows(len(preferences), config.validation, start.seed)
+    assert start.template is not None
+    fitting = Fitting(start.tokenizer, start.template, start.context_length, config.too_long == "skip")
+    held = [preferences[index] for index in hold]
+    train = _with_base(start, fitting.pairs(preferences[index] for index in learn))
+    validation = _with_base(start, fitting.pairs(held))
+    if fitting.cut or fitting.skipped:
+        start.say(
+            f"{fitting.cut} answers were cut at the context's end; {fitting.skipped} records were left out."
+        )
+    start.say(f"{len(train[0]):,} pairs to learn from, {len(validation[0]):,} held out.")
+    tally = Tally()
+
+    def loss(model: GPT, inputs: Tensor, targets: Tensor, base: Tensor) -> Tensor:
+        gains_P2 = log_ratios(model, inputs, targets, base)
+        tally.add(preference_metrics(gains_P2, config.beta))
+        return dpo_loss(gains_P2[:, 0], gains_P2[:, 1], config.beta)
+
+    return Task(
+        model=start.model,
+        batches=RowBatches(train, start.batch_size, start.seed, start.world),
+        loss=loss,
+        evaluate=lambda: measure(start, validation, config.beta),
+        samples=lambda: answer_held_out(start, config.samples, [each.prompt for each in held]),
+        numbers=tally.take,
+        data=split_facts(
+            train=(len(train[0]), train[0].numel()), validation=(len(validation[0]), validation[0].numel())
+        ),
+    )
+
+
+def log_ratios(model: GPT, inputs_P2T: Tensor, targets_P2T: Tensor, base_P2: Tensor) -> Tensor:
+    """Return log p_model(answer) - log p_base(answer) of each answer, (P, 2)."""
+    return answer_log_probabilities(model, inputs_P2T, targets_P2T) - base_P2
+
+
+def answer_log_probabilities(model: GPT, inputs_P2T: Tensor, targets_P2T: Tensor) -> Tensor:
+    """Return the log-probability of each whole answer after its prompt, (P, 2) in nats."""
+    longest = int((targets_P2T >= 0).any(0).any(0).nonzero().max()) + 1  # what is filled up costs nothing
+    inputs, targets = (tensor[..., :longest].flatten(0, 1) for tensor in (inputs_P2T, targets_P2T))
+    return log_probabilities(model, inputs, targets).sum(-1).unflatten(0, (-1, 2))
+
+
+def preference_metrics(gains_P2: Tensor, beta: float) -> dict[str, float]:
+    """Return accuracy (the share of pairs whose chosen answer gained more), margin, and both implicit rewards."""
+    rewards_P2 = beta * gains_P2.detach()
+    margins_P = rewards_P2[:, 0] - rewards_P2[:, 1]
+    return {
+        "accuracy": (margins_P > 0).float().mean().item(),
+        "margin": margins_P.mean().item(),
+        "chosen": rewards_P2[:, 0].mean().item(),
+        "rejected": rewards_P2[:, 1].mean().item(),
+    }
+
+
+@torch.inference_mode()
+def measure(start: Start, pairs: tuple[Tensor, Tensor, Tensor], beta: float) -> Measured:
+    """Return the loss and the metrics over pairs."""
+    with evaluating(start.model):
+        gains_P2 = torch.cat(
+            [log_ratios(start.model, *batch) for batch in in_batches(pairs, MEASURED_AT_ONCE, start.device)]
+        )
+    loss = dpo_loss(gains_P2[:, 0], gains_P2[:, 1], beta).item()
+    return Measured(loss, metrics=preference_metrics(gains_P2, beta))
+
+
+def _with_base(start: Start, pairs: Sequence[tuple[Example, Example]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return inputs and targets (P, 2, T), and the base's log-probability of each answer (P, 2)."""
+    flat = [example for pair in pairs for example in pair]
+    inputs = pad([example.inputs for example in flat], 0).unflatten(0, (-1, 2))
+    targets = pad([example.targets for example in flat], IGNORE).unflatten(0, (-1, 2))
+    with torch.inference_mode(), evaluating(start.model), switched_off(start.model):
+        base = [
+            answer_log_probabilities(start.model, *batch).cpu()
+            for batch in in_batches((inputs, targets), MEASURED_AT_ONCE, start.device)
+        ]
+    return inputs, targets, torch.cat(base).clone()

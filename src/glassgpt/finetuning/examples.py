@@ -1,0 +1,124 @@
+"""From conversations to ids, and which of them are learned: the assistant's words, never the user's.
+
+An example is a row of ids and, for each, whether it is a target. Targets that do not count are IGNORE, as in
+torch. What is too long for the context: an answer is cut at its end; a prompt that fills the context alone is
+refused or left out, for nothing could be learned after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from glassgpt.errors import CorpusError
+from glassgpt.finetuning.records import Message, Preference, Prompt
+from glassgpt.finetuning.templates import ChatTemplate
+from glassgpt.tokenizers.fast import FastTokenizer
+
+IGNORE = -100
+
+
+@dataclass(frozen=True)
+class Example:
+    """Ids (L,), and which of them are the assistant's: bool (L,)."""
+
+    ids: np.ndarray
+    learned: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of inputs: all ids but the last, which is only a target."""
+        return len(self.ids) - 1
+
+    @property
+    def inputs(self) -> np.ndarray:
+        """What the model reads."""
+        return self.ids[:-1]
+
+    @property
+    def targets(self) -> np.ndarray:
+        """What it should say next, IGNORE where that does not count."""
+        return np.where(self.learned[1:], self.ids[1:], IGNORE)
+
+
+@dataclass
+class Fitting:
+    """Fits examples into a context, and counts what it had to do."""
+
+    tokenizer: FastTokenizer
+    template: ChatTemplate | None
+    context_length: int
+    skip_long: bool = False
+    cut: int = 0
+    skipped: int = 0
+
+    def example(self, messages: Sequence[Message], source: str) -> Example | None:
+        """Return a conversation's example, or None when it is left out. Raises `CorpusError` when it cannot be used."""
+        assert self.template is not None
+        ids: list[int] = []
+        learned: list[bool] = []
+        for text, assistant in self.template.parts(messages):
+            part = self._encode(text, source)
+            ids += part
+            learned += [assistant] * len(part)
+        room = self.context_length + 1
+        if True not in learned[1:room]:
+            return self._too_long(learned.index(True), source)
+        self.cut += len(ids) > room
+        return Example(np.array(ids[:room]), np.array(learned[:room]))
+
+    def examples(self, conversations: Iterable[tuple[Sequence[Message], str]]) -> list[Example]:
+        """Return the examples of (messages, source), those that are left out left out."""
+        made = (self.example(messages, source) for messages, source in conversations)
+        return _some([example for example in made if example is not None])
+
+    def pairs(self, preferences: Iterable[Preference]) -> list[tuple[Example, Example]]:
+        """Return the examples of chosen and rejected answers."""
+        pairs = []
+        for preference in preferences:
+            chosen, rejected = (
+                self.example([*preference.prompt, Message("assistant", answer)], preference.source)
+                for answer in (preference.chosen, preference.rejected)
+            )
+            if chosen is not None and rejected is not None:
+                pairs.append((chosen, rejected))
+        return _some(pairs)
+
+    def prompt(self, prompt: Prompt, room: int) -> list[int] | None:
+        """Return the ids of a prompt that leaves `room` tokens for an answer, or None when it is left out.
+
+        A base that knows no turns, so without a template, is given the last message to continue.
+        """
+        if self.template is None:
+            ids = [self.tokenizer.end_of_text, *self._encode(prompt.messages[-1].content, prompt.source)]
+        else:
+            ids = self._encode(self.template.render(prompt.messages, answer=True), prompt.source)
+        if len(ids) + room > self.context_length:
+            return self._too_long(len(ids), prompt.source, room)
+        return ids
+
+    def _encode(self, text: str, source: str) -> list[int]:
+        unknown = self.tokenizer.unknown(text)
+        if unknown:
+            raise CorpusError(
+                f"{source} has what this run's {self.tokenizer.kind} tokenizer has never seen: "
+                f"{', '.join(map(repr, unknown[:5]))}. Start from a base with a byte-level BPE tokenizer, which "
+                "can represent any text."
+            )
+        return self.tokenizer.encode(text, allow_special=True)
+
+    def _too_long(self, length: int, source: str, room: int = 1) -> None:
+        if not self.skip_long:
+            raise CorpusError(
+                f"{source}: the prompt has {length} tokens, and with {room} for an answer that is more than the "
+                f"model's context of {self.context_length}. Shorten it, leave such records out with "
+                "--too-long skip, or start from a base with a longer context."
+            )
+        self.skipped += 1
+
+
+def _some(made: list) -> list:
+    if not made:
+        raise CorpusError("No record is left: every prompt is longer than the model's context.")
+    return made

@@ -1,0 +1,244 @@
+"""Group relative policy optimization: write answers, have them rewarded, make the better ones likelier.
+
+Shao et al. (2024, "DeepSeekMath", section 4.1). Each prompt is answered several times; an answer is compared with
+the others of its group, so no second model has to judge. One update is made for each batch of answers, by the
+weights that wrote them.
+
+A batch follows from the step and the weights alone: prompts and draws are numbered by the step. So a run that is
+killed and resumed writes the same answers again and ends with the same weights.
+
+Legend: B = prompts times group answers, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glassgpt.adapters.lora import lora_layers, switched_off
+from glassgpt.dataset.batches import shuffled
+from glassgpt.errors import CorpusError
+from glassgpt.finetuning.config import GRPOConfig
+from glassgpt.finetuning.examples import IGNORE, Fitting
+from glassgpt.finetuning.losses import advantages, divergence, grpo_loss, log_probabilities
+from glassgpt.finetuning.numbers import Tally
+from glassgpt.finetuning.packing import pad
+from glassgpt.finetuning.records import Message, Prompt, read_prompts
+from glassgpt.finetuning.rewards import Reward, make_reward
+from glassgpt.finetuning.rows import split_rows
+from glassgpt.finetuning.task import Measured, Sample, Start, Task, split_facts
+from glassgpt.finetuning.templates import id_of
+from glassgpt.generation.engine import evaluating, generate_batch
+from glassgpt.generation.sampling import SamplingConfig
+from glassgpt.generation.text import never_written, prompt_ids
+from glassgpt.model.gpt import GPT
+
+
+class Rollouts:
+    """Batches that the model itself writes: prompts, answers, rewards."""
+
+    def __init__(
+        self,
+        start: Start,
+        config: GRPOConfig,
+        prompts: Sequence[tuple[list[int], Prompt]],
+        reward: Reward,
+        tally: Tally,
+    ) -> None:
+        self._start, self._config, self._prompts, self._reward, self._tally = (
+            start,
+            config,
+            prompts,
+            reward,
+            tally,
+        )
+        self._base = None if config.beta == 0 or lora_layers(start.model) else frozen_copy(start.model)
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Batches in which each prompt is answered once."""
+        return len(self._prompts) / self._start.batch_size
+
+    @property
+    def tokens_per_batch(self) -> int:
+        """Most tokens of one batch of this process."""
+        return self._share * self._config.group * self._config.max_tokens
+
+    @property
+    def _share(self) -> int:
+        return max(1, self._start.batch_size // self._start.world.size)
+
+    def at(self, step: int) -> tuple[Tensor, ...]:
+        """Return ids and targets (B, T), the base's log-probabilities (B, T) and advantages (B,)."""
+        world, count = self._start.world, len(self._prompts)
+        first = step * self._start.batch_size + world.rank * self._share
+        rows = [
+            shuffled(i % count, count, key=f"{self._start.seed}/{i // count}")
+            for i in range(first, first + self._share)
+        ]
+        chosen = [self._prompts[row] for row in rows for _ in range(self._config.group)]
+        answers = write(
+            self._start,
+            [ids for ids, _ in chosen],
+            max_tokens=self._config.max_tokens,
+            temperature=self._config.temperature,
+            seed=(self._start.seed * 1_000_003 + first) % 2**63,
+        )
+        rewards_B = torch.tensor(judge(self._start, self._reward, chosen, answers), dtype=torch.float32)
+        self._tally.add(
+            {"reward": rewards_B.mean().item(), "length": float(np.mean([len(a) for a in answers]))}
+        )
+        inputs, targets = as_rows([ids for ids, _ in chosen], answers)
+        gains_B = advantages(rewards_B.unflatten(0, (-1, self._config.group))).flatten()
+        return inputs, targets, self._base_log_probabilities(inputs, targets), gains_B
+
+    def _base_log_probabilities(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        if self._config.beta == 0:
+            return torch.zeros(targets.shape)
+        model = self._base or self._start.model
+        with torch.inference_mode(), evaluating(model), switched_off(model):
+            found = log_probabilities(model, inputs.to(self._start.device), targets.to(self._start.device))
+        return found.clone()
+
+
+def build(start: Start, config: GRPOConfig) -> Task:
+    """Return the task of being rewarded. Without data the model writes from nothing, as it did in pretraining."""
+    reward = make_reward(config.reward, words=config.words, length=config.length)
+    prompts, held = _prompts(start, config)
+    start.say(
+        f"{len(prompts):,} prompts, {config.group} answers to each; measured by {config.prompts} answers to "
+        f"{len(held):,} held-out prompts."
+    )
+    tally = Tally()
+
+    def loss(model: GPT, inputs: Tensor, targets: Tensor, base: Tensor, gains: Tensor) -> Tensor:
+        found = log_probabilities(model, inputs, targets)
+        counted = targets >= 0
+        if config.beta:
+            apart = (divergence(found.detach(), base) * counted).sum() / counted.sum()
+            tally.add_to_last({"divergence": apart.item()})
+        return grpo_loss(found, base, gains, counted, config.beta)
+
+    asked = [held[index % len(held)] for index in range(config.prompts)]
+    return Task(
+        model=start.model,
+        batches=Rollouts(start, config, prompts, reward, tally),
+        loss=loss,
+        evaluate=lambda: measure(start, config, asked, reward),
+        samples=lambda: samples(start, config, asked),
+        numbers=tally.take,
+        data=split_facts(train=(len(prompts), 0), validation=(len(held), 0)),
+        facts={"reward": list(config.reward)},
+    )
+
+
+def measure(
+    start: Start, config: GRPOConfig, asked: Sequence[tuple[list[int], Prompt]], reward: Reward
+) -> Measured:
+    """Return the mean reward of answers to the same prompts with the same draws; its negative is the loss."""
+    answers = _held_out_answers(start, config, asked)
+    rewards = judge(start, reward, asked, answers)
+    lengths = [len(answer) for answer in answers]
+    return Measured(
+        -float(np.mean(rewards)),
+        metrics={"reward": float(np.mean(rewards)), "length": float(np.mean(lengths))},
+    )
+
+
+def samples(start: Start, config: GRPOConfig, asked: Sequence[tuple[list[int], Prompt]]) -> list[Sample]:
+    """Return the first of the answers by which the model is measured."""
+    shown = asked[: config.samples.count]
+    answers = _held_out_answers(start, config, asked)[: len(shown)]
+    return [
+        Sample(prompt.messages[-1].content, _text(start, answer))
+        for (_, prompt), answer in zip(shown, answers, strict=True)
+    ]
+
+
+def _held_out_answers(
+    start: Start, config: GRPOConfig, asked: Sequence[tuple[list[int], Prompt]]
+) -> list[list[int]]:
+    return write(
+        start,
+        [ids for ids, _ in asked],
+        max_tokens=config.max_tokens,
+        temperature=config.temperature,
+        seed=config.samples.seed,
+    )
+
+
+def write(
+    start: Start, prompts: Sequence[list[int]], *, max_tokens: int, temperature: float, seed: int
+) -> list[list[int]]:
+    """Return the ids that the model writes after each prompt, the stop token among them, all in one batch."""
+    stops = {start.tokenizer.end_of_text}
+    if start.template is not None:
+        stops.add(id_of(start.tokenizer, start.template.stop))
+    answers: list[list[int]] = [[] for _ in prompts]
+    for step in generate_batch(
+        start.model,
+        prompts,
+        SamplingConfig(temperature=temperature),
+        max_tokens=max_tokens,
+        seed=seed,
+        exclude=never_written(start.tokenizer, documents=True),
+        stop_ids=stops,
+    ):
+        for row, id in step:
+            answers[row].append(id)
+    return answers
+
+
+def judge(
+    start: Start, reward: Reward, asked: Sequence[tuple[list[int], Prompt]], answers: Sequence[list[int]]
+) -> list[float]:
+    """Return the reward of each answer."""
+    return [
+        reward(prompt.messages[-1].content, _text(start, answer), prompt.record)
+        for (_, prompt), answer in zip(asked, answers, strict=True)
+    ]
+
+
+def as_rows(prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+    """Return inputs and targets (B, T) of prompts followed by answers; only the answers' tokens count."""
+    whole = [np.array([*prompt, *answer]) for prompt, answer in zip(prompts, answers, strict=True)]
+    targets = [
+        np.where(np.arange(1, len(ids)) >= len(prompt), ids[1:], IGNORE)
+        for ids, prompt in zip(whole, prompts, strict=True)
+    ]
+    return pad([ids[:-1] for ids in whole], 0), pad(targets, IGNORE)
+
+
+def frozen_copy(model: GPT) -> GPT:
+    """Return a second model with the same weights, that learns nothing: the base to stay near to."""
+    copy = GPT(model.config).to(model.token_embedding.weight.device)
+    copy.load_state_dict(model.state_dict())
+    return copy.requires_grad_(False).eval()
+
+
+def _prompts(
+    start: Start, config: GRPOConfig
+) -> tuple[list[tuple[list[int], Prompt]], list[tuple[list[int], Prompt]]]:
+    """Return the prompts to learn by and those that are held out, each with its ids."""
+    if not start.data:
+        nothing = Prompt((Message("user", ""),), {}, "nothing")
+        ids = prompt_ids(start.tokenizer, "", documents=True)
+        return [(ids, nothing)], [(ids, nothing)]
+    prompts = read_prompts([Path(path) for path in start.data])
+    learn, hold = split_rows(len(prompts), config.validation, start.seed)
+    fitting = Fitting(start.tokenizer, start.template, start.context_length, config.too_long == "skip")
+    parts = []
+    for rows in (learn, hold):
+        encoded = ((fitting.prompt(prompts[row], config.max_tokens), prompts[row]) for row in rows)
+        parts.append([(ids, prompt) for ids, prompt in encoded if ids is not None])
+    if not all(parts):
+        raise CorpusError("No prompt is left that leaves room for an answer. Lower --max-tokens.")
+    return parts[0], parts[1]
+
+
+def _text(start: Start, ids: Sequence[int]) -> str:
+    return start.tokenizer.decode(ids)

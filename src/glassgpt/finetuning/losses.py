@@ -1,0 +1,92 @@
+"""The losses of fine-tuning, each the formula of its paper: functions of a model and the tensors of a batch.
+
+Legend: B rows, T tokens, N targets that count, V vocabulary; P pairs.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glassgpt.model.gpt import GPT
+from glassgpt.training.losses import hidden_loss
+
+
+def answer_loss(model: GPT, inputs_BT: Tensor, segments_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    """Return the mean cross-entropy of the targets that count, in nats: supervised fine-tuning.
+
+    Rows without the assistant's tokens cost no logits: the head is asked about the others alone.
+    """
+    hidden_BTC = model.hidden(inputs_BT, segments_BT=segments_BT)
+    counted_BT = targets_BT >= 0
+    return hidden_loss(model, hidden_BTC[counted_BT], targets_BT[counted_BT])
+
+
+def log_probabilities(model: GPT, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    """Return the log-probability of each target, (B, T) in nats, and 0 where it does not count."""
+    hidden_BTC = model.hidden(inputs_BT)
+    counted_BT = targets_BT >= 0
+    logits_NV = model.logits(hidden_BTC[counted_BT]).float()
+    found_N = -F.cross_entropy(logits_NV, targets_BT[counted_BT], reduction="none")
+    return torch.zeros(targets_BT.shape, device=found_N.device).masked_scatter(counted_BT, found_N)
+
+
+def dpo_loss(chosen_P: Tensor, rejected_P: Tensor, beta: float) -> Tensor:
+    """Return the loss of Rafailov et al. (2023, "Direct Preference Optimization", equation 7).
+
+        -log sigmoid(beta (r_chosen - r_rejected))        r = log p_model(answer) - log p_base(answer)
+
+    The arguments are those two r, one for each pair; beta r is the implicit reward.
+    """
+    return -F.logsigmoid(beta * (chosen_P - rejected_P)).mean()
+
+
+def advantages(rewards_PG: Tensor) -> Tensor:
+    """Return how much better each answer is than its group, (P, G): (reward - mean) / deviation.
+
+    Shao et al. (2024, "DeepSeekMath", section 4.1.2). A group of equal rewards has nothing to teach: all 0.
+    """
+    centred_PG = rewards_PG - rewards_PG.mean(1, keepdim=True)
+    return centred_PG / (rewards_PG.std(1, keepdim=True, correction=0) + 1e-4)
+
+
+def grpo_loss(
+    log_probabilities_BT: Tensor, base_BT: Tensor, advantages_B: Tensor, counted_BT: Tensor, beta: float
+) -> Tensor:
+    """Return the loss of one update on fresh answers (Shao et al., 2024, equations 3 and 4).
+
+    Each batch is written by the very weights that it updates, so the ratio to the weights that wrote it is 1 in
+    value and only its gradient matters, and clipping never acts. The divergence from the base is the estimate
+    of equation 4, exp(d) - d - 1 with d = log p_base - log p, which is never below 0. The mean is over all
+    tokens alike, so that a long answer's tokens do not count less (Yu et al., 2025, "DAPO", section 3.3).
+    """
+    ratio_BT = (log_probabilities_BT - log_probabilities_BT.detach()).exp()
+    gain_BT = ratio_BT * advantages_B.unsqueeze(-1)
+    loss_BT = -gain_BT if beta == 0 else beta * divergence(log_probabilities_BT, base_BT) - gain_BT
+    return (loss_BT * counted_BT).sum() / counted_BT.sum()
+
+
+def divergence(log_probabilities: Tensor, base: Tensor) -> Tensor:
+    """Return the estimate of the divergence from the base at each drawn token (Schulman, 2020, "k3")."""
+    difference = base - log_probabilities
+    return difference.exp() - difference - 1
+
+
+def distillation_loss(
+    student_NV: Tensor, teacher_NV: Tensor, targets_N: Tensor, *, temperature: float, alpha: float
+) -> Tensor:
+    """Return the loss of Hinton et al. (2015, "Distilling the Knowledge in a Neural Network", section 2).
+
+        alpha CE(student, text) + (1 - alpha) t² KL(teacher^(1/t) || student^(1/t))
+
+    t² keeps the gradients of the second part as large as those of the first, whatever the temperature.
+    """
+    text = F.cross_entropy(student_NV.float(), targets_N)
+    soft = F.kl_div(
+        (student_NV.float() / temperature).log_softmax(-1),
+        (teacher_NV.float() / temperature).log_softmax(-1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    return alpha * text + (1 - alpha) * temperature**2 * soft

@@ -1,0 +1,161 @@
+"""Rewards that can be verified: plain functions of what was asked and what was written.
+
+    reward(prompt, answer, record) -> float
+
+`prompt` is the text of the last question, `answer` what the model wrote, `record` the data's record, with whatever
+further fields it has. A function of your own is named as `module:function`; the module is looked for where the
+command was called, too. Rewards from 0 to 1 are easiest to read.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import math
+import operator
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from glassgpt.corpus.tinytales.parse import parse
+from glassgpt.corpus.tinytales.score import valid_prefix
+from glassgpt.errors import ConfigError, TrainingError, did_you_mean
+
+Reward = Callable[[str, str, dict[str, Any]], float]
+
+
+def tinytales(prompt: str, answer: str, record: dict[str, Any]) -> float:  # noqa: ARG001
+    """Return 1 for a whole valid story of the built-in grammar, else half the share that is still valid."""
+    story = (prompt + answer).strip()
+    found = parse(story)
+    return 1.0 if found.valid else 0.5 * valid_prefix(story, found)
+
+
+def words_reward(words: Sequence[str]) -> Reward:
+    """Return a reward for the share of the record's `words`, or else of these, that an answer contains."""
+
+    def reward(_prompt: str, answer: str, record: dict[str, Any]) -> float:
+        wanted = record.get("words") or words
+        wanted = wanted.split() if isinstance(wanted, str) else list(wanted)
+        if not wanted:
+            raise TrainingError(
+                'The reward `words` needs to know which: give --words, or a field "words" in each record.'
+            )
+        there = set(re.findall(r"\w+", answer.lower()))
+        return sum(word.lower() in there for word in wanted) / len(wanted)
+
+    return reward
+
+
+def length_reward(length: int | None) -> Reward:
+    """Return a reward of 1 for an answer of the asked number of words, falling to 0 at twice or none."""
+
+    def reward(_prompt: str, answer: str, record: dict[str, Any]) -> float:
+        wanted = record.get("length", length)
+        if not isinstance(wanted, int | str) or int(wanted) < 1:
+            raise TrainingError(
+                'The reward `length` needs to know how many words: give --length, or a field "length" in each record.'
+            )
+        return max(0.0, 1.0 - abs(len(answer.split()) - int(wanted)) / int(wanted))
+
+    return reward
+
+
+def arithmetic(prompt: str, answer: str, record: dict[str, Any]) -> float:  # noqa: ARG001
+    """Return 1 when the first number of the answer is what the prompt's sum, such as "12 + 7 =", comes to."""
+    expressions = re.findall(r"[-+*/() \d.]*\d[-+*/() \d.]*", prompt)
+    if not expressions:
+        raise TrainingError(f"The reward `arithmetic` finds no sum to work out in the prompt {prompt!r:.60}.")
+    wanted = evaluate_sum(max(expressions, key=len).strip())
+    written = re.search(r"-?\d+(?:\.\d+)?", answer)
+    return float(written is not None and abs(float(written.group()) - wanted) < 1e-9)
+
+
+OPERATIONS: dict[type, Callable[..., Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.USub: operator.neg,
+}
+
+
+def evaluate_sum(expression: str) -> float:
+    """Return the value of numbers joined by + - * / and brackets. Raises `TrainingError` for anything else."""
+    try:
+        return _value(ast.parse(expression, mode="eval").body)
+    except (SyntaxError, ZeroDivisionError, KeyError) as error:
+        raise TrainingError(f"The reward `arithmetic` cannot work out {expression!r}.") from error
+
+
+def _value(node: ast.AST) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return number
+        case ast.BinOp(left, operation, right):
+            return OPERATIONS[type(operation)](_value(left), _value(right))
+        case ast.UnaryOp(operation, operand):
+            return OPERATIONS[type(operation)](_value(operand))
+    raise KeyError(type(node))
+
+
+BUILT_IN = ("tinytales", "words", "arithmetic", "length")
+
+
+def make_reward(names: Sequence[str], *, words: Sequence[str] = (), length: int | None = None) -> Reward:
+    """Return the sum of the named rewards. Raises `ConfigError` for one that cannot be found."""
+    made: dict[str, Reward] = {
+        "tinytales": tinytales,
+        "words": words_reward(words),
+        "arithmetic": arithmetic,
+        "length": length_reward(length),
+    }
+    rewards: dict[str, Reward] = {name: made.get(name) or _load(name) for name in names}
+
+    def total(prompt: str, answer: str, record: dict[str, Any]) -> float:
+        return sum(_ask(name, reward, prompt, answer, record) for name, reward in rewards.items())
+
+    return total
+
+
+def _load(name: str) -> Reward:
+    """Import a function of the user's own."""
+    module_name, colon, function_name = name.partition(":")
+    if not colon:
+        raise ConfigError(
+            f"There is no reward {name!r}.{did_you_mean(name, BUILT_IN)} There are: {', '.join(BUILT_IN)}, or a "
+            "function of your own as module:function."
+        )
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        function: Any = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise ConfigError(
+            f"The reward {name} cannot be imported: {error}. It is looked for in {here} and among what is installed."
+        ) from error
+    finally:
+        sys.path.remove(here)
+    if not callable(function):
+        raise ConfigError(f"The reward {name} is no function.")
+    reward: Any = function
+    return reward
+
+
+def _ask(name: str, reward: Reward, prompt: str, answer: str, record: dict[str, Any]) -> float:
+    """Return one reward, its mistakes told with what it was asked."""
+    asked = f"for the answer {answer!r:.80} to {prompt!r:.60}"
+    try:
+        value = float(reward(prompt, answer, record))
+    except TrainingError:
+        raise
+    except Exception as error:
+        raise TrainingError(
+            f"The reward {name} raised {type(error).__name__}: {error} ({asked}). Nothing was changed by that "
+            "update, and the run can be resumed when the function is mended."
+        ) from error
+    if not math.isfinite(value):
+        raise TrainingError(f"The reward {name} returned {value} {asked}. It must return a finite number.")
+    return value

@@ -1,0 +1,66 @@
+"""Batches from rows in memory: fine-tuning data is small, and every row is seen once an epoch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from glassgpt.dataset.batches import shuffled
+from glassgpt.device import World
+from glassgpt.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class RowBatches:
+    """Batches of some tensors (N, ...), the rows of each epoch in an order of its own.
+
+    The batch of a step follows from (seed, step, rank, world size) alone. The first tensor is token ids.
+    """
+
+    tensors: tuple[Tensor, ...]
+    batch_size: int
+    seed: int = 0
+    world: World = field(default_factory=World)
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.world.size:
+            raise ConfigError(
+                f"training.batch_size {self.batch_size} cannot be shared evenly by {self.world.size} processes. "
+                f"Take a multiple of {self.world.size}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Batches in one pass over the rows."""
+        return len(self) / self.batch_size
+
+    @property
+    def tokens_per_batch(self) -> int:
+        """Tokens of one batch of this rank."""
+        return self.batch_size // self.world.size * math.prod(self.tensors[0].shape[1:])
+
+    def at(self, step: int) -> tuple[Tensor, ...]:
+        """Return this rank's rows of batch `step`, of each tensor."""
+        share = self.batch_size // self.world.size
+        first = step * self.batch_size + self.world.rank * share
+        rows = torch.tensor([self._row(index) for index in range(first, first + share)])
+        return tuple(tensor[rows] for tensor in self.tensors)
+
+    def _row(self, index: int) -> int:
+        epoch, place = divmod(index, len(self))
+        return shuffled(place, len(self), key=f"{self.seed}/{epoch}")
+
+
+def split_rows(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Return which of `count` records train and which are held out, in their order: at least one of each."""
+    if count < 2:
+        raise ConfigError("At least 2 records are needed: one to learn from, and one to measure on.")
+    held = max(1, min(count - 1, round(share * count)))
+    chosen = {shuffled(place, count, key=f"held out/{seed}") for place in range(held)}
+    return [index for index in range(count) if index not in chosen], sorted(chosen)

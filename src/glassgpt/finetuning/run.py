@@ -1,0 +1,316 @@
+"""A base and records to a fine-tuned run: the same for all kinds, which differ by their `Task` alone.
+
+    base run -> begin -> task -> look (before) -> the loop -> best weights or adapter -> look (after) -> report
+
+`start_finetuning` begins one, `resume_finetuning` goes on with one from its newest whole checkpoint. What is
+decided once stands in `finetune.toml` of the run; base and data are read again, and are refused when they changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+from safetensors.torch import save_file
+
+from glassgpt import config as configs
+from glassgpt import files
+from glassgpt.adapters.peft_format import WEIGHTS, save_adapter
+from glassgpt.device import can_compile, pick_precision
+from glassgpt.errors import RunError
+from glassgpt.finetuning.begin import begin, with_learning_rate
+from glassgpt.finetuning.comparison import State, look, write_comparison
+from glassgpt.finetuning.config import KINDS, FineTuneConfig
+from glassgpt.finetuning.task import HEAD, Say, Start, Task
+from glassgpt.model.gpt import GPT
+from glassgpt.pretraining.run import REPORT_SECONDS, Outcome, workplace
+from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
+from glassgpt.runs.config import CorpusConfig, RunConfig, SamplesConfig
+from glassgpt.runs.directory import RunDirectory, create_run, find_run, refuse_taken
+from glassgpt.runs.lineage import derived_lineage, note_weights
+from glassgpt.runs.opening import find_base, open_run, read_lineage
+from glassgpt.runs.plots import PlotFile, save_figure
+from glassgpt.runs.records import MetricsFile, SamplesFile
+from glassgpt.runs.report import write_report
+from glassgpt.runs.trackers import check_trackers, make_trackers
+from glassgpt.training import distributed
+from glassgpt.training.events import Listener, TrainingFinished
+from glassgpt.training.interrupt import graceful_stop
+from glassgpt.training.optimizers import make_optimizer
+from glassgpt.training.state import restore
+from glassgpt.training.trainer import Job, train
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is fine-tuned, on what, and how: all that `finetune.toml` holds."""
+
+    base: str
+    data: tuple[str, ...]
+    config: FineTuneConfig
+
+    @property
+    def kind(self) -> str:
+        """The name of the kind."""
+        return next(name for name, kind in KINDS.items() if type(self.config) is kind)
+
+
+def start_finetuning(
+    base: str,
+    data: Sequence[str],
+    config: FineTuneConfig,
+    *,
+    name: str | None = None,
+    given: Sequence[str] = (),
+    minutes: float | None = None,
+    say: Say = lambda _: None,
+    listeners: Sequence[Listener] = (),
+    track: Sequence[str] = (),
+) -> Outcome:
+    """Fine-tune the run `base` on some files into a new run. The base stays as it is, whatever happens.
+
+    `given` names settings that were chosen by hand, such as "training.learning_rate"; the learning rate is fitted
+    to the base's width when it is not among them. Raises the rooms' own errors before anything is made.
+    """
+    check_trackers(track)
+    if name is not None:
+        refuse_taken(name)
+    began = time.perf_counter()
+    with workplace(config.training) as (world, device):
+        run = open_run(base)
+        if "training.learning_rate" not in given:
+            config = with_learning_rate(config, run.config.model.n_embd)
+        choice = distributed.from_main(lambda: _resolve(run.directory, data, config, device), world)
+        start = begin(run, choice.data, choice.config, device=device, world=world, say=say)
+        task = build_task(start, choice)
+        before = look(task)
+        if minutes is not None:
+            left = max(1.0, 60 * minutes - (time.perf_counter() - began) - REPORT_SECONDS)
+            choice = distributed.from_main(lambda: _in_seconds(choice, left), world)
+        path = distributed.from_main(
+            lambda: str(create_run(name, base=f"{run.directory.name}-{choice.kind}").path), world
+        )
+        directory = RunDirectory(Path(path))
+        if world.is_main:
+            _describe(directory, start, task, choice)
+        return _FineTuning(choice, directory, start, task, before).run(listeners, track)
+
+
+def resume_finetuning(
+    name: str,
+    *,
+    say: Say = lambda _: None,
+    listeners: Sequence[Listener] = (),
+    track: Sequence[str] = (),
+) -> Outcome:
+    """Go on with a fine-tuning that was killed or stopped. Raises `RunError` when base or data are others now."""
+    check_trackers(track)
+    directory = find_run(name)
+    choice = read_choice(directory)
+    with workplace(choice.config.training) as (world, device):
+        lineage = read_lineage(directory)
+        base = open_run(str(find_base(directory, lineage).path))
+        start = begin(base, choice.data, choice.config, device=device, world=world, say=say)
+        task = build_task(start, choice)
+        if lineage["data"]["sources"] != _sources(choice):
+            raise RunError(
+                f"The data of {directory.name} has changed since the run began, so going on would not be the same "
+                "run. Put the original files back, or start a new run."
+            )
+        return _FineTuning(choice, directory, start, task, look(task)).run(listeners, track)
+
+
+def is_finetuning(directory: RunDirectory) -> bool:
+    """Say whether a run was fine-tuned from another."""
+    return (directory.path / "finetune.toml").is_file()
+
+
+def read_choice(directory: RunDirectory) -> Choice:
+    """Read how a run was fine-tuned."""
+    path = directory.path / "finetune.toml"
+    values = configs.read_toml(path)
+    kind, base, data = values.pop("kind"), values.pop("base"), tuple(values.pop("data"))
+    return Choice(base, data, configs.from_dict(KINDS[kind], values, origin=str(path)))
+
+
+def build_task(start: Start, choice: Choice) -> Task:
+    """Return the task of a kind; each has a module of its name."""
+    return importlib.import_module(f"glassgpt.finetuning.{choice.kind}").build(start, choice.config)
+
+
+def _resolve(base: RunDirectory, data: Sequence[str], config: FineTuneConfig, device: torch.device) -> Choice:
+    """Return the choice with everything decided, so that a resume cannot decide otherwise."""
+    precision = pick_precision(config.training.precision, device)
+    files_ = tuple(str(Path(path).resolve()) if Path(path).exists() else path for path in data)
+    training = dataclasses.replace(
+        config.training, precision="bfloat16" if precision == torch.bfloat16 else "float32"
+    )
+    return Choice(str(base.path.resolve()), files_, dataclasses.replace(config, training=training))
+
+
+def _in_seconds(choice: Choice, seconds: float) -> Choice:
+    training = dataclasses.replace(choice.config.training, seconds=round(seconds, 1))
+    return dataclasses.replace(choice, config=dataclasses.replace(choice.config, training=training))
+
+
+def _sources(choice: Choice) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": Path(path).name,
+            "fingerprint": files.hash_file(Path(path)) if Path(path).is_file() else path,
+        }
+        for path in choice.data
+    ]
+
+
+def _describe(directory: RunDirectory, start: Start, task: Task, choice: Choice) -> None:
+    """Write what describes the run before its first update."""
+    base, config = start.run, choice.config
+    values = {"kind": choice.kind, "base": choice.base, "data": list(choice.data), **configs.to_dict(config)}
+    files.write_text(directory.path / "finetune.toml", tomli_w.dumps(values))
+    model = language_model(task).config
+    run_config = RunConfig(
+        corpus=CorpusConfig(sources=choice.data or base.config.corpus.sources),
+        model=model,
+        training=config.training,
+        samples=SamplesConfig(prompts=tuple(sample.prompt for sample in task.samples()) or ("",)),
+    )
+    files.write_text(directory.config, configs.to_toml(run_config))
+    start.tokenizer.save(directory.tokenizer)
+    facts: dict[str, Any] = {"adapter": dataclasses.asdict(config.lora)} if config.lora.rank else {}
+    if start.template is not None:
+        files.write_text(directory.chat_template, start.template.source)
+        facts["chat"] = {"stop": [start.template.stop]}
+    lineage = derived_lineage(
+        base.directory,
+        base.lineage,
+        start.tokenizer,
+        kind=choice.kind,
+        parameters=sum(weight.numel() for weight in task.model.parameters()),
+        data={"sources": _sources(choice), **task.data},
+        **facts,
+        **task.facts,
+    )
+    files.write_json(directory.lineage, lineage)
+    for name, value in task.extras.items():
+        files.write_json(directory.path / name, value)
+
+
+def language_model(task: Task) -> GPT:
+    """Return the language model of a task: what is trained, or what that is built around."""
+    model = task.model if isinstance(task.model, GPT) else task.model.get_submodule("gpt")
+    assert isinstance(model, GPT)
+    return model
+
+
+class _FineTuning:
+    """One fine-tuning in its directory."""
+
+    def __init__(
+        self,
+        choice: Choice,
+        directory: RunDirectory,
+        start: Start,
+        task: Task,
+        before: State,
+    ) -> None:
+        self.choice, self.directory, self.start, self.task = choice, directory, start, task
+        self.before, self.world, self.config = before, start.world, choice.config
+        self.store = CheckpointStore(directory.checkpoints, self.config.training.keep_checkpoints)
+
+    @property
+    def steps(self) -> int:
+        """Updates to make in all."""
+        training = self.config.training
+        if training.epochs is None:
+            return training.steps
+        return max(1, math.ceil(training.epochs * self.task.batches.steps_per_epoch / training.accumulate))
+
+    def run(self, listeners: Sequence[Listener], track: Sequence[str]) -> Outcome:
+        """Train from the newest checkpoint, or from the beginning, and leave a whole run directory."""
+        training = self.config.training
+        if training.compile and not can_compile(self.start.device):
+            self.start.say("There is no C++ compiler here, so the model is not compiled.")
+            training = dataclasses.replace(training, compile=False)
+        model: Any = self.task.model
+        optimizer = make_optimizer(model, training)
+        state = self.store.load_newest(self.start.say)
+        progress = restore(state, model, optimizer) if state else None
+        del state
+        own: list[Listener] = []
+        if self.world.is_main:
+            metrics = MetricsFile(self.directory.metrics)
+            metrics.rewind(progress.step if progress else -1)
+            prompts = tuple(sample.prompt for sample in self.before.samples)
+            own = [metrics, SamplesFile(self.directory, prompts), PlotFile(self.directory, None)]
+        with graceful_stop() as stop:
+            job = Job(
+                model=model,
+                optimizer=optimizer,
+                batches=self.task.batches,
+                config=training,
+                steps=self.steps,
+                evaluate=self.task.evaluate,
+                save=self.store.save,
+                sample=lambda _step: [sample.text for sample in self.task.samples()],
+                numbers=self.task.numbers,
+                listeners=[*own, *make_trackers(track, self.directory), *listeners]
+                if self.world.is_main
+                else [],
+                stop=lambda: stop.requested,
+                loss=self.task.loss,
+                device=self.start.device,
+                precision=pick_precision(training.precision, self.start.device),
+                world=self.world,
+            )
+            finished = train(job, progress)
+        if self.world.is_main:
+            self._finish(finished)
+        return Outcome(self.directory, finished, None)
+
+    def _finish(self, finished: TrainingFinished) -> None:
+        """Put the final weights in their place, compare with the base, and write the report."""
+        best = self.store.best() if self.config.training.final_weights == "best" else None
+        folder = best or self.store.newest()
+        assert folder is not None
+        self.task.model.load_state_dict(read_tensors(folder / "model.safetensors"), strict=False)
+        self._publish(folder)
+        if finished.reason != "interrupted":
+            write_comparison(self.directory, self.before, look(self.task))
+        for name, figure in self.task.pictures().items():
+            save_figure(figure, self.directory.path / name)
+        write_report(self.directory)
+
+    def _publish(self, checkpoint: Path) -> None:
+        """Write the model, or the adapter where the model is frozen, and record which weights they are."""
+        step = files.read_json(checkpoint / "state.json")["progress"]["step"]
+        note_weights(self.directory, None)
+        model, lora = language_model(self.task), self.config.lora
+        if lora.rank:
+            base = Path(self.choice.base).name
+            save_adapter(self.directory.adapter, model, lora, base=base)
+            written = self.directory.adapter / WEIGHTS
+        else:
+            _write_tensors(model.state_dict(), self.directory.weights)
+            written = self.directory.weights
+        beside = self.task.tensors()
+        if beside:
+            _write_tensors(beside, self.directory.path / HEAD)
+        note_weights(self.directory, {"step": step, "loss": None, "sha256": files.hash_file(written)})
+
+
+def _write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write a safetensors file whole or not at all."""
+    with files.explain_full_disk(path):
+        temporary = path.with_name(f".{path.name}.new")
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+        files.flush_to_disk(temporary)
+        temporary.replace(path)

@@ -1,0 +1,86 @@
+"""Supervised fine-tuning: from a model that continues text to one that answers (Ouyang et al., 2022, section 3.5).
+
+Conversations are written by the chat template and packed into rows; only the assistant's tokens are learned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from glassgpt.finetuning.chat import answers
+from glassgpt.finetuning.config import SamplesConfig, SFTConfig
+from glassgpt.finetuning.examples import Fitting
+from glassgpt.finetuning.losses import answer_loss
+from glassgpt.finetuning.packing import PackedRows, pack
+from glassgpt.finetuning.records import Conversation, read_conversations
+from glassgpt.finetuning.rows import RowBatches, split_rows
+from glassgpt.finetuning.task import Measured, Sample, Start, Task, in_batches, split_facts
+from glassgpt.generation.engine import evaluating
+from glassgpt.training.losses import token_losses_of
+
+
+def build(start: Start, config: SFTConfig) -> Task:
+    """Return the task of learning the answers of `start.data`. Raises `CorpusError` where records cannot be used."""
+    conversations = read_conversations([Path(path) for path in start.data])
+    learn, hold = split_rows(len(conversations), config.validation, start.seed)
+    train, held = ([conversations[index] for index in rows] for rows in (learn, hold))
+    packed, validation = (_pack(start, config, part) for part in (train, held))
+    start.say(
+        f"{packed.examples:,} conversations to learn from, packed into {len(packed.inputs):,} rows of "
+        f"{start.context_length} tokens ({packed.wasted:.1%} of them unused); {validation.examples:,} held out."
+    )
+    return Task(
+        model=start.model,
+        batches=RowBatches(
+            (packed.inputs, packed.segments, packed.targets), start.batch_size, start.seed, start.world
+        ),
+        loss=answer_loss,
+        evaluate=lambda: measure_answers(start, validation),
+        samples=lambda: answer_held_out(start, config.samples, [each.messages[:-1] for each in held]),
+        data=split_facts(
+            train=(packed.examples, packed.inputs.numel()),
+            validation=(validation.examples, validation.inputs.numel()),
+        ),
+        facts={"packing": {"rows": len(packed.inputs), "wasted": round(packed.wasted, 5)}},
+    )
+
+
+def _pack(start: Start, config: SFTConfig, conversations: Sequence[Conversation]) -> PackedRows:
+    assert start.template is not None
+    fitting = Fitting(start.tokenizer, start.template, start.context_length, config.too_long == "skip")
+    examples = fitting.examples((each.messages, each.source) for each in conversations)
+    if fitting.cut or fitting.skipped:
+        start.say(
+            f"{fitting.cut} answers were longer than the context and are cut at its end; {fitting.skipped} records "
+            "with a prompt that fills it were left out."
+        )
+    return pack(examples, start.context_length)
+
+
+@torch.inference_mode()
+def measure_answers(start: Start, rows: PackedRows) -> Measured:
+    """Return the mean loss of the answers' tokens, and its bits for each byte of the answers."""
+    nats, count, text_bytes = 0.0, 0, 0.0
+    lengths = start.tokenizer.byte_lengths()
+    with evaluating(start.model):
+        for inputs, segments, targets in in_batches(
+            (rows.inputs, rows.segments, rows.targets), 8, start.device
+        ):
+            counted = targets >= 0
+            hidden = start.model.hidden(inputs, segments_BT=segments)[counted]
+            nats += token_losses_of(start.model, hidden, targets[counted]).double().sum().item()
+            count += int(counted.sum())
+            text_bytes += float(lengths[targets[counted].cpu().numpy()].sum())
+    loss = nats / count
+    return Measured(loss, math.exp(min(700, loss)), nats / math.log(2) / max(1.0, text_bytes))
+
+
+def answer_held_out(start: Start, config: SamplesConfig, prompts: Sequence) -> list[Sample]:
+    """Return what the model answers to the first of the held-out prompts."""
+    chosen = prompts[: config.count]
+    written = answers(start, chosen, config) if chosen else []
+    return [Sample(prompt[-1].content, text) for prompt, text in zip(chosen, written, strict=True)]

@@ -1,0 +1,110 @@
+"""What a kind of fine-tuning gives the one loop: examples as batches, a loss, and how to measure.
+
+A kind is a function from a `Start` (the base, opened) to a `Task`; everything else, from checkpoints to the
+report, is the same for all of them (see `run`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+from glassgpt.device import World
+from glassgpt.finetuning.templates import ChatTemplate
+from glassgpt.model.gpt import GPT
+from glassgpt.runs.opening import Run
+from glassgpt.tokenizers.fast import FastTokenizer
+from glassgpt.training.losses import LossFunction
+from glassgpt.training.trainer import BatchSource
+
+Say = Callable[[str], None]
+
+HEAD = "head.safetensors"
+"""File of the tensors that are trained beside a model's own."""
+
+
+@dataclass
+class Start:
+    """Where a fine-tuning begins: the base's model, its vocabulary and how it speaks, and the place to compute."""
+
+    run: Run
+    model: GPT
+    tokenizer: FastTokenizer
+    device: torch.device
+    data: tuple[str, ...] = ()
+    """Files to learn from."""
+    seed: int = 0
+    batch_size: int = 8
+    template: ChatTemplate | None = None
+    world: World = field(default_factory=World)
+    say: Say = lambda _: None
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of one text."""
+        return self.model.config.context_length
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """An evaluation. Perplexity and bits per byte are None where the loss is not about predicting text."""
+
+    loss: float
+    perplexity: float | None = None
+    bits_per_byte: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A prompt and what was written after it."""
+
+    prompt: str
+    text: str
+
+
+@dataclass
+class Task:
+    """One kind of fine-tuning, ready for the loop."""
+
+    model: nn.Module
+    """What is trained: the model, or something around it that has `blocks` and `config` of it."""
+    batches: BatchSource
+    loss: LossFunction
+    evaluate: Callable[[], Measured]
+    data: dict[str, Any]
+    """What lineage.json says about the data: documents, and splits with documents, bytes, tokens."""
+    samples: Callable[[], Sequence[Sample]] = list
+    numbers: Callable[[], dict[str, float]] = dict
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Further facts for lineage.json."""
+    extras: dict[str, Any] = field(default_factory=dict)
+    """Further files of the run: name to JSON value."""
+    tensors: Callable[[], dict[str, torch.Tensor]] = dict
+    """Trained tensors beside the model's, kept in `HEAD`."""
+    pictures: Callable[[], dict[str, Figure]] = dict
+    """Pictures to draw at the end, by the name of their file."""
+
+
+def in_batches(
+    tensors: Sequence[torch.Tensor], size: int, device: torch.device
+) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Yield the rows of some tensors a few at a time, on a device."""
+    for first in range(0, len(tensors[0]), size):
+        yield tuple(tensor[first : first + size].to(device) for tensor in tensors)
+
+
+def split_facts(**splits: tuple[int, int]) -> dict[str, Any]:
+    """Return the lineage's words about data, from (documents, tokens) of each split."""
+    return {
+        "documents": sum(documents for documents, _ in splits.values()),
+        "splits": {
+            name: {"documents": documents, "bytes": 0, "tokens": tokens}
+            for name, (documents, tokens) in splits.items()
+        },
+    }
