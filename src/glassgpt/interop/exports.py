@@ -25,9 +25,7 @@ class Exported:
     notes: list[str] = field(default_factory=list)
 
 
-def export_run(
-    name: str, to: Format, *, output: Path | None = None, dtype: Dtype = "f32"
-) -> Exported:
+def export_run(name: str, to: Format, *, output: Path | None = None, dtype: Dtype = "f32") -> Exported:
     """Write the run at a path, of a name, or the `latest`, for other programs, and check what was written.
 
     Raises `ModelError` or `InteropError` when the format cannot hold it, or when the check fails (nothing is left

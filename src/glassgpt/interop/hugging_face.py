@@ -6,7 +6,9 @@ it transformers would take the class of the architecture, and cut text as that d
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +96,11 @@ def tokenizer_settings(run: Run) -> dict[str, Any]:
     }
 
 
-class _quiet:  # noqa: N801 - reads as a verb where it is used
+@contextlib.contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
     """Keep a library from drawing progress bars meanwhile."""
-
-    def __init__(self, transformers: Any) -> None:
-        self._logging = transformers.utils.logging
-
-    def __enter__(self) -> None:
-        self._logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        self._logging.enable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.utils.logging.enable_progress_bar()

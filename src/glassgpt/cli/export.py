@@ -1,0 +1,37 @@
+"""`glassgpt export`: a run in the format of another program, checked there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+
+def export(
+    run: str = "latest",
+    *,
+    to: Literal["hf", "gguf", "onnx"] = "hf",
+    output: Path | None = None,
+    dtype: Literal["f32", "f16", "q8_0"] = "f32",
+) -> None:
+    """Write a run for other programs, and check that they compute the same.
+
+    Args:
+        run: A run's name or path, or latest.
+        to: hf is a folder for transformers and vLLM; gguf a file for llama.cpp and Ollama; onnx a graph.
+        output: Where to write it; by itself here, under the run's name.
+        dtype: f32 is exact; f16 halves it; q8_0 (gguf) is about a quarter.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from glassgpt.interop.exports import export_run
+    from glassgpt.model.summary import byte_size
+
+    done = export_run(run, to, output=output, dtype=dtype)
+    paths = done.path.iterdir() if done.path.is_dir() else [done.path]
+    size = sum(path.stat().st_size for path in paths)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]{escape(str(done.path))}[/] ({byte_size(size)})")
+    for note in done.notes:
+        console.print(f"  {escape(note)}")
+    console.print(f"  {escape(done.parity.line())}")

@@ -1,0 +1,116 @@
+"""A GGUF file computed by llama.cpp itself (`xllamacpp`), or, where that is not installed, only read back.
+
+llama.cpp has to cut sample texts into the same ids, and to continue a prompt greedily as our model does. Its
+GELU looks values up in a table of float16, and float16 and q8_0 round weights; so where two tokens are nearly as
+likely as each other it may choose the other one, and that is no error.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glassgpt.errors import InteropError
+from glassgpt.interop.parity import PROMPT, Expected, Parity
+
+NEARLY_AS_LIKELY = {"f32": 0.02, "f16": 0.05, "q8_0": 1.0}
+"""How far apart two logits may be, beside the largest one, that llama.cpp takes for each other."""
+
+
+def check_gguf(path: Path, expected: Expected, dtype: str) -> Parity:
+    """Compare what llama.cpp makes of the file with `expected`. Raises `InteropError` when it is something else."""
+    if not importlib.util.find_spec("xllamacpp"):
+        return Parity(
+            "gguf", f"{_read_back(path)} tensors can be read back (xllamacpp, to run them, is not installed)"
+        )
+    llama = Llama(path)
+    for text, ids in expected.texts.items():
+        if llama.tokenize(text) != ids:
+            raise _wrong(f"llama.cpp cuts {text!r} into other tokens")
+    written = llama.greedy(expected.ids_BT[0, :PROMPT].tolist(), len(expected.greedy), never=expected.never)
+    pairs = enumerate(zip(expected.greedy, written, strict=False))
+    alike = next((at for at, (ours, theirs) in pairs if ours != theirs), len(written))
+    if alike < len(expected.greedy):
+        _refuse_unlikely(expected, alike, written, dtype)
+    import xllamacpp
+
+    return Parity(
+        f"llama.cpp (xllamacpp {xllamacpp.__version__})",
+        f"{alike} of {len(expected.greedy)} greedy tokens are the same",
+    )
+
+
+def _refuse_unlikely(expected: Expected, at: int, written: list[int], dtype: str) -> None:
+    """Raise `InteropError` unless the first other token is nearly as likely as ours."""
+    logits_V = expected.greedy_logits_TV[at]
+    size = max(1.0, logits_V[logits_V.isfinite()].abs().max().item())
+    gap = (logits_V.max() - logits_V[written[at]]).item() if at < len(written) else size
+    if gap > NEARLY_AS_LIKELY[dtype] * size:
+        raise _wrong(f"llama.cpp continues a text otherwise after {at} tokens")
+
+
+def _wrong(what: str) -> InteropError:
+    return InteropError(
+        f"The exported file is wrong: {what}. Nothing was left. This is a bug of GlassGPT's or of the library: please "
+        "report it with the run's config.toml and tokenizer.json."
+    )
+
+
+def read_back(path: Path, make: Callable[[str], np.ndarray]) -> float:
+    """Return how far the file's numbers are off those that `make` gives by a tensor's name, beside the largest there."""
+    import gguf
+
+    off = 0.0
+    for tensor in gguf.GGUFReader(path).tensors:
+        ours = make(tensor.name)
+        numbers = gguf.quants.dequantize(tensor.data, tensor.tensor_type).reshape(ours.shape)
+        off = max(off, float(np.abs(numbers - ours).max() / max(np.abs(ours).max(), 1e-30)))
+    return off
+
+
+class Llama:
+    """llama.cpp with one model, on one thread and quiet, asked over HTTP on this machine."""
+
+    def __init__(self, path: Path, *, context: int = 512) -> None:
+        import requests
+
+        xllamacpp: Any = importlib.import_module("xllamacpp")
+        settings = xllamacpp.CommonParams()
+        settings.model.path = str(path)
+        settings.n_ctx = context
+        settings.n_parallel = 1
+        settings.warmup = False
+        settings.verbosity = -1
+        settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
+        self._server = xllamacpp.Server(settings)
+        self._address = self._server.listening_address.rstrip("/")
+        self._http = requests.Session()
+        self._http.trust_env = False  # no proxy stands between a machine and itself
+
+    def ask(self, what: str, **question: Any) -> dict[str, Any]:
+        """Return the answer of one of its endpoints."""
+        answer = self._http.post(f"{self._address}/{what}", json=question, timeout=600)
+        if not answer.ok:
+            raise InteropError(f"llama.cpp cannot use the exported file: {answer.text[:300]}")
+        return answer.json()
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return the ids of a text."""
+        return self.ask("tokenize", content=text, add_special=False)["tokens"]
+
+    def greedy(self, prompt: list[int], count: int, *, never: Sequence[int] = ()) -> list[int]:
+        """Return the likeliest ids after a prompt, none of them an end or one of `never`."""
+        if not count:
+            return []
+        settings: dict[str, Any] = {
+            "n_predict": count,
+            "temperature": 0,
+            "return_tokens": True,
+            "ignore_eos": True,
+        }
+        settings["logit_bias"] = [[id, False] for id in never]
+        return self.ask("completion", prompt=prompt, **settings)["tokens"]

@@ -1,0 +1,100 @@
+"""A run as an ONNX graph: ids (B, T) in, logits (B, T, V) out, for any B and T up to the context length.
+
+Any model can be written, whatever its parts, because the graph is traced from our own code. It has no cache: each
+call computes the whole text. The tokenizer is the run's `tokenizer.json`.
+
+Legend: B batch, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from glassgpt import files
+from glassgpt.errors import require
+from glassgpt.interop.parity import Expected, Parity, compare
+from glassgpt.model.attention import visible
+from glassgpt.model.gpt import GPT
+from glassgpt.model.positions import rope_frequencies, rotation
+from glassgpt.runs.opening import Run
+
+
+class Graph(nn.Module):
+    """The model's computation without any question about its sizes, which a graph for all of them cannot ask."""
+
+    def __init__(self, model: GPT) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids_BT: Tensor) -> Tensor:
+        """Return the logits (B, T, V)."""
+        config = self.model.config
+        positions_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
+        mask_TT = visible(config, positions_T, positions_T)
+        turn = None
+        if config.positions == "rotary":
+            turn = rotation(positions_T, rope_frequencies(config, ids_BT.device))
+        x_BTC = self.model.embed(ids_BT, positions_T)
+        for block in self.model.blocks:
+            x_BTC = block(x_BTC, turn, mask_TT)
+        return self.model.logits(self.model.final_norm(x_BTC))
+
+
+def write_onnx(run: Run, path: Path) -> list[str]:
+    """Write the graph, whole or not at all. Raises `MissingExtraError` without the libraries for it."""
+    purpose = "write ONNX files"
+    onnx: Any = require("onnx", extra="onnx", purpose=purpose)
+    require("onnxscript", extra="onnx", purpose=purpose)
+    sizes = {"ids_BT": {0: Dim("batch", min=1), 1: Dim("length", min=1, max=run.model.config.context_length)}}
+    example = torch.zeros((2, min(3, run.model.config.context_length)), dtype=torch.int64)
+    with _quiet():
+        program: Any = torch.onnx.export(
+            Graph(run.model.eval()), (example,), dynamo=True, dynamic_shapes=sizes,
+            input_names=["ids"], output_names=["logits"], verbose=False,
+        )  # fmt: skip
+    with files.atomic_write(path, "wb") as file:
+        onnx.save(program.model_proto, file)
+    return []
+
+
+def check_onnx(path: Path, expected: Expected) -> Parity:
+    """Run the graph with onnxruntime, for two sizes, and compare the logits."""
+    runtime: Any = require("onnxruntime", extra="onnx", purpose="check the exported graph")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    by = f"onnxruntime {runtime.__version__}"
+    name = session.get_inputs()[0].name
+    half = max(1, expected.ids_BT.shape[1] // 2)
+    for ids_BT, rows in ((expected.ids_BT[:1, :half], slice(0, 1)), (expected.ids_BT, slice(None))):
+        (logits_BTV,) = session.run(None, {name: ids_BT.numpy()})
+        part = replace(expected, logits_BTV=expected.logits_BTV[rows, : ids_BT.shape[1]])
+        parity = compare(part, torch.from_numpy(logits_BTV), by=by, dtype="f32")
+    return parity
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's exporter from telling what it is doing."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
