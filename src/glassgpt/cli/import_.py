@@ -1,0 +1,47 @@
+"""`glassgpt import`: a model from elsewhere becomes a run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+
+def import_(
+    source: Annotated[
+        str, Parameter(help="A folder in the Hugging Face format, a name on its hub, or FILE.pth.")
+    ],
+    *,
+    name: str | None = None,
+    tokenizer: str | None = None,
+    heads: int | None = None,
+    activation: Literal["relu", "gelu", "gelu_tanh"] | None = None,
+) -> None:
+    """Make a run of a model from elsewhere, to generate with, fine-tune, evaluate and export.
+
+    Args:
+        source: A folder in the Hugging Face format, a name on its hub, or the FILE.pth of a notebook.
+        name: What to call the run; by itself that of the source, with a number.
+        tokenizer: A tokenizer.json, gpt2, or a folder with one, instead of the source's own.
+        heads: For a FILE.pth: number of attention heads, which its shapes do not tell.
+        activation: For a FILE.pth: what its MLP bends with, if not the usual one of its kind.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from glassgpt.interop.imports import import_model
+    from glassgpt.interop.notebooks import import_notebook, is_notebook
+    from glassgpt.runs.opening import read_lineage
+
+    if is_notebook(source):
+        run = import_notebook(source, name=name, tokenizer=tokenizer, heads=heads, activation=activation)
+    else:
+        run = import_model(source, name=name, tokenizer=tokenizer)
+    lineage = read_lineage(run)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"[bold]{escape(run.name)}[/]: {lineage['model']['parameters']:,} parameters, "
+        f"{escape(lineage['source']['architecture'])}, a {lineage['tokenizer']['kind']} tokenizer of "
+        f"{lineage['tokenizer']['vocab_size']:,} ids. It is in {escape(str(run.path))}"
+    )
+    console.print(f'\nLet it write:  [bold]glassgpt generate {escape(run.name)} "Once upon a time"[/]\n')

@@ -1,0 +1,314 @@
+"""The weights of a model written by hand after a tutorial: `torch.save(model.state_dict(), "FILE.pth")`.
+
+Nobody says how such a model is built, but its tensors' names and shapes do. Three ways to write a GPT are known:
+
+    LLMs from scratch      tok_emb, pos_emb, trf_blocks.N.att.W_query ... norm1.scale, out_head
+    nanoGPT, minGPT        transformer.wte, h.N.attn.c_attn ... lm_head (and GPT-2 of transformers, saved so)
+    "Let's build GPT"      token_embedding_table, blocks.N.sa.heads.M.key ... ffwd.net.0, lm_head
+
+Each is a table from its names to ours. Numbers that leave no trace in a shape come from options. torch reads the
+file with `weights_only`, which builds tensors and runs no code; anything else in it is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glassgpt.errors import InteropError
+from glassgpt.interop.imports import Arrival, settle
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.summary import parameter_shapes
+from glassgpt.runs.directory import RunDirectory, refuse_taken
+from glassgpt.tokenizers.load import load_tokenizer
+
+ENDINGS = (".pth", ".pt", ".ckpt", ".bin")
+GPT2_VOCABULARY = range(50257, 50305)
+"""Sizes of vocabulary that GPT-2's tokenizer is used with: its own, and padded up to a multiple of 64."""
+_BUFFERS = re.compile(r"(^|\.)(mask|tril|masked_bias|attn\.bias)$")
+_WRAPPERS = re.compile(r"^(_orig_mod\.|module\.)+")  # of torch.compile and DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to write a GPT: what it is called, and which of its names are which of ours."""
+
+    name: str
+    known_by: str
+    names: tuple[tuple[str, str], ...]
+    """Patterns of its names, whole, and what to call each. Parts of the fused projection end in a number to
+    be sorted by."""
+    activation: str
+
+
+_ENDING = r"\.(weight|bias)"
+LAYOUTS = (
+    Layout(
+        "LLMs from scratch",
+        "tok_emb.weight",
+        (
+            (r"tok_emb\.weight", "token_embedding.weight"),
+            (r"pos_emb\.weight", "position_embedding.weight"),
+            (r"trf_blocks\.(\d+)\.att\.W_query" + _ENDING, r"blocks.\1.attention.qkv.\2 0"),
+            (r"trf_blocks\.(\d+)\.att\.W_key" + _ENDING, r"blocks.\1.attention.qkv.\2 1"),
+            (r"trf_blocks\.(\d+)\.att\.W_value" + _ENDING, r"blocks.\1.attention.qkv.\2 2"),
+            (r"trf_blocks\.(\d+)\.att\.out_proj" + _ENDING, r"blocks.\1.attention.output.\2"),
+            (r"trf_blocks\.(\d+)\.ff\.layers\.0" + _ENDING, r"blocks.\1.mlp.up.\2"),
+            (r"trf_blocks\.(\d+)\.ff\.layers\.2" + _ENDING, r"blocks.\1.mlp.down.\2"),
+            (r"trf_blocks\.(\d+)\.norm1\.scale", r"blocks.\1.attention_norm.weight"),
+            (r"trf_blocks\.(\d+)\.norm1\.shift", r"blocks.\1.attention_norm.bias"),
+            (r"trf_blocks\.(\d+)\.norm2\.scale", r"blocks.\1.mlp_norm.weight"),
+            (r"trf_blocks\.(\d+)\.norm2\.shift", r"blocks.\1.mlp_norm.bias"),
+            (r"final_norm\.scale", "final_norm.weight"),
+            (r"final_norm\.shift", "final_norm.bias"),
+            (r"out_head" + _ENDING, r"head.\1"),
+        ),
+        "gelu_tanh",
+    ),
+    Layout(
+        "nanoGPT",
+        "transformer.wte.weight",
+        (
+            (r"transformer\.wte\.weight", "token_embedding.weight"),
+            (r"transformer\.wpe\.weight", "position_embedding.weight"),
+            (r"transformer\.h\.(\d+)\.ln_1" + _ENDING, r"blocks.\1.attention_norm.\2"),
+            (r"transformer\.h\.(\d+)\.attn\.c_attn" + _ENDING, r"blocks.\1.attention.qkv.\2"),
+            (r"transformer\.h\.(\d+)\.attn\.c_proj" + _ENDING, r"blocks.\1.attention.output.\2"),
+            (r"transformer\.h\.(\d+)\.ln_2" + _ENDING, r"blocks.\1.mlp_norm.\2"),
+            (r"transformer\.h\.(\d+)\.mlp\.c_fc" + _ENDING, r"blocks.\1.mlp.up.\2"),
+            (r"transformer\.h\.(\d+)\.mlp\.c_proj" + _ENDING, r"blocks.\1.mlp.down.\2"),
+            (r"transformer\.ln_f" + _ENDING, r"final_norm.\1"),
+            (r"lm_head" + _ENDING, r"head.\1"),
+        ),
+        "gelu",
+    ),
+    Layout(
+        "Let's build GPT",
+        "token_embedding_table.weight",
+        (
+            (r"token_embedding_table\.weight", "token_embedding.weight"),
+            (r"position_embedding_table\.weight", "position_embedding.weight"),
+            (r"blocks\.(\d+)\.sa\.heads\.(\d+)\.query" + _ENDING, r"blocks.\1.attention.qkv.\3 0 \2"),
+            (r"blocks\.(\d+)\.sa\.heads\.(\d+)\.key" + _ENDING, r"blocks.\1.attention.qkv.\3 1 \2"),
+            (r"blocks\.(\d+)\.sa\.heads\.(\d+)\.value" + _ENDING, r"blocks.\1.attention.qkv.\3 2 \2"),
+            (r"blocks\.(\d+)\.sa\.proj" + _ENDING, r"blocks.\1.attention.output.\2"),
+            (r"blocks\.(\d+)\.ffwd\.net\.0" + _ENDING, r"blocks.\1.mlp.up.\2"),
+            (r"blocks\.(\d+)\.ffwd\.net\.2" + _ENDING, r"blocks.\1.mlp.down.\2"),
+            (r"blocks\.(\d+)\.ln1" + _ENDING, r"blocks.\1.attention_norm.\2"),
+            (r"blocks\.(\d+)\.ln2" + _ENDING, r"blocks.\1.mlp_norm.\2"),
+            (r"ln_f" + _ENDING, r"final_norm.\1"),
+            (r"lm_head" + _ENDING, r"head.\1"),
+        ),
+        "relu",
+    ),
+)
+
+
+def is_notebook(source: str) -> bool:
+    """Say whether a source is a file that `torch.save` may have written."""
+    return Path(source).suffix in ENDINGS and not Path(source).is_dir()
+
+
+def import_notebook(
+    source: str,
+    *,
+    name: str | None = None,
+    tokenizer: str | None = None,
+    heads: int | None = None,
+    activation: str | None = None,
+) -> RunDirectory:
+    """Make a run of a file with a `state_dict`; return the run.
+
+    Raises `InteropError` for what cannot be read, recognised or worked out, saying which option tells it.
+    """
+    if name is not None:
+        refuse_taken(name)
+    weights, told = read_state_dict(Path(source))
+    layout = recognise(weights)
+    sources = sources_of(layout, weights)
+    turned = _is_turned(weights)
+    shapes = {ours: _shape(ours, names, weights, turned) for ours, names in sources.items()}
+    known_heads = heads or told.get("n_head") or _count_heads(weights)
+    usual = "gelu_tanh" if turned or (_has_mask(weights) and layout.name == "nanoGPT") else layout.activation
+    tied = _is_tied(weights, sources)
+    config = config_of(shapes, heads=known_heads, activation=activation or usual, tied=tied)
+    _check_shapes(config, shapes)
+    return settle(
+        Arrival(
+            name=Path(source).stem,
+            architecture=layout.name,
+            config=config,
+            tokenizer=load_tokenizer(tokenizer or _usual_tokenizer(config.vocab_size)),
+            make=lambda ours: _join(sources[ours], weights, turned and ours.startswith("blocks.")),
+            sources=(Path(source),),
+        ),
+        name,
+    )
+
+
+def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of a file by name, and the model's own settings where it has some beside them.
+
+    Raises `InteropError` when it holds anything that would have to be unpickled.
+    """
+    if not path.is_file():
+        raise InteropError(f"There is no file {path}.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_archive(path))
+    except Exception as error:  # torch and its unpickler raise anything
+        raise InteropError(
+            f"{path} does not hold plain weights: it is damaged, or a whole pickled model, which can run any code when "
+            "it is opened. In the notebook that made it, save the weights alone:  "
+            'torch.save(model.state_dict(), "model.pth")'
+        ) from error
+    told: dict[str, Any] = {}
+    for key in ("model", "state_dict", "model_state_dict"):  # a checkpoint, with other things beside
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            told = content.get("model_args") or content.get("config") or {}
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InteropError(
+            f'{path} holds no `state_dict`. Write one with  torch.save(model.state_dict(), "model.pth")'
+        )
+    return {_WRAPPERS.sub("", name): tensor for name, tensor in content.items()}, told
+
+
+def recognise(weights: Mapping[str, Tensor]) -> Layout:
+    """Return the layout that the names are of. Raises `InteropError` when they are of none."""
+    for layout in LAYOUTS:
+        if layout.known_by in weights:
+            return layout
+    raise InteropError(
+        f"These names of weights are not those of a GPT that is known here: {', '.join(list(weights)[:4])} ... "
+        f"Known are the ways of {'; '.join(layout.name for layout in LAYOUTS)}. Rename the tensors to one of them."
+    )
+
+
+def sources_of(layout: Layout, weights: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """Return, for each of our tensors, the names of theirs that are stacked in it, in order."""
+    found: dict[str, list[tuple[list[int], str]]] = defaultdict(list)
+    for name in weights:
+        if _BUFFERS.search(name):
+            continue
+        ours = next(_renamed(layout, name), None)
+        if ours is None:
+            raise InteropError(
+                f"{name} has no place in a model after {layout.name}: this one was changed in a way that GlassGPT "
+                "does not know."
+            )
+        target, *order = ours.split(" ")
+        found[target].append(([int(number) for number in order], name))
+    return {target: [name for _, name in sorted(parts)] for target, parts in found.items()}
+
+
+def config_of(
+    shapes: Mapping[str, tuple[int, ...]], *, heads: int | None, activation: str, tied: bool
+) -> ModelConfig:
+    """Return the config that our tensors' shapes tell. Raises `InteropError` when the heads are not known."""
+    missing = {"token_embedding.weight", "position_embedding.weight", "blocks.0.mlp.up.weight"} - set(shapes)
+    if missing:
+        raise InteropError(f"The weights are not complete: {', '.join(sorted(missing))} is not among them.")
+    if heads is None:
+        raise InteropError(
+            "How many attention heads the model has cannot be seen from its weights. Say it with --heads (GPT-2's "
+            "smallest has 12)."
+        )
+    vocab_size, width = shapes["token_embedding.weight"]
+    hidden = shapes["blocks.0.mlp.up.weight"][0]
+    layers = {int(name.split(".")[1]) for name in shapes if name.startswith("blocks.")}
+    return ModelConfig(
+        vocab_size=vocab_size,
+        context_length=shapes["position_embedding.weight"][0],
+        n_layer=max(layers) + 1,
+        n_head=heads,
+        n_embd=width,
+        n_hidden=None if hidden == 4 * width else hidden,
+        positions="learned",
+        norm="layernorm",
+        norm_epsilon=1e-5,
+        activation=activation,
+        qk_norm=False,
+        qkv_bias="blocks.0.attention.qkv.bias" in shapes,
+        attention_bias="blocks.0.attention.output.bias" in shapes,
+        mlp_bias="blocks.0.mlp.up.bias" in shapes,
+        norm_bias="final_norm.bias" in shapes,
+        head_bias="head.bias" in shapes,
+        tied_head=tied,
+    )
+
+
+def _renamed(layout: Layout, name: str) -> Iterator[str]:
+    for pattern, ours in layout.names:
+        match = re.fullmatch(pattern, name)
+        if match:
+            yield match.expand(ours)
+
+
+def _join(names: list[str], weights: Mapping[str, Tensor], turned: bool) -> Tensor:
+    parts = [weights[name].float() for name in names]
+    parts = [part.T if turned and part.dim() == 2 else part for part in parts]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _shape(ours: str, names: list[str], weights: Mapping[str, Tensor], turned: bool) -> tuple[int, ...]:
+    first, *rest = [tuple(weights[name].shape) for name in names]
+    if turned and ours.startswith("blocks.") and len(first) == 2:
+        first = first[::-1]
+    return (first[0] + sum(shape[0] for shape in rest), *first[1:])
+
+
+def _check_shapes(config: ModelConfig, shapes: dict[str, tuple[int, ...]]) -> None:
+    wanted = parameter_shapes(config)
+    wrong = [name for name, shape in wanted.items() if shapes.get(name) != shape]
+    if wrong:
+        raise InteropError(
+            f"The weights do not fit together: {wrong[0]} should have the shape {wanted[wrong[0]]} and has "
+            f"{shapes.get(wrong[0], 'no numbers at all')}."
+        )
+
+
+def _is_turned(weights: Mapping[str, Tensor]) -> bool:
+    """Say whether the matrices are GPT-2's of transformers, which lie the other way round."""
+    fused = weights.get("transformer.h.0.attn.c_attn.weight")
+    return fused is not None and fused.shape[1] > fused.shape[0]
+
+
+def _has_mask(weights: Mapping[str, Tensor]) -> bool:
+    """Say whether the mask was kept among the weights, as in minGPT, which has GPT-2's GELU."""
+    return "transformer.h.0.attn.bias" in weights
+
+
+def _count_heads(weights: Mapping[str, Tensor]) -> int | None:
+    """Return how many heads there are where each has matrices of its own."""
+    found = {match[1] for name in weights if (match := re.match(r"blocks\.0\.sa\.heads\.(\d+)\.", name))}
+    return len(found) or None
+
+
+def _is_tied(weights: Mapping[str, Tensor], sources: Mapping[str, list[str]]) -> bool:
+    """Say whether the head is the embedding again: it is not there, or is equal."""
+    if "head.weight" not in sources:
+        return True
+    head, embedding = (weights[sources[name][0]] for name in ("head.weight", "token_embedding.weight"))
+    return "head.bias" not in sources and torch.equal(head, embedding)
+
+
+def _usual_tokenizer(vocab_size: int) -> str:
+    if vocab_size in GPT2_VOCABULARY:
+        return "gpt2"
+    raise InteropError(
+        f"Which tokenizer the model learned with cannot be seen from its weights ({vocab_size:,} ids). Give it with "
+        "--tokenizer: a tokenizer.json, or gpt2."
+    )
+
+
+def _is_archive(path: Path) -> bool:
+    """Say whether it is torch's format of today, which need not be read at once."""
+    with open(path, "rb") as file:
+        return file.read(2) == b"PK"
