@@ -19,7 +19,9 @@ def evaluate(
     weights: Literal["as-saved", "int8"] = "as-saved",
     device: str = "auto",
 ) -> None:
-    """Measure a run on the whole of its validation text, or on other text.
+    """Measure a run's loss on the whole of its validation text, or on other text.
+
+    What it is good at, question by question, is told by `glassgpt eval`.
 
     Args:
         run: A run's name or path, or latest.

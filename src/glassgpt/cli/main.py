@@ -19,10 +19,30 @@ from glassgpt.errors import GlassGPTError
 COMMANDS = {
     "train": ("glassgpt.cli.train:app", "Train a model on text you own, or on the built-in stories."),
     "plan": ("glassgpt.cli.plan:plan", "Show the run that `train --minutes` would choose."),
+    "finetune": (
+        "glassgpt.cli.finetune:app",
+        "Teach a run to answer, to prefer, to classify; or reward it, or distill it.",
+    ),
+    "classify": (
+        "glassgpt.cli.classify:classify",
+        "Let a run that has learned to say which label a text has.",
+    ),
     "resume": ("glassgpt.cli.resume:resume", "Go on with a run that was stopped or killed."),
     "generate": ("glassgpt.cli.generate:generate", "Let a run continue a text."),
-    "chat": ("glassgpt.cli.chat:chat", "Write with a run in turns: you begin, it continues."),
-    "evaluate": ("glassgpt.cli.evaluate:evaluate", "Measure a run on its validation text, or on other text."),
+    "chat": (
+        "glassgpt.cli.chat:chat",
+        "Talk with a run that was taught to answer, or write with it in turns.",
+    ),
+    "evaluate": (
+        "glassgpt.cli.evaluate:evaluate",
+        "Measure a run's loss on text (what it is good at: see eval).",
+    ),
+    "eval": (
+        "glassgpt.cli.eval:eval_",
+        "Ask a run questions: probes and lm-eval tasks (its loss: see evaluate).",
+    ),
+    "import": ("glassgpt.cli.import_:import_", "Make a run of a model from elsewhere."),
+    "export": ("glassgpt.cli.export:export", "Write a run for transformers, llama.cpp or ONNX, checked there."),
     "runs": ("glassgpt.cli.runs:app", "List runs, or compare several."),
     "model": ("glassgpt.cli.model:model", "Show a model's layers, shapes, parameters, cost and memory."),
     "tokenizer": ("glassgpt.cli.tokenizer:app", "Train, use and compare tokenizers."),

@@ -1,1 +1,1 @@
-"""How good a model is: loss, perplexity, bits per byte, and stories scored by their grammar."""
+"""How good a model is: its loss on text, probes of what it can do, and tasks of lm-eval."""

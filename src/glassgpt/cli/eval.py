@@ -1,0 +1,137 @@
+"""`glassgpt eval`: what a run is good at, by probes and by tasks of lm-eval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from glassgpt.cli.terminal import say_if_not_faster
+
+if TYPE_CHECKING:
+    from glassgpt.evaluation.score import Score, Texts
+    from glassgpt.runs.config import RunConfig
+    from glassgpt.runs.directory import RunDirectory
+
+
+def eval_(
+    run: str = "latest",
+    *,
+    tasks: tuple[str, ...] = (),
+    include: Path | None = None,
+    samples: int = 20,
+    limit: int | None = None,
+    few_shots: int | None = None,
+    seed: int = 0,
+    json: Annotated[Path | None, Parameter(name="--json")] = None,
+    weights: Literal["as-saved", "int8"] = "as-saved",
+    device: str = "auto",
+) -> None:
+    """Ask a run questions with right answers: grammar, copying, recall, memorisation, or tasks of lm-eval.
+
+    To measure its loss on text instead, use `glassgpt evaluate`.
+
+    Args:
+        run: A run's name or path, or latest.
+        tasks: Probes (grammar, induction, recall, memorisation, tinytales) and lm-eval tasks, by name, with commas
+            between them. All probes that fit the run when none is named.
+        include: A folder with lm-eval tasks of your own; all of them are asked when none is named.
+        samples: Texts that the run writes for memorisation and tinytales.
+        limit: Questions of each lm-eval task; all when not given.
+        few_shots: Solved questions before each one of an lm-eval task.
+        seed: What is drawn at random depends on it.
+        json: Also write the results to this file.
+        weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, time.
+        device: auto, cpu, cuda, mps.
+    """
+    from glassgpt.device import pick_device, set_threads
+    from glassgpt.errors import EvaluationError
+    from glassgpt.evaluation.harness import local_tasks, run_tasks
+    from glassgpt.evaluation.score import Subject
+    from glassgpt.evaluation.suite import PROBES, ask_all
+    from glassgpt.runs.opening import open_run
+
+    if samples < 1:
+        raise EvaluationError(f"--samples is {samples}: the run must write 1 text at least.")
+    set_threads(0)
+    opened = open_run(run, device=pick_device(device), weights=weights)
+    say_if_not_faster(opened.model, weights)
+    names = list(dict.fromkeys(name.strip() for given in tasks for name in given.split(",") if name.strip()))
+    probes = [name for name in names if name in PROBES]
+    others = [name for name in names if name not in PROBES]
+    if include and not names:
+        others = local_tasks(include)
+    subject = Subject(opened, lambda: _texts(opened.config, opened.directory), seed, samples)
+    console = Console(highlight=False)
+    found: list[Score] = []
+    notes: list[str] = []
+    with console.status("Asking ..."):
+        if others:  # first, because a name that is not known should be heard of at once
+            found += run_tasks(
+                opened,
+                others,
+                include=include,
+                limit=limit,
+                few_shots=few_shots,
+                seed=seed,
+                known=list(PROBES),
+            )
+        if probes or not names:
+            answers = list(ask_all(subject, probes))
+            notes = [answer for answer in answers if isinstance(answer, str)]
+            found = [answer for answer in answers if not isinstance(answer, str)] + found
+    console.print(f"[bold]{opened.directory.name}[/]")
+    console.print(_table(found))
+    for note in notes:
+        console.print(f"Left out: {note}", style="dim", markup=False)
+    if json:
+        _write(json, opened.directory.name, found, notes)
+
+
+def _texts(config: RunConfig, directory: RunDirectory) -> Texts:
+    from glassgpt.errors import EvaluationError
+    from glassgpt.evaluation.score import Texts
+    from glassgpt.pretraining.data import prepare_data, refuse_other_data
+    from glassgpt.runs.opening import read_lineage
+
+    if not read_lineage(directory).get("data"):
+        raise EvaluationError(
+            f"{directory.name} does not know the text that it was trained on: it was imported."
+        )
+    data = prepare_data(config)
+    refuse_other_data(directory, data)
+    return Texts(data.shards.split("train"), data.shards.split("validation"))
+
+
+def _table(scores: Sequence[Score]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("task", no_wrap=True)
+    table.add_column("what is measured")
+    for name in ("value", "±", "chance", "of"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for score in scores:
+        chance = "" if score.chance is None else f"{score.chance:.3f}"
+        error = "" if score.error is None else f"{score.error:.3f}"
+        table.add_row(score.name, score.measures, f"{score.value:.3f}", error, chance, f"{score.count:,}")
+        for name, value in score.details.items():
+            table.add_row("", f"  {name}", _number(value), style="dim")
+    return table
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def _write(path: Path, run: str, scores: Sequence[Score], notes: Sequence[str]) -> None:
+    import json
+    from dataclasses import asdict
+
+    from glassgpt import files
+
+    content = {"run": run, "scores": [asdict(score) for score in scores], "left_out": list(notes)}
+    files.write_text(path, json.dumps(content, indent=2) + "\n")
+    print(f"Written to {path}")

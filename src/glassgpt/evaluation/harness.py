@@ -1,0 +1,193 @@
+"""Tasks of EleutherAI's lm-eval, those it knows by name and those in a folder of one's own, asked of a run.
+
+A task is a YAML file that says which data to take, what to ask and how to count. `--include FOLDER` adds those of
+a folder. Paths of data in such a file are taken from that folder, so that a task and its .jsonl can move together:
+
+    task: animals
+    dataset_path: json
+    dataset_kwargs: {data_files: {test: animals.jsonl}}
+    test_split: test
+    output_type: multiple_choice
+    doc_to_text: "{{question}}"
+    doc_to_choice: "{{choices}}"
+    doc_to_target: "{{answer}}"
+
+Tasks of a folder never touch the network. Those that lm-eval brings fetch their data from the Hugging Face hub, once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from glassgpt.errors import EvaluationError, OfflineError, did_you_mean, require
+from glassgpt.evaluation.score import Score
+from glassgpt.runs.opening import Run
+
+PREFERRED = ("acc_norm", "acc", "exact_match", "bits_per_byte", "byte_perplexity", "word_perplexity")
+"""Which of a task's numbers is shown first, where it has several."""
+CHOOSING = ("acc", "acc_norm")
+BOOTSTRAP = 1000
+"""Draws for the standard error of a number that has no formula for it."""
+
+
+def run_tasks(
+    run: Run,
+    names: Sequence[str],
+    *,
+    include: Path | None = None,
+    limit: int | None = None,
+    few_shots: int | None = None,
+    seed: int = 0,
+    known: Sequence[str] = (),
+) -> list[Score]:
+    """Return a score for each task; for a group of tasks one for each, and its own where it has one.
+
+    With `include`, tasks of that folder come first. `limit` asks only the first so many questions of each, and
+    `few_shots` puts so many solved ones before each. `known` are further names that a misspelt one may have meant.
+    Raises `MissingExtraError` without lm-eval, `EvaluationError` for a task that is not known or cannot be loaded,
+    `OfflineError` when a task's data cannot be fetched.
+    """
+    local = local_tasks(include) if include else []
+    here = [name for name in names if name in local]
+    elsewhere = [name for name in names if name not in local]
+    settings = (limit, few_shots, seed)
+    scores = []
+    if here and include:
+        with _offline(), contextlib.chdir(include):
+            scores += _ask(run, _load(_manager(Path(), defaults=False), here), *settings)
+    if elsewhere:
+        manager = _manager(include, defaults=True)
+        _refuse_unknown(elsewhere, [*manager.all_tasks, *known])
+        scores += _ask(run, _load(manager, elsewhere), *settings)
+    return scores
+
+
+def local_tasks(folder: Path) -> list[str]:
+    """Return the names of the tasks and groups in a folder. Raises `EvaluationError` where there are none."""
+    if not folder.is_dir():
+        raise EvaluationError(
+            f"There is no folder {folder}. --include takes a folder with task files (.yaml), each beside its data."
+        )
+    names = _manager(folder, defaults=False).all_tasks
+    if not names:
+        raise EvaluationError(
+            f"{folder} holds no task. A task is a .yaml file with `task:` and its name; docs/evaluation.md shows one."
+        )
+    return names
+
+
+def _manager(folder: Path | None, *, defaults: bool) -> Any:
+    """Return lm-eval's list of tasks: of a folder, of its own 14,000 (which takes ten seconds), or of both."""
+    module = require("lm_eval.tasks", extra="eval", purpose="ask tasks that are no probes of GlassGPT")
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    return module.TaskManager(include_path=str(folder) if folder else None, include_defaults=defaults)
+
+
+def _refuse_unknown(names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise EvaluationError(
+                f"There is no task {name!r}, neither among GlassGPT's probes nor among lm-eval's tasks."
+                f"{did_you_mean(name, known)} Tasks of your own are found with --include FOLDER."
+            )
+
+
+def _load(manager: Any, names: Sequence[str]) -> Any:
+    """Return lm-eval's tasks by name, with their data."""
+    try:
+        return manager.load(list(names))
+    except (
+        ConnectionError
+    ) as error:  # of `datasets`, which has it from `requests` or makes it when told to be offline
+        raise OfflineError(
+            f"The data of {', '.join(names)} cannot be fetched from the Hugging Face hub: {error}. They are kept once "
+            "they were; for tasks that need no network, see --include."
+        ) from error
+    except Exception as error:  # a task file may hold anything
+        raise EvaluationError(
+            f"The data or settings of {', '.join(names)} cannot be loaded: {_one_line(error)}"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _ask(run: Run, loaded: Any, limit: int | None, few_shots: int | None, seed: int) -> list[Score]:
+    from lm_eval.evaluator import evaluate
+
+    from glassgpt.evaluation.harness_model import HarnessModel
+
+    for task in loaded["tasks"].values():
+        fixed = task.get_config("num_fewshot")
+        if fixed != 0 and few_shots is not None:  # a task that has set none asks without
+            task.set_config(key="num_fewshot", value=few_shots)
+        elif fixed is None:
+            task.set_config(key="num_fewshot", value=0)
+        task.set_fewshot_seed(seed=seed)
+    found: Any = evaluate(
+        HarnessModel(run), loaded, limit=limit, bootstrap_iters=BOOTSTRAP, log_samples=False
+    )
+    counts = found["n-samples"]
+    return [
+        _score(name, numbers, counts.get(name, {}).get("effective", 0), loaded["tasks"].get(name))
+        for name, numbers in found["results"].items()
+        if _metrics(numbers)
+    ]
+
+
+def _metrics(numbers: dict[str, Any]) -> dict[str, tuple[float, float | None]]:
+    """Return a task's numbers as name: (value, standard error), the one to show first in front."""
+    found = {}
+    for key, value in numbers.items():
+        metric, _, filter_ = key.partition(",")
+        if filter_ and not metric.endswith("_stderr") and isinstance(value, int | float):
+            error = numbers.get(f"{metric}_stderr,{filter_}")
+            name = metric if filter_ == "none" else f"{metric} ({filter_})"
+            found[name] = (float(value), error if isinstance(error, float) else None)
+    order = {name: place for place, name in enumerate(PREFERRED)}
+    return dict(sorted(found.items(), key=lambda item: order.get(item[0].split()[0], len(order))))
+
+
+def _score(name: str, numbers: dict[str, Any], count: int, task: Any) -> Score:
+    metrics = _metrics(numbers)
+    first = next(iter(metrics))
+    value, error = metrics[first]
+    details = {metric: number for metric, (number, _) in metrics.items() if metric != first}
+    return Score(name, f"lm-eval, {first}", value, _chance(task, first), error, count, details)
+
+
+def _chance(task: Any, metric: str) -> float | None:
+    """Return the mean of 1 / number of choices, for questions with choices."""
+    if task is None or task.OUTPUT_TYPE != "multiple_choice" or metric not in CHOOSING:
+        return None
+    return fmean(1 / choices for choices in Counter(each.doc_id for each in task.instances).values())
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """Keep the Hugging Face libraries from the network meanwhile; they read the environment only when imported."""
+    import datasets.config
+    import huggingface_hub.constants
+
+    modules: tuple[Any, ...] = (datasets.config, huggingface_hub.constants)
+    before = [module.HF_HUB_OFFLINE for module in modules]
+    metrics = os.environ.get("HF_EVALUATE_OFFLINE")
+    os.environ["HF_EVALUATE_OFFLINE"] = "1"
+    try:
+        for module in modules:
+            module.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for module, value in zip(modules, before, strict=True):
+            module.HF_HUB_OFFLINE = value
+        os.environ.pop("HF_EVALUATE_OFFLINE")
+        if metrics is not None:
+            os.environ["HF_EVALUATE_OFFLINE"] = metrics

@@ -1,0 +1,97 @@
+"""A run as lm-eval wants to see a model: strings in, log-probabilities and strings out.
+
+Imported only where lm-eval is installed. Three questions are asked of a model:
+
+    loglikelihood           log p(continuation | context), and whether greedy choice would write it
+    loglikelihood_rolling   log p(text) from nothing, in windows that predict each token once
+    generate_until          a continuation of a prompt, up to one of several strings
+
+Before every text stands what stood there in training: `<|endoftext|>`, or nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+
+from glassgpt.evaluation.scoring import before_texts, likelihoods
+from glassgpt.generation.text import GenerationConfig
+from glassgpt.runs.opening import Run
+
+MOST_TOKENS = 256
+"""Tokens that are written where a task does not say how many; what lm-eval's own models do."""
+PROMPTS_AT_ONCE = 32
+
+
+class HarnessModel(LM):
+    """An opened run behind lm-eval's interface."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+        self._before = before_texts(run)  # where nothing else does: there must be something to predict from
+        documents = [run.tokenizer.end_of_text] if run.knows_documents else []
+        self._begin = documents if run.begin is None else run.begin
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Return (log-probability in nats, whether greedy) of each (context, continuation)."""
+        pairs = [self.encode_pair(*_two_texts(request)) for request in requests]
+        return [(found.log_probability, found.greedy) for found in likelihoods(self._run.model, pairs)]
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        """Return the log-probability in nats of each whole text, however long."""
+        texts = [_arguments(request)[0] for request in requests]
+        pairs = [(self._before, self._run.tokenizer.encode(text)) for text in texts]
+        return [found.log_probability for found in likelihoods(self._run.model, pairs)]
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """Return what the run writes after each prompt. A prompt that is too long loses its beginning."""
+        texts = [""] * len(requests)
+        alike: dict[GenerationConfig, list[int]] = {}
+        for index, request in enumerate(requests):
+            alike.setdefault(generation_config(_arguments(request)[1]), []).append(index)
+        for config, indices in alike.items():
+            for start in range(0, len(indices), PROMPTS_AT_ONCE):
+                together = indices[start : start + PROMPTS_AT_ONCE]
+                prompts = [_arguments(requests[index])[0] for index in together]
+                for index, text in zip(together, self._run.complete(prompts, config), strict=True):
+                    texts[index] = text
+        return texts
+
+    def encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Return the ids of a context, with what stands before a text, and those of its continuation.
+
+        The space at the context's end goes to the continuation, since a word's token begins with its space; and
+        the continuation is what the ids of both together have more than those of the context.
+        """
+        kept = context.rstrip()
+        whole = self._run.tokenizer.encode(context + continuation)
+        ids = self._run.tokenizer.encode(kept)
+        return self._begin + ids or self._before, whole[len(ids) :]
+
+
+def generation_config(settings: dict[str, Any]) -> GenerationConfig:
+    """Return a task's settings of generation as ours. Without `do_sample` the likeliest token is taken."""
+    until = settings.get("until") or []
+    names = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+    most = next((settings[name] for name in names if settings.get(name)), MOST_TOKENS)
+    sampled = settings.get("do_sample", settings.get("temperature", 0.0) > 0)
+    return GenerationConfig(
+        temperature=float(settings.get("temperature", 1.0)) if sampled else 0.0,
+        top_k=int(settings.get("top_k", 0)),
+        top_p=float(settings.get("top_p", 1.0)),
+        max_tokens=int(most),
+        stop=(until,) if isinstance(until, str) else tuple(until),
+        seed=0,
+    )
+
+
+def _arguments(request: Instance) -> tuple[Any, ...]:
+    return request.args
+
+
+def _two_texts(request: Instance) -> tuple[str, str]:
+    context, continuation = _arguments(request)
+    return context, continuation

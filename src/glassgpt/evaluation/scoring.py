@@ -1,0 +1,137 @@
+"""The log-probability that a model gives to a text, of many texts together.
+
+    log p(continuation | context) = sum over its tokens t_i of log p(t_i | context, t_1 ... t_i-1)
+
+Texts of about one length are computed together. A shorter one is filled up at its end, which no token before
+can see. Logits are made for the continuations' places alone, and a few of them at a time, so that a large
+vocabulary costs no memory.
+
+Legend: B texts, T tokens, C width, V vocabulary; N places whose next token is scored, of all B texts in a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from glassgpt.errors import ConfigError
+from glassgpt.generation.engine import evaluating
+from glassgpt.generation.text import prompt_ids
+from glassgpt.model.gpt import GPT
+from glassgpt.runs.opening import Run
+
+BATCH_TOKENS = 4096
+"""Most tokens computed together, filled-up places included."""
+LOGITS_AT_ONCE = 1 << 22
+"""Most logits held at a time, 16 MB of them."""
+
+
+class Likelihood(NamedTuple):
+    """How likely a continuation is: log p in nats, and whether each of its tokens is the likeliest."""
+
+    log_probability: float
+    greedy: bool
+
+
+def before_texts(run: Run) -> list[int]:
+    """Return the ids that stand before a text that begins from nothing."""
+    return prompt_ids(run.tokenizer, "", documents=run.knows_documents, begin=run.begin)
+
+
+@torch.inference_mode()
+def likelihoods(
+    model: GPT, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, batch_tokens: int = BATCH_TOKENS
+) -> list[Likelihood]:
+    """Return how likely each (context, continuation) makes its continuation, in the order of the pairs.
+
+    A context must have a token at least. Where both are longer than the model looks back, the oldest tokens of
+    the context are left out; a continuation that is itself longer is scored in windows (see `windows`).
+    """
+    pieces = [
+        (index, window)
+        for index, pair in enumerate(pairs)
+        for window in windows(*pair, model.config.context_length)
+    ]
+    sums, greedy = [0.0] * len(pairs), [True] * len(pairs)
+    pieces.sort(key=lambda piece: len(piece[1].ids))
+    with evaluating(model):
+        for batch in _batches([len(window.ids) for _, window in pieces], batch_tokens):
+            scored = _score(model, [window for _, window in pieces[batch]])
+            for (index, _), (log_probability, likeliest) in zip(pieces[batch], scored, strict=True):
+                sums[index] += log_probability
+                greedy[index] &= likeliest
+    return [Likelihood(*both) for both in zip(sums, greedy, strict=True)]
+
+
+class Window(NamedTuple):
+    """A row of tokens of which the last `scored` are predicted from those before them."""
+
+    ids: list[int]
+    scored: int
+
+
+def windows(context: Sequence[int], continuation: Sequence[int], context_length: int) -> list[Window]:
+    """Cut a pair into windows that predict each token of the continuation once, with all context that fits.
+
+    A window has up to context_length + 1 tokens, the last of which is only predicted. The first one predicts as
+    much of the continuation as it holds beside one token of context; the last one reaches back as far as it can.
+    """
+    if not context:
+        raise ConfigError(
+            "A continuation needs at least one token before it: its first is predicted from that."
+        )
+    ids = [*context, *continuation]
+    cut, done = [], len(context)
+    while done < len(ids):
+        end = min(len(ids), done + context_length)
+        cut.append(Window(ids[max(0, end - context_length - 1) : end], end - done))
+        done = end
+    return cut
+
+
+def _batches(lengths: Sequence[int], batch_tokens: int) -> list[slice]:
+    """Return slices of rows sorted by length, each of so many rows that they fill about `batch_tokens`."""
+    found, start = [], 0
+    while start < len(lengths):
+        end = start + 1
+        while end < len(lengths) and lengths[end] * (end + 1 - start) <= batch_tokens:
+            end += 1
+        found.append(slice(start, end))
+        start = end
+    return found
+
+
+def _score(model: GPT, rows: Sequence[Window]) -> list[tuple[float, bool]]:
+    """Return log-probability, and whether it is the greedy choice, of the scored end of each row."""
+    device = model.head_weight.device
+    longest = max(len(row.ids) for row in rows)
+    ids_BT = torch.tensor([row.ids + row.ids[:1] * (longest - len(row.ids)) for row in rows], device=device)
+    scored_BT = torch.tensor(
+        [
+            [len(row.ids) - row.scored <= place + 1 < len(row.ids) for place in range(longest - 1)]
+            for row in rows
+        ],
+        device=device,
+    )
+    hidden_NC = model.hidden(ids_BT[:, :-1])[scored_BT]
+    log_probabilities_N, likeliest_N = _of_targets(model, hidden_NC, ids_BT[:, 1:][scored_BT])
+    sizes = [row.scored for row in rows]
+    return [
+        (of_row.sum().item(), bool(likeliest.all()))
+        for of_row, likeliest in zip(log_probabilities_N.split(sizes), likeliest_N.split(sizes), strict=True)
+    ]
+
+
+def _of_targets(model: GPT, hidden_NC: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each target's log-probability, float64 (N,) on the CPU, and whether it has the largest logit."""
+    log_probabilities, likeliest = [], []
+    at_once = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
+    for hidden, targets in zip(hidden_NC.split(at_once), targets_N.split(at_once), strict=True):
+        logits = model.logits(hidden).float()
+        of_target = logits.gather(1, targets[:, None])[:, 0]
+        log_probabilities.append((of_target - logits.logsumexp(1)).cpu().double())
+        likeliest.append((logits.argmax(1) == targets).cpu())
+    return torch.cat(log_probabilities), torch.cat(likeliest)

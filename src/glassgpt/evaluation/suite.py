@@ -1,0 +1,53 @@
+"""The probes by name, and all of them asked of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from glassgpt.errors import EvaluationError, GenerationError
+from glassgpt.evaluation.grammar import grammar
+from glassgpt.evaluation.induction import induction
+from glassgpt.evaluation.memorisation import memorisation
+from glassgpt.evaluation.recall import recall
+from glassgpt.evaluation.score import Score, Subject, share_of
+from glassgpt.evaluation.stories import score_run, story_source
+
+
+def tinytales(subject: Subject) -> Score:
+    """Let the run write stories, and return the share of those that the built-in grammar could have told and are new.
+
+    Raises `EvaluationError` where the run was not trained on the built-in stories alone.
+    """
+    run = subject.run
+    if story_source(run.config.corpus.sources) is None or not run.lineage["data"]:
+        raise EvaluationError(
+            "`tinytales` judges stories by the built-in grammar, and this run was trained on other text."
+        )
+    _, score = score_run(run, count=subject.samples, seed=subject.seed)
+    new = [True] * score.new + [False] * (score.total - score.new)
+    value, error = share_of(new)
+    details = {"valid": score.valid_share, "valid beginning": score.mean_valid_prefix}
+    return Score("tinytales", "stories valid and new", value, 0.0, error, score.total, details)
+
+
+PROBES: dict[str, Callable[[Subject], Score]] = {
+    "grammar": grammar,
+    "induction": induction,
+    "recall": recall,
+    "memorisation": memorisation,
+    "tinytales": tinytales,
+}
+
+
+def ask_all(subject: Subject, names: Sequence[str] = ()) -> Iterator[Score | str]:
+    """Yield what each named probe finds. With no names: every probe's score, or why it cannot be asked of this run.
+
+    A named probe that cannot be asked raises `EvaluationError`.
+    """
+    for name in names or PROBES:
+        try:
+            yield PROBES[name](subject)
+        except (EvaluationError, GenerationError) as error:
+            if names:
+                raise
+            yield f"{name}: {error}"
