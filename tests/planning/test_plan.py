@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from glassgpt.errors import TrainingError
 from glassgpt.planning import plan as module
 from glassgpt.planning.machine import free_memory, seconds_per_update, this_machine
-from glassgpt.planning.plan import (
-    Plan,
-    batch_tokens_for,
-    bytes_per_token,
-    context_for,
-    dropout_for,
-    make_plan,
-    vocabulary_for,
-)
-from glassgpt.planning.text import TextFacts, look_at
+from glassgpt.planning.plan import Plan, make_plan
+from glassgpt.planning.text import look_at
 from glassgpt.runs.config import CorpusConfig, RunConfig
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.training.config import TrainingConfig
@@ -129,42 +118,3 @@ def test_measuring_leaves_random_numbers_and_threads_alone() -> None:
     assert seconds > 0
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
-
-
-TEXTS = st.builds(
-    TextFacts,
-    bytes=st.integers(100, 10**12),
-    documents=st.integers(1, 10**6),
-    usual_bytes=st.integers(1, 10**6),
-    words=st.integers(0, 10**6),
-    word_bytes=st.floats(0.5, 20.0),
-    exact=st.booleans(),
-)
-
-
-@given(text=TEXTS, seconds=st.floats(5, 1e7))
-def test_vocabularies_are_sensible_whatever_the_text(text: TextFacts, seconds: float) -> None:
-    vocabulary = vocabulary_for(text, seconds)
-    assert 512 <= vocabulary <= 32768
-    assert math.log2(vocabulary).is_integer()
-    assert vocabulary <= 2 * (257 + text.words) or vocabulary == 512
-    assert vocabulary_for(dataclasses.replace(text, bytes=2 * text.bytes), seconds) >= vocabulary
-    assert 1 <= bytes_per_token(text, vocabulary) <= max(1, text.word_bytes)
-
-
-@given(tokens=st.floats(1e3, 1e12))
-def test_batches_grow_with_the_run(tokens: float) -> None:
-    assert 2048 <= batch_tokens_for(tokens) <= batch_tokens_for(4 * tokens) <= 262144
-
-
-@given(text=TEXTS, seconds=st.floats(5, 1e6))
-@settings(max_examples=200)
-def test_short_documents_are_read_whole(text: TextFacts, seconds: float) -> None:
-    context, order = context_for(text, 4096, seconds)
-    assert 16 <= context <= 1024
-    if order == "documents":
-        assert context * bytes_per_token(text, 4096) >= text.usual_bytes
-
-
-def test_dropout_grows_with_the_passes() -> None:
-    assert [dropout_for(epochs) for epochs in (0.5, 5, 50)] == [0.0, 0.05, 0.1]

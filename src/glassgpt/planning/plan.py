@@ -26,6 +26,15 @@ from glassgpt.model.summary import (
 )
 from glassgpt.planning.machine import Machine, seconds_per_update, this_machine, with_best_threads
 from glassgpt.planning.quality import excess_bits
+from glassgpt.planning.rules import (
+    batch_tokens_for,
+    bytes_per_token,
+    context_for,
+    dropout_for,
+    learning_rates_for,
+    pauses_for,
+    vocabulary_for,
+)
 from glassgpt.planning.text import TextFacts, look_at
 from glassgpt.runs.config import RunConfig
 from glassgpt.tokenizers.load import load_tokenizer
@@ -47,8 +56,6 @@ LEAST_SECONDS = 3.0
 LEAST_UPDATES = 20
 MOST_EPOCHS = 12
 """Passes over the text after which a model only learns it by heart."""
-BYTE_IDS = 257
-"""Ids of a byte-level vocabulary that are no words: the bytes, and the end of a text."""
 PROBE_TOKENS = 2048
 """Tokens of an update while shapes are compared."""
 MEMORY_SHARE = 0.6
@@ -105,56 +112,6 @@ def make_plan(config: RunConfig, seconds: float, say: Callable[[str], None] = la
     considered = _consider(base, machine, text, seconds)
     best = min(considered, key=lambda candidate: candidate.excess)
     return _settle(base, best, considered, machine, text, seconds)
-
-
-def vocabulary_for(text: TextFacts, seconds: float) -> int:
-    """Return how many ids a vocabulary should have: a power of two that text and time can fill.
-
-    A word must occur often enough to be learned, and each makes every step dearer.
-    """
-    by_text = 4096 * (text.bytes / 1e6) ** 0.4
-    by_time = 4096 * (seconds / 10) ** 0.35
-    all_words = 2 ** math.ceil(math.log2(BYTE_IDS + text.words))
-    return min(all_words, 2 ** round(math.log2(min(32768.0, max(512.0, min(by_text, by_time))))))
-
-
-def bytes_per_token(text: TextFacts, vocab_size: int) -> float:
-    """Return about how many bytes a token stands for.
-
-    Of English 2.5 with 1,024 ids, and 0.4 more for each doubling; whole words where they all have one.
-    """
-    if vocab_size >= BYTE_IDS + text.words:
-        return max(1.0, text.word_bytes)
-    return min(max(1.0, text.word_bytes), max(1.0, 0.4 * math.log2(vocab_size) - 1.5))
-
-
-def batch_tokens_for(tokens: float) -> int:
-    """Return the tokens of an update in a run of so many: growing as their square root, a power of two.
-
-    Half as many updates of twice the size see as much text and are cheaper, until too few are left to learn. Below
-    2,048 tokens the optimizer's own work becomes a large part of an update.
-    """
-    return 2 ** round(math.log2(min(262144.0, max(2048.0, 1.25 * math.sqrt(tokens)))))
-
-
-def context_for(text: TextFacts, vocab_size: int, seconds: float) -> tuple[int, str]:
-    """Return the context length, and the order of the rows.
-
-    Many short documents are read from their beginnings, in windows that hold nine of ten of them whole; other
-    text in windows that are longer the more time there is.
-    """
-    usual = text.usual_bytes / bytes_per_token(text, vocab_size)
-    if text.documents >= 1000 and usual <= 512:
-        return max(32, 2 ** math.ceil(math.log2(usual + 1))), "documents"
-    by_time = 128 if seconds < 240 else 256 if seconds < 3600 else 512 if seconds < 8 * 3600 else 1024
-    # The validation text has to fill some windows, too.
-    held = text.bytes / bytes_per_token(text, vocab_size) / 20
-    return min(by_time, max(16, 2 ** int(math.log2(max(16.0, held))))), "random"
-
-
-def dropout_for(epochs: float) -> float:
-    """Return the dropout of a run that sees its text so many times."""
-    return 0.0 if epochs < 4 else 0.05 if epochs < 8 else 0.1
 
 
 def _minutes(seconds: float) -> str:
@@ -255,14 +212,14 @@ def _settle(
         tokens *= gain
     update_tokens = training.batch_size * training.accumulate * model.context_length
     steps = max(1, round(tokens / update_tokens))
-    pauses = min(12, max(2, int(seconds / 8)))
+    learning_rate, matrix_learning_rate = learning_rates_for(steps, model.n_embd)
     training = replace(
         training,
         steps=steps,
         seconds=round(seconds, 1),
-        learning_rate=0.02 * (60 / max(60, steps)) ** 0.15 * (128 / model.n_embd) ** 0.5,
-        matrix_learning_rate=0.04 * (60 / max(60, steps)) ** 0.1,
-        evaluate_every=max(1, steps // pauses),
+        learning_rate=learning_rate,
+        matrix_learning_rate=matrix_learning_rate,
+        evaluate_every=max(1, steps // pauses_for(seconds)),
         evaluate_tokens=int(min(262144, max(8192, tokens / 100))),
         precision="bfloat16" if str(machine.precision) == "torch.bfloat16" else "float32",
         patience=5,

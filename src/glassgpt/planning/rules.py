@@ -1,0 +1,75 @@
+"""The rules of thumb of a plan: pure functions of the text, the time and what is left of both.
+
+Each was fitted to measured runs (docs/experiments.md, docs/planning.md) and holds for models that train in seconds to
+days. Change a number here, and every plan changes with it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from glassgpt.planning.text import TextFacts
+
+BYTE_IDS = 257
+"""Ids of a byte-level vocabulary that are no words: the bytes, and the end of a text."""
+
+
+def vocabulary_for(text: TextFacts, seconds: float) -> int:
+    """Return how many ids a vocabulary should have: a power of two that text and time can fill.
+
+    A word must occur often enough to be learned, and each makes every step dearer.
+    """
+    by_text = 4096 * (text.bytes / 1e6) ** 0.4
+    by_time = 4096 * (seconds / 10) ** 0.35
+    all_words = 2 ** math.ceil(math.log2(BYTE_IDS + text.words))
+    return min(all_words, 2 ** round(math.log2(min(32768.0, max(512.0, min(by_text, by_time))))))
+
+
+def bytes_per_token(text: TextFacts, vocab_size: int) -> float:
+    """Return about how many bytes a token stands for.
+
+    Of English 2.5 with 1,024 ids, and 0.4 more for each doubling; whole words where they all have one.
+    """
+    if vocab_size >= BYTE_IDS + text.words:
+        return max(1.0, text.word_bytes)
+    return min(max(1.0, text.word_bytes), max(1.0, 0.4 * math.log2(vocab_size) - 1.5))
+
+
+def batch_tokens_for(tokens: float) -> int:
+    """Return the tokens of an update in a run of so many: growing as their square root, a power of two.
+
+    Half as many updates of twice the size see as much text and are cheaper, until too few are left to learn. Below
+    2,048 tokens the optimizer's own work becomes a large part of an update.
+    """
+    return 2 ** round(math.log2(min(262144.0, max(2048.0, 1.25 * math.sqrt(tokens)))))
+
+
+def context_for(text: TextFacts, vocab_size: int, seconds: float) -> tuple[int, str]:
+    """Return the context length, and the order of the rows.
+
+    Many short documents are read from their beginnings, in windows that hold nine of ten of them whole; other
+    text in windows that are longer the more time there is.
+    """
+    usual = text.usual_bytes / bytes_per_token(text, vocab_size)
+    if text.documents >= 1000 and usual <= 512:
+        return max(32, 2 ** math.ceil(math.log2(usual + 1))), "documents"
+    by_time = 128 if seconds < 240 else 256 if seconds < 3600 else 512 if seconds < 8 * 3600 else 1024
+    # The validation text has to fill some windows, too.
+    held = text.bytes / bytes_per_token(text, vocab_size) / 20
+    return min(by_time, max(16, 2 ** int(math.log2(max(16.0, held))))), "random"
+
+
+def dropout_for(epochs: float) -> float:
+    """Return the dropout of a run that sees its text so many times."""
+    return 0.0 if epochs < 4 else 0.05 if epochs < 8 else 0.1
+
+
+def learning_rates_for(steps: int, n_embd: int) -> tuple[float, float]:
+    """Return the learning rates of AdamW's part and of Muon's matrices: lower in longer runs and wider models."""
+    longer = 60 / max(60, steps)
+    return 0.02 * longer**0.15 * (128 / n_embd) ** 0.5, 0.04 * longer**0.1
+
+
+def pauses_for(seconds: float) -> int:
+    """Return how often a run stops to be evaluated."""
+    return min(12, max(2, int(seconds / 8)))

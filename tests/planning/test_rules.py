@@ -1,0 +1,72 @@
+"""The rules of thumb give sensible values whatever the text, the time and the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glassgpt.planning.rules import (
+    batch_tokens_for,
+    bytes_per_token,
+    context_for,
+    dropout_for,
+    learning_rates_for,
+    pauses_for,
+    vocabulary_for,
+)
+from glassgpt.planning.text import TextFacts
+
+TEXTS = st.builds(
+    TextFacts,
+    bytes=st.integers(100, 10**12),
+    documents=st.integers(1, 10**6),
+    usual_bytes=st.integers(1, 10**6),
+    words=st.integers(0, 10**6),
+    word_bytes=st.floats(0.5, 20.0),
+    exact=st.booleans(),
+)
+
+
+@given(text=TEXTS, seconds=st.floats(5, 1e7))
+def test_vocabularies_are_sensible_whatever_the_text(text: TextFacts, seconds: float) -> None:
+    vocabulary = vocabulary_for(text, seconds)
+    assert 512 <= vocabulary <= 32768
+    assert math.log2(vocabulary).is_integer()
+    assert vocabulary <= 2 * (257 + text.words) or vocabulary == 512
+    assert vocabulary_for(dataclasses.replace(text, bytes=2 * text.bytes), seconds) >= vocabulary
+    assert 1 <= bytes_per_token(text, vocabulary) <= max(1, text.word_bytes)
+
+
+@given(tokens=st.floats(1e3, 1e12))
+def test_batches_grow_with_the_run(tokens: float) -> None:
+    assert 2048 <= batch_tokens_for(tokens) <= batch_tokens_for(4 * tokens) <= 262144
+
+
+@given(text=TEXTS, seconds=st.floats(5, 1e6))
+@settings(max_examples=200)
+def test_short_documents_are_read_whole(text: TextFacts, seconds: float) -> None:
+    context, order = context_for(text, 4096, seconds)
+    assert 16 <= context <= 1024
+    if order == "documents":
+        assert context * bytes_per_token(text, 4096) >= text.usual_bytes
+
+
+def test_dropout_grows_with_the_passes() -> None:
+    assert [dropout_for(epochs) for epochs in (0.5, 5, 50)] == [0.0, 0.05, 0.1]
+
+
+@given(steps=st.integers(1, 10**6), width=st.sampled_from([64, 128, 256, 1024]))
+def test_rates_fall_with_length_and_width(steps: int, width: int) -> None:
+    rate, matrix_rate = learning_rates_for(steps, width)
+    longer, longer_matrix = learning_rates_for(2 * steps, width)
+    assert 0 < longer <= rate
+    assert 0 < longer_matrix <= matrix_rate <= 0.04
+    assert learning_rates_for(steps, 4 * width)[0] == rate / 2
+    assert learning_rates_for(60, 128) == (0.02, 0.04)
+
+
+def test_longer_runs_stop_more_often_up_to_a_dozen_times() -> None:
+    assert [pauses_for(seconds) for seconds in (3, 16, 60, 600, 1e6)] == [2, 2, 7, 12, 12]
