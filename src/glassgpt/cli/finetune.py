@@ -8,7 +8,9 @@ from typing import Annotated
 from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Dict
 
+from glassgpt import config as configs
 from glassgpt.finetuning.config import (
+    KINDS,
     ClassifyConfig,
     DistillConfig,
     DPOConfig,
@@ -18,20 +20,24 @@ from glassgpt.finetuning.config import (
 )
 
 
-def _note_given(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Tell the command which settings the command line names: a plan for the others leaves these as they are."""
+def _fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill in the kind's own defaults for every setting that the command line leaves open, and note which it names.
+
+    Without this, naming one setting of a section would put the section's general defaults in place of the kind's.
+    """
     given = [argument.name for argument in arguments if argument.tokens]
     explicit = [name.removeprefix("--").replace("-", "_") for name in given if "." in name]
-    values: dict = {"given": explicit}
+    kind = KINDS.get(commands[-1])
+    values: dict = {**(configs.to_dict(kind()) if kind else {}), "given": explicit}
     for command in reversed(commands):
         values = {command: values}
-    Dict(values, source="the command line")(app, commands, arguments)
+    Dict(values, source="the defaults")(app, commands, arguments)
 
 
 app = App(
     name="finetune",
     help="Fine-tune a run: classify, sft, dpo, grpo or distill. `glassgpt finetune KIND --help` shows each one's.",
-    config=_note_given,
+    config=_fill_in,
 )
 
 Given = Annotated[tuple[str, ...], Parameter(show=False)]

@@ -12,7 +12,7 @@ from glassgpt.architectures.families import family_of
 from glassgpt.device import World, seed_everything
 from glassgpt.errors import ConfigError
 from glassgpt.finetuning.chat import template_of
-from glassgpt.finetuning.config import ChatConfig, FineTuneConfig, GRPOConfig
+from glassgpt.finetuning.config import ChatConfig, DPOConfig, FineTuneConfig, GRPOConfig
 from glassgpt.finetuning.task import Say, Start
 from glassgpt.finetuning.templates import NEW_TOKENS, ChatTemplate, TemplateName, make_template
 from glassgpt.finetuning.vocabulary import grow, missing, with_special_tokens
@@ -80,10 +80,11 @@ def with_learning_rate(config: FineTuneConfig, width: int) -> FineTuneConfig:
     """Return the config with a learning rate for a model of this width.
 
     Small models bear large steps; at GPT-2's width 5e-5 is what the field uses, and corrections by LoRA, which
-    begin at nothing, bear ten times that. Reinforcement steps are a third as large: its gradients are noisy.
+    begin at nothing, bear some times that. Preferences are learned in smaller steps, or the model forgets how to
+    speak while it learns what not to say; so are rewards, whose gradients are noisy.
     """
     rate = min(1e-3, 5e-5 * 768 / width * 4) if width < 768 else 5e-5
     rate *= 5 if config.lora.rank else 1
-    rate *= 1 / 3 if isinstance(config, GRPOConfig) else 1
+    rate *= {DPOConfig: 0.1, GRPOConfig: 0.3}.get(type(config), 1)
     training = dataclasses.replace(config.training, learning_rate=float(f"{rate:.2g}"), min_learning_rate=0.0)
     return dataclasses.replace(config, training=training)

@@ -33,7 +33,7 @@ def build(start: Start, config: DistillConfig) -> Task:
     """Return the task of learning from the base on `start.data`, or on the base's own text."""
     teacher = start.model.requires_grad_(False).eval()
     student = GPT(student_config(teacher.config, config)).to(start.device).train()
-    run_config = _text(start, config)
+    run_config = _text(start)
     data = prepare_data(run_config, start.say)
     train, validation = (data.shards.split(name) for name in ("train", "validation"))
     check_length(train, student.config.context_length)
@@ -63,8 +63,8 @@ def build(start: Start, config: DistillConfig) -> Task:
             student.config.context_length,
             config.training.batch_size,
             seed=config.training.seed,
-            order=config.training.order,
-            stride=config.training.stride,
+            order=run_config.training.order,
+            stride=run_config.training.stride,
             end_of_text=start.tokenizer.end_of_text,
             world=start.world,
         ),
@@ -133,13 +133,12 @@ def soft_loss(
     return total
 
 
-def _text(start: Start, config: DistillConfig) -> RunConfig:
-    """Return the base's config with other sources where there are some, and its own vocabulary."""
+def _text(start: Start) -> RunConfig:
+    """Return the base's config, so the order of its rows, too, with other sources where there are some."""
     own = start.run.config
     sources = start.data or own.corpus.sources
     return dataclasses.replace(
         own,
         corpus=dataclasses.replace(own.corpus, sources=sources),
-        training=dataclasses.replace(own.training, order=config.training.order),
         tokenizer=TokenizerConfig(name=str(start.run.directory.tokenizer)),
     )

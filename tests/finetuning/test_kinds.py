@@ -1,0 +1,308 @@
+"""Each kind through the whole way: a base and records in, a run out that opens, resumes exactly, and says its past."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from glassgpt import files
+from glassgpt.adapters.config import LoRAConfig
+from glassgpt.errors import ConfigError, CorpusError, RunError, TrainingError
+from glassgpt.finetuning.chat import Chat, template_of
+from glassgpt.finetuning.classify import open_classifier
+from glassgpt.finetuning.config import (
+    REINFORCEMENT,
+    TRAINING,
+    ClassifyConfig,
+    DistillConfig,
+    DPOConfig,
+    FineTuneConfig,
+    GRPOConfig,
+    SamplesConfig,
+    SFTConfig,
+)
+from glassgpt.finetuning.run import resume_finetuning, start_finetuning
+from glassgpt.generation.text import GenerationConfig
+from glassgpt.pretraining.run import Outcome
+from glassgpt.runs.opening import open_run
+from glassgpt.runs.records import read_events
+from glassgpt.runs.report import chain
+from glassgpt.training.events import Evaluated, StepsFinished
+
+SETTINGS = {
+    "steps": 6, "epochs": None, "batch_size": 4, "evaluate_every": 3, "checkpoint_every": 2, "keep_checkpoints": 9,
+    "log_every": 2, "threads": 1, "precision": "float32", "device": "cpu", "warmup_steps": 1,
+}  # fmt: skip
+SAMPLES = SamplesConfig(count=2, max_tokens=12)
+LORA = LoRAConfig(rank=4)
+
+
+def training(**settings: Any) -> Any:
+    return dataclasses.replace(TRAINING, **{**SETTINGS, **settings})
+
+
+def reinforcement(**settings: Any) -> Any:
+    return dataclasses.replace(REINFORCEMENT, **{**SETTINGS, "batch_size": 2, **settings})
+
+
+KINDS: dict[str, tuple[FineTuneConfig, tuple[str, ...]]] = {
+    "sft": (SFTConfig(training=training(), samples=SAMPLES), ("asked.json",)),
+    "sft-lora": (SFTConfig(training=training(), samples=SAMPLES, lora=LORA), ("asked.json",)),
+    "dpo": (DPOConfig(training=training(), samples=SAMPLES), ("liked.json",)),
+    "dpo-lora": (DPOConfig(training=training(), samples=SAMPLES, lora=LORA), ("liked.json",)),
+    "grpo": (
+        GRPOConfig(training=reinforcement(), samples=SAMPLES, group=4, max_tokens=12, prompts=4),
+        (),
+    ),
+    "grpo-lora": (
+        GRPOConfig(
+            training=reinforcement(), samples=SAMPLES, lora=LORA, group=4, max_tokens=12, prompts=4,
+            reward=("length",), length=3,
+        ),
+        ("asked.json",),
+    ),
+    "classify": (ClassifyConfig(training=training()), ("moods.jsonl",)),
+    "classify-last": (ClassifyConfig(training=training(), freeze="all-but-last"), ("moods.jsonl",)),
+    "classify-lora": (ClassifyConfig(training=training(), lora=LORA), ("moods.jsonl",)),
+    "distill": (DistillConfig(training=training(), samples=SAMPLES, layers=1, width=16), ()),
+}  # fmt: skip
+
+
+def finetune(name: str, base: str = "base", **options: Any) -> Outcome:
+    config, data = KINDS[name]
+    return start_finetuning(base, data, config, name=name, **options)
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")) + sorted(folder.glob("adapter/*.safetensors")):
+        found |= {f"{path.name}:{name}": tensor for name, tensor in load_file(path).items()}
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_leaves_a_whole_run_and_the_base_as_it_was(kind: str, here: Path) -> None:
+    before = {path.name: files.hash_file(path) for path in (here / "runs/base").iterdir() if path.is_file()}
+    outcome = finetune(kind)
+    run = outcome.directory
+    assert {
+        path.name: files.hash_file(path) for path in (here / "runs/base").iterdir() if path.is_file()
+    } == before
+    assert outcome.finished.step == 6
+    assert run.path.name == kind
+    for path in (run.config, run.tokenizer, run.lineage, run.metrics, run.plot, run.report, run.comparison):
+        assert path.is_file(), path
+    assert run.adapter.is_dir() == kind.endswith("-lora")
+    assert run.weights.is_file() != kind.endswith("-lora")
+    opened = open_run(kind)
+    assert opened.model(torch.tensor([[1, 2, 3]])).isfinite().all()
+    assert chain(kind, opened.lineage) == ["base (pretraining)", f"{kind} ({kind.partition('-')[0]})"]
+    comparison = files.read_json(run.comparison)
+    assert set(comparison["numbers"]) >= {"held-out loss"}
+    page = run.report.read_text()
+    assert "Before and after" in page
+    assert "base (pretraining)" in page
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_and_resumed_it_ends_with_the_same_bits(kind: str, here: Path) -> None:
+    """Everything after the checkpoint of step 2 is taken away, as if the run had been killed then."""
+    run = finetune(kind).directory
+    expected, events = weights_of(run.path), read_events(run.metrics)
+    for path in run.checkpoints.glob("step-*"):
+        if int(path.name.removeprefix("step-")) > 2:
+            shutil.rmtree(path)
+    for path in (run.weights, run.comparison, run.path / "head.safetensors"):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(run.adapter, ignore_errors=True)
+    torch.manual_seed(999)
+    resume_finetuning(kind)
+    found = weights_of(run.path)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+    assert [event.loss for event in read_events(run.metrics) if isinstance(event, StepsFinished)] == [
+        event.loss for event in events if isinstance(event, StepsFinished)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["sft", "sft-lora", "dpo", "classify", "classify-lora"])
+def test_learning_lowers_the_held_out_loss(kind: str, here: Path) -> None:
+    config, data = KINDS[kind]
+    longer = dataclasses.replace(config, training=training(steps=40, evaluate_every=20, learning_rate=3e-3))
+    run = start_finetuning("base", data, longer, name=kind, given=["training.learning_rate"]).directory
+    before, after = files.read_json(run.comparison)["numbers"]["held-out loss"]
+    assert after < 0.9 * before
+
+
+def test_a_reward_is_learned(here: Path) -> None:
+    """Answers of three words: after some updates they come near to that, as they did not before."""
+    config, data = KINDS["grpo-lora"]
+    longer = dataclasses.replace(
+        config, lora=LoRAConfig(), training=reinforcement(steps=30, evaluate_every=30, learning_rate=2e-3)
+    )
+    run = start_finetuning("base", data, longer, name="short", given=["training.learning_rate"]).directory
+    before, after = files.read_json(run.comparison)["numbers"]["reward"]
+    assert after > before + 0.15
+    steps = [event for event in read_events(run.metrics) if isinstance(event, StepsFinished)]
+    assert all({"reward", "length", "divergence"} <= set(event.metrics) for event in steps)
+    assert steps[-1].metrics["divergence"] > steps[0].metrics["divergence"]
+
+
+def test_metrics_of_preferences_are_told(here: Path) -> None:
+    run = finetune("dpo").directory
+    evaluations = [event for event in read_events(run.metrics) if isinstance(event, Evaluated)]
+    assert all(set(event.metrics) == {"accuracy", "margin", "chosen", "rejected"} for event in evaluations)
+    assert evaluations[0].metrics["margin"] == pytest.approx(0, abs=1e-6)  # the model is the base
+    assert evaluations[0].loss == pytest.approx(0.6931, abs=1e-3)
+    assert evaluations[0].perplexity is None
+
+
+def test_the_chain_goes_from_base_to_adapter(here: Path) -> None:
+    finetune("sft")
+    config, data = KINDS["dpo-lora"]
+    start_finetuning("sft", data, config, name="adapter")
+    start_finetuning("adapter", data, KINDS["dpo"][0], name="last")
+    lineage = open_run("last").lineage
+    assert chain("last", lineage) == ["base (pretraining)", "sft (sft)", "adapter (dpo)", "last (dpo)"]
+    assert lineage["chat"] == {"stop": ["<|im_end|>"]}
+    assert template_of(open_run("last")) is not None
+
+
+def test_an_adapter_on_another_base_is_refused_with_both_names(here: Path) -> None:
+    finetune("sft-lora")
+    config, data = KINDS["classify"]
+    start_finetuning("base", data, config, name="other")
+    shutil.rmtree(here / "runs/base")
+    shutil.copytree(here / "runs/other", here / "runs/base")
+    with pytest.raises(
+        RunError, match=r"sft-lora is an adapter on base with the weights \w+, but the run base"
+    ):
+        open_run("sft-lora")
+    shutil.rmtree(here / "runs/base")
+    with pytest.raises(RunError, match="sft-lora is an adapter on the run base, which is not there any more"):
+        open_run("sft-lora")
+
+
+def test_an_adapter_that_was_altered_is_refused(here: Path) -> None:
+    run = finetune("sft-lora").directory
+    path = run.adapter / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(RunError, match=r"adapter_model\.safetensors was altered"):
+        open_run("sft-lora")
+
+
+def test_an_unfinished_adapter_opens_from_its_checkpoint(here: Path) -> None:
+    run = finetune("sft-lora").directory
+    expected = open_run("sft-lora").model(torch.tensor([[5, 6, 7]]))
+    shutil.rmtree(run.adapter)
+    torch.testing.assert_close(
+        open_run("sft-lora").model(torch.tensor([[5, 6, 7]])), expected, rtol=1e-4, atol=1e-5
+    )
+    shutil.rmtree(run.checkpoints)
+    with pytest.raises(RunError, match="no weights yet"):
+        open_run("sft-lora")
+
+
+def test_a_classifier_says_its_labels(here: Path) -> None:
+    config, data = KINDS["classify"]
+    longer = dataclasses.replace(config, training=training(steps=60, learning_rate=3e-3))
+    run = start_finetuning("base", data, longer, name="moods", given=["training.learning_rate"]).directory
+    assert (run.path / "confusion.png").is_file()
+    classifier = open_classifier(open_run("moods"))
+    glad, sad = classifier.probabilities(["The boat is good.", "The boat is lost."])
+    assert set(glad) == {"glad", "sad"}
+    assert sum(glad.values()) == pytest.approx(1)
+    assert glad["glad"] > 0.6
+    assert sad["sad"] > 0.6
+    with pytest.raises(RunError, match="has not learned to classify"):
+        open_classifier(open_run("base"))
+
+
+def test_a_chat_keeps_its_history_and_forgets_the_oldest(here: Path) -> None:
+    finetune("sft")
+    run = open_run("sft")
+    template = template_of(run)
+    assert template is not None
+    chat = Chat(run, template, system="Be brief.")
+    config = GenerationConfig(max_tokens=6, temperature=0)
+    for turn in range(5):
+        answer = "".join(event.text for event in chat.ask(f"Name {turn}.", config))
+        assert chat.history[-1].content == answer.strip()
+        assert chat.history[-2].content == f"Name {turn}."
+    assert 2 <= len(chat.history) < 10
+    with pytest.raises(Exception, match="say it in fewer words"):
+        list(chat.ask("many words " * 60, config))
+    assert chat.history[-2].content == "Name 4."  # what could not be said is not remembered
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("sft-lora", {"template": "chatml"}, "rows LoRA does not train"),
+        ("distill", {"width": 17}, "no multiple of the teacher's head width"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_refused_before_a_run_is_made(
+    kind: str, change: dict[str, Any], message: str, here: Path
+) -> None:
+    config, data = KINDS[kind]
+    with pytest.raises(ConfigError, match=message):
+        start_finetuning("base", data, dataclasses.replace(config, **change), name="none")
+    assert not (here / "runs/none").exists()
+
+
+def test_bad_records_leave_no_run(here: Path) -> None:
+    (here / "bad.json").write_text(json.dumps([{"instruction": "a", "output": "b"}, {"instruction": "a"}]))
+    with pytest.raises(CorpusError, match=r"bad.json#2 has not an answer to learn"):
+        start_finetuning("base", ["bad.json"], KINDS["sft"][0], name="none")
+    (here / "long.json").write_text(json.dumps([{"instruction": "a word " * 200, "output": "b"}] * 3))
+    for kind in ("sft", "dpo"):
+        (here / "long.json").write_text(
+            json.dumps([{"instruction": "a word " * 200, "output": "b", "chosen": "b", "rejected": "c"}] * 3)
+        )
+        with pytest.raises(CorpusError, match=r"long.json#\d: the prompt has \d+ tokens"):
+            start_finetuning("base", ["long.json"], KINDS[kind][0], name="none")
+    assert not (here / "runs/none").exists()
+
+
+def test_a_label_that_only_stands_in_what_is_held_out_is_told(here: Path) -> None:
+    rows = [{"text": f"text {index}", "label": f"label {index}"} for index in range(10)]
+    (here / "all.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(CorpusError, match="stands only in the texts that are held out"):
+        start_finetuning("base", ["all.jsonl"], KINDS["classify"][0], name="none")
+
+
+def test_a_reward_that_fails_leaves_the_run_to_be_resumed(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The function fails at the third batch; mended, the run goes on to the end."""
+    (here / "moody.py").write_text(
+        "calls = 0\n\ndef reward(prompt, answer, record):\n    global calls\n    calls += 1\n"
+        "    if BROKEN and calls > 24:\n        raise RuntimeError('no more')\n    return len(answer) % 3\n"
+        "\nBROKEN = True\n"
+    )
+    config, data = KINDS["grpo"]
+    mine = dataclasses.replace(config, reward=("moody:reward",))
+    with pytest.raises(TrainingError, match="no more"):
+        start_finetuning("base", data, mine, name="moody")
+    assert list((here / "runs/moody/checkpoints").glob("step-*"))
+    sys.modules["moody"].BROKEN = False  # type: ignore[attr-defined]
+    assert resume_finetuning("moody").finished.step == 6
+    sys.modules.pop("moody")
+
+
+def test_changed_data_is_not_gone_on_with(here: Path) -> None:
+    finetune("sft")
+    records = json.loads((here / "asked.json").read_text())
+    (here / "asked.json").write_text(json.dumps([*records, records[0]]))
+    with pytest.raises(RunError, match="data of sft has changed"):
+        resume_finetuning("sft")

@@ -1,0 +1,100 @@
+"""Rewards: the built-in ones by hand, and a person's own, whose mistakes are told with what it was asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glassgpt.corpus.tinytales.generate import stories
+from glassgpt.errors import ConfigError, TrainingError
+from glassgpt.finetuning.rewards import arithmetic, evaluate_sum, make_reward, tinytales
+
+
+def test_a_valid_story_is_worth_one_and_a_broken_one_what_is_still_valid() -> None:
+    (story,) = stories(1, 3)
+    assert tinytales("", story, {}) == 1.0
+    assert tinytales(story[:20], story[20:], {}) == 1.0
+    broken = tinytales("", story[: len(story) // 2] + " qqq", {})
+    assert 0.2 < broken < 0.5
+    assert tinytales("", "qqq", {}) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "reward"),
+    [
+        ("12 + 7 =", " 19.", 1.0),
+        ("What is (2 + 3) * 4?", "It is 20", 1.0),
+        ("9 - 12 =", "-3", 1.0),
+        ("1 / 4 =", "0.25", 1.0),
+        ("12 + 7 =", "18, no, 19", 0.0),
+        ("12 + 7 =", "nineteen", 0.0),
+    ],
+)
+def test_arithmetic(prompt: str, answer: str, reward: float) -> None:
+    assert arithmetic(prompt, answer, {}) == reward
+
+
+@given(st.integers(0, 99), st.integers(0, 99), st.sampled_from("+-*"))
+def test_a_sum_is_worked_out_as_python_does(a: int, b: int, sign: str) -> None:
+    assert evaluate_sum(f"{a} {sign} {b}") == eval(f"{a} {sign} {b}")
+
+
+@pytest.mark.parametrize("expression", ["2 ** 9", "__import__('os')", "1 / 0", "2 +", "a + 1"])
+def test_what_is_no_sum_is_refused(expression: str) -> None:
+    with pytest.raises(TrainingError, match="cannot work out"):
+        evaluate_sum(expression)
+
+
+def test_words_and_length() -> None:
+    reward = make_reward(["words"], words=("boat", "Lake"))
+    assert reward("", "A boat on the lake.", {}) == 1.0
+    assert reward("", "A boat.", {}) == 0.5
+    assert reward("", "boats", {"words": "boats cake"}) == 0.5
+    assert make_reward(["length"], length=4)("", "one two three four", {}) == 1.0
+    assert make_reward(["length"])("", "one two", {"length": 4}) == 0.5
+    both = make_reward(["words", "length"], words=("a",), length=1)
+    assert both("", "a", {}) == 2.0
+
+
+@pytest.mark.parametrize("name", ["words", "length", "arithmetic"])
+def test_a_reward_that_is_not_told_what_it_needs_says_so(name: str) -> None:
+    with pytest.raises(TrainingError, match=name):
+        make_reward([name])("no number", "an answer", {})
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return 1 / 0", "mine:reward raised ZeroDivisionError"),
+        ("return float('nan')", "mine:reward returned nan"),
+        ("return 'good'", "mine:reward raised ValueError"),
+    ],
+)
+def test_a_reward_of_ones_own_that_fails_is_told(
+    body: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    (tmp_path / "mine.py").write_text(f"def reward(prompt, answer, record):\n    {body}\n")
+    with pytest.raises(TrainingError, match=message):
+        make_reward(["mine:reward"])("asked", "answered", {})
+    sys.modules.pop("mine", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tinytale", "Did you mean tinytales"),
+        ("nowhere_at_all:reward", "cannot be imported"),
+        ("math:nothing", "cannot be imported"),
+        ("math:pi", "is no function"),
+    ],
+)
+def test_a_reward_that_is_not_there_is_told(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_reward([name])
