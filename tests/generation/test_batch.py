@@ -12,12 +12,10 @@ from glassgpt.generation.decoder import Decoder, record
 from glassgpt.generation.engine import Batch, generate_batch
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.model.cache import RowCache
-from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.model.int8 import quantize
 
 GREEDY = SamplingConfig(temperature=0)
-TINY = {"vocab_size": 31, "context_length": 12, "n_layer": 2, "n_head": 2, "n_embd": 16}
 PARTS = (
     {"positions": "learned", "norm": "layernorm", "activation": "gelu_tanh", "qk_norm": False},
     {"positions": "sinusoidal", "tied_head": False},
@@ -25,15 +23,6 @@ PARTS = (
     {"positions": "none", "attention": "sliding", "window": 4},
     {"positions": "rotary", "attention": "strided", "window": 2, "stride": 3},
 )
-
-
-def make(seed: int = 0, **settings) -> GPT:
-    """A tiny model whose logits are far enough apart that rounding does not choose the token."""
-    torch.manual_seed(seed)
-    model = GPT(ModelConfig(**{**TINY, **settings})).double().eval()
-    for name, parameter in model.named_parameters():
-        torch.nn.init.normal_(parameter, std=0.5 if parameter.dim() == 2 else 0.1, mean=float("norm" in name))
-    return model
 
 
 def write(model: GPT, prompts: list[list[int]], config: SamplingConfig = GREEDY, **more) -> list[list[int]]:
@@ -45,19 +34,8 @@ def write(model: GPT, prompts: list[list[int]], config: SamplingConfig = GREEDY,
     return written
 
 
-@torch.no_grad()
-def plainly(model: GPT, prompt: list[int], n: int) -> list[int]:
-    """Greedy generation in the simplest words: the model over the visible window, for each token anew."""
-    ids, start, context = list(prompt), 0, model.config.context_length
-    for _ in range(n):
-        while len(ids) - start > context:
-            start += context - context // 2
-        ids.append(int(model(torch.tensor([ids[start:]]))[0, -1].argmax()))
-    return ids[len(prompt) :]
-
-
 @pytest.mark.parametrize("parts", PARTS)
-def test_rows_of_all_lengths_write_what_each_would_alone(parts):
+def test_rows_of_all_lengths_write_what_each_would_alone(make, plainly, parts):
     model = make(**parts)
     prompts = [[index * 7 % 31 for index in range(length)] for length in (1, 3, 3, 9, 12, 13, 20)]
     expected = [plainly(model, prompt, 30) for prompt in prompts]
@@ -70,7 +48,7 @@ def test_rows_of_all_lengths_write_what_each_would_alone(parts):
     prompts=st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=15), min_size=1, max_size=5),
     stops=st.sets(st.integers(0, 30), max_size=12),
 )
-def test_a_row_ends_with_its_first_stop_id_and_the_others_go_on(prompts, stops):
+def test_a_row_ends_with_its_first_stop_id_and_the_others_go_on(make, plainly, prompts, stops):
     model = make()
     for prompt, ids in zip(prompts, write(model, prompts, stop_ids=stops), strict=True):
         alone = plainly(model, prompt, 30)
@@ -78,7 +56,7 @@ def test_a_row_ends_with_its_first_stop_id_and_the_others_go_on(prompts, stops):
         assert ids == alone[:end]
 
 
-def test_what_a_row_draws_does_not_depend_on_which_others_are_over():
+def test_what_a_row_draws_does_not_depend_on_which_others_are_over(make):
     model, sampling = make(), SamplingConfig(temperature=1.5, repetition_penalty=1.2)
     prompts = [[1], [2, 3], [4, 5, 6]]
     together = write(model, prompts, sampling, seed=5)
@@ -90,7 +68,7 @@ def test_what_a_row_draws_does_not_depend_on_which_others_are_over():
         assert len(cut) == 30 or cut[-1] in stops
 
 
-def test_no_work_is_done_for_a_row_that_is_over():
+def test_no_work_is_done_for_a_row_that_is_over(make):
     model, seen = make(), []
     model.final_norm.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     batch = Batch(model, [[1], [2], [3, 4]], GREEDY)
@@ -102,7 +80,7 @@ def test_no_work_is_done_for_a_row_that_is_over():
         assert seen == [len(batch.rows)]
 
 
-def test_equal_prompts_are_computed_once():
+def test_equal_prompts_are_computed_once(make):
     model, seen = make(), []
     model.final_norm.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[:2]))
     Batch(model, [[1, 2], [1, 2], [3, 4], [5]], GREEDY).step()
@@ -110,7 +88,7 @@ def test_equal_prompts_are_computed_once():
 
 
 @pytest.mark.parametrize("parts", PARTS)
-def test_a_recorded_step_gives_the_same_bits_for_any_rows_and_places(parts):
+def test_a_recorded_step_gives_the_same_bits_for_any_rows_and_places(make, parts):
     model = make(**parts).float()
     with torch.inference_mode():
         step, slots = record(model), torch.arange(12)
@@ -124,7 +102,7 @@ def test_a_recorded_step_gives_the_same_bits_for_any_rows_and_places(parts):
             assert torch.equal(plain.keys_LBKSD, replayed.keys_LBKSD)
 
 
-def test_a_recording_knows_of_weights_that_changed_or_were_exchanged():
+def test_a_recording_knows_of_weights_that_changed_or_were_exchanged(make, plainly):
     model = make()
     first = write(model, [[1, 2]], max_tokens=400)  # long enough to be recorded on the way
     decoder = Decoder(model, 1)
@@ -137,7 +115,7 @@ def test_a_recording_knows_of_weights_that_changed_or_were_exchanged():
     assert write(model, [[1, 2]]) == [plainly(model, [1, 2], 30)]
 
 
-def test_an_int8_model_writes_with_and_without_the_recording():
+def test_an_int8_model_writes_with_and_without_the_recording(make):
     model = quantize(make(n_embd=32).float())
     assert write(model, [[1, 2]], max_tokens=10) == write(model, [[1, 2]], max_tokens=10, use_cache=True)
     with torch.inference_mode():
@@ -148,7 +126,7 @@ def test_an_int8_model_writes_with_and_without_the_recording():
         assert torch.equal(record(model)(*look, *held), expected)
 
 
-def test_the_number_of_threads_comes_back():
+def test_the_number_of_threads_comes_back(make):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -158,6 +136,6 @@ def test_the_number_of_threads_comes_back():
         torch.set_num_threads(before)
 
 
-def test_an_empty_prompt_among_others_is_refused():
+def test_an_empty_prompt_among_others_is_refused(make):
     with pytest.raises(GenerationError, match="The prompt has no tokens"):
         write(make(), [[1], []])

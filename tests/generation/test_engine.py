@@ -13,24 +13,13 @@ from hypothesis import strategies as st
 from glassgpt.errors import GenerationError, ModelError
 from glassgpt.generation.engine import generate_ids, window_start
 from glassgpt.generation.sampling import SamplingConfig
-from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 POSITIONS = ("learned", "sinusoidal", "rotary", "none")
 REACHES = ({}, {"attention": "sliding", "window": 4}, {"attention": "strided", "window": 2, "stride": 3})
-TINY = {"vocab_size": 31, "context_length": 12, "n_layer": 2, "n_head": 2, "n_embd": 16}
 GREEDY = SamplingConfig(temperature=0)
-
-
-def make(seed: int = 0, **settings) -> GPT:
-    """A tiny model whose logits are far enough apart that rounding does not choose the token."""
-    torch.manual_seed(seed)
-    model = GPT(ModelConfig(**{**TINY, **settings})).double().eval()
-    for name, parameter in model.named_parameters():
-        torch.nn.init.normal_(parameter, std=0.5 if parameter.dim() == 2 else 0.1, mean=float("norm" in name))
-    return model
 
 
 def take(model: GPT, prompt: list[int], n: int, config: SamplingConfig = GREEDY, **more) -> list[list[int]]:
@@ -39,22 +28,9 @@ def take(model: GPT, prompt: list[int], n: int, config: SamplingConfig = GREEDY,
     return [list(row) for row in zip(*steps, strict=True)]
 
 
-@torch.no_grad()
-def plainly(model: GPT, prompt: list[int], n: int) -> list[int]:
-    """Greedy generation in the simplest words: the model over the visible window, for each token anew."""
-    ids = list(prompt)
-    context = model.config.context_length
-    start = 0
-    for _ in range(n):
-        while len(ids) - start > context:
-            start += context - context // 2
-        ids.append(int(model(torch.tensor([ids[start:]]))[0, -1].argmax()))
-    return ids[len(prompt) :]
-
-
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("reach", REACHES, ids=lambda reach: reach.get("attention", "full"))
-def test_the_cache_changes_nothing_far_past_the_window(positions, reach):
+def test_the_cache_changes_nothing_far_past_the_window(make, plainly, positions, reach):
     model = make(positions=positions, **reach)
     prompt = [3, 1, 4, 1, 5]
     expected = plainly(model, prompt, 36)  # three times the context
@@ -64,14 +40,14 @@ def test_the_cache_changes_nothing_far_past_the_window(positions, reach):
 
 
 @pytest.mark.parametrize("length", [1, 11, 12, 13, 18, 19, 55])
-def test_a_prompt_of_any_length_begins_in_the_right_window(length):
+def test_a_prompt_of_any_length_begins_in_the_right_window(make, plainly, length):
     model = make()
     prompt = [index * 7 % 31 for index in range(length)]
     assert take(model, prompt, 15) == [plainly(model, prompt, 15)]
 
 
 @pytest.mark.parametrize("context", [1, 2, 3])
-def test_the_smallest_contexts_work(context):
+def test_the_smallest_contexts_work(make, context):
     model = make(context_length=context)
     assert take(model, [5, 6, 7], 9) == take(model, [5, 6, 7], 9, use_cache=False)
 
@@ -90,13 +66,13 @@ def test_window_start(context, length):
         assert length - 1 - before == context  # it only jumps when the window is full
 
 
-def test_several_greedy_rows_all_equal_the_single_one():
+def test_several_greedy_rows_all_equal_the_single_one(make):
     model = make()
     single = take(model, [1, 2], 20)
     assert take(model, [1, 2], 20, count=3) == single * 3
 
 
-def test_the_seed_decides_the_ids():
+def test_the_seed_decides_the_ids(make):
     model = make()
     sampling = SamplingConfig(temperature=1.5)
     first, again, other = (take(model, [1], 30, sampling, count=2, seed=seed) for seed in (1, 1, 2))
@@ -107,14 +83,14 @@ def test_the_seed_decides_the_ids():
     assert unseeded[0] != unseeded[1]
 
 
-def test_sampling_with_and_without_the_cache_draws_the_same():
+def test_sampling_with_and_without_the_cache_draws_the_same(make):
     model = make()
     sampling = SamplingConfig(temperature=1.2, top_k=9, top_p=0.9, repetition_penalty=1.3)
     with_cache = take(model, [1, 2, 3], 40, sampling, count=3, seed=4)
     assert with_cache == take(model, [1, 2, 3], 40, sampling, count=3, seed=4, use_cache=False)
 
 
-def test_first_tokens_follow_the_models_distribution():
+def test_first_tokens_follow_the_models_distribution(make):
     """2,000 rows against the softmax of the model's own logits: chi-square, 30 degrees of freedom, p = 1e-4."""
     model = make(seed=3)
     with torch.no_grad():
@@ -125,7 +101,7 @@ def test_first_tokens_follow_the_models_distribution():
     assert ((counts - expected) ** 2 / expected).sum() < 70
 
 
-def test_neither_the_random_state_nor_the_mode_is_disturbed():
+def test_neither_the_random_state_nor_the_mode_is_disturbed(make):
     model = make(dropout=0.5)
     evaluated = take(model, [1, 2], 20)
     torch.manual_seed(123)
@@ -138,7 +114,7 @@ def test_neither_the_random_state_nor_the_mode_is_disturbed():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_mode_comes_back_when_the_iterator_is_closed_or_fails():
+def test_the_mode_comes_back_when_the_iterator_is_closed_or_fails(make):
     model = make().train()
     steps = generate_ids(model, [1], GREEDY)
     next(steps)
@@ -152,7 +128,7 @@ def test_the_mode_comes_back_when_the_iterator_is_closed_or_fails():
     assert model.training
 
 
-def test_what_cannot_be_generated_is_refused():
+def test_what_cannot_be_generated_is_refused(make):
     model = make()
     with pytest.raises(GenerationError, match="The prompt has no tokens"):
         take(model, [], 1)
@@ -161,7 +137,7 @@ def test_what_cannot_be_generated_is_refused():
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SamplingConfig()])
-def test_broken_weights_are_named_and_not_drawn_from(sampling):
+def test_broken_weights_are_named_and_not_drawn_from(make, sampling):
     """Greedy generation once took the NaN for the likeliest token; sampling ended in torch's own words."""
     model = make()
     model.blocks[0].mlp.down.weight.data[0, 0] = float("nan")
@@ -169,7 +145,7 @@ def test_broken_weights_are_named_and_not_drawn_from(sampling):
         take(model, [1], 1, sampling)
 
 
-def test_the_repetition_penalty_knows_the_window_alone():
+def test_the_repetition_penalty_knows_the_window_alone(make):
     """A penalty this strong never repeats what is in sight, so the 12 tokens in sight are all different."""
     model = make()
     ids = [1, *take(model, [1], 40, SamplingConfig(temperature=0, repetition_penalty=1e6))[0]]
