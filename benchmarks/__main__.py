@@ -18,6 +18,7 @@ BENCHMARKS = (
     "tokenize",
     "generate",
     "train_step",
+    "finetune",
     "prepare",
     "scaling",
     "time_to_quality",

@@ -57,13 +57,25 @@ def glassgpt(capsys: pytest.CaptureFixture[str]) -> Command:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the text `text.txt` and `runs/small`, trained for a few steps. Copy it, never change it."""
-    folder = tmp_path_factory.mktemp("trained")
+    return train_small(tmp_path_factory.mktemp("trained"), *SMALL)
+
+
+@pytest.fixture(scope="session")
+def trained_longer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a context that has room for a prompt and an answer."""
+    return train_small(
+        tmp_path_factory.mktemp("longer"), *(option.replace("length=16", "length=48") for option in SMALL)
+    )
+
+
+def train_small(folder: Path, *options: str) -> Path:
+    """Train a run called `small` in a folder, by the command itself; return the folder."""
     (folder / "text.txt").write_text(TEXT, encoding="utf-8")
     before = {name: os.environ.get(name) for name in ("GLASSGPT_RUNS", "GLASSGPT_CACHE")}
     os.environ |= {"GLASSGPT_RUNS": str(folder / "runs"), "GLASSGPT_CACHE": str(folder / "cache")}
     try:
         with pytest.raises(SystemExit) as exit_:
-            main(["train", str(folder / "text.txt"), *SMALL, "--name", "small"])
+            main(["train", str(folder / "text.txt"), *options, "--name", "small"])
         assert not exit_.value.code
     finally:
         for name, value in before.items():

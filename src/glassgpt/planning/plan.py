@@ -139,7 +139,8 @@ def _base(config: RunConfig, text: TextFacts, seconds: float) -> RunConfig:
         min_learning_rate=0.0,
         warmup_steps=0,
         beta2=0.95,
-        weight_decay=0.0,
+        weight_decay=0.1,
+        matrix_weight_decay=0.3,
         clip=1.0,
     )
     return replace(config, tokenizer=tokenizer, model=model, training=training)

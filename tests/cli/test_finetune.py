@@ -1,0 +1,151 @@
+"""`finetune`, `classify`, `chat` and `resume` as a person calls them."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Command = Callable[..., Any]
+FEW = (
+    "--training.steps=4",
+    "--training.evaluate-every=2",
+    "--training.batch-size=2",
+    "--training.threads=1",
+    "--samples.max-tokens=6",
+)
+
+
+@pytest.fixture
+def records(trained_longer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a copy of that run, and files of records."""
+    shutil.copytree(trained_longer / "runs", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GLASSGPT_RUNS", "runs")
+    monkeypatch.setenv("GLASSGPT_CACHE", str(trained_longer / "cache"))
+    rows = [
+        {"prompt": f"{letter}?", "completion": "b", "chosen": "b", "rejected": "c"} for letter in "abcdefgh"
+    ]
+    (tmp_path / "asked.json").write_text(json.dumps(rows))
+    moods = [{"text": f"cat {n}", "label": "glad" if n % 2 else "sad"} for n in range(12)]
+    (tmp_path / "moods.jsonl").write_text("".join(json.dumps(row) + "\n" for row in moods))
+    return tmp_path
+
+
+def test_sft_shows_before_and_after_and_then_chats(
+    glassgpt: Command, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = glassgpt("finetune", "sft", "small", "asked.json", "--name", "talks", *FEW, "--training.epochs=1")
+    assert done.status == 0, done.errors
+    for words in ("<|im_start|>", "held-out loss", "before", "after", "glassgpt chat talks"):
+        assert words in done.output
+    lines: Iterator[str] = iter(["hi", "/new", "you", "/quit"])
+    monkeypatch.setattr(builtins, "input", lambda *_: next(lines))
+    talked = glassgpt("chat", "talks", "--max-tokens", "3", "--system", "a")
+    assert talked.status == 0, talked.errors
+    assert "Talking with talks" in talked.output
+    assert "base model" not in talked.output
+
+
+def test_a_base_says_that_it_only_continues(
+    glassgpt: Command, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builtins, "input", lambda *_: "/quit")
+    assert "finetune sft small" in glassgpt("chat", "small").output
+    refused = glassgpt("chat", "small", "--system", "Be kind.")
+    assert refused.status == 1
+    assert "knows no system prompt" in refused.errors
+
+
+def test_naming_one_setting_keeps_the_other_defaults_of_the_kind(glassgpt: Command, records: Path) -> None:
+    """A setting of a section once put the section's general defaults in place of the kind's: 1,000 steps."""
+    done = glassgpt("finetune", "sft", "small", "asked.json", "--name", "talks", "--training.threads=1",
+                    "--training.epochs=1", "--training.batch-size=2", "--samples.count=0")  # fmt: skip
+    assert done.status == 0, done.errors
+    config = (records / "runs/talks/finetune.toml").read_text()
+    assert "warmup_steps = 10" in config
+    assert "sample_every = 0" in config
+    assert 'kind = "sft"' in config
+    assert "learning_rate = 0.001\n" in config  # fitted to the width, for it was not named
+
+
+@pytest.mark.parametrize("kind", ["dpo", "grpo"])
+def test_preferences_and_rewards_run_from_one_command(kind: str, glassgpt: Command, records: Path) -> None:
+    more = () if kind == "dpo" else ("--reward", "length", "--length", "2", "--max-tokens", "6", "--group", "2",
+                                     "--prompts", "2")  # fmt: skip
+    done = glassgpt("finetune", kind, "small", "asked.json", "--name", kind, *FEW, *more)
+    assert done.status == 0, done.errors
+    assert ("margin" if kind == "dpo" else "reward") in done.output
+    assert glassgpt("resume", kind).status == 0
+
+
+def test_a_classifier_is_trained_and_asked(
+    glassgpt: Command, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = glassgpt(
+        "finetune", "classify", "small", "moods.jsonl", "--name", "moods", *FEW[:-1], "--freeze", "all"
+    )
+    assert done.status == 0, done.errors
+    assert 'glassgpt classify moods "a text"' in done.output
+    said = glassgpt("classify", "moods", "cat 3", "cat 4")
+    assert said.status == 0, said.errors
+    assert said.output.count("glad") == said.output.count("sad") == 2
+    assert "has not learned to classify" in glassgpt("classify", "small", "cat").errors
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("cat 1\n\ncat 2\n"))
+    assert glassgpt("classify", "moods").output.count("cat") == 2
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert "There is no text" in glassgpt("classify", "moods").errors
+
+
+def test_distilling_makes_a_smaller_run(glassgpt: Command, records: Path) -> None:
+    done = glassgpt(
+        "finetune", "distill", "small", "--name", "student", *FEW, "--width", "8", "--layers", "1"
+    )
+    assert done.status == 0, done.errors
+    assert "teacher loss" in done.output
+    assert glassgpt("generate", "student", "The", "--max-tokens", "3").status == 0
+
+
+def test_finishing_in_minutes(glassgpt: Command, records: Path) -> None:
+    done = glassgpt("finetune", "sft", "small", "asked.json", "--name", "quick", *FEW, "--minutes", "0.05")
+    assert done.status == 0, done.errors
+    assert "seconds = " in (records / "runs/quick/finetune.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("sft", "small"), "There is no record in no file at all"),
+        (("sft", "small", "nowhere.json"), "There is no file nowhere.json"),
+        (("sft", "smal", "asked.json"), "Did you mean small"),
+        (("sft", "small", "asked.json", "--name", "small"), "exists already"),
+        (("grpo", "small", "--reward", "tinytale"), "Did you mean tinytales"),
+        (("grpo", "small", "--group", "1"), "2 or more"),
+        (("dpo", "small", "moods.jsonl"), "a chosen and a rejected answer"),
+        (("classify", "small", "asked.json"), "no field any of text"),
+        (
+            ("sft", "small", "asked.json", "--lora.rank", "2", "--lora.targets", "querry"),
+            "Did you mean query",
+        ),
+        (("sft", "small", "asked.json", "--lora.rank", "2", "--template", "chatml"), "LoRA does not train"),
+        (
+            ("classify", "small", "moods.jsonl", "--lora.rank", "2", "--freeze", "all"),
+            "LoRA freezes the base",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_clear_line(
+    arguments: tuple[str, ...], message: str, glassgpt: Command, records: Path
+) -> None:
+    refused = glassgpt("finetune", *arguments)
+    assert refused.status != 0
+    assert message in refused.errors + " ".join(refused.output.split())
+    assert "Traceback" not in refused.errors
+    assert sorted(path.name for path in (records / "runs").iterdir()) == ["small"]
