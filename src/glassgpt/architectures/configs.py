@@ -62,12 +62,12 @@ def from_hugging_face(content: Mapping[str, Any]) -> ModelConfig:
         raise ModelError(f"config.json has no {error}, without which the model cannot be built.") from error
 
 
-def to_hugging_face(config: ModelConfig) -> dict[str, Any]:
+def to_hugging_face(config: ModelConfig, family: Family | None = None) -> dict[str, Any]:
     """Return the `config.json` of the family that computes what this model does, without any token ids.
 
-    Raises `ModelError` when there is none.
+    `family` is another one that can hold it. Raises `ModelError` when there is none.
     """
-    family = family_of(config)
+    family = family or family_of(config)
     content = {
         "architectures": [_CLASSES[family]],
         "model_type": family,

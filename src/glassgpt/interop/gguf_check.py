@@ -71,7 +71,11 @@ def read_back(path: Path, make: Callable[[str], np.ndarray]) -> float:
 
 
 class Llama:
-    """llama.cpp with one model, on one thread and quiet, asked over HTTP on this machine."""
+    """llama.cpp with one model, on one thread and quiet, asked over HTTP on this machine.
+
+    Left to itself it keeps keys and values in float16, and computes attention in a way that rounds as much: both
+    can be told not to.
+    """
 
     def __init__(self, path: Path, *, context: int = 512) -> None:
         import requests
@@ -83,6 +87,8 @@ class Llama:
         settings.n_parallel = 1
         settings.warmup = False
         settings.verbosity = -1
+        settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
         self._server = xllamacpp.Server(settings)
         self._address = self._server.listening_address.rstrip("/")

@@ -16,9 +16,9 @@ import torch
 
 from glassgpt import files
 from glassgpt.architectures.configs import to_hugging_face
-from glassgpt.architectures.families import family_of
+from glassgpt.architectures.families import Family, family_of
 from glassgpt.architectures.weights import their_recipes
-from glassgpt.errors import require
+from glassgpt.errors import InteropError, ModelError, require
 from glassgpt.interop.parity import Expected, Parity, compare, ends_of_answers
 from glassgpt.interop.tensors import write_tensors
 from glassgpt.runs.opening import Run
@@ -29,8 +29,13 @@ DTYPES = {"f32": torch.float32, "f16": torch.float16}
 def write_folder(run: Run, path: Path, dtype: str) -> None:
     """Write the folder, whole or not at all. Raises `ModelError` when no family computes what the model does."""
     config = run.model.config
-    content = to_hugging_face(config) | token_ids(run) | {"dtype": str(DTYPES[dtype]).removeprefix("torch.")}
-    recipes = their_recipes(config, family_of(config))
+    family = choose_family(run)
+    content = (
+        to_hugging_face(config, family)
+        | token_ids(run)
+        | {"dtype": str(DTYPES[dtype]).removeprefix("torch.")}
+    )
+    recipes = their_recipes(config, family)
     ours = run.model.state_dict()
     with files.atomic_directory(path) as folder:
         write_tensors(
@@ -48,12 +53,36 @@ def write_folder(run: Run, path: Path, dtype: str) -> None:
             files.write_text(folder / "chat_template.jinja", template)
 
 
+def choose_family(run: Run) -> Family:
+    """Return the family to write. transformers gives every `qwen2` Qwen's own way to cut text, so a model that is
+    one by its parts, and not by its tokenizer, is written as a Llama with biases.
+
+    Raises `ModelError` when there is no family.
+    """
+    family, pattern = family_of(run.model.config), run.tokenizer.pattern
+    if family != "qwen2" or (pattern and pattern.name == "qwen2"):
+        return family
+    if run.model.config.attention == "sliding":
+        raise ModelError(
+            "qkv_bias = true with attention = 'sliding' is only in Qwen2, whose tokenizer transformers then takes. "
+            "Train with --tokenizer.pattern qwen2, or export with  --to onnx."
+        )
+    return "llama"
+
+
 def check_folder(path: Path, expected: Expected, dtype: str) -> Parity:
-    """Open the folder with transformers, offline, and compare the logits."""
+    """Open the folder with transformers, offline, and compare the ids of texts and the logits of ids."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     transformers: Any = require("transformers", extra="hf", purpose="check the exported folder")
     with _quiet(transformers):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
         model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    for text, ids in expected.texts.items():
+        if tokenizer.encode(text, add_special_tokens=False) != ids:
+            raise InteropError(
+                f"The exported folder is wrong: transformers cuts {text!r} into other tokens. Nothing was left. Please "
+                "report it with the run's config.toml and tokenizer.json."
+            )
     with torch.inference_mode():
         logits_BTV = model(expected.ids_BT).logits
     return compare(expected, logits_BTV, by=f"transformers {transformers.__version__}", dtype=dtype)
