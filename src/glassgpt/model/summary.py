@@ -2,7 +2,7 @@
 
 Shapes and parameters are exact (tested equal to the real module). FLOPs count matrix multiplications, two
 for each multiply-add, and leave out what is small beside them: norms, activations, softmax, biases.
-Activation bytes are an estimate, good to about a quarter.
+Activation bytes are an estimate, good to about a tenth.
 
 Legend: C = n_embd, V vocabulary, H query heads, K key/value heads, D head width, F MLP width.
 """
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from glassgpt.model.config import ModelConfig
+from glassgpt.model.logits import CHUNK_BYTES, SMALL_LOGITS
 
 Shape = tuple[int, ...]
 FLOAT32 = 4
@@ -123,12 +124,17 @@ def training_bytes(
     batch_size: int,
     length: int | None = None,
     checkpoint_activations: bool = False,
+    device: str = "cpu",
 ) -> TrainingBytes:
-    """Return the memory of a float32 training step with AdamW, which keeps two numbers for each weight."""
+    """Return the memory of a float32 training step with AdamW, which keeps two numbers for each weight.
+
+    The loss counts among the activations; how many logits it holds depends on the kind of device.
+    """
     weights = FLOAT32 * count_parameters(config)
     tokens = batch_size * (length or config.context_length)
     floats = _activation_floats(config, length or config.context_length, checkpoint_activations)
-    return TrainingBytes(weights, weights, 2 * weights, FLOAT32 * tokens * floats)
+    activations = FLOAT32 * tokens * floats + _loss_bytes(config, tokens, device)
+    return TrainingBytes(weights, weights, 2 * weights, activations)
 
 
 def inference_bytes(
@@ -184,11 +190,22 @@ def _block_shapes(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
 
 
 def _activation_floats(config: ModelConfig, length: int, checkpointed: bool) -> int:
-    """Estimate the numbers a token leaves behind for the backward pass, through the loss."""
+    """Estimate the numbers a token leaves behind for the backward pass, up to the head."""
     block = _block_floats(config, length)
     kept = config.n_layer * config.n_embd + block if checkpointed else config.n_layer * block
-    head = 3 * config.n_embd + 2 * config.vocab_size  # the final norm; logits and their log-softmax
-    return kept + head
+    return kept + 3 * config.n_embd  # the final norm
+
+
+def _loss_bytes(config: ModelConfig, tokens: int, device: str) -> int:
+    """Estimate what the loss holds: all logits and their log-softmax where they are few.
+
+    Where they are many: a chunk of them, and the gradients of the head's input and matrix, which are made at once.
+    """
+    row = FLOAT32 * config.vocab_size
+    if tokens * row <= SMALL_LOGITS:
+        return 2 * tokens * row
+    chunk = row * min(tokens, max(1, CHUNK_BYTES[device] // row))
+    return chunk + FLOAT32 * config.n_embd * (tokens + config.vocab_size)
 
 
 def _block_floats(config: ModelConfig, length: int) -> int:

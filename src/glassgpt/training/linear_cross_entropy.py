@@ -29,8 +29,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_BYTES = {"cpu": 48 << 20, "cuda": 1 << 30, "mps": 256 << 20}
-"""Most memory for one chunk of logits. Fewer, larger products run faster, up to about this size."""
+from glassgpt.model.logits import CHUNK_BYTES
+
 GROUP_WORDS = {"cpu": 4096}
 """Words of one group on a CPU; elsewhere all of them are one."""
 

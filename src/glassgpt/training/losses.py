@@ -8,14 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glassgpt.model.gpt import GPT
+from glassgpt.model.logits import SMALL_LOGITS
 from glassgpt.training.linear_cross_entropy import linear_cross_entropy, linear_token_losses
 
 # Given the model and the tensors of a batch, it returns a scalar. In pretraining these are inputs and targets,
 # int64 (B, T), and it is the mean over all B*T targets, in nats.
 LossFunction = Callable[..., Tensor]
-
-SMALL_LOGITS = 16 << 20
-"""Bytes of logits below which the plain form is as fast: they fit into a processor's last cache."""
 
 
 def next_token_loss(model: GPT, inputs: Tensor, targets: Tensor) -> Tensor:
