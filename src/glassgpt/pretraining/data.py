@@ -46,6 +46,11 @@ def prepare_data(config: RunConfig, say: Say = lambda _: None) -> PreparedData:
 
     `say` is told each stage in one line. Raises `CorpusError`, `TokenizerError` or `DatasetError`.
     """
+    if not config.corpus.sources:
+        raise CorpusError(
+            "This run was imported, so it has no text of its own. Name some to measure it on (glassgpt evaluate RUN "
+            "FILE) or to teach it (glassgpt finetune)."
+        )
     sources = open_sources(list(config.corpus.sources), text_field=config.corpus.text_field)
     names = tuple(source.name for source in sources)
     plan = _plan(config, sources)
