@@ -21,6 +21,7 @@ BENCHMARKS = (
     "finetune",
     "prepare",
     "scaling",
+    "travel",
     "time_to_quality",
 )
 
