@@ -12,7 +12,7 @@ import torch
 
 from glassgpt import files
 from glassgpt.errors import GlassGPTError, InteropError
-from glassgpt.generation.text import GenerationConfig
+from glassgpt.generation.text import GenerationConfig, prompt_ids
 from glassgpt.interop.exports import export_run
 from glassgpt.interop.imports import import_model
 from glassgpt.interop.parity import compare, expect
@@ -105,6 +105,20 @@ def test_llama_cpp_answers_after_the_template(chatty: RunDirectory, chat_tokeniz
     assert prompt == "<|im_start|>Hello<|im_end|>"
     ids = llama.ask("tokenize", content=prompt, parse_special=True)["tokens"]
     assert ids == chat_tokenizer.encode(prompt, allow_special=True)
+
+
+@pytest.mark.parametrize("documents", [1, 5])
+def test_llama_cpp_begins_a_prompt_as_we_do(documents: int, make_run: Any) -> None:
+    """A run trained on documents puts the end of text before each; one trained on a single text does not."""
+    from glassgpt.interop.gguf_check import Llama
+
+    run = make_run()
+    lineage = files.read_json(run.lineage)
+    del lineage["begin"]
+    files.write_json(run.lineage, lineage | {"data": {"documents": documents}})
+    opened, llama = open_run("tiny"), Llama(export_run("tiny", "gguf").path, context=64)
+    ids = llama.ask("tokenize", content="The cat", add_special=True)["tokens"]
+    assert ids == prompt_ids(opened.tokenizer, "The cat", documents=documents > 1)
 
 
 @pytest.mark.parametrize("pattern", ["llama3", "qwen2"])
