@@ -25,6 +25,7 @@ def make(config: ModelConfig, seed: int = 0) -> Any:
         transformers.GPT2Config(
             vocab_size=config.vocab_size, n_positions=config.context_length, n_layer=config.n_layer,
             n_head=config.n_head, n_embd=config.n_embd, bos_token_id=None, eos_token_id=None,
+            resid_pdrop=config.dropout, embd_pdrop=config.dropout, attn_pdrop=config.dropout,
         )
     )  # fmt: skip
     with torch.no_grad():
