@@ -44,4 +44,7 @@ def import_(
         f"{escape(lineage['source']['architecture'])}, a {lineage['tokenizer']['kind']} tokenizer of "
         f"{lineage['tokenizer']['vocab_size']:,} ids. It is in {escape(str(run.path))}"
     )
-    console.print(f'\nLet it write:  [bold]glassgpt generate {escape(run.name)} "Once upon a time"[/]\n')
+    if "chat" in lineage:
+        console.print(f"\nTalk with it:  [bold]glassgpt chat {escape(run.name)}[/]\n")
+    else:
+        console.print(f'\nLet it write:  [bold]glassgpt generate {escape(run.name)} "Once upon a time"[/]\n')
