@@ -161,7 +161,7 @@ def _consider(base: RunConfig, machine: Machine, text: TextFacts, seconds: float
     flops_per_second = 0.0
     for shape in SHAPES:
         model = _shaped(base, shape)
-        if training_bytes(model, batch_size=probe.batch_size).total > MEMORY_SHARE * machine.memory_bytes:
+        if _memory(model, probe.batch_size, machine) > MEMORY_SHARE * machine.memory_bytes:
             break
         flops = flops_per_token(model) * tokens
         if not considered or flops / flops_per_second * 3 <= left:
@@ -232,7 +232,7 @@ def _settle(
         seconds=seconds,
         update_seconds=seconds * update_tokens / tokens,
         parameters=count_parameters(model),
-        memory_bytes=training_bytes(model, batch_size=training.batch_size).total,
+        memory_bytes=_memory(model, training.batch_size, machine),
         epochs=epochs,
         considered=considered,
         notes=tuple(notes),
@@ -252,6 +252,11 @@ def _compiled_if_faster(
 def _batched(training: TrainingConfig, machine: Machine, model: ModelConfig, tokens: float) -> TrainingConfig:
     """Return the training with its batch, split up where memory asks for it."""
     rows, accumulate = max(1, batch_tokens_for(tokens) // model.context_length), 1
-    while rows > 1 and training_bytes(model, batch_size=rows).total > MEMORY_SHARE * machine.memory_bytes:
+    while rows > 1 and _memory(model, rows, machine) > MEMORY_SHARE * machine.memory_bytes:
         rows, accumulate = rows // 2, accumulate * 2
     return replace(training, batch_size=rows, accumulate=accumulate, threads=machine.threads)
+
+
+def _memory(model: ModelConfig, rows: int, machine: Machine) -> int:
+    """Return the bytes that training with so many rows takes on this machine's device."""
+    return training_bytes(model, batch_size=rows, device=machine.device.type).total
