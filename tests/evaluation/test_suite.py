@@ -1,0 +1,59 @@
+"""All probes asked of one run, and what is said of those that cannot be."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from glassgpt.errors import EvaluationError
+from glassgpt.evaluation.score import Score, Texts, mean_of, share_of
+from glassgpt.evaluation.suite import PROBES, ask_all, tinytales
+
+FACTS = {"documents": 5, "splits": {"train": {"tokens": 300, "documents": 5}}}
+
+
+def of_stories(bench, tokenizer, data: dict | None):
+    run = bench.run_of(bench.untrained(tokenizer), tokenizer, sources=("builtin:tinytales:5",))
+    run.lineage["data"] = data
+    return bench.subject_of(run, samples=3)
+
+
+def test_an_untrained_model_tells_no_valid_story(bench, tokenizer):
+    score = tinytales(of_stories(bench, tokenizer, FACTS))
+    assert (score.name, score.value, score.chance, score.count) == ("tinytales", 0.0, 0.0, 3)
+    assert score.details["valid"] == 0.0
+    assert 0 <= score.details["valid beginning"] < 0.2
+
+
+def test_stories_are_asked_only_of_a_run_that_was_trained_on_them(bench, tokenizer):
+    with pytest.raises(EvaluationError, match="trained on other text"):
+        tinytales(bench.subject_of(bench.run_of(bench.untrained(tokenizer), tokenizer)))
+    with pytest.raises(EvaluationError, match="trained on other text"):  # imported: nobody knows on what
+        tinytales(of_stories(bench, tokenizer, None))
+
+
+def test_without_names_all_are_asked_and_the_others_excused(bench, tokenizer):
+    text = bench.split_of(tokenizer.encode("The dog is happy and the cats were sad. " * 30))
+    run = bench.run_of(bench.untrained(tokenizer, context_length=32), tokenizer)
+    answers = list(ask_all(bench.subject_of(run, Texts(text, text), samples=2)))
+    assert len(answers) == len(PROBES)
+    excused = [answer for answer in answers if isinstance(answer, str)]
+    assert [answer.partition(":")[0] for answer in excused if answer[0] in "rt"] == ["recall", "tinytales"]
+    assert {answer.name for answer in answers if isinstance(answer, Score)} >= {"grammar", "induction"}
+
+
+def test_named_ones_are_asked_in_order_and_excuse_nobody(bench, tokenizer):
+    subject = bench.subject_of(bench.run_of(bench.untrained(tokenizer, context_length=32), tokenizer))
+    named = [
+        answer.name for answer in ask_all(subject, ["induction", "grammar"]) if isinstance(answer, Score)
+    ]
+    assert named == ["induction", "grammar"]
+    with pytest.raises(EvaluationError, match="context of 32 tokens"):
+        list(ask_all(subject, ["grammar", "recall"]))
+
+
+def test_standard_errors_by_hand():
+    assert share_of([True, True, True, False]) == (0.75, pytest.approx(math.sqrt(0.75 * 0.25 / 4)))
+    assert mean_of([1.0, 2.0, 6.0]) == (3.0, pytest.approx(math.sqrt(7 / 3)))
+    assert math.isnan(mean_of([2.0])[1])
