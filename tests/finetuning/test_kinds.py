@@ -19,15 +19,15 @@ from glassgpt.errors import ConfigError, CorpusError, RunError, TrainingError
 from glassgpt.finetuning.chat import Chat, template_of
 from glassgpt.finetuning.classify import open_classifier
 from glassgpt.finetuning.config import (
-    REINFORCEMENT,
-    TRAINING,
     ClassifyConfig,
     DistillConfig,
     DPOConfig,
     FineTuneConfig,
     GRPOConfig,
+    Reinforcement,
     SamplesConfig,
     SFTConfig,
+    ShortTraining,
 )
 from glassgpt.finetuning.run import resume_finetuning, start_finetuning
 from glassgpt.generation.text import GenerationConfig
@@ -38,7 +38,7 @@ from glassgpt.runs.report import chain
 from glassgpt.training.events import Evaluated, StepsFinished
 
 SETTINGS = {
-    "steps": 6, "epochs": None, "batch_size": 4, "evaluate_every": 3, "checkpoint_every": 2, "keep_checkpoints": 9,
+    "steps": 6, "epochs": 0, "batch_size": 4, "evaluate_every": 3, "checkpoint_every": 2, "keep_checkpoints": 9,
     "log_every": 2, "threads": 1, "precision": "float32", "device": "cpu", "warmup_steps": 1,
 }  # fmt: skip
 SAMPLES = SamplesConfig(count=2, max_tokens=12)
@@ -46,11 +46,11 @@ LORA = LoRAConfig(rank=4)
 
 
 def training(**settings: Any) -> Any:
-    return dataclasses.replace(TRAINING, **{**SETTINGS, **settings})
+    return ShortTraining(**{**SETTINGS, **settings})
 
 
 def reinforcement(**settings: Any) -> Any:
-    return dataclasses.replace(REINFORCEMENT, **{**SETTINGS, "batch_size": 2, **settings})
+    return Reinforcement(**{**SETTINGS, "batch_size": 2, **settings})
 
 
 KINDS: dict[str, tuple[FineTuneConfig, tuple[str, ...]]] = {

@@ -84,7 +84,7 @@ def test_every_schedule(steps: int, schedule, warmup: int, peak: float, share: f
         ("stride", 0),
         ("checkpoint_every", 0),
         ("sample_every", -1),
-        ("epochs", 0.0),
+        ("epochs", -1.0),
         ("epochs", float("inf")),
         ("learning_rate", 0.0),
         ("learning_rate", float("inf")),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Dict
 
-from glassgpt import config as configs
 from glassgpt.finetuning.config import (
-    KINDS,
     ClassifyConfig,
     DistillConfig,
     DPOConfig,
@@ -20,154 +19,120 @@ from glassgpt.finetuning.config import (
 )
 
 
-def _fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fill in the kind's own defaults for every setting that the command line leaves open, and note which it names.
-
-    Without this, naming one setting of a section would put the section's general defaults in place of the kind's.
-    """
+def _note_given(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Tell the command which settings the command line names: what is fitted to the base leaves these as they are."""
     given = [argument.name for argument in arguments if argument.tokens]
-    explicit = [name.removeprefix("--").replace("-", "_") for name in given if "." in name]
-    kind = KINDS.get(commands[-1])
-    values: dict = {**(configs.to_dict(kind()) if kind else {}), "given": explicit}
+    values: dict = {"given": [name.removeprefix("--").replace("-", "_") for name in given if "." in name]}
     for command in reversed(commands):
         values = {command: values}
-    Dict(values, source="the defaults")(app, commands, arguments)
+    Dict(values, source="the command line")(app, commands, arguments)
 
 
 app = App(
     name="finetune",
     help="Fine-tune a run: classify, sft, dpo, grpo or distill. `glassgpt finetune KIND --help` shows each one's.",
-    config=_fill_in,
+    config=_note_given,
 )
 
-Given = Annotated[tuple[str, ...], Parameter(show=False)]
-Minutes = float | None
+
+@dataclass(frozen=True)
+class Options:
+    """What all kinds are told beside their own settings."""
+
+    name: str | None = None
+    """Name of the new run; by default made from the base's."""
+    minutes: float | None = None
+    """Finish after so many minutes, all included."""
+    track: tuple[str, ...] = ()
+    """Also send metrics to: tensorboard, wandb."""
+    given: Annotated[tuple[str, ...], Parameter(show=False)] = ()
+    """Settings that the command line names."""
+
+
+Common = Annotated[Options, Parameter(name="*")]
 
 
 @app.command
 def sft(
     run: str,
     *data: str,
-    name: str | None = None,
-    minutes: Minutes = None,
-    track: tuple[str, ...] = (),
+    options: Common = Options(),
     config: Annotated[SFTConfig, Parameter(name="*")] = SFTConfig(),  # noqa: B008 - frozen
-    given: Given = (),
 ) -> int:
     """Learn to answer from instructions or conversations. Then `glassgpt chat` really chats.
 
     Args:
         run: The base: a run's name or path, or latest.
         data: Files of records: Alpaca, messages, ShareGPT, prompt and completion (.json, .jsonl, .csv, .parquet).
-        name: Name of the new run; by default made from the base's.
-        minutes: Finish after so many minutes, all included.
-        track: Also send metrics to: tensorboard, wandb.
-        given: Settings that the command line names.
     """
-    return _finetune(run, data, config, name, minutes, track, given)
+    return _finetune(run, data, config, options)
 
 
 @app.command
 def dpo(
     run: str,
     *data: str,
-    name: str | None = None,
-    minutes: Minutes = None,
-    track: tuple[str, ...] = (),
+    options: Common = Options(),
     config: Annotated[DPOConfig, Parameter(name="*")] = DPOConfig(),  # noqa: B008 - frozen
-    given: Given = (),
 ) -> int:
     """Learn to prefer the better of two answers. Begin from a run that can answer.
 
     Args:
         run: The base: a run's name or path, or latest.
         data: Files of records with a prompt, chosen and rejected.
-        name: Name of the new run; by default made from the base's.
-        minutes: Finish after so many minutes, all included.
-        track: Also send metrics to: tensorboard, wandb.
-        given: Settings that the command line names.
     """
-    return _finetune(run, data, config, name, minutes, track, given)
+    return _finetune(run, data, config, options)
 
 
 @app.command
 def grpo(
     run: str,
     *data: str,
-    name: str | None = None,
-    minutes: Minutes = None,
-    track: tuple[str, ...] = (),
+    options: Common = Options(),
     config: Annotated[GRPOConfig, Parameter(name="*")] = GRPOConfig(),  # noqa: B008 - frozen
-    given: Given = (),
 ) -> int:
     """Learn from rewards that a function can verify: the model writes, is rewarded, and writes more of that.
 
     Args:
         run: The base: a run's name or path, or latest.
         data: Files of records with prompts; without any the model writes from nothing, as in pretraining.
-        name: Name of the new run; by default made from the base's.
-        minutes: Finish after so many minutes, all included.
-        track: Also send metrics to: tensorboard, wandb.
-        given: Settings that the command line names.
     """
-    return _finetune(run, data, config, name, minutes, track, given)
+    return _finetune(run, data, config, options)
 
 
 @app.command
 def classify(
     run: str,
     *data: str,
-    name: str | None = None,
-    minutes: Minutes = None,
-    track: tuple[str, ...] = (),
+    options: Common = Options(),
     config: Annotated[ClassifyConfig, Parameter(name="*")] = ClassifyConfig(),  # noqa: B008 - frozen
-    given: Given = (),
 ) -> int:
     """Learn to tell labels apart. Then `glassgpt classify RUN TEXT` says which one a text has.
 
     Args:
         run: The base: a run's name or path, or latest.
         data: Files of records with a text and a label, or a folder with a folder of .txt files for each label.
-        name: Name of the new run; by default made from the base's.
-        minutes: Finish after so many minutes, all included.
-        track: Also send metrics to: tensorboard, wandb.
-        given: Settings that the command line names.
     """
-    return _finetune(run, data, config, name, minutes, track, given)
+    return _finetune(run, data, config, options)
 
 
 @app.command
 def distill(
     run: str,
     *data: str,
-    name: str | None = None,
-    minutes: Minutes = None,
-    track: tuple[str, ...] = (),
+    options: Common = Options(),
     config: Annotated[DistillConfig, Parameter(name="*")] = DistillConfig(),  # noqa: B008 - frozen
-    given: Given = (),
 ) -> int:
     """Let a smaller model, the student, learn from a run, the teacher.
 
     Args:
         run: The teacher: a run's name or path, or latest.
         data: Text to learn on, as for `glassgpt train`; the teacher's own when left out.
-        name: Name of the student's run; by default made from the teacher's.
-        minutes: Finish after so many minutes, all included.
-        track: Also send metrics to: tensorboard, wandb.
-        given: Settings that the command line names.
     """
-    return _finetune(run, data, config, name, minutes, track, given)
+    return _finetune(run, data, config, options)
 
 
-def _finetune(
-    run: str,
-    data: Sequence[str],
-    config: FineTuneConfig,
-    name: str | None,
-    minutes: float | None,
-    track: Sequence[str],
-    given: Sequence[str],
-) -> int:
+def _finetune(run: str, data: Sequence[str], config: FineTuneConfig, options: Options) -> int:
     from glassgpt.cli.session import show_finetuning
     from glassgpt.finetuning.run import start_finetuning
 
@@ -176,11 +141,11 @@ def _finetune(
             run,
             data,
             config,
-            name=name,
-            given=given,
-            minutes=minutes,
+            name=options.name,
+            given=options.given,
+            minutes=options.minutes,
             say=say,
             listeners=listeners,
-            track=track,
+            track=options.track,
         )
     )

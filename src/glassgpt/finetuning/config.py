@@ -9,16 +9,53 @@ from glassgpt.adapters.config import LoRAConfig
 from glassgpt.errors import ConfigError
 from glassgpt.training.config import TrainingConfig
 
-# Most of what pretraining sets by default is right here, too; a short run over little data wants these otherwise.
-TRAINING = TrainingConfig(
-    epochs=3, batch_size=8, min_learning_rate=0.0, warmup_steps=10, beta2=0.999, weight_decay=0.0,
-    evaluate_every=50, sample_every=0, log_every=5,
-)  # fmt: skip
 
-REINFORCEMENT = TrainingConfig(
-    steps=60, batch_size=4, min_learning_rate=0.0, warmup_steps=3, beta2=0.99, weight_decay=0.0,
-    evaluate_every=10, sample_every=0, log_every=1, final_weights="last",
-)  # fmt: skip
+@dataclass(frozen=True)
+class ShortTraining(TrainingConfig):
+    """Training of a model that knows something already, on little data. Most of it is as in pretraining."""
+
+    epochs: float | None = 3
+    """Train for so many passes over the data, unless `steps` are asked for."""
+    batch_size: int = 8
+    """Rows of one update on all processes together, before accumulation."""
+    learning_rate: float = 5e-4
+    """Peak learning rate of AdamW. Left alone, it is fitted to the base's width and the kind."""
+    min_learning_rate: float = 0.0
+    """Learning rate at the last step; Muon's falls in proportion."""
+    warmup_steps: int = 10
+    """Steps of linear warm-up from zero."""
+    beta2: float = 0.999
+    """Decay of AdamW's mean of squared gradients."""
+    weight_decay: float = 0.0
+    """Decoupled decay of matrices and embeddings; never of biases and norms."""
+    evaluate_every: int = 50
+    """Steps between measurements on what is held out."""
+    sample_every: int | None = 0
+    """Steps between samples; 0 for none but those before and after."""
+    log_every: int = 5
+    """Steps between lines in metrics.jsonl."""
+
+
+@dataclass(frozen=True)
+class Reinforcement(ShortTraining):
+    """Training by rewards: each update's answers are written first, so there are few updates."""
+
+    epochs: float | None = None
+    """Answer each prompt so many times, each time in a group; `steps` updates when left out."""
+    steps: int = 60
+    """Number of optimizer updates."""
+    batch_size: int = 4
+    """Prompts of one update on all processes together, each answered by a group."""
+    warmup_steps: int = 3
+    """Steps of linear warm-up from zero."""
+    beta2: float = 0.99
+    """Decay of AdamW's mean of squared gradients."""
+    evaluate_every: int = 10
+    """Steps between measurements on what is held out."""
+    log_every: int = 1
+    """Steps between lines in metrics.jsonl."""
+    final_weights: Literal["best", "last"] = "last"
+    """Which weights the run ends with: those of the highest measured reward (best), or the last ones."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +79,7 @@ class FineTuneConfig:
     validation: float = 0.1
     """Share of the records that is held out, to measure on."""
     lora: LoRAConfig = field(default_factory=LoRAConfig)
-    training: TrainingConfig = TRAINING
+    training: ShortTraining = field(default_factory=ShortTraining)
     samples: SamplesConfig = field(default_factory=SamplesConfig)
 
     def __post_init__(self) -> None:
@@ -82,7 +119,7 @@ class DPOConfig(ChatConfig):
 class GRPOConfig(ChatConfig):
     """Group relative policy optimization: write, be rewarded, write more of what was rewarded."""
 
-    training: TrainingConfig = REINFORCEMENT
+    training: Reinforcement = field(default_factory=Reinforcement)
     reward: tuple[str, ...] = ("tinytales",)
     """Rewards, added up: tinytales | words | arithmetic | length, or a function of your own as module:function."""
     words: tuple[str, ...] = ()

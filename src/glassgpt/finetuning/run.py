@@ -26,7 +26,7 @@ from glassgpt import files
 from glassgpt.adapters.peft_format import WEIGHTS, save_adapter
 from glassgpt.device import can_compile, pick_precision
 from glassgpt.errors import RunError
-from glassgpt.finetuning.begin import begin, with_learning_rate
+from glassgpt.finetuning.begin import begin, fitted
 from glassgpt.finetuning.comparison import State, look, write_comparison
 from glassgpt.finetuning.config import KINDS, FineTuneConfig
 from glassgpt.finetuning.task import HEAD, Say, Start, Task
@@ -77,8 +77,8 @@ def start_finetuning(
 ) -> Outcome:
     """Fine-tune the run `base` on some files into a new run. The base stays as it is, whatever happens.
 
-    `given` names settings that were chosen by hand, such as "training.learning_rate"; the learning rate is fitted
-    to the base's width when it is not among them. Raises the rooms' own errors before anything is made.
+    `given` names settings that were chosen by hand, such as "training.learning_rate"; what else there is is fitted to
+    the base (see `begin.fitted`). Raises the rooms' own errors before anything is made.
     """
     check_trackers(track)
     if name is not None:
@@ -86,8 +86,7 @@ def start_finetuning(
     began = time.perf_counter()
     with workplace(config.training) as (world, device):
         run = open_run(base)
-        if "training.learning_rate" not in given:
-            config = with_learning_rate(config, run.config.model.n_embd)
+        config = fitted(config, run.config.model.n_embd, given)
         choice = distributed.from_main(lambda: _resolve(run.directory, data, config, device), world)
         start = begin(run, choice.data, choice.config, device=device, world=world, say=say)
         task = build_task(start, choice)
@@ -230,7 +229,7 @@ class _FineTuning:
     def steps(self) -> int:
         """Updates to make in all."""
         training = self.config.training
-        if training.epochs is None:
+        if not training.epochs:
             return training.steps
         return max(1, math.ceil(training.epochs * self.task.batches.steps_per_epoch / training.accumulate))
 

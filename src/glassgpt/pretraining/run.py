@@ -280,7 +280,7 @@ class _Training:
     def steps(self) -> int:
         """Updates to make in all."""
         training = self.config.training
-        if training.epochs is None:
+        if not training.epochs:
             return training.steps
         return max(1, math.ceil(training.epochs * self.batches.steps_per_epoch / training.accumulate))
 

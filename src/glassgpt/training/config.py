@@ -17,7 +17,7 @@ class TrainingConfig:
     steps: int = 1000
     """Number of optimizer updates."""
     epochs: float | None = None
-    """Train for so many passes over the data instead of `steps` updates."""
+    """Train for so many passes over the data instead of `steps` updates; 0 is the same as leaving it out."""
     seconds: float | None = None
     """Finish after about so many seconds of training: the schedule is fitted to what the machine turns out to
     do. `steps` is then a first guess."""
@@ -99,7 +99,7 @@ class TrainingConfig:
             _require(getattr(self, name) is None or getattr(self, name) >= 1, name, "at least 1")
         _require(self.seed < 2**63, "seed", "below 2**63")
         _require(self.keep_checkpoints >= 1, "keep_checkpoints", "at least 1")
-        _require(self.epochs is None or self.epochs > 0, "epochs", "greater than 0")
+        _require(self.epochs is None or self.epochs >= 0, "epochs", "0 (off) or more")
         _require(self.seconds is None or self.seconds > 0, "seconds", "greater than 0")
         _require(self.learning_rate > 0, "learning_rate", "greater than 0")
         _require(
