@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glassgpt.errors import GlassGPTError, InteropError
+from glassgpt.generation.text import GenerationConfig
 from glassgpt.interop.notebooks import import_notebook, is_notebook
 from glassgpt.runs.directory import list_runs
 from glassgpt.runs.opening import open_run
@@ -126,6 +127,30 @@ def test_lets_build_gpt_tells_its_heads_itself() -> None:
     run = check(model, "gpt.pt")
     assert run.config.model.n_head == H
     assert run.config.model.head_bias
+
+
+def test_a_vocabulary_of_characters() -> None:
+    chars = [chr(0x4E00 + number) for number in range(V)]
+    Path("input.txt").write_text("".join(reversed(chars)) * 2, encoding="utf-8")
+    model = ByHand(BUILD, bias=True, act=F.relu)
+    torch.save(model.table, "gpt.pth")
+    import_notebook("gpt.pth", name="chars", characters=Path("input.txt"))
+    run = open_run("chars")
+    assert run.tokenizer.encode("".join(chars)) == list(range(V))
+    assert not run.knows_documents
+    ids = torch.randint(V, (2, T))
+    with torch.no_grad():
+        torch.testing.assert_close(run.model(ids)[..., :V], model(ids), atol=1e-4, rtol=1e-4)
+        assert (run.model(ids)[..., V:] < -1000).all()
+    assert len(run.complete(chars[0], GenerationConfig(max_tokens=30))[0]) == 30  # it never ends by itself
+    assert run.complete("", GenerationConfig(max_tokens=2))
+
+
+def test_characters_of_another_text_are_refused() -> None:
+    torch.save(ByHand(BUILD, bias=True, act=F.relu).table, "gpt.pth")
+    Path("input.txt").write_text("abc")
+    with pytest.raises(InteropError, match="3 different characters"):
+        import_notebook("gpt.pth", characters=Path("input.txt"))
 
 
 def test_an_order_of_ten_heads_and_more() -> None:

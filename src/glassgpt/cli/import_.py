@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -16,6 +17,7 @@ def import_(
     tokenizer: str | None = None,
     heads: int | None = None,
     activation: Literal["relu", "gelu", "gelu_tanh"] | None = None,
+    characters: Path | None = None,
 ) -> None:
     """Make a run of a model from elsewhere, to generate with, fine-tune, evaluate and export.
 
@@ -25,6 +27,7 @@ def import_(
         tokenizer: A tokenizer.json, gpt2, or a folder with one, instead of the source's own.
         heads: For a FILE.pth: number of attention heads, which its shapes do not tell.
         activation: For a FILE.pth: what its MLP bends with, if not the usual one of its kind.
+        characters: For a FILE.pth: the text whose sorted characters are its vocabulary.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -34,7 +37,9 @@ def import_(
     from glassgpt.runs.opening import read_lineage
 
     if is_notebook(source):
-        run = import_notebook(source, name=name, tokenizer=tokenizer, heads=heads, activation=activation)
+        run = import_notebook(
+            source, name=name, tokenizer=tokenizer, heads=heads, activation=activation, characters=characters
+        )
     else:
         run = import_model(source, name=name, tokenizer=tokenizer)
     lineage = read_lineage(run)

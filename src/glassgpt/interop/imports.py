@@ -48,8 +48,10 @@ class Arrival:
     """Gives a tensor of ours by its name."""
     sources: tuple[Path, ...]
     """The files it comes from."""
-    begin: list[int] = field(default_factory=list)
-    """The ids with which its tokenizer begins every text."""
+    begin: list[int] | None = field(default_factory=list)
+    """The ids with which its tokenizer begins every text; None leaves it to `documents`."""
+    documents: bool = True
+    """Whether it has learned that the end-of-text token ends a text."""
     chat_template: str | None = None
     stop: list[str] = field(default_factory=list)
     """The tokens that end an answer."""
@@ -157,6 +159,7 @@ def _lineage(arrival: Arrival, run: RunDirectory) -> dict[str, Any]:
             "fingerprint": arrival.tokenizer.fingerprint,
         },
         "begin": arrival.begin,
+        "documents": arrival.documents,
         **({"chat": chat} if arrival.chat_template else {}),
         "base": None,
         "model": {"parameters": count_parameters(arrival.config)},

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from glassgpt.interop.imports import Arrival, settle
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.summary import parameter_shapes
 from glassgpt.runs.directory import RunDirectory, refuse_taken
+from glassgpt.tokenizers.char import CharTokenizer
+from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.load import load_tokenizer
 
 ENDINGS = (".pth", ".pt", ".ckpt", ".bin")
@@ -123,9 +125,11 @@ def import_notebook(
     tokenizer: str | None = None,
     heads: int | None = None,
     activation: str | None = None,
+    characters: Path | None = None,
 ) -> RunDirectory:
     """Make a run of a file with a `state_dict`; return the run.
 
+    `characters` is the text whose sorted characters are the vocabulary, where the notebook made it so.
     Raises `InteropError` for what cannot be read, recognised or worked out, saying which option tells it.
     """
     if name is not None:
@@ -140,17 +144,15 @@ def import_notebook(
     tied = _is_tied(weights, sources)
     config = config_of(shapes, heads=known_heads, activation=activation or usual, tied=tied)
     _check_shapes(config, shapes)
-    return settle(
-        Arrival(
-            name=Path(source).stem,
-            architecture=layout.name,
-            config=config,
-            tokenizer=load_tokenizer(tokenizer or _usual_tokenizer(config.vocab_size)),
-            make=lambda ours: _join(sources[ours], weights, turned and ours.startswith("blocks.")),
-            sources=(Path(source),),
-        ),
-        name,
+    arrival = Arrival(
+        name=Path(source).stem,
+        architecture=layout.name,
+        config=config,
+        tokenizer=_tokenizer(tokenizer, characters, config.vocab_size),
+        make=lambda ours: _join(sources[ours], weights, turned and ours.startswith("blocks.")),
+        sources=(Path(source),),
     )
+    return settle(arrival if characters is None else _with_special(arrival), name)
 
 
 def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -299,12 +301,44 @@ def _is_tied(weights: Mapping[str, Tensor], sources: Mapping[str, list[str]]) ->
     return "head.bias" not in sources and torch.equal(head, embedding)
 
 
+def _tokenizer(name: str | None, characters: Path | None, vocab_size: int) -> FastTokenizer:
+    if characters is None:
+        return load_tokenizer(name or _usual_tokenizer(vocab_size))
+    if not characters.is_file():
+        raise InteropError(f"There is no file {characters}, whose characters would be the vocabulary.")
+    found = sorted(set(characters.read_text(encoding="utf-8")))
+    if len(found) != vocab_size:
+        raise InteropError(
+            f"{characters} has {len(found)} different characters and the model {vocab_size} ids: it is not the text "
+            "that the notebook read."
+        )
+    return FastTokenizer.from_json(CharTokenizer(found).to_json())
+
+
+def _with_special(arrival: Arrival) -> Arrival:
+    """Give a model of bare characters the two ids that a tokenizer here has beside: unknown, and end of text.
+
+    Their rows are zeros, and where the head has a bias it makes them impossible. Nothing ever writes them.
+    """
+
+    def make(ours: str) -> Tensor:
+        tensor = arrival.make(ours)
+        if ours not in ("token_embedding.weight", "head.weight", "head.bias"):
+            return tensor
+        return torch.cat(
+            (tensor, tensor.new_full((2, *tensor.shape[1:]), -1e4 if ours == "head.bias" else 0.0))
+        )
+
+    config = replace(arrival.config, vocab_size=arrival.config.vocab_size + 2)
+    return replace(arrival, config=config, make=make, begin=None, documents=False)
+
+
 def _usual_tokenizer(vocab_size: int) -> str:
     if vocab_size in GPT2_VOCABULARY:
         return "gpt2"
     raise InteropError(
         f"Which tokenizer the model learned with cannot be seen from its weights ({vocab_size:,} ids). Give it with "
-        "--tokenizer: a tokenizer.json, or gpt2."
+        "--tokenizer: a tokenizer.json, or gpt2; or with --characters the text whose characters are the vocabulary."
     )
 
 

@@ -37,9 +37,11 @@ class Run:
 
     @property
     def knows_documents(self) -> bool:
-        """Whether training showed the model documents, each ended by `<|endoftext|>`. Imported ones all were."""
+        """Whether training showed the model documents, each ended by `<|endoftext|>`.
+
+        What is imported did, but for a notebook's model of characters."""
         data = self.lineage.get("data")
-        return data is None or data.get("documents", 0) > 1
+        return self.lineage.get("documents", True) if data is None else data.get("documents", 0) > 1
 
     @property
     def begin(self) -> list[int] | None:
