@@ -107,8 +107,8 @@ def _load(manager: Any, names: Sequence[str]) -> Any:
         ConnectionError
     ) as error:  # of `datasets`, which has it from `requests` or makes it when told to be offline
         raise OfflineError(
-            f"The data of {', '.join(names)} cannot be fetched from the Hugging Face hub: {error}. They are kept once "
-            "they were; for tasks that need no network, see --include."
+            f"The data of {', '.join(names)} cannot be fetched from the Hugging Face hub: {error}. Once fetched "
+            "they are kept. Tasks of your own, with --include FOLDER, need no network."
         ) from error
     except Exception as error:  # a task file may hold anything
         raise EvaluationError(
