@@ -107,6 +107,27 @@ def test_llama_cpp_answers_after_the_template(chatty: RunDirectory, chat_tokeniz
     assert ids == chat_tokenizer.encode(prompt, allow_special=True)
 
 
+@pytest.mark.parametrize("to", ["hf", "gguf"])
+def test_gpt2s_own_vocabulary_travels(
+    to: Any, make_run: Any, tiktoken_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its 50,257 ids and 50,000 merges, on a text of its own: both programs cut it as we do."""
+    from glassgpt.interop.gguf_check import Llama
+    from glassgpt.tokenizers.load import load_tokenizer
+
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tiktoken_cache))
+    own = load_tokenizer("gpt2")
+    make_run(own=own, n_embd=8, n_layer=1, n_head=2, n_hidden=8)
+    path = export_run("tiny", to).path
+    text = Path(__file__).read_text(encoding="utf-8") + " Żółć,\u00a0ﬀ\u200b 你好  \t\n 3.14159"
+    if to == "gguf":
+        assert Llama(path).tokenize(text) == own.encode(text)
+    else:
+        import transformers
+
+        assert transformers.AutoTokenizer.from_pretrained(path).encode(text) == own.encode(text)
+
+
 @pytest.mark.parametrize("documents", [1, 5])
 def test_llama_cpp_begins_a_prompt_as_we_do(documents: int, make_run: Any) -> None:
     """A run trained on documents puts the end of text before each; one trained on a single text does not."""

@@ -42,6 +42,18 @@ def test_prefill_then_token_by_token_equals_one_forward(positions, reach, kv_hea
 
 
 @torch.no_grad()
+def test_heads_of_their_own_width_and_scaled_waves_are_cached_alike():
+    torch.manual_seed(5)
+    scaled = {"rope_scaling": "llama3", "rope_factor": 4.0, "rope_original_length": 8}
+    model = GPT(ModelConfig(**{**TINY, "n_embd": 10}, n_kv_head=2, n_head_dim=6, **scaled)).eval()
+    torch.nn.init.normal_(model.token_embedding.weight, std=0.5)
+    ids = torch.randint(19, (2, 14))
+    cache = model.new_cache(batch_size=2)
+    parts = [model(ids[:, :9], cache), *(model(ids[:, t : t + 1], cache) for t in range(9, 14))]
+    torch.testing.assert_close(torch.cat(parts, dim=1), model(ids), atol=2e-5, rtol=1e-5)
+
+
+@torch.no_grad()
 def test_truncate_and_clear_forget(model: GPT):
     ids = torch.randint(19, (1, 10))
     cache = model.new_cache(batch_size=1)

@@ -11,7 +11,7 @@ from torch.autograd import gradcheck
 
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.layers import MLP, GatedMLP, RMSNorm, make_mlp, make_norm, relu_squared
-from glassgpt.model.positions import frequencies, rotate, rotation, sinusoids
+from glassgpt.model.positions import frequencies, rope_frequencies, rotate, rotation, sinusoids
 
 
 @pytest.fixture(autouse=True)
@@ -117,3 +117,18 @@ def test_rotated_products_depend_on_the_distance_alone():
 def test_rotation_keeps_the_dtype():
     x = torch.randn(1, 2, 3, 4, dtype=torch.bfloat16)
     assert rotate(x, rotation(torch.arange(3), frequencies(4, 10000.0))).dtype == torch.bfloat16
+
+
+def test_scaled_waves():
+    """Llama 3 leaves fast waves alone, slows slow ones by the factor, and those between in part."""
+    plain = {"n_head": 1, "n_embd": 32}
+    base = rope_frequencies(ModelConfig(**plain))
+    assert torch.equal(base, frequencies(32, 10000.0))
+    linear = rope_frequencies(ModelConfig(**plain, rope_scaling="linear", rope_factor=4.0))
+    torch.testing.assert_close(linear, base / 4)
+    llama3 = ModelConfig(**plain, rope_scaling="llama3", rope_factor=4.0, rope_original_length=64)
+    slowed = base / rope_frequencies(llama3)
+    assert slowed[0] == 1
+    assert slowed[-1] == 4
+    assert (slowed.diff() >= 0).all()
+    assert ((slowed > 1) & (slowed < 4)).any()

@@ -40,6 +40,7 @@ def configs(draw: st.DrawFn) -> ModelConfig:
         n_layer=draw(st.integers(1, 3)),
         n_head=heads,
         n_kv_head=draw(st.sampled_from([None, 1, 2])),
+        n_head_dim=draw(st.sampled_from([None, 2, 6])),
         n_embd=heads * draw(st.sampled_from([2, 4, 6])),
         n_hidden=draw(st.none() | st.integers(1, 30)),
         positions=draw(st.sampled_from(POSITIONS)),

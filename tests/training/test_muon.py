@@ -11,7 +11,7 @@ from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.training.config import TrainingConfig
 from glassgpt.training.muon import Muon, orthogonalize
-from glassgpt.training.optimizers import OptimizerPair, make_optimizer, set_learning_rate
+from glassgpt.training.optimizers import OptimizerPair, make_optimizer, matrix_groups, set_learning_rate
 
 
 def gpt(**settings) -> GPT:
@@ -123,3 +123,12 @@ def test_a_pair_put_back_steps_on_as_if_nothing_had_happened() -> None:
 
     straight, resumed = run(False), run(True)
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+
+
+def test_queries_of_wide_heads_are_a_matrix_of_their_own_size():
+    config = ModelConfig(
+        vocab_size=11, context_length=8, n_layer=1, n_head=2, n_kv_head=1, n_embd=8, n_head_dim=6
+    )
+    fused = matrix_groups(GPT(config))[0]
+    assert fused["rows"] == (12, 6, 6)
+    assert sum(fused["rows"]) == len(fused["params"][0])

@@ -30,6 +30,8 @@ from glassgpt.tokenizers.fast import FastTokenizer
 
 BLOCK = 32
 """How many numbers share a scale in q8_0."""
+FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}
+"""What programs show of a file."""
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 """llama.cpp's kinds of token."""
 
@@ -49,6 +51,8 @@ def write_gguf(run: Run, path: Path, dtype: str) -> list[str]:
         writer = gguf.GGUFWriter(file.name, kind)
         try:
             _add_settings(writer, gguf, run, config, kind)
+            writer.add_file_type(gguf.LlamaFileType[FILE_TYPES[dtype]])
+            writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
             _add_tokenizer(writer, run, config.vocab_size)
             tensors = _tensors(config, made, ours)
             kept = [_announce(writer, gguf, name, shape, dtype) for name, (shape, _) in tensors.items()]
@@ -172,7 +176,7 @@ def _vocabulary(content: dict[str, Any], vocab_size: int) -> tuple[list[str], li
 def _require_known_cuts(tokenizer: FastTokenizer) -> None:
     if tokenizer.kind != "bpe":
         raise InteropError(
-            f"A {tokenizer.kind} tokenizer cannot be written to GGUF: llama.cpp has no such kind. Train with "
+            f"This kind of tokenizer ({tokenizer.kind}) cannot be written to GGUF, only byte-level BPE. Train with "
             "--tokenizer.kind bpe, or export with  --to hf."
         )
     if tokenizer.pattern is None:
