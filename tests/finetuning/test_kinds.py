@@ -162,6 +162,7 @@ def test_metrics_of_preferences_are_told(here: Path) -> None:
     evaluations = [event for event in read_events(run.metrics) if isinstance(event, Evaluated)]
     assert all(set(event.metrics) == {"accuracy", "margin", "chosen", "rejected"} for event in evaluations)
     assert evaluations[0].metrics["margin"] == pytest.approx(0, abs=1e-6)  # the model is the base
+    assert evaluations[0].metrics["accuracy"] == 0.5
     assert evaluations[0].loss == pytest.approx(0.6931, abs=1e-3)
     assert evaluations[0].perplexity is None
 

@@ -82,7 +82,7 @@ def fitted(config: FineTuneConfig, width: int, given: Sequence[str]) -> FineTune
     Whoever asks for so many steps does not want the usual passes. The learning rate: small models bear large steps;
     at GPT-2's width 5e-5 is what the field uses, and corrections by LoRA, which begin at nothing, bear some times
     that. Preferences are learned in smaller steps, or the model forgets how to speak while it learns what not to
-    say; so are rewards, whose gradients are noisy.
+    say.
     """
     training = config.training
     if "training.steps" in given and "training.epochs" not in given:
@@ -90,6 +90,6 @@ def fitted(config: FineTuneConfig, width: int, given: Sequence[str]) -> FineTune
     if "training.learning_rate" not in given:
         rate = min(1e-3, 2e-4 * 768 / width) if width < 768 else 5e-5
         rate *= 5 if config.lora.rank else 1
-        rate *= {DPOConfig: 0.1, GRPOConfig: 0.3}.get(type(config), 1)
+        rate *= 0.1 if isinstance(config, DPOConfig) else 1
         training = dataclasses.replace(training, learning_rate=float(f"{rate:.2g}"), min_learning_rate=0.0)
     return dataclasses.replace(config, training=training)

@@ -42,7 +42,7 @@ class Reinforcement(ShortTraining):
 
     epochs: float | None = None
     """Answer each prompt so many times, each time in a group; `steps` updates when left out."""
-    steps: int = 60
+    steps: int = 100
     """Number of optimizer updates."""
     batch_size: int = 4
     """Prompts of one update on all processes together, each answered by a group."""
@@ -134,7 +134,7 @@ class GRPOConfig(ChatConfig):
     """Most tokens of an answer."""
     temperature: float = 1.0
     """Of the draws while learning. At 1 the model learns from its own distribution."""
-    prompts: int = 32
+    prompts: int = 64
     """Held-out answers by which it is measured."""
 
     def __post_init__(self) -> None:

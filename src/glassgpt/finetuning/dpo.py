@@ -77,11 +77,11 @@ def answer_log_probabilities(model: GPT, inputs_P2T: Tensor, targets_P2T: Tensor
 
 
 def preference_metrics(gains_P2: Tensor, beta: float) -> dict[str, float]:
-    """Return accuracy (the share of pairs whose chosen answer gained more), margin, and both implicit rewards."""
+    """Return accuracy (the share of pairs whose chosen answer gained more, half a tie), margin, and both rewards."""
     rewards_P2 = beta * gains_P2.detach()
     margins_P = rewards_P2[:, 0] - rewards_P2[:, 1]
     return {
-        "accuracy": (margins_P > 0).float().mean().item(),
+        "accuracy": ((margins_P.sign() + 1) / 2).mean().item(),
         "margin": margins_P.mean().item(),
         "chosen": rewards_P2[:, 0].mean().item(),
         "rejected": rewards_P2[:, 1].mean().item(),

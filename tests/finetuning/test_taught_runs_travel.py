@@ -1,0 +1,82 @@
+"""A run that was taught to answer gives the same answers in transformers and llama.cpp, by its own template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from glassgpt.adapters.config import LoRAConfig
+from glassgpt.finetuning.chat import Chat, template_of
+from glassgpt.finetuning.config import SamplesConfig, SFTConfig, ShortTraining
+from glassgpt.finetuning.run import start_finetuning
+from glassgpt.finetuning.templates import id_of
+from glassgpt.generation.text import GenerationConfig
+from glassgpt.interop.exports import export_run
+from glassgpt.runs.opening import Run, open_run
+
+TRAINING = ShortTraining(
+    epochs=0, steps=150, batch_size=4, evaluate_every=150, threads=1, precision="float32", device="cpu",
+    learning_rate=1e-2,
+)  # fmt: skip
+ASKED = "Name a boat."
+
+
+@pytest.fixture(params=["chatml", "alpaca with LoRA"])
+def taught(request: pytest.FixtureRequest, here: Path) -> Run:
+    lora = LoRAConfig(rank=8 if "LoRA" in request.param else 0)
+    config = SFTConfig(training=TRAINING, samples=SamplesConfig(count=0), lora=lora)
+    start_finetuning("base", ["asked.json"], config, name="taught", given=["training.learning_rate"])
+    return open_run("taught")
+
+
+def our_answer(run: Run) -> str:
+    template = template_of(run)
+    assert template is not None
+    settings = GenerationConfig(temperature=0, max_tokens=24)
+    return "".join(event.text for event in Chat(run, template).ask(ASKED, settings))
+
+
+def test_transformers_answers_the_same(taught: Run, here: Path) -> None:
+    transformers: Any = pytest.importorskip("transformers")
+    folder = export_run("taught", "hf", output=here / "taught-hf").path
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    ids = tokenizer.apply_chat_template(
+        [{"role": "user", "content": ASKED}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=False,
+    )
+    template = template_of(taught)
+    assert template is not None
+    with torch.inference_mode():
+        written = model.generate(ids, max_new_tokens=24, do_sample=False, attention_mask=torch.ones_like(ids))
+    answer = tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
+    assert answer == our_answer(taught)
+    if (
+        "adapter" in taught.lineage
+    ):  # beside a base that has learned next to nothing, corrections alone do not suffice
+        return
+    assert answer.startswith("A red ")  # what it was taught: "A red boat."
+    assert written[0, -1].item() == id_of(taught.tokenizer, template.stop)  # and it knows where to stop
+
+
+def test_llama_cpp_writes_the_same(taught: Run, here: Path) -> None:
+    pytest.importorskip("gguf")
+    pytest.importorskip("xllamacpp")
+    exported = export_run("taught", "gguf", output=here / "taught.gguf")
+    assert "the same" in exported.parity.told
+    import gguf
+
+    reader = gguf.GGUFReader(here / "taught.gguf")
+    field = reader.get_field("tokenizer.chat_template")
+    assert field is not None
+    assert field.contents() == taught.directory.chat_template.read_text()
+    stop = reader.get_field("tokenizer.ggml.eos_token_id")
+    template = template_of(taught)
+    assert stop is not None
+    assert template is not None
+    assert stop.contents() == id_of(taught.tokenizer, template.stop)
