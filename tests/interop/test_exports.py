@@ -296,3 +296,23 @@ def test_another_cut_is_noticed(make_run: Any) -> None:
     write_gguf(run, Path("a.gguf"), "f32")
     with pytest.raises(InteropError, match="other tokens"):
         check_gguf(Path("a.gguf"), replace(expect(run), texts={"Hello": [1, 2]}), "f32")
+
+
+@pytest.mark.parametrize("dtype", ["f32", "q8_0"])
+def test_without_llama_cpp_the_file_is_read_back(
+    dtype: Any, make_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    make_run()
+    done = export_run("tiny", "gguf", dtype=dtype)
+    assert "xllamacpp" in done.parity.line()
+    assert done.parity.line().startswith("Not run")
+    assert ("at most 0.0e+00" in done.notes[-1]) == (dtype == "f32")
+
+
+def test_the_smallest_contexts_travel(make_run: Any) -> None:
+    make_run(context_length=1)
+    assert export_run("tiny", "hf").parity.by
+    assert export_run("tiny", "gguf").parity.by

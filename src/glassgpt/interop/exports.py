@@ -87,7 +87,7 @@ def _check(to: Format, path: Path, expected: Expected, dtype: Dtype) -> Parity:
         try:
             return check_folder(path, expected, dtype)
         except MissingExtraError:
-            return Parity("nothing", "transformers is not installed, so nobody has opened the folder yet")
+            return Parity("", "transformers, which would open it, is not installed")
     if to == "gguf":
         from glassgpt.interop.gguf_check import check_gguf
 

@@ -52,13 +52,13 @@ class Parity:
     """What another program made of the exported model, beside ours."""
 
     by: str
-    """Who computed: a library and its version."""
+    """Who computed: a library and its version. Empty: nobody could."""
     told: str
     """The comparison in a few words."""
 
     def line(self) -> str:
         """Return it as a sentence."""
-        return f"Checked with {self.by}: {self.told}."
+        return f"Checked with {self.by}: {self.told}." if self.by else f"Not run: {self.told}."
 
 
 def expect(run: Run) -> Expected:
