@@ -167,6 +167,19 @@ def test_metrics_of_preferences_are_told(here: Path) -> None:
     assert evaluations[0].perplexity is None
 
 
+def test_preferences_are_compared_without_chance(here: Path) -> None:
+    """A base with dropout once looked, while learning, as if it liked its own answers less than it did."""
+    config_file = here / "runs/base/config.toml"
+    config_file.write_text(config_file.read_text().replace("dropout = 0.0", "dropout = 0.3"))
+    assert open_run("base").model.config.dropout == 0.3
+    config, data = KINDS["dpo"]
+    still = dataclasses.replace(config, training=training(steps=2, log_every=1, learning_rate=1e-9))
+    run = start_finetuning("base", data, still, name="still", given=["training.learning_rate"]).directory
+    steps = [event for event in read_events(run.metrics) if isinstance(event, StepsFinished)]
+    assert all(abs(event.metrics["chosen"]) < 1e-3 for event in steps)
+    assert open_run("still").model.config.dropout == 0
+
+
 def test_the_chain_goes_from_base_to_adapter(here: Path) -> None:
     finetune("sft")
     config, data = KINDS["dpo-lora"]

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from glassgpt.adapters.lora import add_lora
 from glassgpt.architectures.families import family_of
@@ -16,6 +17,8 @@ from glassgpt.finetuning.config import ChatConfig, DPOConfig, FineTuneConfig, GR
 from glassgpt.finetuning.task import Say, Start
 from glassgpt.finetuning.templates import NEW_TOKENS, ChatTemplate, TemplateName, make_template
 from glassgpt.finetuning.vocabulary import grow, missing, with_special_tokens
+from glassgpt.model.attention import Attention
+from glassgpt.model.gpt import GPT
 from glassgpt.runs.opening import Run
 from glassgpt.tokenizers.fast import FastTokenizer
 
@@ -32,6 +35,8 @@ def begin(
     if isinstance(config, ChatConfig):
         template, tokenizer = speak(run, config, say)
         grow(model, tokenizer.vocab_size)
+    if isinstance(config, DPOConfig | GRPOConfig):
+        without_dropout(model)
     model.to(device)
     if config.lora.rank:
         family_of(model.config)  # the adapter's format has no place for models of no family: say so now
@@ -50,6 +55,20 @@ def begin(
         world=world,
         say=say,
     )
+
+
+def without_dropout(model: GPT) -> GPT:
+    """Let the model drop nothing while it learns; return the same model.
+
+    What it says of an answer is compared with what the base says, and chance must not make a difference there.
+    """
+    model.config = dataclasses.replace(model.config, dropout=0.0)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(module, Attention):
+            module.config = model.config
+    return model
 
 
 def speak(run: Run, config: ChatConfig, say: Say) -> tuple[ChatTemplate | None, FastTokenizer]:
