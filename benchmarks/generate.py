@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import random
+import statistics
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 
-from benchmarks.measure import alternate, fresh
-from benchmarks.peers import transformers_gpt2
+from benchmarks.measure import alternate, fresh, timed
+from benchmarks.peers import llama_cpp, transformers_gpt2
 from benchmarks.report import Figure
 from glassgpt.device import available_cores
 from glassgpt.generation.engine import generate_batch, generate_ids
@@ -34,7 +35,7 @@ ROWS = 32
 
 def run(quick: bool) -> list[Figure]:
     """Return the figures of one stream, a batch, and int8 weights."""
-    return [*small_model(quick), *int8_weights(quick)]
+    return [*small_model(quick), beside_llama_cpp(quick), *int8_weights(quick)]
 
 
 def small_model(quick: bool) -> list[Figure]:
@@ -71,6 +72,22 @@ def small_model(quick: bool) -> list[Figure]:
         faster("32 prompts of mixed lengths; one stream of ours", speed, "batch", "ours", 10),
         faster("the same, `nano`", speed, "nano batch", "nano", 10),
     ]
+
+
+def beside_llama_cpp(quick: bool) -> Figure:
+    """Measure one stream of the same model beside llama.cpp with one thread, both in float32, in turn."""
+    tokens, rounds = (40, 2) if quick else (200, 7)
+    ours, llama = llama_cpp.pair(SMALL)
+    speeds: dict[str, list[float]] = {"ours": [], "llama.cpp": []}
+    for _ in range(rounds + 2):
+        speeds["ours"].append(tokens / timed(lambda: write(ours, tokens)))
+        speeds["llama.cpp"].append(llama_cpp.tokens_per_second(llama, PROMPT, tokens))
+    speed = {name: statistics.median(values[2:]) for name, values in speeds.items()}
+    return Figure(
+        "one stream, 1M GPT-2; llama.cpp with one thread, float32",
+        *(f"{speed[name]:,.0f} tokens/s" for name in ("ours", "llama.cpp")),
+        speed["ours"] / speed["llama.cpp"],
+    )
 
 
 def int8_weights(quick: bool) -> list[Figure]:

@@ -106,7 +106,7 @@ def test_a_kind_leaves_a_whole_run_and_the_base_as_it_was(kind: str, here: Path)
     assert opened.model(torch.tensor([[1, 2, 3]])).isfinite().all()
     assert chain(kind, opened.lineage) == ["base (pretraining)", f"{kind} ({kind.partition('-')[0]})"]
     comparison = files.read_json(run.comparison)
-    assert set(comparison["numbers"]) >= {"held-out loss"}
+    assert set(comparison["numbers"]) >= {"reward" if kind.startswith("grpo") else "held-out loss"}
     page = run.report.read_text()
     assert "Before and after" in page
     assert "base (pretraining)" in page

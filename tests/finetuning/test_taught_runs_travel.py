@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,22 @@ import pytest
 import torch
 
 from glassgpt.adapters.config import LoRAConfig
+from glassgpt.errors import CorpusError
 from glassgpt.finetuning.chat import Chat, template_of
-from glassgpt.finetuning.config import SamplesConfig, SFTConfig, ShortTraining
+from glassgpt.finetuning.config import (
+    ClassifyConfig,
+    DistillConfig,
+    SamplesConfig,
+    SFTConfig,
+    ShortTraining,
+)
 from glassgpt.finetuning.run import start_finetuning
 from glassgpt.finetuning.templates import id_of
 from glassgpt.generation.text import GenerationConfig
 from glassgpt.interop.exports import export_run
+from glassgpt.interop.imports import import_model
 from glassgpt.runs.opening import Run, open_run
+from glassgpt.runs.report import chain
 
 TRAINING = ShortTraining(
     epochs=0, steps=150, batch_size=4, evaluate_every=150, threads=1, precision="float32", device="cpu",
@@ -80,3 +90,19 @@ def test_llama_cpp_writes_the_same(taught: Run, here: Path) -> None:
     assert stop is not None
     assert template is not None
     assert stop.contents() == id_of(taught.tokenizer, template.stop)
+
+
+def test_a_model_from_elsewhere_is_fine_tuned_and_leaves_again(here: Path) -> None:
+    pytest.importorskip("transformers")
+    export_run("base", "hf", output=here / "base-hf")
+    import_model(str(here / "base-hf"), name="imported")
+    few = dataclasses.replace(TRAINING, steps=3, evaluate_every=3)
+    none = SamplesConfig(count=0)
+    config = SFTConfig(training=few, samples=none, lora=LoRAConfig(rank=4))
+    start_finetuning("imported", ["asked.json"], config, name="adapted")
+    start_finetuning("adapted", ["moods.jsonl"], ClassifyConfig(training=few), name="moods")
+    lineage = open_run("moods").lineage
+    assert chain("moods", lineage) == ["imported (import)", "adapted (sft)", "moods (classify)"]
+    assert "the likeliest token agrees" in export_run("adapted", "hf", output=here / "adapted-hf").parity.told
+    with pytest.raises(CorpusError, match="its text did not come with it"):
+        start_finetuning("imported", [], DistillConfig(training=few, samples=none), name="student")

@@ -220,6 +220,25 @@ def test_onnxruntime_runs_the_graph_at_any_size(settings: dict[str, Any], make_r
             torch.testing.assert_close(torch.from_numpy(logits), model(ids), atol=1e-4, rtol=0)
 
 
+def test_large_weights_lie_beside_their_graph(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    from glassgpt.interop import onnx_file
+
+    monkeypatch.setattr(onnx_file, "BESIDE_FROM", 0)
+    make_run(**MODELS["nano"])
+    done = export_run("tiny", "onnx")
+    beside = done.path.with_name(f"{done.path.name}.data")
+    assert beside.stat().st_size > done.path.stat().st_size
+    assert "keep the two files together" in done.notes[0]
+    assert not list(done.path.parent.glob(".onnx-*"))
+    session = onnxruntime.InferenceSession(str(done.path), providers=["CPUExecutionProvider"])
+    ids = torch.randint(200, (2, 5))
+    with torch.no_grad():
+        (logits,) = session.run(None, {"ids": ids.numpy()})
+        torch.testing.assert_close(torch.from_numpy(logits), open_run("tiny").model(ids), atol=1e-4, rtol=0)
+
+
 def test_ids_are_cut_alike_for_word_and_char_folders(make_run: Any, make_tokenizer: Any) -> None:
     import transformers
 

@@ -119,3 +119,18 @@ def largest_allocation(work) -> int:
         work()
     events = profile.profiler.kineto_results.events() if profile.profiler else []
     return max(event.nbytes() for event in events if event.name() == "[memory]")
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_frozen_head_costs_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With LoRA the head is frozen; its gradient was once made all the same, as large as the head itself."""
+    hidden, weight, bias, targets = problem(5, 4, 7)
+    weight.requires_grad_(False)
+    bias.requires_grad_(False)
+    monkeypatch.setattr(module, "_add_product", None)  # makes what nobody asks for: must not be called
+    linear_cross_entropy(hidden, weight, targets, bias).backward()
+    found = hidden.grad
+    assert found is not None
+    assert weight.grad is None
+    (expected,) = torch.autograd.grad(F.cross_entropy(hidden @ weight.T + bias, targets), hidden)
+    torch.testing.assert_close(found, expected)

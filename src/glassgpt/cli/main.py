@@ -42,7 +42,10 @@ COMMANDS = {
         "Ask a run questions: probes and lm-eval tasks (its loss: see evaluate).",
     ),
     "import": ("glassgpt.cli.import_:import_", "Make a run of a model from elsewhere."),
-    "export": ("glassgpt.cli.export:export", "Write a run for transformers, llama.cpp or ONNX, checked there."),
+    "export": (
+        "glassgpt.cli.export:export",
+        "Write a run for transformers, llama.cpp or ONNX, checked there.",
+    ),
     "runs": ("glassgpt.cli.runs:app", "List runs, or compare several."),
     "model": ("glassgpt.cli.model:model", "Show a model's layers, shapes, parameters, cost and memory."),
     "tokenizer": ("glassgpt.cli.tokenizer:app", "Train, use and compare tokenizers."),

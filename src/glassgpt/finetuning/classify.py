@@ -28,11 +28,9 @@ from glassgpt.finetuning.rows import RowBatches, split_rows
 from glassgpt.finetuning.scores import Scores, confusion_figure, scores_of
 from glassgpt.finetuning.task import HEAD, Measured, Start, Task, in_batches, split_facts
 from glassgpt.generation.engine import evaluating
-from glassgpt.generation.text import prompt_ids
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.runs.opening import Run
-from glassgpt.tokenizers.fast import FastTokenizer
 
 LABELS = "labels.json"
 
@@ -102,7 +100,7 @@ def freeze(model: Classifier, config: ClassifyConfig) -> None:
 
 def encode(start: Start, texts: Sequence[Labelled], labels: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
     """Return ids (N, T) filled up, lengths (N,) and numbers of labels (N,). A long text keeps its beginning."""
-    ids = [text_ids(start.tokenizer, item.text, start.context_length) for item in texts]
+    ids = [text_ids(start.run, item.text, start.context_length) for item in texts]
     cut = sum(len(row) == start.context_length for row in ids)
     if cut:
         start.say(
@@ -116,9 +114,9 @@ def encode(start: Start, texts: Sequence[Labelled], labels: Sequence[str]) -> tu
     )
 
 
-def text_ids(tokenizer: FastTokenizer, text: str, context_length: int) -> list[int]:
-    """Return the ids of a text as the model read texts in pretraining, at most a context of them."""
-    return prompt_ids(tokenizer, text.strip(), documents=True)[:context_length]
+def text_ids(run: Run, text: str, context_length: int) -> list[int]:
+    """Return the ids of a text as the base read texts in pretraining, at most a context of them."""
+    return run.prompt_ids(text.strip())[:context_length]
 
 
 @torch.inference_mode()
@@ -150,13 +148,13 @@ class OpenedClassifier:
     """A run that classifies, ready for texts."""
 
     model: Classifier
-    tokenizer: FastTokenizer
+    run: Run
     labels: list[str]
 
     def probabilities(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """Return the probability of each label, for each text."""
         context = self.model.config.context_length
-        rows = [np.array(text_ids(self.tokenizer, text, context)) for text in texts]
+        rows = [np.array(text_ids(self.run, text, context)) for text in texts]
         device = self.model.head.weight.device
         lengths = torch.tensor([len(row) for row in rows])
         shares = logits_of(self.model, (pad(rows, 0), lengths), device).softmax(-1).tolist()
@@ -174,7 +172,7 @@ def open_classifier(run: Run) -> OpenedClassifier:
     names: list[str] = files.read_json(labels)
     model = Classifier(run.model, len(names))
     model.head.load_state_dict(load_file(head))
-    return OpenedClassifier(model.eval(), run.tokenizer, names)
+    return OpenedClassifier(model.eval(), run, names)
 
 
 def _check_labels(labels: Sequence[str], train: Tensor, held: Tensor, texts: Sequence[Labelled]) -> None:

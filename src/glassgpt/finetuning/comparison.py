@@ -31,6 +31,8 @@ def numbers(measured: Measured) -> dict[str, float]:
         "perplexity": measured.perplexity,
         "bits per byte": measured.bits_per_byte,
     }
+    if "reward" in measured.metrics:  # whose negative the loss is
+        known = {}
     return {name: value for name, value in {**known, **measured.metrics}.items() if value is not None}
 
 

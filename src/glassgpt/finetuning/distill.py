@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from glassgpt.dataset.batches import Batches, check_length
-from glassgpt.errors import ConfigError
+from glassgpt.errors import ConfigError, CorpusError
 from glassgpt.finetuning.config import DistillConfig
 from glassgpt.finetuning.losses import distillation_loss
 from glassgpt.finetuning.task import Measured, Sample, Start, Task
@@ -136,6 +136,11 @@ def soft_loss(
 def _text(start: Start) -> RunConfig:
     """Return the base's config, so the order of its rows, too, with other sources where there are some."""
     own = start.run.config
+    if not start.data and start.run.lineage.get("data") is None:
+        raise CorpusError(
+            f"{start.run.directory.name} came from elsewhere, and its text did not come with it. Name a text:  "
+            f"glassgpt finetune distill {start.run.directory.name} TEXT"
+        )
     sources = start.data or own.corpus.sources
     return dataclasses.replace(
         own,

@@ -7,7 +7,7 @@ refused or left out, for nothing could be learned after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +50,8 @@ class Fitting:
     template: ChatTemplate | None
     context_length: int
     skip_long: bool = False
+    plain: Callable[[str], list[int]] = lambda _: []
+    """The ids of a prompt without a template."""
     cut: int = 0
     skipped: int = 0
 
@@ -91,7 +93,8 @@ class Fitting:
         A base that knows no turns, so without a template, is given the last message to continue.
         """
         if self.template is None:
-            ids = [self.tokenizer.end_of_text, *self._encode(prompt.messages[-1].content, prompt.source)]
+            self._encode(prompt.messages[-1].content, prompt.source)  # says where it cannot be written
+            ids = self.plain(prompt.messages[-1].content)
         else:
             ids = self._encode(self.template.render(prompt.messages, answer=True), prompt.source)
         if len(ids) + room > self.context_length:

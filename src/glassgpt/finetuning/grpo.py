@@ -34,7 +34,7 @@ from glassgpt.finetuning.task import Measured, Sample, Start, Task, split_facts
 from glassgpt.finetuning.templates import id_of
 from glassgpt.generation.engine import evaluating, generate_batch
 from glassgpt.generation.sampling import SamplingConfig
-from glassgpt.generation.text import never_written, prompt_ids
+from glassgpt.generation.text import never_written
 from glassgpt.model.gpt import GPT
 
 
@@ -226,11 +226,17 @@ def _prompts(
     """Return the prompts to learn by and those that are held out, each with its ids."""
     if not start.data:
         nothing = Prompt((Message("user", ""),), {}, "nothing")
-        ids = prompt_ids(start.tokenizer, "", documents=True)
+        ids = start.run.prompt_ids("")
         return [(ids, nothing)], [(ids, nothing)]
     prompts = read_prompts([Path(path) for path in start.data])
     learn, hold = split_rows(len(prompts), config.validation, start.seed)
-    fitting = Fitting(start.tokenizer, start.template, start.context_length, config.too_long == "skip")
+    fitting = Fitting(
+        start.tokenizer,
+        start.template,
+        start.context_length,
+        config.too_long == "skip",
+        plain=start.run.prompt_ids,
+    )
     parts = []
     for rows in (learn, hold):
         encoded = ((fitting.prompt(prompts[row], config.max_tokens), prompts[row]) for row in rows)

@@ -195,6 +195,8 @@ def _describe(directory: RunDirectory, start: Start, task: Task, choice: Choice)
         kind=choice.kind,
         parameters=sum(weight.numel() for weight in task.model.parameters()),
         data={"sources": _sources(choice), **task.data},
+        documents=base.knows_documents,
+        begin=base.begin,
         **facts,
         **task.facts,
     )

@@ -1,7 +1,8 @@
 """A run as an ONNX graph: ids (B, T) in, logits (B, T, V) out, for any B and T up to the context length.
 
 Any model can be written, whatever its parts, because the graph is traced from our own code. It has no cache: each
-call computes the whole text. The tokenizer is the run's `tokenizer.json`.
+call computes the whole text. The tokenizer is the run's `tokenizer.json`. Large weights lie beside the graph, in
+`NAME.onnx.data`: one file of the format holds 2 GB at most, and making it takes several copies in memory.
 
 Legend: B batch, T tokens, V vocabulary.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,6 +30,14 @@ from glassgpt.model.attention import visible
 from glassgpt.model.gpt import GPT
 from glassgpt.model.positions import rope_frequencies, rotation
 from glassgpt.runs.opening import Run
+
+BESIDE_FROM = 64 << 20
+"""Bytes of weights from which on they lie in a file of their own."""
+
+
+def weights_beside(path: Path) -> Path:
+    """Return where the weights of a large model's graph lie."""
+    return path.with_name(f"{path.name}.data")
 
 
 class Graph(nn.Module):
@@ -63,9 +73,26 @@ def write_onnx(run: Run, path: Path) -> list[str]:
             Graph(run.model.eval()), (example,), dynamo=True, dynamic_shapes=sizes,
             input_names=["ids"], output_names=["logits"], verbose=False,
         )  # fmt: skip
-    with files.atomic_write(path, "wb") as file:
-        onnx.save(program.model_proto, file)
-    return []
+    size = sum(weight.numel() * weight.element_size() for weight in run.model.parameters())
+    if size < BESIDE_FROM:
+        with files.atomic_write(path, "wb") as file:
+            onnx.save(program.model_proto, file)
+        return []
+    _save_in_two(program, path)
+    return [f"Its weights are in {weights_beside(path).name}: keep the two files together."]
+
+
+def _save_in_two(program: Any, path: Path) -> None:
+    """Write the weights, then the graph that names their file: until it is there, nothing is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        files.explain_full_disk(path),
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=".onnx-") as folder,
+    ):
+        program.save(Path(folder) / path.name, external_data=True)
+        for file in (weights_beside(path), path):
+            files.flush_to_disk(Path(folder) / file.name)
+            (Path(folder) / file.name).replace(file)
 
 
 def check_onnx(path: Path, expected: Expected) -> Parity:
@@ -73,6 +100,9 @@ def check_onnx(path: Path, expected: Expected) -> Parity:
     runtime: Any = require("onnxruntime", extra="onnx", purpose="check the exported graph")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    # Every matrix again, in the order in which a product reads it, would be quicker for many calls than for two.
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     by = f"onnxruntime {runtime.__version__}"
     name = session.get_inputs()[0].name

@@ -16,7 +16,7 @@ from glassgpt.adapters.config import LoRAConfig
 from glassgpt.adapters.lora import add_lora, load_corrections, merge
 from glassgpt.adapters.peft_format import merge_adapter
 from glassgpt.errors import ModelError, RunError
-from glassgpt.generation.text import GenerationConfig, TextEvent, complete, stream
+from glassgpt.generation.text import GenerationConfig, TextEvent, complete, prompt_ids, stream
 from glassgpt.model.gpt import GPT
 from glassgpt.model.int8 import quantize
 from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
@@ -37,16 +37,22 @@ class Run:
 
     @property
     def knows_documents(self) -> bool:
-        """Whether training showed the model documents, each ended by `<|endoftext|>`.
+        """Whether pretraining showed the model documents, each ended by `<|endoftext|>`.
 
-        What is imported did, but for a notebook's model of characters."""
-        data = self.lineage.get("data")
-        return self.lineage.get("documents", True) if data is None else data.get("documents", 0) > 1
+        What is imported did, but for a notebook's model of characters; what is fine-tuned is as its base.
+        """
+        if "documents" in self.lineage:
+            return self.lineage["documents"]
+        return (self.lineage.get("data") or {}).get("documents", 0) > 1
 
     @property
     def begin(self) -> list[int] | None:
-        """The ids with which a prompt begins, for an imported model. None: as its documents say."""
+        """The ids with which a prompt begins, for a model from elsewhere. None: as its documents say."""
         return self.lineage.get("begin")
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """Return the ids of a prompt as the model is used to them: what it begins with, then the text's."""
+        return prompt_ids(self.tokenizer, prompt, documents=self.knows_documents, begin=self.begin)
 
     def stream(
         self, prompt: str | Sequence[str], config: GenerationConfig, *, count: int = 1, use_cache: bool = True

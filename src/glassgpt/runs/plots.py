@@ -41,9 +41,19 @@ class PlotFile:
         """Draw anew after an evaluation, if some time has passed, and at the end."""
         due = isinstance(event, Evaluated) and time.monotonic() - self._drawn > REDRAW_SECONDS
         if due or isinstance(event, TrainingFinished):
-            figure = loss_figure(read_events(self._run.metrics), title=self._run.name, floor=self._floor)
-            save_figure(figure, self._run.plot)
+            events = read_events(self._run.metrics)
+            save_figure(main_figure(events, title=self._run.name, floor=self._floor)[1], self._run.plot)
             self._drawn = time.monotonic()
+
+
+def main_figure(events: Sequence[Event], *, title: str, floor: float | None = None) -> tuple[str, Figure]:
+    """Return what matters most of a run, and its curve: the loss, or the reward where one was learned from.
+
+    The loss of reinforcement is near 0 whatever the model can do, so its curve would tell nothing.
+    """
+    if "reward" in metric_names(events):
+        return "Reward", metric_figure(events, "reward", title=title)
+    return "Loss", loss_figure(events, title=title, floor=floor)
 
 
 def loss_figure(events: Sequence[Event], *, title: str, floor: float | None = None) -> Figure:
@@ -111,9 +121,13 @@ def metric_names(events: Sequence[Event]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def metric_figure(events: Sequence[Event], name: str) -> Figure:
-    """Return the curve of one metric over steps: of the training batches, and of evaluations as points."""
-    figure, axes = _figure(size=(7.2, 3.2))
+def metric_figure(events: Sequence[Event], name: str, *, title: str | None = None) -> Figure:
+    """Return the curve of one metric over steps: of the training batches, and of evaluations as points.
+
+    With a title, however short, it is as large as the loss's.
+    """
+    figure, axes = _figure(size=(7.2, 3.2)) if title is None else _figure()
+    axes.set_title(title or "", loc="left", fontweight="bold", pad=12)
     steps = [event for event in events if isinstance(event, StepsFinished) and name in event.metrics]
     evaluations = [event for event in events if isinstance(event, Evaluated) and name in event.metrics]
     if steps:

@@ -13,7 +13,7 @@ from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
-from glassgpt.runs.plots import figure_png, loss_figure, metric_figure, metric_names, series_figure
+from glassgpt.runs.plots import figure_png, main_figure, metric_figure, metric_names, series_figure
 from glassgpt.runs.records import read_events
 from glassgpt.runs.summary import duration
 from glassgpt.training.events import (
@@ -41,12 +41,14 @@ def report_page(run: RunDirectory) -> str:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["duration"] = duration
     evaluations = [event for event in events if isinstance(event, Evaluated)]
+    curve_title, curve = main_figure(events, title="", floor=floor["loss"] if floor else None)
     return environment.from_string(template).render(
         name=run.name,
         lineage=lineage,
         floor=floor,
         config=run.config.read_text(encoding="utf-8"),
-        curve=_picture(loss_figure(events, title="", floor=floor["loss"] if floor else None)),
+        curve_title=curve_title,
+        curve=_picture(curve),
         details=_details(events),
         comparison=comparison,
         chain=chain(run.name, lineage),
@@ -71,7 +73,9 @@ def chain(name: str, lineage: dict[str, Any]) -> list[str]:
 
 def _pictures(run: RunDirectory, events: list[Event]) -> list[tuple[str, str]]:
     """Return further pictures: curves of what was measured beside the loss, and the confusion of labels."""
-    pictures = [(name, _picture(metric_figure(events, name))) for name in metric_names(events)]
+    pictures = [
+        (name, _picture(metric_figure(events, name))) for name in metric_names(events) if name != "reward"
+    ]
     confusion = run.path / "confusion.png"
     if confusion.is_file():
         pictures.append(("Right labels and said ones", _embedded(confusion.read_bytes())))

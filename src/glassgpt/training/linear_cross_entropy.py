@@ -23,7 +23,7 @@ Legend: N tokens, C width, V vocabulary; R rows of one chunk; G groups of words,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -70,7 +70,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx: Any, hidden_NC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, targets_N: Tensor
     ) -> Tensor:
         with torch.autocast(hidden_NC.device.type, enabled=False):
-            loss, *gradients = _loss_and_gradients(hidden_NC, weight_VC, bias_V, targets_N)
+            loss, *gradients = _loss_and_gradients(
+                hidden_NC, weight_VC, bias_V, targets_N, wanted=ctx.needs_input_grad[:3]
+            )
         ctx.save_for_backward(*gradients)
         return loss
 
@@ -82,25 +84,39 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def _loss_and_gradients(
-    hidden_NC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, targets_N: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Return the mean loss, and its gradients by hidden, weight and bias."""
+    hidden_NC: Tensor,
+    weight_VC: Tensor,
+    bias_V: Tensor | None,
+    targets_N: Tensor,
+    *,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """Return the mean loss, and its gradients by hidden, weight and bias, None for those that are not wanted.
+
+    A frozen head's gradient would be as large as the head, and a third of the work.
+    """
     dtype, share = hidden_NC.dtype, 1.0 / len(targets_N)
-    hidden_grad, weight_grad = torch.zeros_like(hidden_NC), torch.zeros_like(weight_VC)
-    bias_grad = None if bias_V is None else torch.zeros_like(bias_V)
+    hidden_grad, weight_grad, bias_grad = (
+        torch.zeros_like(tensor) if tensor is not None and asked else None
+        for tensor, asked in zip((hidden_NC, weight_VC, bias_V), wanted, strict=True)
+    )
     total = -_target_logits(hidden_NC, weight_VC, bias_V, targets_N).sum()
     for rows, softmaxes, logsumexp_RG in _softmaxes(hidden_NC, weight_VC, bias_V):
         total += logsumexp_RG.logsumexp(1).sum()
         mixture_RG = (logsumexp_RG.softmax(1) * share).to(dtype)
         for (words, softmax_RK), w_R1 in zip(softmaxes, mixture_RG.split(1, dim=1), strict=True):
             softmax_RK = softmax_RK.to(dtype)
-            hidden_grad[rows] += w_R1 * (softmax_RK @ weight_VC[words].to(dtype))
-            _add_product(weight_grad[words], softmax_RK.T, w_R1 * hidden_NC[rows])
+            if hidden_grad is not None:
+                hidden_grad[rows] += w_R1 * (softmax_RK @ weight_VC[words].to(dtype))
+            if weight_grad is not None:
+                _add_product(weight_grad[words], softmax_RK.T, w_R1 * hidden_NC[rows])
             if bias_grad is not None:
                 _add_product(bias_grad[words, None], softmax_RK.T, w_R1)
     # So far the softmax; now the 1 that its target has less.
-    hidden_grad.sub_(weight_VC[targets_N].to(dtype), alpha=share)
-    weight_grad.index_add_(0, targets_N, hidden_NC.to(weight_grad.dtype), alpha=-share)
+    if hidden_grad is not None:
+        hidden_grad.sub_(weight_VC[targets_N].to(dtype), alpha=share)
+    if weight_grad is not None:
+        weight_grad.index_add_(0, targets_N, hidden_NC.to(weight_grad.dtype), alpha=-share)
     if bias_grad is not None:
         bias_grad.index_add_(0, targets_N, torch.ones_like(targets_N, dtype=bias_grad.dtype), alpha=-share)
     return total * share, hidden_grad, weight_grad, bias_grad

@@ -1,0 +1,32 @@
+"""llama.cpp, as the wheel `xllamacpp` brings it, on a model that GlassGPT has exported."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.travel import working_in, write_folder
+from glassgpt.interop.exports import export_run
+from glassgpt.interop.gguf_check import Llama
+from glassgpt.interop.imports import import_model
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.gpt import GPT
+from glassgpt.runs.opening import open_run
+
+
+def pair(config: ModelConfig) -> tuple[GPT, Llama]:
+    """Return a random GPT-2 of this shape as ours, and llama.cpp with the same weights in float32."""
+    with tempfile.TemporaryDirectory(prefix="glassgpt-peer-") as folder, working_in(Path(folder)):
+        write_folder(Path("hf"), config)
+        import_model("hf", name="pair")
+        exported = export_run("pair", "gguf", output=Path("pair.gguf"))
+        return open_run("pair").model, Llama(exported.path)
+
+
+def tokens_per_second(llama: Llama, prompt: list[int], tokens: int) -> float:
+    """Return how fast it wrote greedy tokens by its own clock, so that asking it over HTTP costs it nothing."""
+    answer: dict[str, Any] = llama.ask(
+        "completion", prompt=prompt, n_predict=tokens, temperature=0, ignore_eos=True, cache_prompt=False
+    )
+    return answer["timings"]["predicted_per_second"]
