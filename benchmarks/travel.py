@@ -2,7 +2,7 @@
 
 Each is done in a fresh process. The memory is what the process took beyond its libraries, as a share of the
 weights in float32; the mark is 2.2 times these. The peer reads the same folder and writes it again with
-transformers. ONNX is measured without a mark: torch's exporter holds the graph's weights more than once.
+transformers.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def figure(what: str, ours: Fresh, peer: Fresh | None, weights: int) -> Figure:
     """Return a row of the table; small models have no mark, for libraries weigh more than they do."""
     share = ours.own_bytes / weights
     shown = [describe(one, weights) if one else "" for one in (ours, peer)]
-    if weights < 100e6 or "onnx" in what:
+    if weights < 100e6:
         return Figure(what, *shown)
     return Figure(what, *shown, mark=f"at most {MOST}x the weights", reached=share <= MOST)
 

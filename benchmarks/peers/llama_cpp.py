@@ -8,8 +8,8 @@ from typing import Any
 
 from benchmarks.travel import working_in, write_folder
 from glassgpt.interop.exports import export_run
-from glassgpt.interop.gguf_check import Llama
 from glassgpt.interop.imports import import_model
+from glassgpt.interop.llama_server import Llama
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.runs.opening import open_run

@@ -24,6 +24,7 @@ from glassgpt.finetuning.templates import id_of
 from glassgpt.generation.text import GenerationConfig
 from glassgpt.interop.exports import export_run
 from glassgpt.interop.imports import import_model
+from glassgpt.interop.llama_server import Llama
 from glassgpt.runs.opening import Run, open_run
 from glassgpt.runs.report import chain
 
@@ -90,6 +91,10 @@ def test_llama_cpp_writes_the_same(taught: Run, here: Path) -> None:
     assert stop is not None
     assert template is not None
     assert stop.contents() == id_of(taught.tokenizer, template.stop)
+    with Llama(here / "taught.gguf", context=96) as llama:  # by its own template, as its chat does
+        question = {"messages": [{"role": "user", "content": ASKED}], "max_tokens": 24, "temperature": 0}
+        answer = llama.ask("v1/chat/completions", **question)["choices"][0]["message"]["content"]
+    assert answer.strip() == our_answer(taught).strip()
 
 
 def test_a_model_from_elsewhere_is_fine_tuned_and_leaves_again(here: Path) -> None:

@@ -98,7 +98,7 @@ def test_gguf_carries_template_ends_and_tokens(chatty: RunDirectory, chat_tokeni
 
 
 def test_llama_cpp_answers_after_the_template(chatty: RunDirectory, chat_tokenizer: FastTokenizer) -> None:
-    from glassgpt.interop.gguf_check import Llama
+    from glassgpt.interop.llama_server import Llama
 
     llama = Llama(export_run("tiny", "gguf").path, context=64)
     prompt = llama.ask("apply-template", messages=[{"role": "user", "content": "Hello"}])["prompt"]
@@ -112,7 +112,7 @@ def test_gpt2s_own_vocabulary_travels(
     to: Any, make_run: Any, tiktoken_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its 50,257 ids and 50,000 merges, on a text of its own: both programs cut it as we do."""
-    from glassgpt.interop.gguf_check import Llama
+    from glassgpt.interop.llama_server import Llama
     from glassgpt.tokenizers.load import load_tokenizer
 
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tiktoken_cache))
@@ -131,11 +131,11 @@ def test_gpt2s_own_vocabulary_travels(
 @pytest.mark.parametrize("documents", [1, 5])
 def test_llama_cpp_begins_a_prompt_as_we_do(documents: int, make_run: Any) -> None:
     """A run trained on documents puts the end of text before each; one trained on a single text does not."""
-    from glassgpt.interop.gguf_check import Llama
+    from glassgpt.interop.llama_server import Llama
 
     run = make_run()
     lineage = files.read_json(run.lineage)
-    del lineage["begin"]
+    del lineage["begin"], lineage["documents"]
     files.write_json(run.lineage, lineage | {"data": {"documents": documents}})
     opened, llama = open_run("tiny"), Llama(export_run("tiny", "gguf").path, context=64)
     ids = llama.ask("tokenize", content="The cat", add_special=True)["tokens"]

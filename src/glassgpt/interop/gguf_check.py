@@ -8,13 +8,13 @@ likely as each other it may choose the other one, and that is no error.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from glassgpt.errors import InteropError
+from glassgpt.interop.llama_server import Llama
 from glassgpt.interop.parity import PROMPT, Expected, Parity
 
 NEARLY_AS_LIKELY = {"f32": 0.02, "f16": 0.05, "q8_0": 1.0}
@@ -25,11 +25,13 @@ def check_gguf(path: Path, expected: Expected, dtype: str) -> Parity:
     """Compare what llama.cpp makes of the file with `expected`. Raises `InteropError` when it is something else."""
     if not importlib.util.find_spec("xllamacpp"):
         return Parity("", "xllamacpp, which would run it, is not installed")
-    llama = Llama(path)
-    for text, ids in expected.texts.items():
-        if llama.tokenize(text) != ids:
-            raise _wrong(f"llama.cpp cuts {text!r} into other tokens")
-    written = llama.greedy(expected.ids_BT[0, :PROMPT].tolist(), len(expected.greedy), never=expected.never)
+    with Llama(path) as llama:
+        for text, ids in expected.texts.items():
+            if llama.tokenize(text) != ids:
+                raise _wrong(f"llama.cpp cuts {text!r} into other tokens")
+        written = llama.greedy(
+            expected.ids_BT[0, :PROMPT].tolist(), len(expected.greedy), never=expected.never
+        )
     pairs = enumerate(zip(expected.greedy, written, strict=False))
     alike = next((at for at, (ours, theirs) in pairs if ours != theirs), len(written))
     if alike < len(expected.greedy):
@@ -68,53 +70,3 @@ def read_back(path: Path, make: Callable[[str], np.ndarray]) -> float:
         numbers = gguf.quants.dequantize(tensor.data, tensor.tensor_type).reshape(ours.shape)
         off = max(off, float(np.abs(numbers - ours).max() / max(np.abs(ours).max(), 1e-30)))
     return off
-
-
-class Llama:
-    """llama.cpp with one model, on one thread and quiet, asked over HTTP on this machine.
-
-    Left to itself it keeps keys and values in float16, and computes attention in a way that rounds as much: both
-    can be told not to.
-    """
-
-    def __init__(self, path: Path, *, context: int = 512) -> None:
-        import requests
-
-        xllamacpp: Any = importlib.import_module("xllamacpp")
-        settings = xllamacpp.CommonParams()
-        settings.model.path = str(path)
-        settings.n_ctx = context
-        settings.n_parallel = 1
-        settings.warmup = False
-        settings.verbosity = -1
-        settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-        settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
-        self._server = xllamacpp.Server(settings)
-        self._address = self._server.listening_address.rstrip("/")
-        self._http = requests.Session()
-        self._http.trust_env = False  # no proxy stands between a machine and itself
-
-    def ask(self, what: str, **question: Any) -> dict[str, Any]:
-        """Return the answer of one of its endpoints."""
-        answer = self._http.post(f"{self._address}/{what}", json=question, timeout=600)
-        if not answer.ok:
-            raise InteropError(f"llama.cpp cannot use the exported file: {answer.text[:300]}")
-        return answer.json()
-
-    def tokenize(self, text: str) -> list[int]:
-        """Return the ids of a text."""
-        return self.ask("tokenize", content=text, add_special=False)["tokens"]
-
-    def greedy(self, prompt: list[int], count: int, *, never: Sequence[int] = ()) -> list[int]:
-        """Return the likeliest ids after a prompt, none of them an end or one of `never`."""
-        if not count:
-            return []
-        settings: dict[str, Any] = {
-            "n_predict": count,
-            "temperature": 0,
-            "return_tokens": True,
-            "ignore_eos": True,
-        }
-        settings["logit_bias"] = [[id, False] for id in never]
-        return self.ask("completion", prompt=prompt, **settings)["tokens"]

@@ -151,6 +151,8 @@ def _add_tokenizer(writer: Any, run: Run, vocab_size: int) -> None:
     merges = content["model"]["merges"]
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
     begin = run.begin if run.begin is not None else [tokenizer.end_of_text] * run.knows_documents
+    if run.lineage.get("chat") and run.lineage.get("kind") != "import":
+        begin = []  # what was taught here begins with its template
     ends = ends_of_answers(run)
     writer.add_bos_token_id(begin[0] if begin else tokenizer.end_of_text)
     writer.add_add_bos_token(bool(begin))

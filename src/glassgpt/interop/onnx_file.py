@@ -72,6 +72,7 @@ def write_onnx(run: Run, path: Path) -> list[str]:
         program: Any = torch.onnx.export(
             Graph(run.model.eval()), (example,), dynamo=True, dynamic_shapes=sizes,
             input_names=["ids"], output_names=["logits"], verbose=False,
+            optimize=False,  # whoever runs the graph does it better, and here the weights would stay in memory
         )  # fmt: skip
     size = sum(weight.numel() * weight.element_size() for weight in run.model.parameters())
     if size < BESIDE_FROM:
