@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,7 @@ def export_run(name: str, to: Format, *, output: Path | None = None, dtype: Dtyp
         notes = _write(run, to, path, dtype)
         run.model.to("meta")  # its weights are not needed any more
         del run
+        gc.collect()  # torch's exporter leaves circles that hold the weights
         return Exported(path, _check(to, path, expected, dtype), notes)
     except BaseException:
         _remove(path)

@@ -58,11 +58,41 @@ class Graph(nn.Module):
         x_BTC = self.model.embed(ids_BT, positions_T)
         for block in self.model.blocks:
             x_BTC = block(x_BTC, turn, mask_TT)
-        return self.model.logits(self.model.final_norm(x_BTC))
+        x_BTC = self.model.final_norm(x_BTC)
+        if self.model.head is not None:
+            return self.model.head(x_BTC)
+        # The embedding serves as it lies; turned, it would be a second copy of the largest matrix.
+        return (self.model.token_embedding.weight @ x_BTC.transpose(1, 2)).transpose(1, 2)
+
+
+class TurnedLinear(nn.Module):
+    """A linear layer whose matrix lies as ONNX multiplies by it, (C, N): else each run would turn it first."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight_CN = nn.Parameter(linear.weight.detach().T.contiguous(), requires_grad=False)
+        self.bias = linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., N)."""
+        y = x @ self.weight_CN
+        return y if self.bias is None else y + self.bias
+
+
+def turn_matrices(model: GPT) -> GPT:
+    """Replace every linear layer by its turned form, one after another; return the same model."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Linear):
+                setattr(module, name, TurnedLinear(child))
+    return model
 
 
 def write_onnx(run: Run, path: Path) -> list[str]:
-    """Write the graph, whole or not at all. Raises `MissingExtraError` without the libraries for it."""
+    """Write the graph, whole or not at all; the run's model is of no other use afterwards.
+
+    Raises `MissingExtraError` without the libraries for it.
+    """
     purpose = "write ONNX files"
     onnx: Any = require("onnx", extra="onnx", purpose=purpose)
     require("onnxscript", extra="onnx", purpose=purpose)
@@ -70,7 +100,7 @@ def write_onnx(run: Run, path: Path) -> list[str]:
     example = torch.zeros((2, min(3, run.model.config.context_length)), dtype=torch.int64)
     with _quiet():
         program: Any = torch.onnx.export(
-            Graph(run.model.eval()), (example,), dynamo=True, dynamic_shapes=sizes,
+            Graph(turn_matrices(run.model.eval())), (example,), dynamo=True, dynamic_shapes=sizes,
             input_names=["ids"], output_names=["logits"], verbose=False,
             optimize=False,  # whoever runs the graph does it better, and here the weights would stay in memory
         )  # fmt: skip
