@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from glassgpt.errors import GenerationError
 from glassgpt.finetuning.config import SamplesConfig
 from glassgpt.finetuning.records import Message
-from glassgpt.finetuning.task import Start
+from glassgpt.finetuning.task import Sample, Start
 from glassgpt.finetuning.templates import ChatTemplate, id_of, name_of
 from glassgpt.generation.text import GenerationConfig, TextEvent, never_written, stream_after
 from glassgpt.runs.opening import Run
@@ -87,3 +87,12 @@ def answers(start: Start, prompts: Sequence[Sequence[Message]], config: SamplesC
     for event in stream_after(start.model, start.tokenizer, ids, settings, ends=[stop]):
         written[event.index] += event.text
     return written
+
+
+def answer_held_out(
+    start: Start, config: SamplesConfig, prompts: Sequence[Sequence[Message]]
+) -> list[Sample]:
+    """Return what the model answers to the first of the held-out prompts."""
+    chosen = prompts[: config.count]
+    written = answers(start, chosen, config) if chosen else []
+    return [Sample(prompt[-1].content, text) for prompt, text in zip(chosen, written, strict=True)]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from glassgpt.adapters.lora import switched_off
+from glassgpt.finetuning.chat import answer_held_out
 from glassgpt.finetuning.config import DPOConfig
 from glassgpt.finetuning.examples import IGNORE, Example, Fitting
 from glassgpt.finetuning.losses import dpo_loss, log_probabilities
@@ -22,7 +23,6 @@ from glassgpt.finetuning.numbers import Tally
 from glassgpt.finetuning.packing import pad
 from glassgpt.finetuning.records import read_preferences
 from glassgpt.finetuning.rows import RowBatches, split_rows
-from glassgpt.finetuning.sft import answer_held_out
 from glassgpt.finetuning.task import Measured, Start, Task, in_batches, split_facts
 from glassgpt.generation.engine import evaluating
 from glassgpt.model.gpt import GPT

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import torch
 
-from glassgpt.finetuning.chat import answers
-from glassgpt.finetuning.config import SamplesConfig, SFTConfig
+from glassgpt.finetuning.chat import answer_held_out
+from glassgpt.finetuning.config import SFTConfig
 from glassgpt.finetuning.examples import Fitting
 from glassgpt.finetuning.losses import answer_loss
 from glassgpt.finetuning.packing import PackedRows, pack
 from glassgpt.finetuning.records import Conversation, read_conversations
 from glassgpt.finetuning.rows import RowBatches, split_rows
-from glassgpt.finetuning.task import Measured, Sample, Start, Task, in_batches, split_facts
+from glassgpt.finetuning.task import Measured, Start, Task, in_batches, split_facts
 from glassgpt.generation.engine import evaluating
 from glassgpt.training.losses import token_losses_of
 
@@ -77,10 +77,3 @@ def measure_answers(start: Start, rows: PackedRows) -> Measured:
             text_bytes += float(lengths[targets[counted].cpu().numpy()].sum())
     loss = nats / count
     return Measured(loss, math.exp(min(700, loss)), nats / math.log(2) / max(1.0, text_bytes))
-
-
-def answer_held_out(start: Start, config: SamplesConfig, prompts: Sequence) -> list[Sample]:
-    """Return what the model answers to the first of the held-out prompts."""
-    chosen = prompts[: config.count]
-    written = answers(start, chosen, config) if chosen else []
-    return [Sample(prompt[-1].content, text) for prompt, text in zip(chosen, written, strict=True)]
