@@ -400,17 +400,16 @@ class Bytes:
 def test_memory_does_not_grow_with_the_corpus(
     tmp_path: Path, text: str, documents: int, group: int, bound: int
 ):
-    def peak(count: int) -> int:
+    def peak(count: int, attempt: int) -> int:
         gc.collect()
         tracemalloc.start()
         generated = (("train", Document(text, "here")) for _ in range(count))
-        prepare(generated, Bytes(), tmp_path / str(count), plan="p", group_characters=group)
+        prepare(generated, Bytes(), tmp_path / f"{count}-{attempt}", plan="p", group_characters=group)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak
 
-    small, large = peak(documents), peak(4 * documents)
-    assert (
-        large < 1.2 * small + 500_000
-    )  # what two threads hold at one moment differs by some hundred kilobytes
+    # What two threads hold at one moment differs by chance; the least of some measurements does not.
+    small, large = (min(peak(count, attempt) for attempt in range(3)) for count in (documents, 4 * documents))
+    assert large < 1.2 * small
     assert large < bound

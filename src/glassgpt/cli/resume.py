@@ -13,7 +13,7 @@ def resume(run: str = "latest", *, track: tuple[str, ...] = ()) -> int:
     from glassgpt.cli.session import show_finetuning, show_training
     from glassgpt.runs.directory import find_run
 
-    if (find_run(run).path / "finetune.toml").is_file():
+    if find_run(run).finetune.is_file():
         from glassgpt.finetuning.run import resume_finetuning
 
         return show_finetuning(

@@ -57,7 +57,7 @@ def _say_trained(console: Console, outcome: Outcome) -> None:
 def _say_finetuned(console: Console, outcome: Outcome) -> None:
     _show_comparison(console, files.read_json(outcome.directory.comparison))
     run = outcome.directory
-    classifies = (run.path / "confusion.png").is_file()
+    classifies = run.confusion.is_file()
     _say_where(
         console, outcome, "classify" if classifies else "chat" if run.chat_template.is_file() else "generate"
     )
@@ -123,7 +123,7 @@ def _say_where(console: Console, outcome: Outcome, command: str) -> None:
         ("report", outcome.directory.report),
         ("samples", outcome.directory.samples),
         ("adapter", outcome.directory.adapter),
-        ("confusion", path / "confusion.png"),
+        ("confusion", outcome.directory.confusion),
         ("everything", path),
     )
     console.print()

@@ -19,7 +19,7 @@ from itertools import product
 
 from glassgpt.errors import EvaluationError
 from glassgpt.evaluation.score import Score, Subject, share_of
-from glassgpt.evaluation.scoring import before_texts, likelihoods
+from glassgpt.evaluation.scoring import likelihoods
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def grammar(subject: Subject) -> Score:
         raise EvaluationError(
             "The run's vocabulary cannot spell any of the sentences of `grammar`: it was not made from English text."
         )
-    before = before_texts(run)
+    before = run.prompt_ids("")
     sentences = [text for pair in asked for text in (pair.right, pair.wrong)]
     texts = [(before, run.tokenizer.encode(text)) for text in sentences]
     scores = [found.log_probability for found in likelihoods(run.model, texts)]

@@ -16,7 +16,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
-from glassgpt.evaluation.scoring import before_texts, likelihoods
+from glassgpt.evaluation.scoring import likelihoods
 from glassgpt.generation.text import GenerationConfig
 from glassgpt.runs.opening import Run
 
@@ -31,9 +31,7 @@ class HarnessModel(LM):
     def __init__(self, run: Run) -> None:
         super().__init__()
         self._run = run
-        self._before = before_texts(run)  # where nothing else does: there must be something to predict from
-        documents = [run.tokenizer.end_of_text] if run.knows_documents else []
-        self._begin = documents if run.begin is None else run.begin
+        self._before = run.prompt_ids("")  # where nothing else does: there must be something to predict from
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Return (log-probability in nats, whether greedy) of each (context, continuation)."""
@@ -69,7 +67,7 @@ class HarnessModel(LM):
         kept = context.rstrip()
         whole = self._run.tokenizer.encode(context + continuation)
         ids = self._run.tokenizer.encode(kept)
-        return self._begin + ids or self._before, whole[len(ids) :]
+        return self._run.before + ids or self._before, whole[len(ids) :]
 
 
 def generation_config(settings: dict[str, Any]) -> GenerationConfig:

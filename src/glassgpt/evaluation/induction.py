@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from glassgpt.errors import EvaluationError
 from glassgpt.evaluation.score import Score, Subject, mean_of
-from glassgpt.evaluation.scoring import LOGITS_AT_ONCE, before_texts
+from glassgpt.evaluation.scoring import LOGITS_AT_ONCE
 from glassgpt.generation.engine import evaluating
 from glassgpt.model.gpt import GPT
 from glassgpt.tokenizers.fast import FastTokenizer
@@ -42,7 +42,7 @@ def induction(subject: Subject) -> Score:
             f"{run.model.config.context_length} tokens and a vocabulary of {len(ids)}."
         )
     rows = repeated_rows(ids, length, rows=ROWS, seed=subject.seed)
-    nats, right = _next_tokens(run.model, np.insert(rows, 0, before_texts(run)[-1], axis=1))
+    nats, right = _next_tokens(run.model, np.insert(rows, 0, run.prompt_ids("")[-1], axis=1))
     halves = slice(1, length), slice(length + 1, 2 * length)
     accuracy, error = mean_of(right[:, halves[1]].mean(1).tolist())
     first, second = (nats[:, half].mean().item() for half in halves)

@@ -7,17 +7,15 @@ Perplexity, exp(loss), is how many equally likely tokens the model hesitates bet
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import nn
 
 from glassgpt.dataset.batches import document_windows, evaluation_windows
 from glassgpt.dataset.shards import TokenSplit
+from glassgpt.generation.engine import evaluating
 from glassgpt.model.gpt import GPT
 from glassgpt.training.losses import token_losses
 from glassgpt.training.trainer import autocast
@@ -65,7 +63,7 @@ def evaluate(
     rows = max(1, batch_tokens // context_length)
     device = next(model.parameters()).device
     nats, text_bytes, tokens = 0.0, 0.0, 0
-    with _evaluation_mode(model):
+    with evaluating(model):
         for first in range(0, len(starts), rows):
             ids, counted = _read(split, starts[first : first + rows], lengths[first : first + rows])
             batch = torch.from_numpy(ids).to(device)
@@ -96,13 +94,3 @@ def _read(split: TokenSplit, starts: np.ndarray, lengths: np.ndarray) -> tuple[n
     for row, start, length in zip(ids, starts, lengths, strict=True):
         row[: length + 1] = split.read(int(start), int(length) + 1)
     return ids, np.arange(ids.shape[1] - 1) < lengths[:, None]
-
-
-@contextlib.contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -17,7 +17,7 @@ from itertools import product
 
 from glassgpt.errors import EvaluationError
 from glassgpt.evaluation.score import Score, Subject, share_of
-from glassgpt.evaluation.scoring import Likelihood, before_texts, likelihoods
+from glassgpt.evaluation.scoring import Likelihood, likelihoods
 
 GIRLS = ("Lily", "Anna", "Mia", "Rose")
 BOYS = ("Ben", "Jack", "Tom", "Leo")
@@ -112,7 +112,7 @@ def choice_ids(subject: Subject, story: str, name: str) -> tuple[list[int], list
     """Return the ids of a story from its beginning, and those of a name, closed by a full stop, that goes on it."""
     tokenizer = subject.run.tokenizer
     ids, told = tokenizer.encode(f"{story} {name}."), len(tokenizer.encode(story))
-    return before_texts(subject.run) + ids[:told], ids[told:]
+    return subject.run.prompt_ids("") + ids[:told], ids[told:]
 
 
 def _fits(subject: Subject, before: list[int], name: list[int]) -> bool:

@@ -19,9 +19,7 @@ from torch import Tensor
 
 from glassgpt.errors import ConfigError
 from glassgpt.generation.engine import evaluating
-from glassgpt.generation.text import prompt_ids
 from glassgpt.model.gpt import GPT
-from glassgpt.runs.opening import Run
 
 BATCH_TOKENS = 4096
 """Most tokens computed together, filled-up places included."""
@@ -34,11 +32,6 @@ class Likelihood(NamedTuple):
 
     log_probability: float
     greedy: bool
-
-
-def before_texts(run: Run) -> list[int]:
-    """Return the ids that stand before a text that begins from nothing."""
-    return prompt_ids(run.tokenizer, "", documents=run.knows_documents, begin=run.begin)
 
 
 @torch.inference_mode()

@@ -23,6 +23,7 @@ from glassgpt.model.gpt import GPT
 from glassgpt.pretraining.data import prepare_data
 from glassgpt.pretraining.run import measure_split
 from glassgpt.runs.config import RunConfig
+from glassgpt.runs.lineage import shard_facts
 from glassgpt.tokenizers.config import TokenizerConfig
 
 ROWS_AT_ONCE = 1024
@@ -81,13 +82,7 @@ def build(start: Start, config: DistillConfig) -> Task:
                 documents=start.run.knows_documents,
             )
         ],
-        data={
-            "documents": sum(facts["documents"] for facts in data.shards.manifest["splits"].values()),
-            "splits": {
-                name: {key: facts[key] for key in ("documents", "bytes", "tokens")}
-                for name, facts in data.shards.manifest["splits"].items()
-            },
-        },
+        data=shard_facts(data.shards),
     )
 
 

@@ -93,7 +93,7 @@ class Fitting:
         A base that knows no turns, so without a template, is given the last message to continue.
         """
         if self.template is None:
-            self._encode(prompt.messages[-1].content, prompt.source)  # says where it cannot be written
+            self._refuse_unknown(prompt.messages[-1].content, prompt.source)
             ids = self.plain(prompt.messages[-1].content)
         else:
             ids = self._encode(self.template.render(prompt.messages, answer=True), prompt.source)
@@ -102,6 +102,10 @@ class Fitting:
         return ids
 
     def _encode(self, text: str, source: str) -> list[int]:
+        self._refuse_unknown(text, source)
+        return self.tokenizer.encode(text, allow_special=True)
+
+    def _refuse_unknown(self, text: str, source: str) -> None:
         unknown = self.tokenizer.unknown(text)
         if unknown:
             raise CorpusError(
@@ -109,7 +113,6 @@ class Fitting:
                 f"{', '.join(map(repr, unknown[:5]))}. Start from a base with a byte-level BPE tokenizer, which "
                 "can represent any text."
             )
-        return self.tokenizer.encode(text, allow_special=True)
 
     def _too_long(self, length: int, source: str, room: int = 1) -> None:
         if not self.skip_long:

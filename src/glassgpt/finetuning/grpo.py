@@ -12,6 +12,7 @@ Legend: B = prompts times group answers, T tokens.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,6 @@ import torch
 from torch import Tensor
 
 from glassgpt.adapters.lora import lora_layers, switched_off
-from glassgpt.dataset.batches import shuffled
 from glassgpt.errors import CorpusError
 from glassgpt.finetuning.config import GRPOConfig
 from glassgpt.finetuning.examples import IGNORE, Fitting
@@ -29,7 +29,7 @@ from glassgpt.finetuning.numbers import Tally
 from glassgpt.finetuning.packing import pad
 from glassgpt.finetuning.records import Message, Prompt, read_prompts
 from glassgpt.finetuning.rewards import Reward, make_reward
-from glassgpt.finetuning.rows import split_rows
+from glassgpt.finetuning.rows import RowBatches, split_rows
 from glassgpt.finetuning.task import Measured, Sample, Start, Task, split_facts
 from glassgpt.finetuning.templates import id_of
 from glassgpt.generation.engine import evaluating, generate_batch
@@ -49,38 +49,31 @@ class Rollouts:
         reward: Reward,
         tally: Tally,
     ) -> None:
-        self._start, self._config, self._prompts, self._reward, self._tally = (
-            start,
-            config,
-            prompts,
-            reward,
-            tally,
+        self._start, self._config, self._prompts = start, config, prompts
+        self._reward, self._tally = reward, tally
+        self._order = RowBatches((torch.arange(len(prompts)),), start.batch_size, start.seed, start.world)
+        # With LoRA the base is the model itself with its corrections switched off.
+        self._base = (
+            None
+            if config.beta == 0 or lora_layers(start.model)
+            else copy.deepcopy(start.model).requires_grad_(False)
         )
-        self._base = None if config.beta == 0 or lora_layers(start.model) else frozen_copy(start.model)
 
     @property
     def steps_per_epoch(self) -> float:
         """Batches in which each prompt is answered once."""
-        return len(self._prompts) / self._start.batch_size
+        return self._order.steps_per_epoch
 
     @property
     def tokens_per_batch(self) -> int:
         """Most tokens of one batch of this process."""
-        return self._share * self._config.group * self._config.max_tokens
-
-    @property
-    def _share(self) -> int:
-        return max(1, self._start.batch_size // self._start.world.size)
+        return self._order.tokens_per_batch * self._config.group * self._config.max_tokens
 
     def at(self, step: int) -> tuple[Tensor, ...]:
         """Return ids and targets (B, T), the base's log-probabilities (B, T) and advantages (B,)."""
-        world, count = self._start.world, len(self._prompts)
-        first = step * self._start.batch_size + world.rank * self._share
-        rows = [
-            shuffled(i % count, count, key=f"{self._start.seed}/{i // count}")
-            for i in range(first, first + self._share)
-        ]
-        chosen = [self._prompts[row] for row in rows for _ in range(self._config.group)]
+        (rows,) = self._order.at(step)
+        chosen = [self._prompts[row] for row in rows.tolist() for _ in range(self._config.group)]
+        first = step * self._start.batch_size + self._start.world.rank * len(rows)
         answers = write(
             self._start,
             [ids for ids, _ in chosen],
@@ -211,13 +204,6 @@ def as_rows(prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> tuple
         for ids, prompt in zip(whole, prompts, strict=True)
     ]
     return pad([ids[:-1] for ids in whole], 0), pad(targets, IGNORE)
-
-
-def frozen_copy(model: GPT) -> GPT:
-    """Return a second model with the same weights, that learns nothing: the base to stay near to."""
-    copy = GPT(model.config).to(model.token_embedding.weight.device)
-    copy.load_state_dict(model.state_dict())
-    return copy.requires_grad_(False).eval()
 
 
 def _prompts(

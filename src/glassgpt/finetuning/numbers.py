@@ -13,8 +13,7 @@ class Tally:
     def add(self, numbers: dict[str, float]) -> None:
         """Count the numbers of one batch."""
         self._count += 1
-        for name, value in numbers.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+        self.add_to_last(numbers)
 
     def add_to_last(self, numbers: dict[str, float]) -> None:
         """Count further numbers of the batch that was added last."""

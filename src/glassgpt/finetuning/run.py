@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,19 +18,26 @@ from typing import Any
 
 import tomli_w
 import torch
-from safetensors.torch import save_file
 
 from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.adapters.peft_format import WEIGHTS, save_adapter
-from glassgpt.device import can_compile, pick_precision
+from glassgpt.device import pick_precision
 from glassgpt.errors import RunError
 from glassgpt.finetuning.begin import begin, fitted
 from glassgpt.finetuning.comparison import State, look, write_comparison
 from glassgpt.finetuning.config import KINDS, FineTuneConfig
 from glassgpt.finetuning.task import HEAD, Say, Start, Task
+from glassgpt.interop.tensors import write_tensors
 from glassgpt.model.gpt import GPT
-from glassgpt.pretraining.run import REPORT_SECONDS, Outcome, workplace
+from glassgpt.pretraining.run import (
+    REPORT_SECONDS,
+    Outcome,
+    absolute,
+    compiled_if_possible,
+    with_precision,
+    workplace,
+)
 from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
 from glassgpt.runs.config import CorpusConfig, RunConfig, SamplesConfig
 from glassgpt.runs.directory import RunDirectory, create_run, find_run, refuse_taken
@@ -99,7 +105,7 @@ def start_finetuning(
         )
         directory = RunDirectory(Path(path))
         if world.is_main:
-            _describe(directory, start, task, choice)
+            _describe(directory, start, task, choice, before)
         return _FineTuning(choice, directory, start, task, before).run(listeners, track)
 
 
@@ -127,17 +133,11 @@ def resume_finetuning(
         return _FineTuning(choice, directory, start, task, look(task)).run(listeners, track)
 
 
-def is_finetuning(directory: RunDirectory) -> bool:
-    """Say whether a run was fine-tuned from another."""
-    return (directory.path / "finetune.toml").is_file()
-
-
 def read_choice(directory: RunDirectory) -> Choice:
     """Read how a run was fine-tuned."""
-    path = directory.path / "finetune.toml"
-    values = configs.read_toml(path)
+    values = configs.read_toml(directory.finetune)
     kind, base, data = values.pop("kind"), values.pop("base"), tuple(values.pop("data"))
-    return Choice(base, data, configs.from_dict(KINDS[kind], values, origin=str(path)))
+    return Choice(base, data, configs.from_dict(KINDS[kind], values, origin=str(directory.finetune)))
 
 
 def build_task(start: Start, choice: Choice) -> Task:
@@ -147,12 +147,8 @@ def build_task(start: Start, choice: Choice) -> Task:
 
 def _resolve(base: RunDirectory, data: Sequence[str], config: FineTuneConfig, device: torch.device) -> Choice:
     """Return the choice with everything decided, so that a resume cannot decide otherwise."""
-    precision = pick_precision(config.training.precision, device)
-    files_ = tuple(str(Path(path).resolve()) if Path(path).exists() else path for path in data)
-    training = dataclasses.replace(
-        config.training, precision="bfloat16" if precision == torch.bfloat16 else "float32"
-    )
-    return Choice(str(base.path.resolve()), files_, dataclasses.replace(config, training=training))
+    config = dataclasses.replace(config, training=with_precision(config.training, device))
+    return Choice(str(base.path.resolve()), absolute(data), config)
 
 
 def _in_seconds(choice: Choice, seconds: float) -> Choice:
@@ -170,17 +166,17 @@ def _sources(choice: Choice) -> list[dict[str, Any]]:
     ]
 
 
-def _describe(directory: RunDirectory, start: Start, task: Task, choice: Choice) -> None:
+def _describe(directory: RunDirectory, start: Start, task: Task, choice: Choice, before: State) -> None:
     """Write what describes the run before its first update."""
     base, config = start.run, choice.config
     values = {"kind": choice.kind, "base": choice.base, "data": list(choice.data), **configs.to_dict(config)}
-    files.write_text(directory.path / "finetune.toml", tomli_w.dumps(values))
+    files.write_text(directory.finetune, tomli_w.dumps(values))
     model = language_model(task).config
     run_config = RunConfig(
         corpus=CorpusConfig(sources=choice.data or base.config.corpus.sources),
         model=model,
         training=config.training,
-        samples=SamplesConfig(prompts=tuple(sample.prompt for sample in task.samples()) or ("",)),
+        samples=SamplesConfig(prompts=tuple(sample.prompt for sample in before.samples) or ("",)),
     )
     files.write_text(directory.config, configs.to_toml(run_config))
     start.tokenizer.save(directory.tokenizer)
@@ -227,20 +223,9 @@ class _FineTuning:
         self.before, self.world, self.config = before, start.world, choice.config
         self.store = CheckpointStore(directory.checkpoints, self.config.training.keep_checkpoints)
 
-    @property
-    def steps(self) -> int:
-        """Updates to make in all."""
-        training = self.config.training
-        if not training.epochs:
-            return training.steps
-        return max(1, math.ceil(training.epochs * self.task.batches.steps_per_epoch / training.accumulate))
-
     def run(self, listeners: Sequence[Listener], track: Sequence[str]) -> Outcome:
         """Train from the newest checkpoint, or from the beginning, and leave a whole run directory."""
-        training = self.config.training
-        if training.compile and not can_compile(self.start.device):
-            self.start.say("There is no C++ compiler here, so the model is not compiled.")
-            training = dataclasses.replace(training, compile=False)
+        training = compiled_if_possible(self.config.training, self.start.device, self.start.say)
         model: Any = self.task.model
         optimizer = make_optimizer(model, training)
         state = self.store.load_newest(self.start.say)
@@ -258,7 +243,7 @@ class _FineTuning:
                 optimizer=optimizer,
                 batches=self.task.batches,
                 config=training,
-                steps=self.steps,
+                steps=training.updates(self.task.batches.steps_per_epoch),
                 evaluate=self.task.evaluate,
                 save=self.store.save,
                 sample=lambda _step: [sample.text for sample in self.task.samples()],
@@ -300,18 +285,13 @@ class _FineTuning:
             save_adapter(self.directory.adapter, model, lora, base=base)
             written = self.directory.adapter / WEIGHTS
         else:
-            _write_tensors(model.state_dict(), self.directory.weights)
+            _write(model.state_dict(), self.directory.weights)
             written = self.directory.weights
         beside = self.task.tensors()
         if beside:
-            _write_tensors(beside, self.directory.path / HEAD)
+            _write(beside, self.directory.path / HEAD)
         note_weights(self.directory, {"step": step, "loss": None, "sha256": files.hash_file(written)})
 
 
-def _write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Write a safetensors file whole or not at all."""
-    with files.explain_full_disk(path):
-        temporary = path.with_name(f".{path.name}.new")
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
-        files.flush_to_disk(temporary)
-        temporary.replace(path)
+def _write(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    write_tensors(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, tensors.__getitem__)

@@ -150,7 +150,7 @@ def _add_tokenizer(writer: Any, run: Run, vocab_size: int) -> None:
     writer.add_token_types(kinds)
     merges = content["model"]["merges"]
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
-    begin = run.begin if run.begin is not None else [tokenizer.end_of_text] * run.knows_documents
+    begin = run.before
     if run.lineage.get("chat") and run.lineage.get("kind") != "import":
         begin = []  # what was taught here begins with its template
     ends = ends_of_answers(run)

@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +21,6 @@ from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.architectures.configs import family_in, from_hugging_face
 from glassgpt.architectures.weights import Match, our_recipes
-from glassgpt.device import machine_facts
 from glassgpt.errors import InteropError
 from glassgpt.interop.sources import ModelFolder, find_folder
 from glassgpt.interop.tensors import TensorFiles, write_tensors
@@ -31,6 +28,7 @@ from glassgpt.model.config import ModelConfig
 from glassgpt.model.summary import count_parameters, parameter_shapes
 from glassgpt.runs.config import CorpusConfig, RunConfig
 from glassgpt.runs.directory import RunDirectory, create_run, refuse_taken
+from glassgpt.runs.lineage import origin
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.load import load_tokenizer
@@ -143,20 +141,13 @@ def _lineage(arrival: Arrival, run: RunDirectory) -> dict[str, Any]:
     """Return where the run came from, with the keys that a trained run's lineage has."""
     chat = {"template": _template_name(arrival.chat_template), "stop": arrival.stop}
     return {
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": ["glassgpt", *sys.argv[1:]],
+        **origin(arrival.tokenizer),
         "kind": "import",
-        "machine": machine_facts(),
         "data": None,
         "source": {
             "name": arrival.name,
             "architecture": arrival.architecture,
             "files": {path.name: files.hash_file(path) for path in arrival.sources},
-        },
-        "tokenizer": {
-            "kind": arrival.tokenizer.kind,
-            "vocab_size": arrival.tokenizer.vocab_size,
-            "fingerprint": arrival.tokenizer.fingerprint,
         },
         "begin": arrival.begin,
         "documents": arrival.documents,

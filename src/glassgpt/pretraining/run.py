@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -152,19 +151,32 @@ def _resolve(config: RunConfig, data: PreparedData, device: torch.device) -> Run
     The vocabulary size comes from the data, the precision from a measurement; sources become absolute, so
     that the run can be resumed from any folder.
     """
-    precision = pick_precision(config.training.precision, device)
-    sources = tuple(
-        str(Path(source).resolve()) if Path(source).exists() else source for source in config.corpus.sources
-    )
     model = dataclasses.replace(config.model, vocab_size=data.tokenizer.vocab_size)
     return dataclasses.replace(
         config,
-        corpus=dataclasses.replace(config.corpus, sources=sources),
+        corpus=dataclasses.replace(config.corpus, sources=absolute(config.corpus.sources)),
         model=model,
-        training=dataclasses.replace(
-            config.training, precision="bfloat16" if precision == torch.bfloat16 else "float32"
-        ),
+        training=with_precision(config.training, device),
     )
+
+
+def absolute(sources: Sequence[str]) -> tuple[str, ...]:
+    """Return sources with every path made absolute, so that a run can be resumed from any folder."""
+    return tuple(str(Path(source).resolve()) if Path(source).exists() else source for source in sources)
+
+
+def with_precision(training: TrainingConfig, device: torch.device) -> TrainingConfig:
+    """Return the settings with the precision decided, by a measurement where it is left open."""
+    precision = pick_precision(training.precision, device)
+    return dataclasses.replace(training, precision="bfloat16" if precision == torch.bfloat16 else "float32")
+
+
+def compiled_if_possible(training: TrainingConfig, device: torch.device, say: Say) -> TrainingConfig:
+    """Return the settings, without compiling where nothing here could; that is said."""
+    if not training.compile or can_compile(device):
+        return training
+    say("There is no C++ compiler here, so the model is not compiled: the same result, a little slower.")
+    return dataclasses.replace(training, compile=False)
 
 
 def _in_time(config: RunConfig, deadline: float | None) -> RunConfig:
@@ -234,12 +246,7 @@ class _Training:
 
     def run(self, listeners: Sequence[Listener], track: Sequence[str]) -> Outcome:
         """Train from the newest checkpoint, or from the beginning, and leave a whole run directory."""
-        training = self.config.training
-        if training.compile and not can_compile(self.device):
-            self.say(
-                "There is no C++ compiler here, so the model is not compiled: the same result, a little slower."
-            )
-            training = dataclasses.replace(training, compile=False)
+        training = compiled_if_possible(self.config.training, self.device, self.say)
         optimizer = make_optimizer(self.model, training)
         state = self.store.load_newest(self.say)
         if state is None and self.directory.weights.is_file():
@@ -259,7 +266,7 @@ class _Training:
                 if self.device.type == "cpu"
                 else Ahead(self.batches, pin=self.device.type == "cuda"),
                 config=training,
-                steps=self.steps,
+                steps=training.updates(self.batches.steps_per_epoch),
                 evaluate=self.evaluate,
                 save=self.store.save,
                 sample=self.sample,
@@ -275,14 +282,6 @@ class _Training:
         if self.world.is_main:
             self._finish()
         return Outcome(self.directory, finished, self.floor)
-
-    @property
-    def steps(self) -> int:
-        """Updates to make in all."""
-        training = self.config.training
-        if not training.epochs:
-            return training.steps
-        return max(1, math.ceil(training.epochs * self.batches.steps_per_epoch / training.accumulate))
 
     def evaluate(self) -> Evaluation:
         """Measure the loss on the fixed validation windows."""

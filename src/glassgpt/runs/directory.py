@@ -64,6 +64,16 @@ class RunDirectory:
         return self.path / "adapter"
 
     @property
+    def finetune(self) -> Path:
+        """Every decision of a fine-tuning; only fine-tuned runs have it."""
+        return self.path / "finetune.toml"
+
+    @property
+    def confusion(self) -> Path:
+        """Which labels a run that classifies takes for which, as a picture."""
+        return self.path / "confusion.png"
+
+    @property
     def comparison(self) -> Path:
         """What a fine-tuned run could before and after, as numbers and samples."""
         return self.path / "comparison.json"

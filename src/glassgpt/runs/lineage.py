@@ -19,22 +19,14 @@ def first_lineage(
     shards: TokenShards, tokenizer: FastTokenizer, *, parameters: int, floor: dict[str, float] | None
 ) -> dict[str, Any]:
     """Return what is known when training begins: the data, the tokenizer, the machine, the command."""
-    splits = shards.manifest["splits"]
     return {
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": ["glassgpt", *sys.argv[1:]],
-        "machine": machine_facts(),
+        **origin(tokenizer),
         "data": {
             "plan": shards.manifest["plan"],
             "sources": shards.manifest["sources"],
-            "documents": sum(facts["documents"] for facts in splits.values()),
-            "splits": {
-                name: {key: facts[key] for key in ("documents", "bytes", "tokens")}
-                for name, facts in splits.items()
-            },
+            **shard_facts(shards),
             "floor": floor,
         },
-        "tokenizer": _tokenizer_facts(tokenizer),
         "base": None,  # the run these weights were fine-tuned from
         "model": {"parameters": parameters},
         "weights": None,
@@ -56,16 +48,13 @@ def derived_lineage(
     `kind` names the fine-tuning; `data` has sources, documents and splits; `further` are facts of the kind.
     """
     return {
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": ["glassgpt", *sys.argv[1:]],
+        **origin(tokenizer),
         "kind": kind,
-        "machine": machine_facts(),
         "data": {"plan": None, "floor": None, **data},
-        "tokenizer": _tokenizer_facts(tokenizer),
         "base": {
             "name": base.name,
             "path": str(base.path.resolve()),
-            "weights": (base_lineage.get("weights") or {}).get("sha256"),
+            "weights": weights_hash(base_lineage),
             "lineage": base_lineage,
         },
         "model": {"parameters": parameters},
@@ -80,12 +69,35 @@ def note_weights(run: RunDirectory, facts: dict[str, Any] | None) -> None:
     files.write_json(run.lineage, {**lineage, "weights": facts})
 
 
-def _tokenizer_facts(tokenizer: FastTokenizer) -> dict[str, Any]:
+def origin(tokenizer: FastTokenizer) -> dict[str, Any]:
+    """Return what every lineage begins with: when, by which command and on which machine, and the vocabulary."""
     return {
-        "kind": tokenizer.kind,
-        "vocab_size": tokenizer.vocab_size,
-        "fingerprint": tokenizer.fingerprint,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": ["glassgpt", *sys.argv[1:]],
+        "machine": machine_facts(),
+        "tokenizer": {
+            "kind": tokenizer.kind,
+            "vocab_size": tokenizer.vocab_size,
+            "fingerprint": tokenizer.fingerprint,
+        },
     }
+
+
+def shard_facts(shards: TokenShards) -> dict[str, Any]:
+    """Return how much text prepared shards hold: documents in all, and each split's documents, bytes and tokens."""
+    splits = shards.manifest["splits"]
+    return {
+        "documents": sum(facts["documents"] for facts in splits.values()),
+        "splits": {
+            name: {key: facts[key] for key in ("documents", "bytes", "tokens")}
+            for name, facts in splits.items()
+        },
+    }
+
+
+def weights_hash(lineage: dict[str, Any]) -> str | None:
+    """Return the hash by which a finished run's weights, or its adapter, are known again."""
+    return (lineage.get("weights") or {}).get("sha256")
 
 
 def publish_weights(run: RunDirectory, checkpoint: Path) -> None:

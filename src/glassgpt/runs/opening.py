@@ -22,6 +22,7 @@ from glassgpt.model.int8 import quantize
 from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory, find_run, runs_folder
+from glassgpt.runs.lineage import weights_hash
 from glassgpt.tokenizers.fast import FastTokenizer
 
 
@@ -49,6 +50,11 @@ class Run:
     def begin(self) -> list[int] | None:
         """The ids with which a prompt begins, for a model from elsewhere. None: as its documents say."""
         return self.lineage.get("begin")
+
+    @property
+    def before(self) -> list[int]:
+        """The ids that stand before every text the model was shown; none where texts simply began."""
+        return [self.tokenizer.end_of_text] * self.knows_documents if self.begin is None else self.begin
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """Return the ids of a prompt as the model is used to them: what it begins with, then the text's."""
@@ -194,11 +200,6 @@ def find_base(directory: RunDirectory, lineage: dict[str, Any]) -> RunDirectory:
             "nothing: put the original base back, or fine-tune this one."
         )
     return found
-
-
-def weights_hash(lineage: dict[str, Any]) -> str | None:
-    """Return the hash by which a finished run's weights, or its adapter, are known again."""
-    return (lineage.get("weights") or {}).get("sha256")
 
 
 def _no_weights(directory: RunDirectory) -> RunError:

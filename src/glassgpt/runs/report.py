@@ -76,9 +76,8 @@ def _pictures(run: RunDirectory, events: list[Event]) -> list[tuple[str, str]]:
     pictures = [
         (name, _picture(metric_figure(events, name))) for name in metric_names(events) if name != "reward"
     ]
-    confusion = run.path / "confusion.png"
-    if confusion.is_file():
-        pictures.append(("Right labels and said ones", _embedded(confusion.read_bytes())))
+    if run.confusion.is_file():
+        pictures.append(("Right labels and said ones", _embedded(run.confusion.read_bytes())))
     return pictures
 
 

@@ -115,6 +115,12 @@ class TrainingConfig:
         _require(self.weight_decay >= 0, "weight_decay", "0 or more")
         _require(self.clip >= 0, "clip", "0 or more")
 
+    def updates(self, steps_per_epoch: float) -> int:
+        """Return the updates to make in all: those of `epochs` where that is set, else `steps`."""
+        if not self.epochs:
+            return self.steps
+        return max(1, math.ceil(self.epochs * steps_per_epoch / self.accumulate))
+
     @property
     def sampling_interval(self) -> int:
         """Steps between samples; 0 for none."""
