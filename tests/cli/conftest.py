@@ -18,6 +18,7 @@ SMALL = (
     "--training.evaluate-every=3",
     "--training.batch-size=4",
     "--training.threads=1",
+    "--training.precision=float32",
     "--model.context-length=16",
     "--model.n-layer=1",
     "--model.n-head=2",

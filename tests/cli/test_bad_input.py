@@ -12,6 +12,7 @@ import pytest
 SMALL = (
     "--training.steps=2",
     "--training.threads=1",
+    "--training.precision=float32",
     "--model.n-layer=1",
     "--model.n-embd=16",
     "--model.n-head=2",

@@ -17,6 +17,7 @@ FEW = (
     "--training.evaluate-every=2",
     "--training.batch-size=2",
     "--training.threads=1",
+    "--training.precision=float32",
     "--samples.max-tokens=6",
 )
 
@@ -65,7 +66,8 @@ def test_a_base_says_that_it_only_continues(
 def test_naming_one_setting_keeps_the_other_defaults_of_the_kind(glassgpt: Command, records: Path) -> None:
     """A setting of a section once put the section's general defaults in place of the kind's: 1,000 steps."""
     done = glassgpt("finetune", "sft", "small", "asked.json", "--name", "talks", "--training.threads=1",
-                    "--training.epochs=1", "--training.batch-size=2", "--samples.count=0")  # fmt: skip
+                    "--training.precision=float32", "--training.epochs=1", "--training.batch-size=2",
+                    "--samples.count=0")  # fmt: skip
     assert done.status == 0, done.errors
     config = (records / "runs/talks/finetune.toml").read_text()
     assert "warmup_steps = 10" in config

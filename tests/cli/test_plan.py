@@ -12,7 +12,8 @@ from glassgpt.runs.opening import open_run
 
 
 def test_a_plan_is_shown_and_written_as_a_recipe(glassgpt, workplace: Path) -> None:
-    result = glassgpt("plan", "text.txt", "--minutes", "0.1", "--output", "plan.toml")
+    result = glassgpt("plan", "text.txt", "--minutes", "0.1", "--output", "plan.toml",
+                      "--training.precision", "float32")  # fmt: skip
     assert result.status == 0
     for part in ("Shapes that were considered", "vocabulary", "updates", "glassgpt train --recipe plan.toml"):
         assert part in result.output
@@ -25,7 +26,7 @@ def test_a_plan_is_shown_and_written_as_a_recipe(glassgpt, workplace: Path) -> N
 def test_training_in_minutes_plans_finishes_and_keeps_what_was_given(glassgpt, workplace: Path) -> None:
     result = glassgpt(
         "train", "text.txt", "--minutes", "0.1", "--name", "quick",
-        "--training.seed", "5", "--model.n-layer", "1", "--split.validation", "0.2",
+        "--training.precision", "float32", "--training.seed", "5", "--model.n-layer", "1", "--split.validation", "0.2",
     )  # fmt: skip
     assert result.status == 0
     assert "The plan" in result.output
@@ -39,7 +40,7 @@ def test_training_in_minutes_plans_finishes_and_keeps_what_was_given(glassgpt, w
 def test_with_a_recipe_the_minutes_only_pace_it(glassgpt, workplace: Path) -> None:
     (workplace / "mine.toml").write_text(
         "[tokenizer]\nvocab_size = 280\n[model]\nn_layer = 1\nn_head = 2\nn_embd = 16\ncontext_length = 16\n"
-        "[training]\nthreads = 1\nsteps = 1000000\nevaluate_every = 500000\n"
+        '[training]\nthreads = 1\nprecision = "float32"\nsteps = 1000000\nevaluate_every = 500000\n'
     )
     result = glassgpt("train", "text.txt", "--recipe", "mine.toml", "--minutes", "0.06", "--name", "paced")
     assert result.status == 0

@@ -31,7 +31,14 @@ TINY = {
     "corpus": {"sources": ("builtin:tinytales:60",)},
     "tokenizer": {"vocab_size": 300},
     "model": {"context_length": 16, "n_layer": 1, "n_head": 2, "n_embd": 16},
-    "training": {"steps": 4, "batch_size": 2, "evaluate_every": 2, "threads": 1, "sample_every": 0},
+    "training": {
+        "steps": 4,
+        "batch_size": 2,
+        "evaluate_every": 2,
+        "threads": 1,
+        "sample_every": 0,
+        "precision": "float32",
+    },
 }
 
 

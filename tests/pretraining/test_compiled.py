@@ -13,6 +13,8 @@ from glassgpt.runs.opening import open_run
 from glassgpt.runs.records import read_events
 from glassgpt.training.events import StepsFinished
 
+STEADY = {"precision": "float32", "threads": 1}
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
@@ -24,7 +26,7 @@ def test_compiled_training_is_the_same_training(tmp_path: Path, monkeypatch: pyt
             "corpus": {"sources": ["builtin:tinytales:200"]},
             "tokenizer": {"vocab_size": 300},
             "model": {"context_length": 32, "n_layer": 2, "n_head": 2, "n_embd": 32},
-            "training": {"steps": 12, "evaluate_every": 6, "log_every": 1, "compile": compiled},
+            "training": {"steps": 12, "evaluate_every": 6, "log_every": 1, "compile": compiled, **STEADY},
             "samples": {"max_tokens": 4},
         }
         run = start_run(configs.from_dict(RunConfig, values, origin="test"), name=f"compiled-{compiled}")

@@ -19,7 +19,8 @@ from glassgpt.runs.opening import open_run
 def train_recipe(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Outcome:
     """Run a recipe as `glassgpt train --recipe` does, with settings changed by section."""
     monkeypatch.setenv("GLASSGPT_RUNS", str(folder / "runs"))
-    values = configs.merge(read_recipe(name), changes)
+    values = configs.merge(read_recipe(name), {"training": {"precision": "float32"}})
+    values = configs.merge(values, changes)
     return start_run(configs.from_dict(RunConfig, values, origin=name), name=name)
 
 

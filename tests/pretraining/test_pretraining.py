@@ -41,6 +41,7 @@ def test_a_run_ends_with_its_best_or_its_last_weights(
     training = {
         "steps": 24, "evaluate_every": 4, "batch_size": 4, "learning_rate": 50.0, "min_learning_rate": 50.0,
         "schedule": "constant", "warmup_steps": 12, "clip": 0.0, "final_weights": which,
+        "precision": "float32", "threads": 1,
     }  # fmt: skip
     values = {"corpus": {"sources": ["builtin:tinytales:200"]}, **TINY, "training": training}
     outcome = start_run(configs.from_dict(RunConfig, values, origin="test"), name=which)

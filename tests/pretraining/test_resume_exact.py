@@ -29,6 +29,7 @@ SETTINGS = (
     "--training.evaluate-tokens=2000",
     "--training.log-every=5",
     "--training.threads=1",
+    "--training.precision=float32",
     "--training.batch-size=4",
     "--tokenizer.vocab-size=400",
     "--model.context-length=32",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from glassgpt.errors import ConfigError
+from glassgpt.training import trainer
 from glassgpt.training.config import TrainingConfig
 from glassgpt.training.events import StepsFinished
+from glassgpt.training.losses import next_token_loss
 from glassgpt.training.pace import Pacer, place, repace
 from glassgpt.training.state import Progress
 
@@ -58,18 +60,22 @@ def test_the_updates_that_fit_are_counted_with_the_pauses() -> None:
     assert pacer.steps(progress, elapsed=99.0) == 6  # nothing fits any more: it ends here
 
 
-def test_a_slow_machine_makes_fewer_updates_and_the_rate_still_falls_to_its_end(bench) -> None:
-    def slow(model, inputs, targets):
-        from glassgpt.training.losses import next_token_loss
+def test_a_slow_machine_makes_fewer_updates_and_the_rate_still_falls_to_its_end(
+    bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock that each update moves by 2 s: of 1,000 planned updates 50 fit into 100 s."""
+    now = [0.0]
 
-        time.sleep(0.02)
+    def slow(model, inputs, targets):
+        now[0] += 2.0
         return next_token_loss(model, inputs, targets)
 
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     settings = {"schedule": "linear", "warmup_steps": 0, "min_learning_rate": 1e-4, "log_every": 2}
-    work = bench(steps=1000, seconds=1.0, job={"loss": slow}, **settings)
+    work = bench(steps=1000, seconds=100.0, job={"loss": slow}, **settings)
     finished = work.train()
     assert finished.reason == "finished"
-    assert 5 < finished.step < 50  # 20 ms asleep in each: 50 would take all of the second
+    assert finished.step == 50
     told = work.of(StepsFinished)
     assert told[-1].steps == finished.step
     assert told[-1].learning_rate == pytest.approx(1e-4, rel=0.5)
