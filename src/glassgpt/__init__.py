@@ -11,9 +11,21 @@ For use from Python, the names that most programs need stand here and are import
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Some of the libraries below report on their use. They read these when they are imported, so it is said first;
+# a value that the user has set stays. (onnxruntime's own switch, a function, comes too late: its import alone
+# writes a device id and looks up a host.)
+for _variable, _value in {
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, transformers, datasets
+    "WANDB_ERROR_REPORTING": "false",  # wandb: metrics go where the user sends them, crash reports nowhere
+    "DO_NOT_TRACK": "1",
+}.items():
+    os.environ.setdefault(_variable, _value)
 
 if TYPE_CHECKING:
     from glassgpt.errors import GlassGPTError as GlassGPTError

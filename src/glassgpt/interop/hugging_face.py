@@ -7,7 +7,6 @@ it transformers would take the class of the architecture, and cut text as that d
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,11 +71,12 @@ def choose_family(run: Run) -> Family:
 
 def check_folder(path: Path, expected: Expected, dtype: str) -> Parity:
     """Open the folder with transformers, offline, and compare the ids of texts and the logits of ids."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     transformers: Any = require("transformers", extra="hf", purpose="check the exported folder")
     with _quiet(transformers):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
-        model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            path, dtype=torch.float32, local_files_only=True
+        ).eval()
     for text, ids in expected.texts.items():
         if tokenizer.encode(text, add_special_tokens=False) != ids:
             raise InteropError(
