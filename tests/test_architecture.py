@@ -20,6 +20,7 @@ FLOORS = {
     "errors": 0,
     "files": 0,
     "config": 0,
+    "commands": 0,
     "corpus": 1,
     "tokenizers": 1,
     "device": 2,
@@ -47,7 +48,7 @@ NEIGHBOURS = {
     ("finetuning", "pretraining"),
 }
 # The rooms that must work without torch, and single modules of higher rooms that must, too.
-WITHOUT_TORCH = ("errors", "files", "config", "corpus", "tokenizers")
+WITHOUT_TORCH = ("errors", "files", "config", "commands", "corpus", "tokenizers")
 
 # The one module that opens what `torch.save` wrote, and only its tensors.
 READS_NOTEBOOKS = "glassgpt.interop.notebooks"

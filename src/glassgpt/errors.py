@@ -5,6 +5,9 @@
     ├── MissingExtraError    an optional library is not installed
     ├── OfflineError         something had to be downloaded and could not be
     ├── DiskFullError        the disk filled up during a write
+    ├── AccessError          the operating system does not let a file or folder be read or written
+    ├── MemoryFullError      the memory does not suffice
+    ├── OutputError          what was to be printed could not be
     ├── CorpusError          text could not be found, read, or used
     ├── TokenizerError       a vocabulary could not be built, loaded, or applied
     ├── DatasetError         token shards are missing, incomplete, or of another tokenizer
@@ -48,6 +51,18 @@ class OfflineError(GlassGPTError):
 
 class DiskFullError(GlassGPTError):
     """The disk filled up during a write. What stood there before is untouched."""
+
+
+class AccessError(GlassGPTError):
+    """A file or folder cannot be read or written: no permission, a wrong name, a damaged disk."""
+
+
+class MemoryFullError(GlassGPTError):
+    """The memory of the machine or of its device does not suffice for what was asked."""
+
+
+class OutputError(GlassGPTError):
+    """Standard output could not be written."""
 
 
 class CorpusError(GlassGPTError):

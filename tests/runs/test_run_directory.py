@@ -54,7 +54,7 @@ def test_a_name_made_from_a_file_is_a_plain_word(runs_here, base, name):
 
 def test_nothing_is_ever_overwritten(runs_here):
     (create_run("mine", base="").path / "config.toml").write_text("")
-    with pytest.raises(RunError, match=r"mine exists already.*glassgpt resume mine"):
+    with pytest.raises(RunError, match=r"mine exists already.*glassgpt resume .*mine"):
         create_run("mine", base="")
     with pytest.raises(RunError, match="exists already"):
         refuse_taken("mine")

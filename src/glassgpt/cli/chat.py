@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
-from rich.console import Console
-
-from glassgpt.cli.terminal import printable, say_if_not_faster
+from glassgpt.cli.terminal import make_console, printable, say_if_not_faster, shown
+from glassgpt.commands import command
 from glassgpt.errors import GenerationError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from glassgpt.generation.text import GenerationConfig, TextEvent
     from glassgpt.runs.opening import Run
 
@@ -48,13 +49,13 @@ def chat(
     config = GenerationConfig(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
     opened = open_run(run, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)
-    console = Console(highlight=False)
+    console = make_console()
     template = template_of(opened)
     if template is None:
         if system is not None:
             raise GenerationError(
                 f"{opened.directory.name} is a base model and knows no system prompt. Teach it to answer first:  "
-                f"glassgpt finetune sft {opened.directory.name} DATA"
+                + command("finetune", "sft", opened.directory.handle, "DATA")
             )
         _continue(opened, config, console)
     else:
@@ -65,7 +66,7 @@ def chat(
 
 def _talk(chat, config: GenerationConfig, console: Console) -> None:
     console.print(
-        f"Talking with [bold]{chat.run.directory.name}[/].\n"
+        f"Talking with [bold]{shown(chat.run.directory.name)}[/].\n"
         "[dim]/new begins a new conversation, /quit (or Ctrl-D) leaves.[/]"
     )
     for line in _lines(console):
@@ -77,8 +78,8 @@ def _talk(chat, config: GenerationConfig, console: Console) -> None:
 
 def _continue(run: Run, config: GenerationConfig, console: Console) -> None:
     console.print(
-        f"[bold]{run.directory.name}[/] is a base model: it does not answer, it continues what you write.\n"
-        f"[dim]Teach it to answer:  glassgpt finetune sft {run.directory.name} DATA\n"
+        f"[bold]{shown(run.directory.name)}[/] is a base model: it does not answer, it continues what you write.\n"
+        f"[dim]Teach it to answer:  {shown(command('finetune', 'sft', run.directory.handle, 'DATA'))}\n"
         "An empty line lets it go on, /new begins a new text, /quit (or Ctrl-D) leaves.[/]"
     )
     text = ""
@@ -116,7 +117,7 @@ def _print(console: Console, events: Iterable[TextEvent], before: str = "") -> s
     except KeyboardInterrupt:
         console.print(" [dim](stopped)[/]", end="")
     except GenerationError as error:
-        console.print(f"[red]{error}[/]")
+        console.print(f"[red]{shown(error)}[/]")
         return None
     console.print()
     return written

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from rich.console import Console
-from rich.markup import escape
+from glassgpt.cli.terminal import input_text, make_console, shorten, shown
 
 
 def classify(run: str, *texts: str, device: str = "auto") -> None:
@@ -22,14 +19,14 @@ def classify(run: str, *texts: str, device: str = "auto") -> None:
     from glassgpt.runs.opening import open_run
 
     classifier = open_classifier(open_run(run, device=pick_device(device)))
-    asked = list(texts) or [line.strip() for line in sys.stdin if line.strip()]
+    asked = list(texts) or [line.strip() for line in input_text().splitlines() if line.strip()]
     if not asked:
         raise GenerationError('There is no text to classify. Give one:  glassgpt classify RUN "text"')
-    console = Console(highlight=False)
+    console = make_console()
     for text, shares in zip(asked, classifier.probabilities(asked), strict=True):
         best = max(shares, key=lambda label: shares[label])
-        others = ", ".join(f"{escape(label)} {share:.1%}" for label, share in shares.items() if label != best)
-        shown = text if len(text) <= 60 else text[:57] + "..."
+        others = ", ".join(f"{shown(label)} {share:.1%}" for label, share in shares.items() if label != best)
         console.print(
-            f"[bold]{escape(best)}[/] {shares[best]:.1%}  [dim]({others})[/]  {escape(shown)}", soft_wrap=True
+            f"[bold]{shown(best)}[/] {shares[best]:.1%}  [dim]({others})[/]  {shown(shorten(text, 60))}",
+            soft_wrap=True,
         )

@@ -40,15 +40,14 @@ def inspect(
     seed
         What the split of short documents depends on besides their text.
     """
-    from rich.console import Console
-
+    from glassgpt.cli.terminal import make_console
     from glassgpt.corpus.cleaning import CleaningConfig, CleaningReport
     from glassgpt.corpus.cleaning import clean as clean_documents
     from glassgpt.corpus.sources import open_sources, read_all
     from glassgpt.corpus.splits import SplitConfig
     from glassgpt.corpus.statistics import survey
 
-    console, report = Console(markup=False, highlight=False, emoji=False), CleaningReport()
+    console, report = make_console(markup=False), CleaningReport()
     sources = open_sources(paths, text_field=text_field)
     split_config = SplitConfig(validation=validation, test=test, seed=seed)
     tokenize = None
@@ -66,10 +65,12 @@ def inspect(
 
 
 def _print_sources(console, sources) -> None:
+    from glassgpt.cli.terminal import visible
+
     most = 12
     table = _table("Sources", "name", "size on disk")
     for source in sources[:most]:
-        table.add_row(source.name, "" if source.bytes is None else f"{source.bytes:,} bytes")
+        table.add_row(visible(source.name), "" if source.bytes is None else f"{source.bytes:,} bytes")
     if len(sources) > most:
         table.add_row(f"... and {len(sources) - most:,} more", "")
     console.print(table)
@@ -82,6 +83,8 @@ def _print_cleaning(console, report) -> None:
 
 
 def _print_figures(console, figures) -> None:
+    from glassgpt.cli.terminal import visible
+
     table = _table("\nWhat is left", "", "")
     about = "about " if figures.is_sampled else ""
     rows = {
@@ -100,7 +103,7 @@ def _print_figures(console, figures) -> None:
         if extreme is not None and (figures.documents > 1 or name == "longest"):
             rows[name] = f"{extreme.characters:,} characters, {extreme.source}: {extreme.first_words} ..."
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(name, visible(value))
     console.print(table)
     if figures.tokens is None:
         console.print("  Tokens were not counted, only words and bytes: name a --tokenizer to count them.")

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 
-from glassgpt.cli.terminal import say_if_not_faster
+from glassgpt.cli.terminal import make_console, say_if_not_faster, shown
 
 if TYPE_CHECKING:
     from glassgpt.evaluation.score import Score, Texts
@@ -66,7 +65,7 @@ def eval_(
     if include and not names:
         others = local_tasks(include)
     subject = Subject(opened, lambda: _texts(opened.config, opened.directory), seed, samples)
-    console = Console(highlight=False)
+    console = make_console()
     found: list[Score] = []
     notes: list[str] = []
     with console.status("Asking ..."):
@@ -84,10 +83,10 @@ def eval_(
             answers = list(ask_all(subject, probes))
             notes = [answer for answer in answers if isinstance(answer, str)]
             found = [answer for answer in answers if not isinstance(answer, str)] + found
-    console.print(f"[bold]{opened.directory.name}[/]")
+    console.print(f"[bold]{shown(opened.directory.name)}[/]")
     console.print(_table(found))
     for note in notes:
-        console.print(f"Left out: {note}", style="dim", markup=False)
+        console.print(f"Left out: {shown(note)}", style="dim")
     if json:
         _write(json, opened.directory.name, found, notes)
 
@@ -134,4 +133,4 @@ def _write(path: Path, run: str, scores: Sequence[Score], notes: Sequence[str]) 
 
     content = {"run": run, "scores": [asdict(score) for score in scores], "left_out": list(notes)}
     files.write_text(path, json.dumps(content, indent=2) + "\n")
-    print(f"Written to {path}")
+    make_console(soft_wrap=True).print(f"Written to {shown(path)}")

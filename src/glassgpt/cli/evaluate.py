@@ -6,9 +6,7 @@ import dataclasses
 import sys
 from typing import Literal
 
-from rich.console import Console
-
-from glassgpt.cli.terminal import say_if_not_faster
+from glassgpt.cli.terminal import make_console, say_if_not_faster, shown
 
 
 def evaluate(
@@ -46,7 +44,7 @@ def evaluate(
     set_threads(0)
     opened = open_run(run, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)
-    console = Console(highlight=False)
+    console = make_console()
     config = opened.config
     if sources:
         config = dataclasses.replace(config, corpus=dataclasses.replace(config.corpus, sources=sources))
@@ -57,7 +55,7 @@ def evaluate(
         tokens = data.shards.split(split)
     result = measure_split(opened.model, opened.tokenizer, opened.config, tokens, most_tokens=sys.maxsize)
     where = ", ".join(sources) if sources else f"its {split} text"
-    console.print(f"[bold]{opened.directory.name}[/] on {where}")
+    console.print(f"[bold]{shown(opened.directory.name)}[/] on {shown(where)}")
     console.print(f"  loss           {result.loss:.4f} nats a token")
     console.print(f"  perplexity     {result.perplexity:,.3f}")
     console.print(f"  bits per byte  {result.bits_per_byte:.4f}")

@@ -21,17 +21,15 @@ def export(
         output: Where to write it; by itself here, under the run's name.
         dtype: f32 is exact; f16 halves it; q8_0 (gguf) is about a quarter.
     """
-    from rich.console import Console
-    from rich.markup import escape
-
+    from glassgpt.cli.terminal import make_console, shown
     from glassgpt.interop.exports import export_run
     from glassgpt.model.summary import byte_size
 
     done = export_run(run, to, output=output, dtype=dtype)
     paths = done.path.iterdir() if done.path.is_dir() else [done.path]
     size = sum(path.stat().st_size for path in paths)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{escape(str(done.path))}[/] ({byte_size(size)})")
+    console = make_console(soft_wrap=True)
+    console.print(f"[bold]{shown(str(done.path))}[/] ({byte_size(size)})")
     for note in done.notes:
-        console.print(f"  {escape(note)}")
-    console.print(f"  {escape(done.parity.line())}")
+        console.print(f"  {shown(note)}")
+    console.print(f"  {shown(done.parity.line())}")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from glassgpt.cli.terminal import printable, say_if_not_faster
+from glassgpt.cli.terminal import Output, printable, say_if_not_faster
 from glassgpt.errors import GenerationError
 
 
@@ -64,23 +64,24 @@ def generate(
         stop=stop,
         seed=seed,
     )
+    output = Output(sys.stdout)
+
+    def write(text: str) -> None:
+        output.write(printable(text) if output.isatty() else text)
+        output.flush()
+
     opened = open_run(run, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)
     events = opened.stream(prompt, config, count=count, use_cache=cache)
     if count == 1:
         first = next(events)  # a prompt that cannot be used is refused before anything is shown
-        _write(prompt + first.text)
+        write(prompt + first.text)
         for event in events:
-            _write(event.text)
-        _write("\n")
+            write(event.text)
+        write("\n")
         return
     texts = [prompt] * count
     for event in events:
         texts[event.index] += event.text
     for number, text in enumerate(texts, start=1):
-        _write(f"--- {number} ---\n{text.strip()}\n\n")
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
-    sys.stdout.flush()
+        write(f"--- {number} ---\n{text.strip()}\n\n")

@@ -29,9 +29,8 @@ def import_(
         activation: For a FILE.pth: what its MLP bends with, if not the usual one of its kind.
         characters: For a FILE.pth: the text whose sorted characters are its vocabulary.
     """
-    from rich.console import Console
-    from rich.markup import escape
-
+    from glassgpt.cli.terminal import make_console, shown
+    from glassgpt.commands import command
     from glassgpt.interop.imports import import_model
     from glassgpt.interop.notebooks import import_notebook, is_notebook
     from glassgpt.runs.opening import read_lineage
@@ -43,13 +42,14 @@ def import_(
     else:
         run = import_model(source, name=name, tokenizer=tokenizer)
     lineage = read_lineage(run)
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console(soft_wrap=True)
     console.print(
-        f"[bold]{escape(run.name)}[/]: {lineage['model']['parameters']:,} parameters, "
-        f"{escape(lineage['source']['architecture'])}, a {lineage['tokenizer']['kind']} tokenizer of "
-        f"{lineage['tokenizer']['vocab_size']:,} ids. It is in {escape(str(run.path))}"
+        f"[bold]{shown(run.name)}[/]: {lineage['model']['parameters']:,} parameters, "
+        f"{shown(lineage['source']['architecture'])}, a {lineage['tokenizer']['kind']} tokenizer of "
+        f"{lineage['tokenizer']['vocab_size']:,} ids. It is in {shown(str(run.path))}"
     )
     if "chat" in lineage:
-        console.print(f"\nTalk with it:  [bold]glassgpt chat {escape(run.name)}[/]\n")
+        console.print(f"\nTalk with it:  [bold]{shown(command('chat', run.handle))}[/]\n")
     else:
-        console.print(f'\nLet it write:  [bold]glassgpt generate {escape(run.name)} "Once upon a time"[/]\n')
+        write = command("generate", run.handle, "Once upon a time")
+        console.print(f"\nLet it write:  [bold]{shown(write)}[/]\n")

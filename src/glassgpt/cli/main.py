@@ -1,20 +1,26 @@
 """The `glassgpt` command: which commands there are, and what happens to errors.
 
-Commands are named by import path and imported only when called, so that `--help` is instant.
+Commands are named by import path and imported only when called, so that `--help` is instant. This module itself
+imports next to nothing, because a Ctrl-C is a quiet end only inside `main`.
 A `GlassGPTError` is printed as one paragraph and ends the program with status 1, a command line that
 cannot be read with status 2; anything else that escapes is a bug of ours and shows its traceback.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from types import FrameType
 
-from cyclopts import App
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-from glassgpt import __version__
-from glassgpt.errors import GlassGPTError
+    from cyclopts import App
+
+INTERRUPTED = 130
 
 COMMANDS = {
     "train": ("glassgpt.cli.train:app", "Train a model on text you own, or on the built-in stories."),
@@ -55,11 +61,18 @@ COMMANDS = {
 
 def make_app() -> App:
     """Return the command line with every command still unimported."""
+    from cyclopts import App
+
+    from glassgpt import __version__
+    from glassgpt.cli.terminal import make_console
+
     app = App(
         name="glassgpt",
         help="Turn text you own into a language model you can talk to, and see through every step.",
         version=__version__,
         result_action="return_value",
+        console=make_console(),
+        error_console=make_console(stderr=True, lasting=True),
     )
     for name, (path, help_) in COMMANDS.items():
         app.command(path, name=name, help=help_)
@@ -68,25 +81,71 @@ def make_app() -> App:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    interrupt = _Interrupt()
     try:
-        status = make_app()(sys.argv[1:] if arguments is None else arguments)
+        with interrupt:
+            _open_standard_streams()
+            status = _run(sys.argv[1:] if arguments is None else arguments)
+    except BaseException as error:
+        # A library that is interrupted while it is imported may turn the KeyboardInterrupt into an error of its own.
+        if not (interrupt.came or isinstance(error, KeyboardInterrupt)):
+            raise
+        status = INTERRUPTED
+    if arguments is None and interrupt.active:  # nothing is left to do but to end: a Ctrl-C ends it sooner
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    sys.exit(status)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    from glassgpt.cli.terminal import print_error, silence
+    from glassgpt.errors import GlassGPTError
+
+    try:
+        status = make_app()(arguments)
+        sys.stdout.flush()
     except GlassGPTError as error:
-        _print_error(error)
-        status = 1
-    except KeyboardInterrupt:
-        status = 130
+        print_error(error)
+        return 1
     except BrokenPipeError:  # the reader of a pipe has left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    sys.exit(status if isinstance(status, int) else 0)
+        silence(sys.stdout)
+        return 0
+    return status if isinstance(status, int) else 0
 
 
-def _print_error(error: GlassGPTError) -> None:
-    from rich.console import Console
-    from rich.text import Text
+class _Interrupt:
+    """Raises KeyboardInterrupt at a Ctrl-C, and remembers that it came."""
 
-    message = Text.assemble(("Error: ", "bold red"), str(error))
-    Console(stderr=True, soft_wrap=True).print(message)
+    def __init__(self) -> None:
+        self.came = self.active = False
+
+    def __enter__(self) -> None:
+        self._before = signal.getsignal(signal.SIGINT)
+        if self._before is signal.SIG_IGN:  # so `&` in a script wants it
+            return
+        with contextlib.suppress(ValueError):  # not the main thread, which alone has signals
+            signal.signal(signal.SIGINT, self._act)
+            self.active = True
+
+    def __exit__(self, *_: object) -> None:
+        if self.active:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _act(self, _number: int, _frame: FrameType | None) -> None:
+        self.came = True
+        raise KeyboardInterrupt
+
+
+def _open_standard_streams() -> None:
+    """Put the null device where a standard stream was closed, or the next file opened would take its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(
+                os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY
+            )  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: SIM115
 
 
 if __name__ == "__main__":

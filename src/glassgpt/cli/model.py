@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+from glassgpt.cli.terminal import make_console, shown
 from glassgpt.errors import ConfigError
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.presets import get_preset
@@ -51,8 +55,8 @@ def model(
 
 def show(config: ModelConfig, *, title: str, batch_size: int = 16, console: Console | None = None) -> None:
     """Print the tables of one config."""
-    console = console or Console()
-    console.print(f"[bold]{title}[/bold]: {_parts(config)}", highlight=False)
+    console = console or make_console()
+    console.print(f"[bold]{shown(title)}[/bold]: {_parts(config)}")
     console.print(weights_table(config))
     console.print(costs_table(config, batch_size))
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from glassgpt import config as configs
 from glassgpt import files
+from glassgpt.cli.terminal import make_console, shown
+from glassgpt.commands import command
 from glassgpt.errors import ConfigError
 from glassgpt.model.summary import byte_size
 from glassgpt.planning.plan import Plan, make_plan
@@ -26,26 +27,23 @@ def plan(*sources: str, minutes: float = 5.0, output: Path | None = None) -> Non
         output: Also write the plan as a recipe, a TOML file to change and to train from.
     """
     config = RunConfig(corpus=CorpusConfig(sources=sources)) if sources else RunConfig()
-    console = Console(highlight=False)
+    console = make_console()
     made = plan_minutes(config, minutes, console)
     show(made, console)
     if output is not None:
         files.write_text(output, configs.to_toml(made.config))
-        console.print(f"\nWritten to {escape(str(output))}. Train it with:\n")
-        console.print(f"  [bold]glassgpt train --recipe {escape(str(output))}[/]\n", soft_wrap=True)
+        console.print(f"\nWritten to {shown(output)}. Train it with:\n")
+        console.print(f"  [bold]{shown(command('train', recipe=output))}[/]\n", soft_wrap=True)
     else:
-        shown = " ".join(config.corpus.sources)
-        console.print(
-            f"\nTrain it with:  [bold]glassgpt train {escape(shown)} --minutes {minutes:g}[/]\n",
-            soft_wrap=True,
-        )
+        train = command("train", *config.corpus.sources, minutes=f"{minutes:g}")
+        console.print(f"\nTrain it with:  [bold]{shown(train)}[/]\n", soft_wrap=True)
 
 
 def plan_minutes(config: RunConfig, minutes: float, console: Console) -> Plan:
     """Make the plan for a time in minutes. Raises `ConfigError` where that is no time."""
     if not 0 < minutes < float("inf"):
         raise ConfigError("--minutes must be a number above 0.")
-    return make_plan(config, 60 * minutes, lambda line: console.print(escape(line), style="dim"))
+    return make_plan(config, 60 * minutes, lambda line: console.print(shown(line), style="dim"))
 
 
 def show(plan: Plan, console: Console) -> None:
@@ -53,7 +51,7 @@ def show(plan: Plan, console: Console) -> None:
     console.print(_considered(plan))
     console.print(_chosen(plan))
     for note in plan.notes:
-        console.print(f"[yellow]{escape(note)}[/]", width=min(100, console.width))
+        console.print(f"[yellow]{shown(note)}[/]", width=min(100, console.width))
 
 
 def _considered(plan: Plan) -> Table:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from types import TracebackType
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from glassgpt.cli.terminal import printable, shorten
+from glassgpt.cli.terminal import printable, shorten, shown
 from glassgpt.training.events import Evaluated, Event, Sampled, StepsFinished, TrainingStarted
 
 
@@ -81,7 +80,7 @@ class TerminalProgress:
         else:
             perplexity = f"{event.perplexity:,.2f}" if event.perplexity < 1e6 else "over a million"
             bits = f"{event.bits_per_byte:.4f}"
-        further = "".join(f"  [dim]{name}[/] {value:.3f}" for name, value in event.metrics.items())
+        further = "".join(f"  [dim]{shown(name)}[/] {value:.3f}" for name, value in event.metrics.items())
         self._console.print(
             f"{event.step:>8}  {event.loss:>8.4f}   {perplexity:>10}   {bits:>9}   {event.seconds:>7.1f}{mark}{further}"
         )
@@ -90,5 +89,7 @@ class TerminalProgress:
         """Show the beginning of the first sample on one line."""
         if not event.texts:
             return
-        text = shorten(" ".join(printable(event.texts[0]).split()), max(20, self._console.width - 12))
-        self._console.print(f"          [dim italic]{escape(text)}[/]")
+        text = shorten(
+            " ".join(printable(event.texts[0]).split()), max(20, min(120, self._console.width) - 12)
+        )
+        self._console.print(f"          [dim italic]{shown(text)}[/]")

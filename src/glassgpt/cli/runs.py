@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from cyclopts import App
-from rich.console import Console
 from rich.table import Table
+
+from glassgpt.cli.terminal import make_console, shown
 
 app = App(name="runs", help="List runs, or compare several.")
 
@@ -17,10 +18,10 @@ def list_() -> None:
     from glassgpt.runs.directory import list_runs, runs_folder
     from glassgpt.runs.summary import summarize
 
-    console = Console(highlight=False)
+    console = make_console()
     summaries = [summarize(run) for run in list_runs()]
     if not summaries:
-        console.print(f"There is no run in {runs_folder()} yet. Make one with:  glassgpt train")
+        console.print(f"There is no run in {shown(runs_folder())} yet. Make one with:  glassgpt train")
         return
     console.print(_table(summaries))
 
@@ -42,10 +43,10 @@ def compare(*runs: str, out: Path = Path("compare.png")) -> None:
     if len(runs) < 2:
         raise RunError("Comparing takes two runs or more:  glassgpt runs compare A B")
     found = [find_run(name) for name in runs]
-    console = Console(highlight=False)
+    console = make_console()
     console.print(_table([summarize(run) for run in found]))
     save_figure(comparison_figure([(run.name, read_events(run.metrics)) for run in found]), out)
-    console.print(f"\nCurves over each other: {out}")
+    console.print(f"\nCurves over each other: {shown(out)}")
 
 
 def _table(summaries: list) -> Table:
@@ -55,5 +56,5 @@ def _table(summaries: list) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for summary in summaries:
-        table.add_row(*summary.row())
+        table.add_row(*map(shown, summary.row()))
     return table

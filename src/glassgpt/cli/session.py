@@ -7,13 +7,13 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
 from glassgpt import files
 from glassgpt.cli.progress import TerminalProgress
-from glassgpt.cli.terminal import printable, shorten
+from glassgpt.cli.terminal import make_console, printable, shorten, shown
+from glassgpt.commands import command
 from glassgpt.device import world_from_environment
 from glassgpt.evaluation.stories import score_run, story_source
 from glassgpt.pretraining.run import Outcome
@@ -36,12 +36,12 @@ def show_finetuning(start: Start) -> int:
 
 
 def _show(start: Start, say_end: Callable[[Console, Outcome], None]) -> int:
-    console = Console(quiet=not world_from_environment().is_main, highlight=False)
+    console = make_console(lasting=True, quiet=not world_from_environment().is_main)
     with TerminalProgress(console) as progress:
-        outcome = start(lambda line: console.print(escape(line), style="dim", soft_wrap=True), [progress])
+        outcome = start(lambda line: console.print(shown(line), style="dim", soft_wrap=True), [progress])
     if outcome.finished.reason == "interrupted":
         console.print(f"\nStopped at step {outcome.finished.step} with everything saved. Go on with:\n")
-        console.print(f"  [bold]glassgpt resume {escape(outcome.directory.name)}[/]\n")
+        console.print(f"  [bold]{shown(command('resume', outcome.directory.handle))}[/]\n", soft_wrap=True)
         return 130
     if world_from_environment().is_main:
         say_end(console, outcome)
@@ -70,7 +70,7 @@ def _show_comparison(console: Console, comparison: dict[str, Any]) -> None:
     for column in ("before", "after"):
         table.add_column(column, justify="right")
     for name, (before, after) in comparison["numbers"].items():
-        table.add_row(escape(name), f"{before:,.3f}", f"[bold]{after:,.3f}[/]")
+        table.add_row(shown(name), f"{before:,.3f}", f"[bold]{after:,.3f}[/]")
     console.print()
     console.print(table)
     if not comparison["samples"]:
@@ -80,7 +80,7 @@ def _show_comparison(console: Console, comparison: dict[str, Any]) -> None:
         beside.add_column(column, ratio=1, overflow="fold")
     for sample in comparison["samples"]:
         cells = (sample["prompt"], sample["before"], sample["after"])
-        beside.add_row(*(escape(shorten(printable(cell.strip()), 400)) for cell in cells))
+        beside.add_row(*(shown(shorten(printable(cell.strip()), 400), lines=True) for cell in cells))
     console.print(beside)
 
 
@@ -107,8 +107,8 @@ def _show_stories(console: Console, outcome: Outcome) -> None:
     stories, score = score_run(run, count=STORIES_SCORED)
     console.print(f"\n[bold]{STORIES_SHOWN} stories it wrote:[/]")
     for story in stories[:STORIES_SHOWN]:
-        shown = shorten(printable(story.strip()), 700)
-        console.print(Padding(escape(shown), (1, 4)), style="italic", width=min(100, console.width))
+        text = shown(shorten(printable(story.strip()), 700), lines=True)
+        console.print(Padding(text, (1, 4)), style="italic", width=min(100, console.width))
     console.print(
         f"Of {score.total} stories it wrote, [bold]{score.valid}[/] are valid under the grammar, and "
         f"[bold]{score.new}[/] of those stand nowhere in the text it learned from.",
@@ -116,18 +116,18 @@ def _show_stories(console: Console, outcome: Outcome) -> None:
     )
 
 
-def _say_where(console: Console, outcome: Outcome, command: str) -> None:
-    path, name = outcome.directory.path, outcome.directory.name
+def _say_where(console: Console, outcome: Outcome, name: str) -> None:
     rows = (
         ("loss curve", outcome.directory.plot),
         ("report", outcome.directory.report),
         ("samples", outcome.directory.samples),
         ("adapter", outcome.directory.adapter),
         ("confusion", outcome.directory.confusion),
-        ("everything", path),
+        ("everything", outcome.directory.path),
     )
     console.print()
     for label, where in (row for row in rows if row[1].exists()):
-        console.print(f"  {label:<11} {escape(str(where))}", soft_wrap=True)
-    text = ' "a text"' if command == "classify" else ""
-    console.print(f"\nAsk it for more:  [bold]glassgpt {command} {escape(name)}{text}[/]\n", soft_wrap=True)
+        console.print(f"  {label:<11} {shown(where)}", soft_wrap=True)
+    text = ["a text"] if name == "classify" else []
+    ask = command(name, outcome.directory.handle, *text)
+    console.print(f"\nAsk it for more:  [bold]{shown(ask)}[/]\n", soft_wrap=True)

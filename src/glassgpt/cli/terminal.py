@@ -1,20 +1,71 @@
-"""Text a model wrote, made fit for a terminal: an untrained one writes any byte, ESC and BEL among them."""
+"""The one way to the terminal: consoles that show text of others harmlessly, cut no number and survive a lost reader.
+
+Names of runs, files and fields, and what a model wrote, may hold any character: escape codes, bells, line ends,
+marks that turn the direction of writing. `visible` makes them visible; every console of `make_console` does so with
+all that it prints, and `shown` is for text that is put into a line with markup.
+
+The terminal is not ours either: it may know few characters, be narrow, full, or gone. A character that it does not
+know is replaced. Where there is no terminal nothing is wrapped or cut. Output that cannot be written is an error,
+but for a training, which goes on without being seen.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import IO, TYPE_CHECKING, Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.markup import escape
+from rich.segment import Segment
+
+from glassgpt.errors import GlassGPTError, OutputError
 
 if TYPE_CHECKING:
     from glassgpt.model.gpt import GPT
 
-_CONTROL = dict.fromkeys((*range(32), *range(127, 160)), "�")
-del _CONTROL[ord("\n")], _CONTROL[ord("\t")]
+UNLIMITED = 100_000  # columns, where nobody looks through a window
+
+_CONTROL = (*range(32), *range(127, 160))
+_INVISIBLE = (
+    0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # direction of writing
+    0x2028, 0x2029,  # line ends that few expect
+    *range(0xD800, 0xE000),  # bytes of a file name that are no UTF-8
+    0xFEFF,
+)  # fmt: skip
+_SHORT = {9: "\\t", 10: "\\n", 13: "\\r"}
+
+
+def _written(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return _SHORT.get(code) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+
+
+_VISIBLE = {code: _written(code) for code in (*_CONTROL, *_INVISIBLE)}
+_VISIBLE_LINES = {code: text for code, text in _VISIBLE.items() if code != 10}
+_REPLACED = dict.fromkeys((*_CONTROL, *_INVISIBLE), "�")
+del _REPLACED[9], _REPLACED[10]
+
+
+def visible(text: object, *, lines: bool = False) -> str:
+    """Return text of others on one line, with what would act on a terminal written as an escape such as \\x1b.
+
+    With `lines`, line ends stay what they are.
+    """
+    return str(text).translate(_VISIBLE_LINES if lines else _VISIBLE)
+
+
+def shown(text: object, *, lines: bool = False) -> str:
+    """Return text of others as `visible`, for a line with markup: brackets in it are brackets."""
+    return escape(visible(text, lines=lines))
 
 
 def printable(text: str) -> str:
-    """Replace the control characters that would move the cursor, change colours or ring the bell."""
-    return text.translate(_CONTROL)
+    """Replace, in what a model wrote, the characters that would act on a terminal; line ends and tabs stay."""
+    return text.translate(_REPLACED)
 
 
 def shorten(text: str, most: int) -> str:
@@ -22,12 +73,113 @@ def shorten(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
+class Output:
+    """Standard output or standard error. What its encoding lacks is replaced.
+
+    Where it cannot be written, a `lasting` one is silent from then on. Another raises `BrokenPipeError` when its
+    reader has left, and `OutputError` when the disk is full or the terminal gone.
+    """
+
+    def __init__(self, stream: IO[str] | None, *, lasting: bool = False) -> None:
+        self._stream, self._lasting = stream, lasting
+        self.encoding = getattr(stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        text = text.encode(self.encoding, "replace").decode(self.encoding)
+        self._try(lambda stream: stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        self._try(lambda stream: stream.flush())
+
+    def isatty(self) -> bool:
+        """Say whether it is a terminal."""
+        try:
+            return self._stream is not None and self._stream.isatty()
+        except ValueError:  # closed
+            return False
+
+    def fileno(self) -> int:
+        """Return the number of the file behind it."""
+        if self._stream is None:
+            raise OSError("there is no file behind this output")
+        return self._stream.fileno()
+
+    def _try(self, act: Any) -> None:
+        if self._stream is None:
+            return
+        try:
+            act(self._stream)
+        except (OSError, ValueError) as error:
+            silence(self._stream)
+            self._stream = None
+            if self._lasting:
+                return
+            if isinstance(error, BrokenPipeError):
+                raise
+            why = getattr(error, "strerror", None) or str(error)
+            raise OutputError(
+                f"The output could not be written: {why}. Send it to a place that has room, and run the command again."
+            ) from error
+
+
+def silence(stream: IO[str]) -> None:
+    """Let what a broken stream still holds go nowhere, so that it is no second error when Python ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        stream.flush()
+
+
+class _Harmless(Console):
+    """A console that makes control characters visible in everything it prints."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(visible(segment.text, lines=True), segment.style)
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
+def make_console(*, stderr: bool = False, lasting: bool = False, **options: Any) -> Console:
+    """Return a console on standard output or error; a `lasting` one for work that goes on when nobody can see it."""
+    output = Output(sys.stderr if stderr else sys.stdout, lasting=lasting)
+    counts = output.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    width = None if counts else UNLIMITED
+    return _Harmless(file=output, width=width, highlight=False, emoji=False, **options)  # pyright: ignore[reportArgumentType]
+
+
+def print_error(error: GlassGPTError) -> None:
+    """Print an error as one paragraph to standard error, or nowhere when that is gone too."""
+    from rich.text import Text
+
+    message = Text.assemble(("Error: ", "bold red"), visible(error))
+    make_console(stderr=True, lasting=True, soft_wrap=True).print(message)
+
+
+def input_text() -> str:
+    """Return all of standard input. Raises `GlassGPTError` when it is not UTF-8."""
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise GlassGPTError(
+            f"The standard input is not {error.encoding} (byte {error.object[error.start]:#x} at position "
+            f"{error.start}). Convert it to UTF-8 first, for example with  iconv -f WINDOWS-1252 -t UTF-8"
+        ) from error
+
+
 def say_if_not_faster(model: GPT, weights: str) -> None:
     """With int8 weights where torch has no kernel for them, say that they save memory alone."""
     from glassgpt.model.int8 import has_integer_kernel
 
     if weights == "int8" and not has_integer_kernel(model.token_embedding.weight):
-        print(
-            "This device has no fast int8 product: the weights take less memory, not less time.",
-            file=sys.stderr,
+        make_console(stderr=True, lasting=True, soft_wrap=True).print(
+            "This device has no fast int8 product: the weights take less memory, not less time."
         )

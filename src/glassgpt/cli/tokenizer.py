@@ -53,8 +53,7 @@ def train(
     min_frequency
         Pairs and words that occur less often get no id of their own.
     """
-    from rich.console import Console
-
+    from glassgpt.cli.terminal import make_console
     from glassgpt.tokenizers.config import TokenizerConfig
     from glassgpt.tokenizers.load import TOKENIZER_FILE
     from glassgpt.tokenizers.train import train_tokenizer
@@ -63,7 +62,7 @@ def train(
         kind=kind, vocab_size=vocab_size, pattern=pattern, engine=engine, min_frequency=min_frequency
     )
     path = out / TOKENIZER_FILE if out.is_dir() else out
-    console = Console()
+    console = make_console()
     began = time.perf_counter()
     with console.status("Reading and counting ..."):
         tokenizer = train_tokenizer(_texts(sources), config)
@@ -95,22 +94,22 @@ def encode(
     allow_special
         Take <|endoftext|> in the text as the special token, not as its characters.
     """
-    from rich.console import Console
+    from glassgpt.cli.terminal import input_text, make_console, visible
 
     loaded = _open(tokenizer)
-    text = sys.stdin.read() if text == "-" else text
+    text = input_text() if text == "-" else text
     found = loaded.encode(text, allow_special=allow_special)
     if ids:
-        print(*found)
+        make_console(soft_wrap=True).print(*found)
         return
-    console = Console()
-    for line in _lines(loaded, found, width=console.width, coloured=console.is_terminal):
+    console = make_console()
+    for line in _lines(loaded, found, width=min(100, console.width), coloured=console.is_terminal):
         console.print(line, soft_wrap=True)
     size = len(text.encode("utf-8", "replace"))
     per_token = f", {size / len(found):.2f} bytes a token" if found else ""
     _say(console, f"\n{_counted(len(found), 'token')} for {_counted(size, 'byte')}{per_token}")
     if unknown := loaded.unknown(text):
-        _say(console, f"Not in the vocabulary: {' '.join(unknown)}")
+        _say(console, f"Not in the vocabulary: {' '.join(map(visible, unknown))}")
 
 
 @app.command
@@ -126,8 +125,12 @@ def decode(tokenizer: str, *ids: int, show_special: bool = False) -> None:
     show_special
         Show special tokens by their names.
     """
+    from glassgpt.cli.terminal import Output, printable
 
-    print(_open(tokenizer).decode(ids, skip_special=not show_special))
+    text = _open(tokenizer).decode(ids, skip_special=not show_special)
+    output = Output(sys.stdout)
+    output.write((printable(text) if output.isatty() else text) + "\n")
+    output.flush()
 
 
 @app.command
@@ -142,8 +145,9 @@ def compare(*tokenizers: str, text: str) -> None:
         The text to measure on: a file, or any other source. Of more than 8 MB the beginning is taken.
     """
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+
+    from glassgpt.cli.terminal import make_console, shown
 
     if not tokenizers:
         raise TokenizerError(
@@ -155,8 +159,8 @@ def compare(*tokenizers: str, text: str) -> None:
     for column in ("kind", "ids", "tokens", "bytes a token", "unknown", "MB/s"):
         table.add_column(column, justify="right")
     for name in tokenizers:
-        table.add_row(name, *_measure(_open(name), sample))
-    console = Console()
+        table.add_row(shown(name), *_measure(_open(name), sample))
+    console = make_console()
     console.print(table)
     size = sum(len(document.encode()) for document in sample)
     _say(console, f"Measured on {_counted(size, 'byte')} of {text}, by one thread.")
@@ -228,9 +232,11 @@ def _lines(tokenizer: FastTokenizer, ids: Sequence[int], *, width: int, coloured
 
 def _visible(tokenizer: FastTokenizer, id: int) -> str:
     """Return what a token stands for on one line; bytes that are no whole character show as \\xNN."""
+    from glassgpt.cli.terminal import visible
+
     text = tokenizer.token_bytes(id).decode("utf-8", "backslashreplace")
     text = text or tokenizer.decode([id], skip_special=False)
-    return text.replace("\n", "⏎").replace("\r", "␍").replace("\t", "⇥")
+    return visible(text.replace("\n", "⏎").replace("\r", "␍").replace("\t", "⇥"))
 
 
 def _counted(number: int, noun: str) -> str:
@@ -238,4 +244,6 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _say(console, line: str) -> None:
-    console.print(line, markup=False, highlight=False)
+    from glassgpt.cli.terminal import visible
+
+    console.print(visible(line, lines=True), markup=False, highlight=False)

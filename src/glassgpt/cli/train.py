@@ -93,11 +93,10 @@ def train(
 
 def planned(config: RunConfig, minutes: float, given: Sequence[str]) -> RunConfig:
     """Return the config of the plan for so many minutes, with the settings that were `given` put over it."""
-    from rich.console import Console
-
     from glassgpt.cli.plan import plan_minutes, show
+    from glassgpt.cli.terminal import make_console
 
-    console = Console(highlight=False)
+    console = make_console(lasting=True)
     plan = plan_minutes(config, minutes, console)
     show(plan, console)
     values, own = configs.to_dict(plan.config), configs.to_dict(config)

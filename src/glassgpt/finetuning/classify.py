@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from glassgpt import files
+from glassgpt.commands import command
 from glassgpt.errors import CorpusError, RunError
 from glassgpt.finetuning.config import ClassifyConfig
 from glassgpt.finetuning.labelled import Labelled, read_labelled
@@ -166,8 +167,8 @@ def open_classifier(run: Run) -> OpenedClassifier:
     labels, head = run.directory.path / LABELS, run.directory.path / HEAD
     if not labels.is_file() or not head.is_file():
         raise RunError(
-            f"{run.directory.name} has not learned to classify. Teach it with:  glassgpt finetune classify "
-            f"{run.directory.name} DATA"
+            f"{run.directory.name} has not learned to classify. Teach it with:  "
+            + command("finetune", "classify", run.directory.handle, "DATA")
         )
     names: list[str] = files.read_json(labels)
     model = Classifier(run.model, len(names))

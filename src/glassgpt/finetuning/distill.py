@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from glassgpt.commands import command
 from glassgpt.dataset.batches import Batches, check_length
 from glassgpt.errors import ConfigError, CorpusError
 from glassgpt.finetuning.config import DistillConfig
@@ -134,7 +135,7 @@ def _text(start: Start) -> RunConfig:
     if not start.data and start.run.lineage.get("data") is None:
         raise CorpusError(
             f"{start.run.directory.name} came from elsewhere, and its text did not come with it. Name a text:  "
-            f"glassgpt finetune distill {start.run.directory.name} TEXT"
+            + command("finetune", "distill", start.run.directory.handle, "TEXT")
         )
     sources = start.data or own.corpus.sources
     return dataclasses.replace(

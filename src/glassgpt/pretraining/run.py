@@ -20,6 +20,7 @@ import torch
 
 from glassgpt import config as configs
 from glassgpt import files
+from glassgpt.commands import command
 from glassgpt.dataset.ahead import Ahead
 from glassgpt.dataset.batches import Batches, check_length
 from glassgpt.dataset.shards import TokenSplit
@@ -253,7 +254,7 @@ class _Training:
             raise RunError(
                 f"{self.directory.name} has trained weights but no checkpoint to go on from: "
                 f"{self.directory.checkpoints} was emptied. It can still generate. To train again, start a new "
-                f"run:  glassgpt train --config {self.directory.config}"
+                f"run:  {command('train', config=self.directory.config)}"
             )
         progress = restore(state, self.model, optimizer) if state else None
         del state  # a second copy of the weights

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from glassgpt.commands import command
 from glassgpt.errors import RunError, did_you_mean
 
 
@@ -27,6 +28,13 @@ class RunDirectory:
     def name(self) -> str:
         """The run's name: that of its folder."""
         return self.path.resolve().name
+
+    @property
+    def handle(self) -> str:
+        """What names this run in a command that is typed here: its name where that finds it, else its path."""
+        by_name = Path("runs") / self.name
+        found_first = Path(self.name) / "config.toml"
+        return self.name if _is_same(by_name, self.path) and not _exists(found_first) else str(self.path)
 
     @property
     def config(self) -> Path:
@@ -152,7 +160,8 @@ def refuse_taken(name: str) -> None:
     path = runs_folder() / name
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise RunError(
-            f"{path} exists already. Choose another --name, go on with it (glassgpt resume {name}), or delete it."
+            f"{path} exists already. Choose another --name, go on with it "
+            f"({command('resume', RunDirectory(path).handle)}), or delete it."
         )
 
 
@@ -167,6 +176,20 @@ def _create_numbered(base: str) -> RunDirectory:
             number += 1
         else:
             return RunDirectory(path)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return path.absolute() == other.absolute()
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _last_change(run: RunDirectory) -> float:

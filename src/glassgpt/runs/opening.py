@@ -15,6 +15,7 @@ from glassgpt import files
 from glassgpt.adapters.config import LoRAConfig
 from glassgpt.adapters.lora import add_lora, load_corrections, merge
 from glassgpt.adapters.peft_format import merge_adapter
+from glassgpt.commands import command
 from glassgpt.errors import ModelError, RunError
 from glassgpt.generation.text import GenerationConfig, TextEvent, complete, prompt_ids, stream
 from glassgpt.model.gpt import GPT
@@ -118,7 +119,7 @@ def read_lineage(directory: RunDirectory) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RunError(
             f"{directory.lineage} is missing or broken: this run cannot say where its parts came from. "
-            f"Delete what is left of it, and `glassgpt resume {directory.name}` writes it anew."
+            f"Delete what is left of it, and `{command('resume', directory.handle)}` writes it again."
         ) from error
 
 
@@ -204,7 +205,7 @@ def find_base(directory: RunDirectory, lineage: dict[str, Any]) -> RunDirectory:
 
 def _no_weights(directory: RunDirectory) -> RunError:
     return RunError(
-        f"{directory.name} has no weights yet. Go on training it with:  glassgpt resume {directory.name}"
+        f"{directory.name} has no weights yet. Go on training it with:  {command('resume', directory.handle)}"
     )
 
 
@@ -228,7 +229,7 @@ def _weights_file(directory: RunDirectory, lineage: dict[str, Any]) -> Path:
         if written and files.hash_file(directory.weights) != written:
             raise RunError(
                 f"{directory.weights} was truncated or altered since it was written (its hash differs). Put the "
-                f"original back, or delete it and run  glassgpt resume {directory.name}  to write it anew."
+                f"original back, or delete it and run  {command('resume', directory.handle)}  to write it again."
             )
         return directory.weights
     folder = store.best() or store.newest()
