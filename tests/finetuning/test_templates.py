@@ -17,6 +17,9 @@ from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.train import train_tokenizer
 
+# What people write, control tokens and halves of them included.
+NAMES = ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|im_", "end|>", "<", ">", "\U0010fffd", " ", "a"]
+written = st.text(min_size=1) | st.lists(st.sampled_from(NAMES), min_size=1, max_size=5).map("".join)
 TALK = [
     Message("system", "Be kind."),
     Message("user", "Who are you?"),
@@ -55,13 +58,13 @@ def test_hugging_face_writes_the_same(name: TemplateName, answer: bool, plain: F
     text = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer)
     assert text == template.render(talk, answer=answer)
     ids = theirs.apply_chat_template(messages, add_generation_prompt=answer, return_dict=False)
-    assert list(ids) == tokenizer.encode(template.render(talk, answer=answer), allow_special=True)
+    assert list(ids) == tokenizer.encode_pieces(template.pieces(talk, answer=answer))
 
 
 @pytest.mark.parametrize("name", ["chatml", "alpaca"])
 def test_the_assistants_parts_are_its_words_and_its_stop(name: TemplateName, plain: FastTokenizer) -> None:
     _, template = with_template(name, plain)
-    parts = template.parts(TALK)
+    parts = [("".join(text for text, _ in pieces), assistant) for pieces, assistant in template.parts(TALK)]
     assert [text for text, assistant in parts if assistant] == [
         "A model." + template.stop,
         "Yours." + template.stop,
@@ -71,14 +74,14 @@ def test_the_assistants_parts_are_its_words_and_its_stop(name: TemplateName, pla
 
 
 @pytest.mark.parametrize("name", ["chatml", "alpaca"])
-@given(texts=st.lists(st.text(min_size=1), min_size=2, max_size=6))
+@given(texts=st.lists(written, min_size=2, max_size=6))
 def test_every_target_is_the_assistants(name: TemplateName, texts: list[str], plain: FastTokenizer) -> None:
     """Whatever is said: the targets, decoded, are the answers with their stop tokens and nothing else."""
     tokenizer, template = with_template(name, plain)
-    texts = [text.encode("utf-8", "replace").decode() for text in texts if template.stop not in text]
+    texts = [text.encode("utf-8", "replace").decode() for text in texts]
     turns = [Message("user" if place % 2 == 0 else "assistant", text) for place, text in enumerate(texts)]
     turns = turns[: len(turns) // 2 * 2]
-    if not turns or any("<|" in turn.content for turn in turns):
+    if not turns:
         return
     example = Fitting(tokenizer, template, 100_000).example(turns, "here")
     assert example is not None
@@ -122,11 +125,11 @@ def test_a_template_that_rewrites_the_past_is_refused(plain: FastTokenizer) -> N
     """Some templates leave out what an assistant thought in earlier turns; nothing could then be learned there."""
     source = "{{ messages | length }}{% for message in messages %}{{ message['content'] }}!{% endfor %}"
     with pytest.raises(ConfigError, match="rewrites earlier turns"):
-        ChatTemplate(source, "!", "<|endoftext|>").parts(TALK)
+        ChatTemplate(source, "!", "<|endoftext|>", ()).parts(TALK)
     with pytest.raises(ConfigError, match="not valid Jinja"):
-        ChatTemplate("{% for %}", "!", "<|endoftext|>").render(TALK)
+        ChatTemplate("{% for %}", "!", "<|endoftext|>", ()).render(TALK)
     with pytest.raises(ConfigError, match="no user"):
-        ChatTemplate("{{ raise_exception('no user') }}", "!", "<|endoftext|>").render(TALK)
+        ChatTemplate("{{ raise_exception('no user') }}", "!", "<|endoftext|>", ()).render(TALK)
 
 
 def test_new_tokens_leave_every_other_id_as_it_was(plain: FastTokenizer) -> None:

@@ -74,6 +74,11 @@ def _talk(chat, config: GenerationConfig, console: Console) -> None:
             chat.history = []
         elif line.strip():
             _print(console, chat.ask(line, config))
+            if chat.left_out:
+                console.print(
+                    f"[dim](the first {chat.left_out} messages of the conversation no longer fit into the context "
+                    "and were left out)[/]"
+                )
 
 
 def _continue(run: Run, config: GenerationConfig, console: Console) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from glassgpt.errors import GenerationError
 from glassgpt.finetuning.config import SamplesConfig
 from glassgpt.finetuning.records import Message
 from glassgpt.finetuning.task import Sample, Start
-from glassgpt.finetuning.templates import ChatTemplate, id_of, name_of
+from glassgpt.finetuning.templates import ChatTemplate, id_of, name_of, plain_text
 from glassgpt.generation.text import GenerationConfig, TextEvent, never_written, stream_after
+from glassgpt.runs.chat_templates import read_chat_template
 from glassgpt.runs.opening import Run
 
 
@@ -18,19 +20,26 @@ def template_of(run: Run) -> ChatTemplate | None:
     """Return the chat template that a run was taught by, or None when it was not taught to answer."""
     if not run.directory.chat_template.is_file():
         return None
+    path = run.directory.chat_template
     end = name_of(run.tokenizer, run.tokenizer.end_of_text)
-    stops = (run.lineage.get("chat") or {}).get("stop") or [end]
-    return ChatTemplate(run.directory.chat_template.read_text(encoding="utf-8"), stops[0], end)
+    stops = [stop for stop in (run.lineage.get("chat") or {}).get("stop") or () if stop] or [end]
+    return ChatTemplate(
+        read_chat_template(path), stops[0], end, run.tokenizer.special_names, f"The chat template {path}"
+    )
 
 
 @dataclass
 class Chat:
-    """A conversation with a run. Earlier turns that no longer fit into the context are left out, oldest first."""
+    """A conversation with a run. Earlier turns that no longer fit into the context are left out, oldest first.
+
+    `left_out` counts the messages that were left out for the newest answer.
+    """
 
     run: Run
     template: ChatTemplate
     system: str | None = None
     history: list[Message] = field(default_factory=list)
+    left_out: int = 0
 
     def ask(self, text: str, config: GenerationConfig) -> Iterator[TextEvent]:
         """Yield the answer as it is written, and remember both when it is over.
@@ -39,6 +48,7 @@ class Chat:
         """
         asked = [*self.history, Message("user", text)]
         ids, kept = self._fit(asked, config.max_tokens)
+        self.left_out = len(asked) - len(kept)
         answer = ""
         stop = id_of(self.run.tokenizer, self.template.stop)
         try:
@@ -57,13 +67,13 @@ class Chat:
         room = min(room, context // 2)
         first = [Message("system", self.system)] if self.system else []
         while True:
-            text = self.template.render([*first, *asked], answer=True)
-            unknown = self.run.tokenizer.unknown(text)
+            pieces = self.template.pieces([*first, *asked], answer=True)
+            unknown = self.run.tokenizer.unknown(plain_text(pieces))
             if unknown:
                 raise GenerationError(
                     f"The message has what this model's tokenizer has never seen: {', '.join(map(repr, unknown[:8]))}."
                 )
-            ids = self.run.tokenizer.encode(text, allow_special=True)
+            ids = self.run.tokenizer.encode_pieces(pieces)
             if len(ids) + room <= context:
                 return ids, asked
             if len(asked) == 1:
@@ -76,9 +86,8 @@ class Chat:
 
 def answers(start: Start, prompts: Sequence[Sequence[Message]], config: SamplesConfig) -> list[str]:
     """Return what the model being trained answers to each of some prompts, all written together."""
+    ids = [_prompt_ids(start, prompt) for prompt in prompts]
     assert start.template is not None
-    texts = [start.template.render(prompt, answer=True) for prompt in prompts]
-    ids = [start.tokenizer.encode(text, allow_special=True)[-start.context_length + 1 :] for text in texts]
     settings = GenerationConfig(
         temperature=config.temperature, max_tokens=config.max_tokens, seed=config.seed
     )
@@ -92,7 +101,13 @@ def answers(start: Start, prompts: Sequence[Sequence[Message]], config: SamplesC
 def answer_held_out(
     start: Start, config: SamplesConfig, prompts: Sequence[Sequence[Message]]
 ) -> list[Sample]:
-    """Return what the model answers to the first of the held-out prompts."""
-    chosen = prompts[: config.count]
+    """Return what the model answers to the first of the held-out prompts that leave room for an answer."""
+    fitting = (prompt for prompt in prompts if len(_prompt_ids(start, prompt)) < start.context_length)
+    chosen = list(islice(fitting, config.count))
     written = answers(start, chosen, config) if chosen else []
     return [Sample(prompt[-1].content, text) for prompt, text in zip(chosen, written, strict=True)]
+
+
+def _prompt_ids(start: Start, prompt: Sequence[Message]) -> list[int]:
+    assert start.template is not None
+    return start.tokenizer.encode_pieces(start.template.pieces(prompt, answer=True))

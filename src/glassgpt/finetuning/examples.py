@@ -14,7 +14,8 @@ import numpy as np
 
 from glassgpt.errors import CorpusError
 from glassgpt.finetuning.records import Message, Preference, Prompt
-from glassgpt.finetuning.templates import ChatTemplate
+from glassgpt.finetuning.templates import ChatTemplate, plain_text
+from glassgpt.tokenizers.controls import Piece
 from glassgpt.tokenizers.fast import FastTokenizer
 
 IGNORE = -100
@@ -60,8 +61,8 @@ class Fitting:
         assert self.template is not None
         ids: list[int] = []
         learned: list[bool] = []
-        for text, assistant in self.template.parts(messages):
-            part = self._encode(text, source)
+        for pieces, assistant in self.template.parts(messages):
+            part = self._encode(pieces, source)
             ids += part
             learned += [assistant] * len(part)
         room = self.context_length + 1
@@ -96,14 +97,14 @@ class Fitting:
             self._refuse_unknown(prompt.messages[-1].content, prompt.source)
             ids = self.plain(prompt.messages[-1].content)
         else:
-            ids = self._encode(self.template.render(prompt.messages, answer=True), prompt.source)
+            ids = self._encode(self.template.pieces(prompt.messages, answer=True), prompt.source)
         if len(ids) + room > self.context_length:
             return self._too_long(len(ids), prompt.source, room)
         return ids
 
-    def _encode(self, text: str, source: str) -> list[int]:
-        self._refuse_unknown(text, source)
-        return self.tokenizer.encode(text, allow_special=True)
+    def _encode(self, pieces: Sequence[Piece], source: str) -> list[int]:
+        self._refuse_unknown(plain_text(pieces), source)
+        return self.tokenizer.encode_pieces(pieces)
 
     def _refuse_unknown(self, text: str, source: str) -> None:
         unknown = self.tokenizer.unknown(text)

@@ -1,7 +1,8 @@
 """Chat templates: from messages to the text a model sees, and which of it is the assistant's to learn.
 
 A template is Jinja, the language in which Hugging Face keeps them beside a tokenizer (`chat_template.jinja`), and
-is rendered here with the same settings, so that both make the same text. Two are ready:
+is rendered with the same settings, so that both make the same text. Only the template makes control tokens: what
+people and models wrote is text, whatever it looks like (see `disguise`). Two templates are ready:
 
 - `chatml` marks each turn by special tokens, `<|im_start|>role ... <|im_end|>`: the vocabulary grows by two.
 - `alpaca` marks them by headings, `### Instruction:` and `### Response:`: no new token, and `<|endoftext|>` ends
@@ -15,11 +16,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from glassgpt.errors import ConfigError
+from glassgpt.finetuning.disguise import Controls, Disguise
 from glassgpt.finetuning.records import Message
+from glassgpt.finetuning.rendering import Render, Worker, render_here
+from glassgpt.tokenizers.controls import Piece
 from glassgpt.tokenizers.fast import FastTokenizer
 
 TemplateName = Literal["chatml", "alpaca"]
@@ -56,60 +57,109 @@ NEW_TOKENS: dict[str, tuple[str, ...]] = {"chatml": ("<|im_start|>", "<|im_end|>
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """A template of a vocabulary. `stop` is the special token that ends an answer; `end_of_text` its name."""
+    """A template of a vocabulary. `stop` is the special token that ends an answer; `end_of_text` its name.
+
+    `special` are the names of the vocabulary's special tokens. Only where the template itself wrote one it is a
+    token. `name` begins the sentences about this template.
+    """
 
     source: str
     stop: str
     end_of_text: str
+    special: tuple[str, ...]
+    name: str = "The chat template"
 
     def render(self, messages: Sequence[Message], *, answer: bool = False) -> str:
         """Return the text of messages; with `answer`, up to where the assistant begins the next one."""
-        try:
-            return self._compiled.render(
-                messages=[{"role": message.role, "content": message.content} for message in messages],
-                add_generation_prompt=answer,
-                eos_token=self.end_of_text,
-                bos_token=self.end_of_text,
-            )
-        except jinja2.TemplateError as error:
-            raise ConfigError(f"The chat template cannot write these messages: {error}.") from error
+        return "".join(text for text, _ in self.pieces(messages, answer=answer))
 
-    def parts(self, messages: Sequence[Message]) -> list[tuple[str, bool]]:
-        """Return the text of messages in pieces, and of each whether it is the assistant's: answer and stop token.
+    def pieces(self, messages: Sequence[Message], *, answer: bool = False) -> list[Piece]:
+        """Return the same in pieces, for `FastTokenizer.encode_pieces`: the template's control tokens, and text.
 
-        Raises `ConfigError` when the template does not write earlier turns the same way once more follow.
+        Raises `ConfigError` when the template cannot write these messages, or makes control tokens of them.
         """
-        parts: list[tuple[str, bool]] = []
+        disguise = Disguise(messages, self.control)
+        return disguise.lifted(self._written(disguise.messages, answer=answer))
+
+    def parts(self, messages: Sequence[Message]) -> list[tuple[list[Piece], bool]]:
+        """Return the pieces of messages in parts, and of each whether it is the assistant's: answer and stop token.
+
+        Raises `ConfigError` when the template does not write earlier turns the same way once more follow, or
+        leaves an answer out.
+        """
+        disguise = Disguise(messages, self.control)
+        parts: list[tuple[list[Piece], bool]] = []
         written = ""
         for index, message in enumerate(messages):
             if message.role != "assistant":
                 continue
-            before = self.render(messages[:index], answer=True)
-            upto = self.render(messages[: index + 1])
+            before = self._written(disguise.messages[:index], answer=True)
+            upto = self._written(disguise.messages[: index + 1])
             if not (before.startswith(written) and upto.startswith(before)):
                 raise ConfigError(
-                    "The chat template rewrites earlier turns when later ones follow, so an answer cannot be told "
-                    "from its prompt. Use --template chatml or alpaca."
+                    f"{self.name} rewrites earlier turns when later ones follow, so an answer cannot be told "
+                    "from its prompt. Fine-tune with --template chatml."
                 )
             answer, stop, _ = upto[len(before) :].partition(self.stop)
-            parts += [(before[len(written) :], False), (answer + stop, True)]
+            if message.content.strip() and not answer.strip():
+                raise ConfigError(
+                    f"{self.name} leaves the answer {message.content!r:.40} out, so nothing can be learned from it. "
+                    "Fine-tune with --template chatml."
+                )
+            parts += [
+                (disguise.lifted(before[len(written) :]), False),
+                (disguise.lifted(answer + stop), True),
+            ]
             written = before + answer + stop
         return parts
 
     @cached_property
-    def _compiled(self) -> jinja2.Template:
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.globals["raise_exception"] = _refuse
-        try:
-            return environment.from_string(self.source)
-        except jinja2.TemplateError as error:
-            raise ConfigError(f"The chat template is not valid Jinja: {error}.") from error
+    def control(self) -> Controls:
+        """The special tokens that the template may write, the one that ends an answer among them."""
+        return Controls.of((*self.special, self.stop))
+
+    def _written(self, messages: Sequence[Message], *, answer: bool = False) -> str:
+        """Return what the template writes for disguised messages, if none of its control tokens is made of them.
+
+        A template can put together what people wrote, or change it, so that a control token comes out. Then it is
+        gone where the characters that such tokens begin and end with are other ones.
+        """
+        text = self._rendered(messages, answer)
+        masked = self.control.masked(messages)
+        if masked is not None and self.control.found(text) != self.control.found(
+            self._rendered(masked, answer)
+        ):
+            raise ConfigError(
+                f"{self.name} makes control tokens of what people wrote. Fine-tune with --template chatml."
+            )
+        return text
+
+    def _rendered(self, messages: Sequence[Message], answer: bool) -> str:
+        return self._render(
+            {
+                "messages": [{"role": message.role, "content": message.content} for message in messages],
+                "add_generation_prompt": answer,
+                "eos_token": self.end_of_text,
+                "bos_token": self.end_of_text,
+            }
+        )
+
+    @cached_property
+    def _render(self) -> Render:
+        ours = self.source in TEMPLATES.values()
+        return render_here(self.source) if ours else Worker(self.source, self.name)
+
+
+def plain_text(pieces: Sequence[Piece]) -> str:
+    """Return the text of pieces without the control tokens."""
+    return "".join(text for text, special in pieces if not special)
 
 
 def make_template(name: TemplateName, tokenizer: FastTokenizer) -> ChatTemplate:
     """Return a ready template for a tokenizer that has its special tokens."""
     end = name_of(tokenizer, tokenizer.end_of_text)
-    return ChatTemplate(TEMPLATES[name], NEW_TOKENS[name][-1] if NEW_TOKENS[name] else end, end)
+    stop = NEW_TOKENS[name][-1] if NEW_TOKENS[name] else end
+    return ChatTemplate(TEMPLATES[name], stop, end, tokenizer.special_names, f"The template {name}")
 
 
 def name_of(tokenizer: FastTokenizer, id: int) -> str:
@@ -123,7 +173,3 @@ def id_of(tokenizer: FastTokenizer, special: str) -> int:
     if len(ids) != 1:
         raise ConfigError(f"The tokenizer has no special token {special!r}, which the chat template uses.")
     return ids[0]
-
-
-def _refuse(message: str) -> None:
-    raise jinja2.TemplateError(message)

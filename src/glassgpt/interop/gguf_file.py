@@ -25,6 +25,7 @@ from glassgpt.errors import InteropError, require
 from glassgpt.interop.gguf_check import read_back
 from glassgpt.interop.parity import ends_of_answers
 from glassgpt.model.config import ModelConfig
+from glassgpt.runs.chat_templates import read_chat_template
 from glassgpt.runs.opening import Run
 from glassgpt.tokenizers.fast import FastTokenizer
 
@@ -160,7 +161,7 @@ def _add_tokenizer(writer: Any, run: Run, vocab_size: int) -> None:
     writer.add_eot_token_id(ends[0] if ends else tokenizer.end_of_text)
     writer.add_pad_token_id(tokenizer.end_of_text)
     if run.directory.chat_template.is_file():
-        writer.add_chat_template(run.directory.chat_template.read_text(encoding="utf-8"))
+        writer.add_chat_template(read_chat_template(run.directory.chat_template))
 
 
 def _vocabulary(content: dict[str, Any], vocab_size: int) -> tuple[list[str], list[int]]:

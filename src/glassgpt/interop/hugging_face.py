@@ -20,6 +20,7 @@ from glassgpt.architectures.weights import their_recipes
 from glassgpt.errors import InteropError, ModelError, require
 from glassgpt.interop.parity import Expected, Parity, compare, ends_of_answers
 from glassgpt.interop.tensors import write_tensors
+from glassgpt.runs.chat_templates import read_chat_template
 from glassgpt.runs.opening import Run
 
 DTYPES = {"f32": torch.float32, "f16": torch.float16}
@@ -48,7 +49,7 @@ def write_folder(run: Run, path: Path, dtype: str) -> None:
         files.write_json(folder / "tokenizer_config.json", tokenizer_settings(run))
         run.tokenizer.save(folder / "tokenizer.json")
         if run.directory.chat_template.is_file():
-            template = run.directory.chat_template.read_text(encoding="utf-8")
+            template = read_chat_template(run.directory.chat_template)
             files.write_text(folder / "chat_template.jinja", template)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from glassgpt import files
 from glassgpt.errors import InteropError, OfflineError, require
 from glassgpt.interop.tensors import TensorFiles
+from glassgpt.runs.chat_templates import check_chat_template, read_chat_template
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -75,11 +76,11 @@ class ModelFolder:
         """Return how messages become a prompt, in Jinja, where the folder says so."""
         path = self.path / "chat_template.jinja"
         if path.is_file():
-            return path.read_text(encoding="utf-8")
+            return read_chat_template(path)
         stated = self.json("tokenizer_config.json").get("chat_template")
         if isinstance(stated, list):  # several, each with a name
-            stated = next((one["template"] for one in stated if one.get("name") == "default"), None)
-        return stated
+            stated = next((one.get("template") for one in stated if _is_default(one)), None)
+        return None if stated is None else check_chat_template(stated, self.path / "tokenizer_config.json")
 
     def eos_ids(self) -> list[int]:
         """Return the ids that end an answer, the first one first."""
@@ -97,6 +98,10 @@ class ModelFolder:
                 f"{self.path} is not complete: {INDEX} names {', '.join(missing) or 'no files'}. Get the rest of it."
             )
         return shards
+
+
+def _is_default(template: Any) -> bool:
+    return isinstance(template, dict) and template.get("name") == "default"
 
 
 def find_folder(name: str) -> ModelFolder:

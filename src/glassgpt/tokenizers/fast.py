@@ -18,7 +18,9 @@ import numpy as np
 from glassgpt.errors import TokenizerError
 from glassgpt.files import write_text
 from glassgpt.tokenizers import document
+from glassgpt.tokenizers.controls import Piece, RenamedEncoder, can_be_split, finder, joined, split_at
 from glassgpt.tokenizers.engines import CharEncoder, Encoder, RustEncoder, TiktokenEncoder, ranks_for_tiktoken
+from glassgpt.tokenizers.layout import CUT_WORDS
 from glassgpt.tokenizers.patterns import Pattern, recognise
 from glassgpt.tokenizers.special import END_OF_TEXT_NAMES, find_end_of_text, without_surrogates
 
@@ -31,7 +33,8 @@ class FastTokenizer:
     `lossless` says that decoding gives back the text: any text for "bpe", a text of known characters for
     "char". `joins_bytes` says that decoding only puts the tokens' bytes in a row.
     `fingerprint` changes when, and only when, the ids of a text could. `pattern` is how a byte-level BPE
-    cuts text, or None where that is no pattern known here. `json` is the whole `tokenizer.json`.
+    cuts text, or None where that is no pattern known here. `special_names` are the names of the special
+    tokens. `json` is the whole `tokenizer.json`.
     """
 
     kind: str
@@ -42,6 +45,7 @@ class FastTokenizer:
     joins_bytes: bool
     fingerprint: str
     pattern: Pattern | None
+    special_names: tuple[str, ...]
     json: str
 
     def __init__(self, text: str) -> None:
@@ -57,9 +61,14 @@ class FastTokenizer:
         self.vocab_size = max(self._ids.values(), default=-1) + 1
         self._special = {token["id"] for token in content["added_tokens"] if token["special"]}
         self._added = {token["id"]: token["content"] for token in content["added_tokens"]}
+        self.special_names = tuple(self._added[id] for id in sorted(self._special) if self._added[id])
         self.end_of_text = self._find_end_of_text()
         self.unknown_id = self._ids.get(content["model"].get("unk_token") or "")
         self._encoder = self._choose_encoder(content)
+        cut_alike = self._encoder is not self._rust or content["pre_tokenizer"] == CUT_WORDS
+        self._splits = cut_alike and can_be_split(content)
+        self._find_special = finder(self.special_names)
+        self._renamed: dict[frozenset[str], RenamedEncoder] = {}
 
     @classmethod
     def from_json(cls, text: str) -> FastTokenizer:
@@ -90,7 +99,41 @@ class FastTokenizer:
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Return the ids of `text` alone. With `allow_special` the name of a special token is its id."""
         text = without_surrogates(text)
-        return (self._with_special if allow_special else self._encoder).encode(text)
+        if not allow_special:
+            return self._encoder.encode(text)
+        if self._splits:
+            return self._encode_between(list(split_at(text, self._find_special)))
+        return self._with_special.encode(text)
+
+    def encode_pieces(self, pieces: Sequence[Piece]) -> list[int]:
+        """Return the ids of a text that is plain in some pieces, and names a special token in the others.
+
+        The ids are those of `encode` with `allow_special`, but that a special token's name in a plain piece is
+        plain text. Raises `TokenizerError` for a name that the vocabulary has not as one token.
+        """
+        names = {text for text, special in pieces if special}
+        if unknown := [name for name in sorted(names) if self._ids.get(name) not in self._added]:
+            raise TokenizerError(f"The vocabulary has no special token {unknown[0]!r}.")
+        pieces = joined(pieces)
+        if self._splits:
+            return self._encode_between(pieces)
+        ids = self._renamed_encoder(frozenset({*self.special_names, *names})).encode(pieces)
+        return self._encode_between(pieces) if ids is None else ids
+
+    def _encode_between(self, pieces: Sequence[Piece]) -> list[int]:
+        plain = iter(self._encoder.encode_batch([text for text, special in pieces if not special]))
+        ids: list[int] = []
+        for text, special in pieces:
+            if special:
+                ids.append(self._ids[text])
+            else:
+                ids += next(plain)
+        return ids
+
+    def _renamed_encoder(self, names: frozenset[str]) -> RenamedEncoder:
+        if names not in self._renamed:
+            self._renamed[names] = RenamedEncoder(json.loads(self.json), names)
+        return self._renamed[names]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text, over all cores. Special tokens in them are plain text."""
@@ -153,7 +196,7 @@ class FastTokenizer:
         write_text(path, self.json + "\n")
 
     def _choose_encoder(self, content: dict[str, Any]) -> Encoder:
-        if self.kind == "char" and self.unknown_id is not None:
+        if self.kind == "char" and self.unknown_id is not None and self._special == set(self._added):
             chars = {char: id for char, id in content["model"]["vocab"].items() if id != self.unknown_id}
             return CharEncoder(chars, self.unknown_id)
         ranks = ranks_for_tiktoken(content, self._rust) if self.pattern else None
