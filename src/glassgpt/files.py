@@ -19,9 +19,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from glassgpt.commands import quoted
 from glassgpt.errors import CorpusError, DiskFullError, OfflineError
 
 MANIFEST = "manifest.json"
+GIT_LFS = b"version https://git-lfs.github.com/spec/"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -186,6 +188,20 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a UTF-8 JSON file. Raises `ValueError` when it is not JSON."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def git_lfs_pointer(path: Path) -> str:
+    """Return what to say of a file that is only a pointer of Git LFS to the real one, or "" for any other file."""
+    if not path.is_file() or path.stat().st_size >= 1024:  # the format's limit
+        return ""
+    with open(path, "rb") as file:
+        if file.read(len(GIT_LFS)) != GIT_LFS:
+            return ""
+    folder = quoted(str(path.absolute().parent))
+    return (
+        f"{path} is only a pointer of Git LFS: the file itself was not fetched. Fetch it with:  "
+        f"git -C {folder} lfs pull"
+    )
 
 
 def hash_file(path: Path) -> str:

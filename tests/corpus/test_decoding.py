@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassgpt.corpus.decoding import CHUNK, text_blocks, text_lines
+from glassgpt.corpus.sources import open_sources
 from glassgpt.errors import CorpusError
 
 MARKED = {
@@ -55,6 +57,30 @@ def test_latin1_is_not_guessed_but_located(tmp_path: Path):
     assert "iconv -f WINDOWS-1252 -t UTF-8" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["old.txt", "it's old.txt.gz"])
+def test_the_line_that_converts_can_be_pasted(tmp_path: Path, monkeypatch, name: str):
+    """The line once left out the folder, so that it found no file, and a quotation mark broke it."""
+    folder = tmp_path / "my $texts"
+    folder.mkdir()
+    content = "Ein Käse für Anaïs".encode("cp1252")
+    (folder / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CorpusError) as caught:
+        read(Path("my $texts") / name)
+    line = str(caught.value).split("Windows-1252:  ")[1]
+    subprocess.run(line, shell=True, check=True, cwd="/")
+    assert read(folder / f"{name.partition('.')[0]}.utf8.txt") == "Ein Käse für Anaïs"
+
+
+def test_a_pointer_of_git_lfs_is_called_by_its_name(tmp_path: Path):
+    """It was once called a damaged file, and the way to the real one was not said."""
+    for name in ("a.txt", "a.jsonl.gz", "a.parquet", "a.csv.zst"):
+        path = tmp_path / name
+        path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n")
+        with pytest.raises(CorpusError, match=r"only a pointer of Git LFS.*git -C .* lfs pull"):
+            open_sources([str(path)])
+
+
 def test_a_character_cut_off_at_the_end_is_located(tmp_path: Path):
     path = tmp_path / "cut.txt"
     path.write_bytes("ab€".encode()[:-1])
@@ -93,10 +119,22 @@ def test_damaged_compressed_files_are_refused(tmp_path: Path, kind: str, damage:
 
 
 def test_lines_keep_their_ends_and_may_be_longer_than_a_chunk(tmp_path: Path):
-    lines = ["a" * (2 * CHUNK + 5) + "\n", "\n", "b\r\n", "end"]
+    lines = [
+        "a" * (2 * CHUNK + 5) + "\n",
+        "\n",
+        "b\r\n",
+        "c\r",
+        "\r",
+        "\u2028\x0c\n",
+        "d" * CHUNK + "\r\n",
+        "\r",
+        "end",
+    ]
     path = tmp_path / "lines.txt"
     path.write_bytes("".join(lines).encode())
     assert list(text_lines(path)) == lines
+    with pytest.raises(CorpusError, match=r"lines.txt:1: this line has more than 1,000 characters"):
+        list(text_lines(path, longest=1_000))
 
 
 def test_a_directory_cannot_be_read(tmp_path: Path):

@@ -74,6 +74,8 @@ def _print_sources(console, sources) -> None:
     if len(sources) > most:
         table.add_row(f"... and {len(sources) - most:,} more", "")
     console.print(table)
+    for note in (note for source in sources for note in source.notes):
+        console.print(f"  {note}", soft_wrap=True)
 
 
 def _print_cleaning(console, report) -> None:

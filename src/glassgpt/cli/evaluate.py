@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from glassgpt.cli.terminal import make_console, say_if_not_faster, shown
 
@@ -16,6 +18,7 @@ def evaluate(
     stories: int = 0,
     weights: Literal["as-saved", "int8"] = "as-saved",
     device: str = "auto",
+    text_field: Annotated[str | None, Parameter(name=["--text-field", "--corpus.text-field"])] = None,
 ) -> None:
     """Measure a run's loss on the whole of its validation text, or on other text.
 
@@ -28,6 +31,7 @@ def evaluate(
         stories: Also let it write so many stories and score them by the built-in grammar.
         weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, time.
         device: auto, cpu, cuda, mps.
+        text_field: The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """
     from glassgpt.dataset.shards import SPLITS
     from glassgpt.device import pick_device, set_threads
@@ -47,7 +51,10 @@ def evaluate(
     console = make_console()
     config = opened.config
     if sources:
-        config = dataclasses.replace(config, corpus=dataclasses.replace(config.corpus, sources=sources))
+        field = config.corpus.text_field if text_field is None else text_field
+        config = dataclasses.replace(
+            config, corpus=dataclasses.replace(config.corpus, sources=sources, text_field=field)
+        )
         tokens = prepare_whole(config, opened.directory.tokenizer)
     else:
         data = prepare_data(config)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -18,15 +20,22 @@ from glassgpt.runs.config import CorpusConfig, RunConfig
 from glassgpt.runs.summary import duration
 
 
-def plan(*sources: str, minutes: float = 5.0, output: Path | None = None) -> None:
+def plan(
+    *sources: str,
+    minutes: float = 5.0,
+    output: Path | None = None,
+    text_field: Annotated[str | None, Parameter(name=["--text-field", "--corpus.text-field"])] = None,
+) -> None:
     """Show the best run for a text in the minutes given, on this machine; train nothing.
 
     Args:
         sources: Files, folders, globs, builtin:name, hf:owner/name, or a known corpus.
         minutes: Time for everything, from reading the text to the report.
         output: Also write the plan as a recipe, a TOML file to change and to train from.
+        text_field: The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """
-    config = RunConfig(corpus=CorpusConfig(sources=sources)) if sources else RunConfig()
+    corpus = CorpusConfig(sources=sources or CorpusConfig().sources, text_field=text_field)
+    config = RunConfig(corpus=corpus)
     console = make_console()
     made = plan_minutes(config, minutes, console)
     show(made, console)
@@ -35,7 +44,8 @@ def plan(*sources: str, minutes: float = 5.0, output: Path | None = None) -> Non
         console.print(f"\nWritten to {shown(output)}. Train it with:\n")
         console.print(f"  [bold]{shown(command('train', recipe=output))}[/]\n", soft_wrap=True)
     else:
-        train = command("train", *config.corpus.sources, minutes=f"{minutes:g}")
+        field = {} if text_field is None else {"text_field": text_field}
+        train = command("train", *corpus.sources, minutes=f"{minutes:g}", **field)
         console.print(f"\nTrain it with:  [bold]{shown(train)}[/]\n", soft_wrap=True)
 
 

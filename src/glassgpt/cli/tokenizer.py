@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from glassgpt.tokenizers.fast import FastTokenizer
+
+TextField = Annotated[str | None, cyclopts.Parameter(name=["--text-field", "--corpus.text-field"])]
 
 app = cyclopts.App(name="tokenizer", help="Train, use and compare tokenizers.")
 
@@ -33,6 +35,7 @@ def train(
     pattern: PatternName = "gpt2",
     engine: Engine = "rust",
     min_frequency: int = 2,
+    text_field: TextField = None,
 ) -> None:
     """Train a vocabulary on text and write it as tokenizer.json, which other tools load too.
 
@@ -52,6 +55,8 @@ def train(
         Who learns bpe's merges: rust, or python (from scratch, the same merges).
     min_frequency
         Pairs and words that occur less often get no id of their own.
+    text_field
+        The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """
     from glassgpt.cli.terminal import make_console
     from glassgpt.tokenizers.config import TokenizerConfig
@@ -65,7 +70,7 @@ def train(
     console = make_console()
     began = time.perf_counter()
     with console.status("Reading and counting ..."):
-        tokenizer = train_tokenizer(_texts(sources), config)
+        tokenizer = train_tokenizer(_texts(sources, text_field, lambda line: _say(console, line)), config)
     tokenizer.save(path)
     seconds = time.perf_counter() - began
     _say(console, f"Wrote {path}: {tokenizer.kind}, {tokenizer.vocab_size:,} ids, in {seconds:.1f} s.")
@@ -134,7 +139,7 @@ def decode(tokenizer: str, *ids: int, show_special: bool = False) -> None:
 
 
 @app.command
-def compare(*tokenizers: str, text: str) -> None:
+def compare(*tokenizers: str, text: str, text_field: TextField = None) -> None:
     """Encode the same text by several tokenizers and compare length and speed.
 
     Parameters
@@ -143,6 +148,8 @@ def compare(*tokenizers: str, text: str) -> None:
         Ready-made names, tokenizer.json files, or folders with one.
     text
         The text to measure on: a file, or any other source. Of more than 8 MB the beginning is taken.
+    text_field
+        The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """
     from rich import box
     from rich.table import Table
@@ -153,30 +160,33 @@ def compare(*tokenizers: str, text: str) -> None:
         raise TokenizerError(
             "No tokenizer was named. Give one or more, for example `gpt2 runs/mine --text my.txt`."
         )
-    sample = _sample(text)
+    console = make_console()
+    sample = _sample(text, text_field, lambda line: _say(console, line))
     table = Table(box=box.SIMPLE)
     table.add_column("tokenizer", overflow="fold")
     for column in ("kind", "ids", "tokens", "bytes a token", "unknown", "MB/s"):
         table.add_column(column, justify="right")
     for name in tokenizers:
         table.add_row(shown(name), *_measure(_open(name), sample))
-    console = make_console()
     console.print(table)
     size = sum(len(document.encode()) for document in sample)
     _say(console, f"Measured on {_counted(size, 'byte')} of {text}, by one thread.")
     _say(console, "Unknown are the different words or characters in it that a vocabulary lacks.")
 
 
-def _texts(sources: Sequence[str]) -> Iterator[str]:
+def _texts(sources: Sequence[str], text_field: str | None, say: Callable[[str], None]) -> Iterator[str]:
     from glassgpt.corpus.sources import open_sources, read_all
 
-    return (document.text for document in read_all(open_sources(list(sources))))
+    opened = open_sources(list(sources), text_field=text_field)
+    for note in (note for source in opened for note in source.notes):
+        say(note)
+    return (document.text for document in read_all(opened))
 
 
-def _sample(source: str) -> list[str]:
+def _sample(source: str, text_field: str | None, say: Callable[[str], None]) -> list[str]:
     """Return documents of `source` from its beginning, `_MEASURED_BYTES` at most. Raises when it is empty."""
     sample, size = [], 0
-    for text in _texts([source]):
+    for text in _texts([source], text_field, say):
         text = text[: _MEASURED_BYTES - size]
         size += len(text.encode())
         sample.append(text)

@@ -55,6 +55,7 @@ def train(
     preset: str | None = None,
     name: str | None = None,
     track: tuple[str, ...] = (),
+    text_field: str | None = None,
     config: Annotated[RunConfig, Parameter(name="*")] = RunConfig(),  # noqa: B008 - frozen
     given: Annotated[tuple[str, ...], Parameter(show=False)] = (),
 ) -> int:
@@ -70,14 +71,19 @@ def train(
         preset: Shape of the model by name; `glassgpt model --help` names them.
         name: Name of the run; by default made from the source.
         track: Also send metrics to: tensorboard, wandb.
+        text_field: The field of .jsonl, .json, .csv and .parquet records that holds the text.
         given: Settings that the command line names, which a plan leaves as they are.
     """
     began = time.perf_counter()
     from glassgpt.cli.session import show_training
     from glassgpt.pretraining.run import start_run
 
-    if sources:
-        config = dataclasses.replace(config, corpus=dataclasses.replace(config.corpus, sources=sources))
+    corpus = dataclasses.replace(
+        config.corpus,
+        sources=sources or config.corpus.sources,
+        text_field=config.corpus.text_field if text_field is None else text_field,
+    )
+    config = dataclasses.replace(config, corpus=corpus)
     if name is not None:
         refuse_taken(name)  # before any time is spent on a plan
     deadline = None

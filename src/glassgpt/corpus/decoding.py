@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
+from glassgpt import files
+from glassgpt.commands import quoted
 from glassgpt.corpus import zstd
 from glassgpt.errors import CorpusError
 
 CHUNK = 1 << 18  # bytes read at once
 COMPRESSIONS = (".gz", ".zst")
+
+LINE = re.compile(r"[^\r\n]*+(?:\r\n|\r|\n)|[^\r\n]++")
 
 # UTF-32's mark begins with UTF-16's, so it is looked for first.
 MARKS = (
@@ -58,17 +63,51 @@ def text_blocks(path: Path) -> Iterator[str]:
             chunk = file.read(CHUNK)
 
 
-def text_lines(path: Path) -> Iterator[str]:
-    """Yield a file's lines, each with the "\\n" that ends it. A line is held in memory whole."""
+def text_of_file(path: Path) -> str:
+    """Return the whole text of a file that is known to be small enough for memory. Raises as `text_blocks`."""
+    return "".join(text_blocks(path))
+
+
+def text_lines(path: Path, *, longest: int | None = None) -> Iterator[str]:
+    """Yield a file's lines, each with the line end it has: "\\n", "\\r\\n" or, from old programs, "\\r".
+
+    A line is held in memory whole. Raises `CorpusError` when one has more than `longest` characters.
+    """
     carried: list[str] = []
-    for block in text_blocks(path):
-        *complete, rest = block.split("\n")
-        for line in complete:
-            yield "".join(carried) + line + "\n"
-            carried.clear()
-        carried.append(rest)
-    if last := "".join(carried):
-        yield last
+    size, number = 0, 1
+    for line, is_whole in _line_parts(text_blocks(path)):
+        size += len(line)
+        if longest is not None and size > longest:
+            raise CorpusError(
+                f"{path}:{number}: this line has more than {longest:,} characters, the most that one record may "
+                "have. Text of that length belongs into a .txt file, which is read in parts."
+            )
+        if not is_whole:
+            carried.append(line)
+            continue
+        yield "".join(carried) + line if carried else line
+        carried.clear()
+        size, number = 0, number + 1
+    if carried:
+        yield "".join(carried)
+
+
+def _line_parts(blocks: Iterator[str]) -> Iterator[tuple[str, bool]]:
+    """Yield (line or part of one, whether the line ends with it). A "\\r" waits for what follows it."""
+    held = ""
+    for block in blocks:
+        block = held + block
+        held = "\r" if block.endswith("\r") else ""
+        block = block[: len(block) - len(held)]
+        if "\r" in block:
+            parts = LINE.findall(block)
+        else:
+            *whole, rest = block.split("\n")
+            parts = [line + "\n" for line in whole] + ([rest] if rest else [])
+        for part in parts:
+            yield part, part[-1] in "\r\n"
+    if held:
+        yield held, True
 
 
 @contextmanager
@@ -78,6 +117,8 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     if compression(path) == ".zst":
         broken = (*broken, zstd.library().ZstdError)
     try:
+        if pointer := files.git_lfs_pointer(path):
+            raise CorpusError(pointer)
         with _open(path) as file:
             yield file
     except broken as error:
@@ -115,9 +156,22 @@ def _undecodable(path: Path, encoding: str, position: int, error: UnicodeDecodeE
     byte = error.object[error.start : error.start + 1].hex().upper()
     return CorpusError(
         f"{path} is not valid {encoding.upper()}: byte 0x{byte} at position {position} belongs to no "
-        "character. If you know its encoding, convert it first, for example from Windows-1252:  "
-        f"iconv -f WINDOWS-1252 -t UTF-8 '{path.name}' > converted.txt"
+        f"character. If you know its encoding, convert it first, for example from Windows-1252:  {_iconv(path)}"
     )
+
+
+def _iconv(path: Path) -> str:
+    """Return a line for a shell that writes a UTF-8 copy of a text file beside it."""
+    whole = path.absolute()
+    plain = whole.with_suffix("") if compression(whole) else whole
+    converted = quoted(str(plain.with_name(f"{plain.stem}.utf8{plain.suffix}")))
+    unpack = {
+        "": "",
+        ".gz": f"gzip -dc {quoted(str(whole))} | ",
+        ".zst": f"zstd -dc {quoted(str(whole))} | ",
+    }
+    source = "" if compression(whole) else f" {quoted(str(whole))}"
+    return f"{unpack[compression(whole)]}iconv -f WINDOWS-1252 -t UTF-8{source} > {converted}"
 
 
 def _binary(path: Path) -> CorpusError:

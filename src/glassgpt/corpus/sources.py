@@ -16,20 +16,13 @@ from pathlib import Path
 
 from glassgpt import files
 from glassgpt.corpus import builtin, downloads, hub
-from glassgpt.corpus.decoding import compression, open_bytes
+from glassgpt.corpus.decoding import open_bytes
 from glassgpt.corpus.documents import Document
-from glassgpt.corpus.records import read_csv, read_json, read_jsonl, read_parquet
+from glassgpt.corpus.records import RECORD_SUFFIXES, format_of, read_documents, record_notes
 from glassgpt.corpus.textfiles import read_text
 from glassgpt.errors import CorpusError, did_you_mean
 
-RECORD_READERS = {
-    ".jsonl": read_jsonl,
-    ".ndjson": read_jsonl,
-    ".json": read_json,
-    ".csv": read_csv,
-    ".parquet": read_parquet,
-}
-SUFFIXES = (".txt", ".md", *RECORD_READERS)
+SUFFIXES = (".txt", ".md", *RECORD_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +33,7 @@ class Source:
     fingerprint: str  # of the content: a file's SHA-256, a built-in's name and version, a hub data set's name
     bytes: int | None  # size on disk, where it is a file
     read: Callable[[], Iterator[Document]]
+    notes: tuple[str, ...] = ()  # what was decided by the look of a file, to be said before it is read
 
 
 def open_sources(specs: Sequence[str], *, text_field: str | None = None) -> list[Source]:
@@ -141,19 +135,16 @@ def files_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def format_of(path: Path) -> str:
-    """Return the suffix that tells a file's format, beneath a `.gz` or `.zst`."""
-    return (path.with_suffix("") if compression(path) else path).suffix.lower()
-
-
 def _file(path: Path, text_field: str | None) -> Source:
     if not path.is_file():
         raise CorpusError(f"{path} is neither a file nor a folder.")
     with open_bytes(path):  # a file that may not be read is named now
         pass
-    reader = RECORD_READERS.get(format_of(path))
-    read = partial(reader, path, text_field) if reader else partial(read_text, path)
-    return Source(str(path), files.hash_file(path), path.stat().st_size, read)
+    fingerprint, size = files.hash_file(path), path.stat().st_size
+    if format_of(path) not in RECORD_SUFFIXES:
+        return Source(str(path), fingerprint, size, partial(read_text, path))
+    notes = tuple(record_notes(path))
+    return Source(str(path), fingerprint, size, partial(read_documents, path, text_field), notes)
 
 
 def _missing(spec: str) -> CorpusError:

@@ -184,6 +184,8 @@ class DistillConfig(FineTuneConfig):
     """Softens both distributions, so that unlikely tokens teach, too."""
     alpha: float = 0.5
     """Share of the loss that the text itself has; the rest is the teacher's."""
+    text_field: str | None = None
+    """The field of .jsonl, .json, .csv and .parquet records that holds the text."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -35,7 +35,7 @@ def build(start: Start, config: DistillConfig) -> Task:
     """Return the task of learning from the base on `start.data`, or on the base's own text."""
     teacher = start.model.requires_grad_(False).eval()
     student = GPT(student_config(teacher.config, config)).to(start.device).train()
-    run_config = _text(start)
+    run_config = _text(start, config.text_field)
     data = prepare_data(run_config, start.say)
     train, validation = (data.shards.split(name) for name in ("train", "validation"))
     check_length(train, student.config.context_length)
@@ -129,7 +129,7 @@ def soft_loss(
     return total
 
 
-def _text(start: Start) -> RunConfig:
+def _text(start: Start, text_field: str | None) -> RunConfig:
     """Return the base's config, so the order of its rows, too, with other sources where there are some."""
     own = start.run.config
     if not start.data and start.run.lineage.get("data") is None:
@@ -138,8 +138,9 @@ def _text(start: Start) -> RunConfig:
             + command("finetune", "distill", start.run.directory.handle, "TEXT")
         )
     sources = start.data or own.corpus.sources
+    field = own.corpus.text_field if text_field is None else text_field
     return dataclasses.replace(
         own,
-        corpus=dataclasses.replace(own.corpus, sources=sources),
+        corpus=dataclasses.replace(own.corpus, sources=sources, text_field=field),
         tokenizer=TokenizerConfig(name=str(start.run.directory.tokenizer)),
     )

@@ -61,6 +61,8 @@ def prepare_data(config: RunConfig, say: Say = lambda _: None) -> PreparedData:
         return PreparedData(shards, FastTokenizer.from_file(folder / "tokenizer.json"), names)
 
     say(f"Reading {_names(names)}.")
+    for note in (note for source in sources for note in source.notes):
+        say(note)
     tokenizer = _tokenizer(config, sources, folder.with_suffix(".tokenizer.json"), say)
     report = CleaningReport()
     shards = prepare(

@@ -1,0 +1,195 @@
+"""JSON as a stream of records, each parsed on its own, within limits that hold for every reader of records.
+
+A file of many records is never in memory whole, and neither a broken nor a hostile one can take the machine: the
+scanner finds where each record ends, and only that text is parsed. Records are a list's items, the items of a list
+inside an object, or values one after the other, as in JSON lines.
+
+Not done here: which field of a record is its text (records.py), and `.jsonl`, whose records are lines.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from glassgpt.corpus.decoding import text_blocks
+from glassgpt.corpus.json_scanner import JsonScanner, MalformedError, TooLargeError, is_deeper
+from glassgpt.errors import CorpusError
+
+LARGEST_RECORD = 20_000_000
+"""Most characters of one record. Parsed it takes up to 25 times as many bytes."""
+DEEPEST = 100
+"""Most lists and objects inside each other."""
+LONGEST_NUMBER = 1_000
+"""Most digits of a whole number."""
+TURN = ("role", "from")
+"""Fields that make an object one message of a conversation, not a record."""
+
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def json_records(path: Path, own: Collection[str] = ()) -> Iterator[tuple[Any, str]]:
+    """Yield the records of a JSON file, and where each stands. Raises `CorpusError` where it cannot be read.
+
+    A list gives its items. Values that follow each other, one a line or not, are one record each. A single object
+    gives the items of its first list of objects; else, when it has one of the fields `own`, it is the record
+    itself; else it gives the items of its first list, or itself. (The turns of a conversation are no records.)
+    """
+    number = 0
+    try:
+        values, several = _opened(path, own)
+        for number, _ in enumerate(values, start=1):
+            source = f"{path}#{number}" if several else str(path)
+            yield parse_json(_text(values.scanner, source), source), source
+    except MalformedError as error:
+        after = f" after record {number}" if number else ""
+        raise CorpusError(
+            f"{path} is not valid JSON{after}: {error}. It may have been cut short, or the file may hold something "
+            "else."
+        ) from error
+
+
+def parse_json(text: str, source: str) -> Any:
+    """Return the value of one record's text. Raises `CorpusError` where it is no JSON, or beyond the limits."""
+    if text.count("[") + text.count("{") > DEEPEST and is_deeper(text, DEEPEST):
+        raise CorpusError(
+            f"{source} has more than {DEEPEST} lists and objects inside each other, which no record needs. "
+            "Remove it."
+        )
+    try:
+        value = DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise CorpusError(
+            f"{source} is not valid JSON: {error.msg} (at character {error.pos + 1}). Correct or remove it."
+        ) from error
+    except MalformedError as error:
+        raise CorpusError(f"{source}: {error}") from error
+    return without_surrogates(value) if SURROGATE.search(text) else value
+
+
+def too_large(source: str) -> CorpusError:
+    """Return what to say of a record that is longer than `LARGEST_RECORD`."""
+    return CorpusError(
+        f"{source} has more than {LARGEST_RECORD:,} characters, the most that one record may have. Put a text of "
+        "that length into a .txt file, which is read in parts."
+    )
+
+
+def without_surrogates(value: Any) -> Any:
+    """Return a value with halves of surrogate pairs, which UTF-8 cannot hold, as U+FFFD in all its texts."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
+    return value
+
+
+class _Values:
+    """Goes from value to value; whoever iterates passes over each, by the scanner, before asking for the next."""
+
+    def __init__(self, scanner: JsonScanner, closing: str = "", *, is_whole: bool = False) -> None:
+        """`closing` is the bracket after the values, "" for none; with `is_whole` the file must end there."""
+        self.scanner, self._closing, self._is_whole = scanner, closing, is_whole
+
+    def __iter__(self) -> Iterator[None]:
+        if not self._closing:
+            while self.scanner.peek():
+                yield
+        elif self.scanner.peek() == self._closing:
+            self.scanner.take(self._closing)
+        else:
+            yield
+            while self.scanner.take(f",{self._closing}") == ",":
+                yield
+        if self._is_whole and self.scanner.peek():
+            raise MalformedError("something stands after the end of its list")
+
+
+def _opened(path: Path, own: Collection[str]) -> tuple[_Values, bool]:
+    """Return the records' places, and whether there may be several."""
+    scanner = JsonScanner(text_blocks(path), LARGEST_RECORD)
+    match scanner.peek():
+        case "":
+            raise MalformedError("it is empty")
+        case "[":
+            scanner.take("[")
+            return _Values(scanner, "]", is_whole=True), True
+        case "{":
+            key, several = _list_inside(JsonScanner(text_blocks(path), LARGEST_RECORD), str(path), own)
+            return (_Values(scanner) if key is None else _entered(scanner, str(path), key)), several
+        case _:
+            return _Values(scanner), False
+
+
+def _list_inside(scanner: JsonScanner, source: str, own: Collection[str]) -> tuple[str | None, bool]:
+    """Return the key of the list whose items are an object's records, or None; and whether there may be several."""
+    lists: list[tuple[str, bool]] = []  # keys of lists, and whether of records
+    is_record = False
+    for key in _keys(scanner, source):
+        start = scanner.peek()
+        is_record = is_record or (key in own and start in ('"', "["))
+        if start == "[":
+            lists.append((key, _skip_list(scanner, source)))
+        else:
+            scanner.skip()
+    if scanner.peek():
+        return None, True  # one value after the other
+    of_records = next((key for key, whether in lists if whether), None)
+    if of_records is None and (is_record or not lists):
+        return None, False
+    return of_records or lists[0][0], True
+
+
+def _keys(scanner: JsonScanner, source: str) -> Iterator[str]:
+    """Yield an object's keys, each time standing before its value, which must be passed over then."""
+    scanner.take("{")
+    for _ in _Values(scanner, "}"):
+        if scanner.peek() != '"':
+            raise MalformedError("a name of a field is not in quotation marks")
+        key = parse_json(_text(scanner, source), source)
+        scanner.take(":")
+        yield key
+
+
+def _skip_list(scanner: JsonScanner, source: str) -> bool:
+    """Pass over a list; return whether its first item is an object that is no message of a conversation."""
+    scanner.take("[")
+    is_record = False
+    if scanner.peek() == "{":
+        first = parse_json(_text(scanner, source), source)
+        is_record = not any(field in first for field in TURN)
+    scanner.close()
+    return is_record
+
+
+def _entered(scanner: JsonScanner, source: str, wanted: str) -> _Values:
+    for key in _keys(scanner, source):
+        if key == wanted and scanner.peek() == "[":
+            scanner.take("[")
+            return _Values(scanner, "]")
+        scanner.skip()
+    raise MalformedError("it changed while it was read")
+
+
+def _text(scanner: JsonScanner, source: str) -> str:
+    try:
+        return scanner.value()
+    except TooLargeError:
+        raise too_large(source) from None
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:
+        raise MalformedError(
+            f"a number has {len(digits):,} digits, and {LONGEST_NUMBER:,} is the most. Write it as a text, in "
+            "quotation marks."
+        )
+    return int(digits)
+
+
+DECODER = json.JSONDecoder(parse_int=_integer)
