@@ -41,6 +41,7 @@ FLOORS = {
 # Within a floor, who may use whom.
 NEIGHBOURS = {
     ("files", "errors"),
+    ("files", "commands"),
     ("config", "errors"),
     ("dataset", "device"),
     ("model", "device"),
