@@ -12,8 +12,7 @@ from glassgpt.runs.opening import open_run
 
 
 def test_a_plan_is_shown_and_written_as_a_recipe(glassgpt, workplace: Path) -> None:
-    result = glassgpt("plan", "text.txt", "--minutes", "0.1", "--output", "plan.toml",
-                      "--training.precision", "float32")  # fmt: skip
+    result = glassgpt("plan", "text.txt", "--minutes", "0.1", "--output", "plan.toml")
     assert result.status == 0
     for part in ("Shapes that were considered", "vocabulary", "updates", "glassgpt train --recipe plan.toml"):
         assert part in result.output

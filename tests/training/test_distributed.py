@@ -67,6 +67,9 @@ TRAIN = """
         assert name == "named by 0", name
         mean = distributed.average(torch.tensor(float(world.rank)), world).item()
         assert mean == (world.size - 1) / 2, mean
+        numbers = distributed.average_numbers({"b": 1.0, "a": float(world.rank)}, world, cpu)
+        assert numbers == {"a": mean, "b": 1.0}, numbers
+        assert distributed.total(3 + world.rank, world, cpu) == (3 if world.size == 1 else 7)
         job = Job(
             model=model, optimizer=make_optimizer(model, config), config=config, steps=config.steps, loss=loss,
             batches=Batches(split, 12, config.batch_size, world=world), evaluate=measure,

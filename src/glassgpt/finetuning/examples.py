@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from glassgpt.errors import CorpusError
 from glassgpt.finetuning.records import Message, Preference, Prompt
@@ -123,6 +124,11 @@ class Fitting:
                 "--too-long skip, or start from a base with a longer context."
             )
         self.skipped += 1
+
+
+def count_targets(targets: Tensor) -> int:
+    """Return how many targets count."""
+    return int((targets != IGNORE).sum())
 
 
 def _some(made: list) -> list:

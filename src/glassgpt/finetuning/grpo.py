@@ -23,7 +23,7 @@ from torch import Tensor
 from glassgpt.adapters.lora import lora_layers, switched_off
 from glassgpt.errors import CorpusError
 from glassgpt.finetuning.config import GRPOConfig
-from glassgpt.finetuning.examples import IGNORE, Fitting
+from glassgpt.finetuning.examples import IGNORE, Fitting, count_targets
 from glassgpt.finetuning.losses import advantages, divergence, grpo_loss, log_probabilities
 from glassgpt.finetuning.numbers import Tally
 from glassgpt.finetuning.packing import pad
@@ -72,21 +72,27 @@ class Rollouts:
     def at(self, step: int) -> tuple[Tensor, ...]:
         """Return ids and targets (B, T), the base's log-probabilities (B, T) and advantages (B,)."""
         (rows,) = self._order.at(step)
-        chosen = [self._prompts[row] for row in rows.tolist() for _ in range(self._config.group)]
-        first = step * self._start.batch_size + self._start.world.rank * len(rows)
+        group, accumulate = self._config.group, self._config.training.accumulate
+        chosen = [self._prompts[row] for row in rows.tolist() for _ in range(group)]
+        # Draws are numbered by the update and a prompt's place in it, so that accumulating, and several processes,
+        # write what one large batch would.
+        update, micro = divmod(step, accumulate)
+        first = micro * self._start.batch_size + self._start.world.rank * len(rows)
+        prompts = accumulate * self._start.batch_size
         answers = write(
             self._start,
             [ids for ids, _ in chosen],
             max_tokens=self._config.max_tokens,
             temperature=self._config.temperature,
-            seed=(self._start.seed * 1_000_003 + first) % 2**63,
+            seed=(self._start.seed * 1_000_003 + update * prompts) % 2**63,
+            among=(first * group, prompts * group),
         )
         rewards_B = torch.tensor(judge(self._start, self._reward, chosen, answers), dtype=torch.float32)
         self._tally.add(
             {"reward": rewards_B.mean().item(), "length": float(np.mean([len(a) for a in answers]))}
         )
         inputs, targets = as_rows([ids for ids, _ in chosen], answers)
-        gains_B = advantages(rewards_B.unflatten(0, (-1, self._config.group))).flatten()
+        gains_B = advantages(rewards_B.unflatten(0, (-1, group))).flatten()
         return inputs, targets, self._base_log_probabilities(inputs, targets), gains_B
 
     def _base_log_probabilities(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -121,6 +127,7 @@ def build(start: Start, config: GRPOConfig) -> Task:
         model=start.model,
         batches=Rollouts(start, config, prompts, reward, tally),
         loss=loss,
+        counted=lambda batch: count_targets(batch[1]),
         evaluate=lambda: measure(start, config, asked, reward),
         samples=lambda: samples(start, config, asked),
         numbers=tally.take,
@@ -165,9 +172,18 @@ def _held_out_answers(
 
 
 def write(
-    start: Start, prompts: Sequence[list[int]], *, max_tokens: int, temperature: float, seed: int
+    start: Start,
+    prompts: Sequence[list[int]],
+    *,
+    max_tokens: int,
+    temperature: float,
+    seed: int,
+    among: tuple[int, int] | None = None,
 ) -> list[list[int]]:
-    """Return the ids that the model writes after each prompt, the stop token among them, all in one batch."""
+    """Return the ids that the model writes after each prompt, the stop token among them, all in one batch.
+
+    `among` says which draws they take (see `generate_batch`).
+    """
     stops = {start.tokenizer.end_of_text}
     if start.template is not None:
         stops.add(id_of(start.tokenizer, start.template.stop))
@@ -180,6 +196,7 @@ def write(
         seed=seed,
         exclude=never_written(start.tokenizer, documents=True),
         stop_ids=stops,
+        among=among,
     ):
         for row, id in step:
             answers[row].append(id)

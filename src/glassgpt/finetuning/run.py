@@ -22,7 +22,6 @@ import torch
 from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.adapters.peft_format import WEIGHTS, save_adapter
-from glassgpt.device import pick_precision
 from glassgpt.errors import RunError
 from glassgpt.finetuning.begin import begin, fitted
 from glassgpt.finetuning.comparison import State, look, write_comparison
@@ -30,14 +29,7 @@ from glassgpt.finetuning.config import KINDS, FineTuneConfig
 from glassgpt.finetuning.task import HEAD, Say, Start, Task
 from glassgpt.interop.tensors import write_tensors
 from glassgpt.model.gpt import GPT
-from glassgpt.pretraining.run import (
-    REPORT_SECONDS,
-    Outcome,
-    absolute,
-    compiled_if_possible,
-    with_precision,
-    workplace,
-)
+from glassgpt.pretraining.run import REPORT_SECONDS, Outcome, absolute
 from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
 from glassgpt.runs.config import CorpusConfig, RunConfig, SamplesConfig
 from glassgpt.runs.directory import RunDirectory, create_run, find_run, refuse_taken
@@ -50,9 +42,9 @@ from glassgpt.runs.trackers import check_trackers, make_trackers
 from glassgpt.training import distributed
 from glassgpt.training.events import Listener, TrainingFinished
 from glassgpt.training.interrupt import graceful_stop
-from glassgpt.training.optimizers import make_optimizer
+from glassgpt.training.jobs import make_job, with_precision, workplace
 from glassgpt.training.state import restore
-from glassgpt.training.trainer import Job, train
+from glassgpt.training.trainer import train
 
 
 @dataclass(frozen=True)
@@ -225,42 +217,40 @@ class _FineTuning:
 
     def run(self, listeners: Sequence[Listener], track: Sequence[str]) -> Outcome:
         """Train from the newest checkpoint, or from the beginning, and leave a whole run directory."""
-        training = compiled_if_possible(self.config.training, self.start.device, self.start.say)
-        model: Any = self.task.model
-        optimizer = make_optimizer(model, training)
         state = self.store.load_newest(self.start.say)
-        progress = restore(state, model, optimizer) if state else None
-        del state
-        own: list[Listener] = []
-        if self.world.is_main:
-            metrics = MetricsFile(self.directory.metrics)
-            metrics.rewind(progress.step if progress else -1)
-            prompts = tuple(sample.prompt for sample in self.before.samples)
-            own = [metrics, SamplesFile(self.directory, prompts), PlotFile(self.directory, None)]
         with graceful_stop() as stop:
-            job = Job(
-                model=model,
-                optimizer=optimizer,
+            job = make_job(
+                self.config.training,
+                self.task.model,
+                device=self.start.device,
+                say=self.start.say,
                 batches=self.task.batches,
-                config=training,
-                steps=training.updates(self.task.batches.steps_per_epoch),
+                steps=self.config.training.updates(self.task.batches.steps_per_epoch),
                 evaluate=self.task.evaluate,
                 save=self.store.save,
                 sample=lambda _step: [sample.text for sample in self.task.samples()],
                 numbers=self.task.numbers,
-                listeners=[*own, *make_trackers(track, self.directory), *listeners]
-                if self.world.is_main
-                else [],
                 stop=lambda: stop.requested,
                 loss=self.task.loss,
-                device=self.start.device,
-                precision=pick_precision(training.precision, self.start.device),
+                counted=self.task.counted,
                 world=self.world,
             )
+            progress = restore(state, self.task.model, job.optimizer) if state else None
+            del state
+            if self.world.is_main:
+                own = self._open_files(progress.step if progress else -1)
+                job.listeners = [*own, *make_trackers(track, self.directory), *listeners]
             finished = train(job, progress)
         if self.world.is_main:
             self._finish(finished)
         return Outcome(self.directory, finished, None)
+
+    def _open_files(self, step: int) -> list[Listener]:
+        """Return the listeners that write into the run, what was written after `step` taken back."""
+        metrics = MetricsFile(self.directory.metrics)
+        metrics.rewind(step)
+        prompts = tuple(sample.prompt for sample in self.before.samples)
+        return [metrics, SamplesFile(self.directory, prompts), PlotFile(self.directory, None)]
 
     def _finish(self, finished: TrainingFinished) -> None:
         """Put the final weights in their place, compare with the base, and write the report."""

@@ -13,7 +13,7 @@ import torch
 
 from glassgpt.finetuning.chat import answer_held_out
 from glassgpt.finetuning.config import SFTConfig
-from glassgpt.finetuning.examples import Fitting
+from glassgpt.finetuning.examples import Fitting, count_targets
 from glassgpt.finetuning.losses import answer_loss
 from glassgpt.finetuning.packing import PackedRows, pack
 from glassgpt.finetuning.records import Conversation, read_conversations
@@ -39,6 +39,7 @@ def build(start: Start, config: SFTConfig) -> Task:
             (packed.inputs, packed.segments, packed.targets), start.batch_size, start.seed, start.world
         ),
         loss=answer_loss,
+        counted=lambda batch: count_targets(batch[2]),
         evaluate=lambda: measure_answers(start, validation),
         samples=lambda: answer_held_out(start, config.samples, [each.messages[:-1] for each in held]),
         data=split_facts(

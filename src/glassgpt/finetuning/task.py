@@ -79,6 +79,8 @@ class Task:
     evaluate: Callable[[], Measured]
     data: dict[str, Any]
     """What lineage.json says about the data: documents, and splits with documents, bytes, tokens."""
+    counted: Callable[[Sequence[torch.Tensor]], int] | None = None
+    """How much counts in a batch, where batches differ in that (see `Job.counted`)."""
     samples: Callable[[], Sequence[Sample]] = list
     numbers: Callable[[], dict[str, float]] = dict
     facts: dict[str, Any] = field(default_factory=dict)

@@ -51,14 +51,16 @@ def generate_batch(
     exclude: Sequence[int] = (),
     stop_ids: Collection[int] = (),
     use_cache: bool = True,
+    among: tuple[int, int] | None = None,
 ) -> Generator[list[tuple[int, int]], None, None]:
     """Yield, for each step, the next id of every prompt that is still going on, as (its index, id).
 
-    A prompt ends with `max_tokens` ids, or with one of `stop_ids`, which is yielded too. The other arguments
-    and errors are those of `generate_ids`.
+    A prompt ends with `max_tokens` ids, or with one of `stop_ids`, which is yielded too. With `among` = (first, all)
+    the prompts draw as those from number `first` on would in a batch of `all`. The other arguments and errors are
+    those of `generate_ids`.
     """
     with evaluating(model):
-        batch = Batch(model, prompts, config, seed=seed, exclude=exclude, use_cache=use_cache)
+        batch = Batch(model, prompts, config, seed=seed, exclude=exclude, use_cache=use_cache, among=among)
         for _ in range(max_tokens):
             if not batch.rows:
                 return
@@ -117,6 +119,7 @@ class Batch:
         exclude: Sequence[int] = (),
         use_cache: bool = True,
         record_after: int | None = RECORD_AFTER,
+        among: tuple[int, int] | None = None,
     ) -> None:
         if not prompts or not all(prompts):
             raise GenerationError("The prompt has no tokens. Begin with <|endoftext|> to start from nothing.")
@@ -127,6 +130,7 @@ class Batch:
         self._texts = [list(prompt) for prompt in prompts]
         self._starts = [-1] * len(prompts)  # where each row's cached window begins; -1: nothing is cached
         self._generator = _generator(seed)
+        self._first, self._all = among or (0, len(prompts))
         self._never = _bias(model, exclude)
         self._work = matmul_parameters(model.config)
         with torch.inference_mode():
@@ -182,9 +186,9 @@ class Batch:
             _refuse_broken(all(map(math.isfinite, largest_B.tolist())))
             return ids_B.tolist()
         # A number for every prompt, those that are over too, so that a row's draws are its own.
-        uniforms_N1 = torch.rand(len(self._texts), 1, dtype=torch.float64, generator=self._generator)
+        uniforms_N1 = torch.rand(self._all, 1, dtype=torch.float64, generator=self._generator)
         probabilities_BV = distribution(logits_BV, self._seen(logits_BV.device), self._config)
-        ids = draw(probabilities_BV, uniforms_N1[self.rows])[:, 0].tolist()
+        ids = draw(probabilities_BV, uniforms_N1[[self._first + row for row in self.rows]])[:, 0].tolist()
         _refuse_broken(max(ids) < logits_BV.shape[1])
         return ids
 

@@ -8,11 +8,10 @@ same few lines, so a resumed run cannot take another path than an uninterrupted 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,15 +23,7 @@ from glassgpt.commands import command
 from glassgpt.dataset.ahead import Ahead
 from glassgpt.dataset.batches import Batches, check_length
 from glassgpt.dataset.shards import TokenSplit
-from glassgpt.device import (
-    World,
-    can_compile,
-    pick_device,
-    pick_precision,
-    seed_everything,
-    set_threads,
-    world_from_environment,
-)
+from glassgpt.device import World, pick_precision, seed_everything
 from glassgpt.errors import RunError
 from glassgpt.evaluation.loss import Evaluation, evaluate
 from glassgpt.generation.text import GenerationConfig, complete
@@ -49,12 +40,11 @@ from glassgpt.runs.report import write_report
 from glassgpt.runs.trackers import check_trackers, make_trackers
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.training import distributed
-from glassgpt.training.config import TrainingConfig
 from glassgpt.training.events import Listener, TrainingFinished
 from glassgpt.training.interrupt import graceful_stop
-from glassgpt.training.optimizers import make_optimizer
+from glassgpt.training.jobs import make_job, with_precision, workplace
 from glassgpt.training.state import restore
-from glassgpt.training.trainer import Job, train
+from glassgpt.training.trainer import train
 
 REPORT_SECONDS = 2.0
 """What plots and report take when training is over."""
@@ -126,16 +116,6 @@ def source_name(source: str) -> str:
     return Path(name).name.split(".")[0] or "run"
 
 
-@contextlib.contextmanager
-def workplace(config: TrainingConfig) -> Iterator[tuple[World, torch.device]]:
-    """Set threads, device and process group for the time of a training."""
-    world = world_from_environment()
-    set_threads(config.threads, processes=world.local_size)
-    device = pick_device(config.device, world)
-    with distributed.process_group(world, device):
-        yield world, device
-
-
 def _prepare(config: RunConfig, world: World, say: Say) -> PreparedData:
     """Let the main process prepare the data, and the others open what it left."""
     if world.is_main:
@@ -164,20 +144,6 @@ def _resolve(config: RunConfig, data: PreparedData, device: torch.device) -> Run
 def absolute(sources: Sequence[str]) -> tuple[str, ...]:
     """Return sources with every path made absolute, so that a run can be resumed from any folder."""
     return tuple(str(Path(source).resolve()) if Path(source).exists() else source for source in sources)
-
-
-def with_precision(training: TrainingConfig, device: torch.device) -> TrainingConfig:
-    """Return the settings with the precision decided, by a measurement where it is left open."""
-    precision = pick_precision(training.precision, device)
-    return dataclasses.replace(training, precision="bfloat16" if precision == torch.bfloat16 else "float32")
-
-
-def compiled_if_possible(training: TrainingConfig, device: torch.device, say: Say) -> TrainingConfig:
-    """Return the settings, without compiling where nothing here could; that is said."""
-    if not training.compile or can_compile(device):
-        return training
-    say("There is no C++ compiler here, so the model is not compiled: the same result, a little slower.")
-    return dataclasses.replace(training, compile=False)
 
 
 def _in_time(config: RunConfig, deadline: float | None) -> RunConfig:
@@ -243,12 +209,9 @@ class _Training:
         )
         seed_everything(config.training.seed)
         self.model = GPT(config.model).to(device)
-        self.model.checkpoint_activations = config.training.checkpoint_activations
 
     def run(self, listeners: Sequence[Listener], track: Sequence[str]) -> Outcome:
         """Train from the newest checkpoint, or from the beginning, and leave a whole run directory."""
-        training = compiled_if_possible(self.config.training, self.device, self.say)
-        optimizer = make_optimizer(self.model, training)
         state = self.store.load_newest(self.say)
         if state is None and self.directory.weights.is_file():
             raise RunError(
@@ -256,29 +219,27 @@ class _Training:
                 f"{self.directory.checkpoints} was emptied. It can still generate. To train again, start a new "
                 f"run:  {command('train', config=self.directory.config)}"
             )
-        progress = restore(state, self.model, optimizer) if state else None
-        del state  # a second copy of the weights
-        own = self._open_files(progress.step if progress else -1) if self.world.is_main else []
         with graceful_stop() as stop:
-            job = Job(
-                model=self.model,
-                optimizer=optimizer,
+            job = make_job(
+                self.config.training,
+                self.model,
+                device=self.device,
+                say=self.say,
                 batches=self.batches
                 if self.device.type == "cpu"
                 else Ahead(self.batches, pin=self.device.type == "cuda"),
-                config=training,
-                steps=training.updates(self.batches.steps_per_epoch),
+                steps=self.config.training.updates(self.batches.steps_per_epoch),
                 evaluate=self.evaluate,
                 save=self.store.save,
                 sample=self.sample,
-                listeners=[*own, *make_trackers(track, self.directory), *listeners]
-                if self.world.is_main
-                else [],
                 stop=lambda: stop.requested,
-                device=self.device,
-                precision=self.precision,
                 world=self.world,
             )
+            progress = restore(state, self.model, job.optimizer) if state else None
+            del state  # a second copy of the weights
+            if self.world.is_main:
+                own = self._open_files(progress.step if progress else -1)
+                job.listeners = [*own, *make_trackers(track, self.directory), *listeners]
             finished = train(job, progress)
         if self.world.is_main:
             self._finish()

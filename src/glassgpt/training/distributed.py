@@ -57,6 +57,24 @@ def average(value: Tensor, world: World) -> Tensor:
     return total / world.size
 
 
+def total(count: int, world: World, device: torch.device) -> int:
+    """Return the sum of a count over the ranks."""
+    if world.size == 1:
+        return count
+    counts = torch.tensor(count, device=device)
+    dist.all_reduce(counts)
+    return int(counts.item())
+
+
+def average_numbers(numbers: dict[str, float], world: World, device: torch.device) -> dict[str, float]:
+    """Return the means over the ranks of numbers that each of them has by the same names."""
+    if world.size == 1 or not numbers:
+        return numbers
+    names = sorted(numbers)
+    means = average(torch.tensor([numbers[name] for name in names], device=device), world)
+    return dict(zip(names, means.tolist(), strict=True))
+
+
 def any_rank(flag: bool, world: World, device: torch.device) -> bool:
     """Return whether any rank says yes, so that all of them stop at the same step."""
     if world.size == 1:

@@ -11,8 +11,9 @@ from glassgpt.model.gpt import GPT
 from glassgpt.model.logits import SMALL_LOGITS
 from glassgpt.training.linear_cross_entropy import linear_cross_entropy, linear_token_losses
 
-# Given the model and the tensors of a batch, it returns a scalar. In pretraining these are inputs and targets,
-# int64 (B, T), and it is the mean over all B*T targets, in nats.
+# Given the model and the tensors of a batch, it returns a scalar: the mean over what counts in that batch (tokens,
+# pairs, rows). How much that is, `Job.counted` says, so that an update is one mean over all its batches. In
+# pretraining the tensors are inputs and targets, int64 (B, T), and all B*T targets count, in nats.
 LossFunction = Callable[..., Tensor]
 
 

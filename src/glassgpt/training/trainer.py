@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -107,6 +107,9 @@ class Job:
     listeners: Sequence[Listener] = ()
     stop: Callable[[], bool] = lambda: False
     loss: LossFunction = next_token_loss
+    """The mean over what counts in a batch."""
+    counted: Callable[[Sequence[Tensor]], int] | None = None
+    """How much counts in a batch, at least 1; None where that is the same for every batch of every process."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: torch.dtype = torch.float32
     world: World = field(default_factory=World)
@@ -170,11 +173,10 @@ def update(job: Job, progress: Progress) -> tuple[Tensor, Tensor]:
     config, step = job.config, progress.step
     job.optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=job.device)
-    for micro in range(config.accumulate):
-        batch = job.batches.at(step * config.accumulate + micro)
+    for batch, parts in _batches_of(job, step):
         batch = tuple(tensor.to(job.device, non_blocking=True) for tensor in batch)
         with autocast(job.device, job.precision):
-            loss = job.loss(job.model, *batch) / config.accumulate
+            loss = job.loss(job.model, *batch) / parts
         loss.backward()
         total += loss.detach()
         progress.tokens += batch[0].numel() * job.world.size
@@ -186,6 +188,26 @@ def update(job: Job, progress: Progress) -> tuple[Tensor, Tensor]:
     set_learning_rate(job.optimizer, learning_rate(place(progress, job.steps), job.steps, config))
     job.optimizer.step()
     return mean_loss, norm
+
+
+def _batches_of(job: Job, step: int) -> Iterator[tuple[Sequence[Tensor], float]]:
+    """Yield this process's batches of an update, and by what the mean of each is divided.
+
+    The update's loss is one mean over all that counts in its batches on all ranks, however it is cut into batches:
+    of `total` that count, a batch with `count` of them is worth count / total. The gradients are averaged over the
+    ranks afterwards, so each rank's share is `size` times that. Where all batches count alike, what is left is a
+    mean over the accumulated batches, and nothing has to be counted.
+    """
+    config = job.config
+    batches = (job.batches.at(step * config.accumulate + micro) for micro in range(config.accumulate))
+    if job.counted is None:
+        yield from ((batch, config.accumulate) for batch in batches)
+        return
+    held = list(batches)
+    counts = [job.counted(batch) for batch in held]
+    total = distributed.total(sum(counts), job.world, job.device)
+    for batch, count in zip(held, counts, strict=True):
+        yield batch, total / (job.world.size * count)
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> contextlib.AbstractContextManager[object]:
@@ -321,7 +343,7 @@ class _StepLog:
                 tokens_per_second=(self._progress.tokens - self._tokens) / max(1e-9, self._seconds),
                 seconds=round(self._clock.seconds(), 3),
                 steps=self._progress.steps,
-                metrics=self._job.numbers(),
+                metrics=distributed.average_numbers(self._job.numbers(), self._job.world, self._job.device),
             )
         )
         self._pacer.note_updates(self._seconds, count)
