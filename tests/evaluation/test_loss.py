@@ -14,6 +14,7 @@ from glassgpt.errors import DatasetError
 from glassgpt.evaluation.loss import Evaluation, evaluate
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
+from glassgpt.training.losses import perplexity
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -158,8 +159,12 @@ def test_the_mode_comes_back_when_measuring_fails():
     assert model.training
 
 
-def test_a_hopeless_loss_has_an_infinite_perplexity():
-    assert Evaluation(5000.0, 1, 1).perplexity == math.inf
+@pytest.mark.parametrize("loss", [710.0, 5000.0, math.inf, math.nan])
+def test_a_hopeless_loss_has_no_perplexity(loss: float):
+    """Two places once drew the line: one said infinity, which is no JSON, the other a number of 304 digits."""
+    assert Evaluation(loss, 1, 1).perplexity is None
+    assert perplexity(loss) is None
+    assert perplexity(709.0) == pytest.approx(math.exp(709.0))
 
 
 def test_a_split_shorter_than_a_window_is_refused():

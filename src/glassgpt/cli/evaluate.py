@@ -64,7 +64,8 @@ def evaluate(
     where = ", ".join(sources) if sources else f"its {split} text"
     console.print(f"[bold]{shown(opened.directory.name)}[/] on {shown(where)}")
     console.print(f"  loss           {result.loss:.4f} nats a token")
-    console.print(f"  perplexity     {result.perplexity:,.3f}")
+    perplexity = "too large a number" if result.perplexity is None else f"{result.perplexity:,.3f}"
+    console.print(f"  perplexity     {perplexity}")
     console.print(f"  bits per byte  {result.bits_per_byte:.4f}")
     console.print(f"  tokens         {result.tokens:,}")
     if stories:

@@ -75,10 +75,10 @@ class TerminalProgress:
 
     def _tell_evaluation(self, event: Evaluated) -> None:
         mark = " [green]best[/]" if event.best else ""
-        if event.perplexity is None or event.bits_per_byte is None:
-            perplexity = bits = "-"
-        else:
+        perplexity = bits = "-"
+        if event.perplexity is not None:
             perplexity = f"{event.perplexity:,.2f}" if event.perplexity < 1e6 else "over a million"
+        if event.bits_per_byte is not None:
             bits = f"{event.bits_per_byte:.4f}"
         further = "".join(f"  [dim]{shown(name)}[/] {value:.3f}" for name, value in event.metrics.items())
         self._console.print(

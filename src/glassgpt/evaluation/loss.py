@@ -17,7 +17,7 @@ from glassgpt.dataset.batches import document_windows, evaluation_windows
 from glassgpt.dataset.shards import TokenSplit
 from glassgpt.generation.engine import evaluating
 from glassgpt.model.gpt import GPT
-from glassgpt.training.losses import token_losses
+from glassgpt.training.losses import perplexity, token_losses
 from glassgpt.training.trainer import autocast
 
 
@@ -31,9 +31,9 @@ class Evaluation:
     metrics: dict[str, float] = field(default_factory=dict)
 
     @property
-    def perplexity(self) -> float:
-        """exp(loss), infinite when that is too large a number."""
-        return math.exp(self.loss) if self.loss < 700 else math.inf
+    def perplexity(self) -> float | None:
+        """exp(loss), None when that is too large a number."""
+        return perplexity(self.loss)
 
     @property
     def bits_per_byte(self) -> float:

@@ -20,7 +20,7 @@ from glassgpt.finetuning.records import Conversation, read_conversations
 from glassgpt.finetuning.rows import RowBatches, split_rows
 from glassgpt.finetuning.task import Measured, Start, Task, in_batches, split_facts
 from glassgpt.generation.engine import evaluating
-from glassgpt.training.losses import token_losses_of
+from glassgpt.training.losses import perplexity, token_losses_of
 
 
 def build(start: Start, config: SFTConfig) -> Task:
@@ -77,4 +77,4 @@ def measure_answers(start: Start, rows: PackedRows) -> Measured:
             count += int(counted.sum())
             text_bytes += float(lengths[targets[counted].cpu().numpy()].sum())
     loss = nats / count
-    return Measured(loss, math.exp(min(700, loss)), nats / math.log(2) / max(1.0, text_bytes))
+    return Measured(loss, perplexity(loss), nats / math.log(2) / text_bytes if text_bytes else None)

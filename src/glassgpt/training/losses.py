@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch.nn.functional as F
@@ -15,6 +16,18 @@ from glassgpt.training.linear_cross_entropy import linear_cross_entropy, linear_
 # pairs, rows). How much that is, `Job.counted` says, so that an update is one mean over all its batches. In
 # pretraining the tensors are inputs and targets, int64 (B, T), and all B*T targets count, in nats.
 LossFunction = Callable[..., Tensor]
+
+
+def perplexity(loss: float) -> float | None:
+    """Return exp(loss), how many equally likely tokens a model hesitates between.
+
+    None where that is no finite number: a run that has come apart has no perplexity, and JSON no infinity.
+    """
+    try:
+        found = math.exp(loss)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def next_token_loss(model: GPT, inputs: Tensor, targets: Tensor) -> Tensor:
