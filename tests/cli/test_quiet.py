@@ -78,7 +78,7 @@ REST = [
         "talks",
         "asked.json",
         *FEW,
-        *"--reward length --length 2 --group 2 --prompts 2".split(),
+        *["--reward", "length", "--length", "2", "--group", "2", "--prompts", "2", "--max-tokens", "4"],
     ],
     ["classify", "moods", "cat"],
     ["chat", "talks"],
@@ -90,7 +90,7 @@ REST = [
     ["tokenizer", "train", "text.txt", "--out", "own.json"],
     ["tokenizer", "encode", "small", "The cat"],
     ["tokenizer", "decode", "small", "1", "2"],
-    ["tokenizer", "compare", "small", "--text", "The cat"],
+    ["tokenizer", "compare", "small", "--text", "text.txt"],
 ]
 FAILS = {"import small.pth"}
 # Caches that are documented, and belong where they are.
