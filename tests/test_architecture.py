@@ -52,7 +52,7 @@ NEIGHBOURS = {
 WITHOUT_TORCH = ("errors", "files", "config", "commands", "corpus", "tokenizers")
 
 # The one module that opens what `torch.save` wrote, and only its tensors.
-READS_NOTEBOOKS = "glassgpt.interop.notebooks"
+READS_NOTEBOOKS = "glassgpt.interop.state_dicts"
 
 
 def modules() -> list[Path]:

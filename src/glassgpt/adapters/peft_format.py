@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
+import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -24,14 +26,57 @@ from glassgpt import files
 from glassgpt.adapters.config import LoRAConfig
 from glassgpt.adapters.lora import LoRALinear, lora_layers, places, rows_of_parts
 from glassgpt.architectures.families import family_of, lora_module
+from glassgpt.architectures.stated import stated
+from glassgpt.architectures.wrapping import PEFT as PREFIX
+from glassgpt.architectures.wrapping import place_of, unwrap
 from glassgpt.errors import ModelError
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-PREFIX = "base_model.model."
-# What PEFT can do and a sum into the matrices cannot hold.
-UNKNOWN = ("use_dora", "modules_to_save", "trainable_token_indices", "target_parameters")
+MOST_CONFIG = 1 << 20
+"""Bytes of the largest settings that are read."""
+# Settings of PEFT that a sum into the matrices holds, or that only matter where an adapter is trained. A new
+# kind of correction comes with a new setting: what is not named here is refused once it is switched on.
+KNOWN = frozenset(
+    {
+        *(
+            "r",
+            "lora_alpha",
+            "alpha_pattern",
+            "rank_pattern",
+            "use_rslora",
+            "bias",
+            "peft_type",
+            "init_lora_weights",
+        ),
+        *(
+            "task_type",
+            "auto_mapping",
+            "peft_version",
+            "base_model_name_or_path",
+            "revision",
+            "inference_mode",
+        ),
+        *("target_modules", "exclude_modules", "lora_dropout", "fan_in_fan_out", "layers_to_transform"),
+        *("layers_pattern", "megatron_core", "qalora_group_size", "runtime_config", "ensure_weight_tying"),
+        "loftq_config",
+    }
+)
+
+
+class PeftSettings(msgspec.Struct, frozen=True):
+    """What `adapter_config.json` says about the corrections."""
+
+    r: Annotated[int, msgspec.Meta(ge=1, le=2**20)]
+    lora_alpha: float
+    peft_type: Literal["LORA"]
+    bias: Literal["none"] = "none"
+    use_rslora: bool = False
+    alpha_pattern: dict[str, float] = {}
+    rank_pattern: dict[str, int] = {}
+    init_lora_weights: bool | Literal["gaussian", "orthogonal"] = True
+    """Other ways to begin change the base, too."""
 
 
 def save_adapter(folder: Path, model: GPT, config: LoRAConfig, *, base: str) -> None:
@@ -76,26 +121,53 @@ def save_adapter(folder: Path, model: GPT, config: LoRAConfig, *, base: str) -> 
 def merge_adapter(model: GPT, folder: Path) -> GPT:
     """Add an adapter's corrections into the model's matrices; return the same model.
 
-    Raises `ModelError` when the folder is no whole adapter, or one that does not fit the model.
+    Raises `ModelError` when the folder is no whole adapter, or one that does not fit the model; the model is then
+    as it was.
     """
     about, tensors = _read(folder)
+    changes: list[tuple[Tensor, Tensor, Tensor, float]] = []
     for number, block in enumerate(model.blocks):
         for owner, layer in places(block):
             rows = rows_of_parts(model.config, layer)
             weight_NC = getattr(owner, layer).weight
             for module, parts in _by_module(model.config, number, list(rows)):
-                a_RC = tensors.pop(f"{PREFIX}{module}.lora_A.weight", None)
-                b_NR = tensors.pop(f"{PREFIX}{module}.lora_B.weight", None)
-                if a_RC is None or b_NR is None:
+                pair = [_taken(tensors, f"{module}.lora_{half}.weight") for half in "AB"]
+                if pair == [None, None]:
                     continue
                 into_NC = weight_NC if len(parts) == len(rows) else weight_NC[rows[parts[0]]]  # a view
-                if (len(b_NR), a_RC.shape[1]) != tuple(into_NC.shape):
-                    raise _misfit(folder, module)
-                change_NC = (b_NR.float() @ a_RC.float()) * _scale(about, module, len(a_RC))
-                into_NC += change_NC.to(device=into_NC.device, dtype=into_NC.dtype)
+                a_RC, b_NR = _fitting(folder, module, pair, tuple(into_NC.shape))
+                changes.append((into_NC, a_RC, b_NR, _scale(about, module, len(a_RC))))
     if tensors:
         raise _misfit(folder, next(iter(tensors)))
+    for into_NC, a_RC, b_NR, scale in changes:
+        change_NC = (b_NR.float() @ a_RC.float()) * scale
+        into_NC += change_NC.to(device=into_NC.device, dtype=into_NC.dtype)
     return model
+
+
+def _taken(tensors: dict[str, Tensor], name: str) -> Tensor | None:
+    """Take a tensor out by its name, or the name that it has when saved with that of its adapter."""
+    for one in (name, name.replace(".weight", ".default.weight")):
+        place = place_of(one, tensors)
+        if place is not None:
+            return tensors.pop(place)
+    return None
+
+
+def _fitting(
+    folder: Path, module: str, pair: list[Tensor | None], shape: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Return A (R, C) and B (N, R). Raises `ModelError` when they are no two halves for a matrix of that shape."""
+    a_RC, b_NR = pair
+    if a_RC is None or b_NR is None:
+        raise ModelError(f"The adapter {folder} is not whole: of {module} it has only one of two halves.")
+    halves_fit = a_RC.dim() == b_NR.dim() == 2 and a_RC.shape[0] == b_NR.shape[1]
+    if not halves_fit or (b_NR.shape[0], a_RC.shape[1]) != shape or not a_RC.shape[0]:
+        raise _misfit(folder, module)
+    for half in (a_RC, b_NR):
+        if not half.is_floating_point() or not half.float().isfinite().all():
+            raise ModelError(f"The adapter {folder} holds numbers for {module} that cannot be computed with.")
+    return a_RC, b_NR
 
 
 def _by_module(config: ModelConfig, layer: int, parts: list[str]) -> Iterator[tuple[str, list[str]]]:
@@ -118,26 +190,33 @@ def _fused(layer: LoRALinear, parts: list[str]) -> tuple[Tensor, Tensor]:
     return a_RC, b_NR
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(folder: Path) -> tuple[PeftSettings, dict[str, Tensor]]:
     try:
-        about, tensors = files.read_json(folder / CONFIG), load_file(folder / WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
+        if (folder / CONFIG).stat().st_size > MOST_CONFIG:
+            raise ValueError(f"{CONFIG} is larger than {MOST_CONFIG} bytes")
+        content, tensors = files.read_json(folder / CONFIG), load_file(folder / WEIGHTS)
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise ModelError(
             f"{folder} is not a whole adapter: it needs {CONFIG} and {WEIGHTS} ({error})."
         ) from error
-    special = [name for name in UNKNOWN if about.get(name)]
-    if about.get("peft_type") != "LORA" or special or about.get("bias", "none") != "none":
-        what = special[0] if special else "another kind than plain LoRA"
+    about = stated(PeftSettings, content, origin=str(folder / CONFIG))
+    special = sorted(name for name, value in content.items() if value and name not in KNOWN)
+    special += [
+        f"alpha_pattern for {key!r}" for key in about.alpha_pattern if not re.fullmatch(r"[\w.]+", key)
+    ]
+    if not all(map(math.isfinite, (about.lora_alpha, *about.alpha_pattern.values()))):
+        special.append("an lora_alpha that is no number")
+    if special:
         raise ModelError(
-            f"The adapter {folder} has {what}, which cannot be added into a model's matrices here."
+            f"The adapter {folder} has {special[0]}, which cannot be added into a model's matrices here."
         )
-    return about, tensors
+    return about, {plain: tensors[given] for plain, given in unwrap(tensors).items()}
 
 
-def _scale(about: dict[str, Any], module: str, rank: int) -> float:
-    alphas = about.get("alpha_pattern") or {}
-    alpha = next((value for key, value in alphas.items() if module.endswith(key)), about["lora_alpha"])
-    return alpha / (math.sqrt(rank) if about.get("use_rslora") else rank)
+def _scale(about: PeftSettings, module: str, rank: int) -> float:
+    alphas = [alpha for key, alpha in about.alpha_pattern.items() if f".{module}".endswith(f".{key}")]
+    alpha = alphas[0] if alphas else about.lora_alpha
+    return alpha / (math.sqrt(rank) if about.use_rslora else rank)
 
 
 def _misfit(folder: Path, name: str) -> ModelError:

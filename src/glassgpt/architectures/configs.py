@@ -6,12 +6,16 @@ What a file asks for and our model cannot do is an error that names it, never le
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from glassgpt.architectures.families import FAMILIES, Family, family_of
+from glassgpt.architectures.stated import Gpt2Settings, LlamaSettings, RopeSettings, stated
 from glassgpt.errors import ModelError
 from glassgpt.model.config import ModelConfig
 
+ORIGIN = "config.json"
+FULL, SLIDING = "full_attention", "sliding_attention"
+"""What a layer's attention is called there."""
 _CLASSES = {
     "gpt2": "GPT2LMHeadModel",
     "llama": "LlamaForCausalLM",
@@ -35,12 +39,12 @@ _MUST_BE: dict[str, dict[str, Any]] = {
 def family_in(content: Mapping[str, Any]) -> Family:
     """Return the family that a `config.json` names. Raises `ModelError` for another one."""
     kind = content.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise ModelError(
             f"The architecture {kind!r} is not one that GlassGPT has. It has {', '.join(FAMILIES)} "
             "(`model_type` in config.json): take a model of one of these."
         )
-    return kind
+    return cast("Family", kind)
 
 
 def from_hugging_face(content: Mapping[str, Any]) -> ModelConfig:
@@ -54,12 +58,9 @@ def from_hugging_face(content: Mapping[str, Any]) -> ModelConfig:
             "These weights are quantized. Take the original ones, in float32, float16 or bfloat16."
         )
     for name, value in _MUST_BE["gpt2" if family == "gpt2" else "llama"].items():
-        if content.get(name, value) != value:
+        if content.get(name) not in (None, value):
             raise ModelError(f"{name} = {content[name]!r} in config.json is not supported, only {value!r}.")
-    try:
-        return _from_gpt2(content) if family == "gpt2" else _from_llama(content, family)
-    except KeyError as error:
-        raise ModelError(f"config.json has no {error}, without which the model cannot be built.") from error
+    return _from_gpt2(content) if family == "gpt2" else _from_llama(content, family)
 
 
 def to_hugging_face(config: ModelConfig, family: Family | None = None) -> dict[str, Any]:
@@ -80,30 +81,30 @@ def to_hugging_face(config: ModelConfig, family: Family | None = None) -> dict[s
 
 
 def _from_gpt2(content: Mapping[str, Any]) -> ModelConfig:
-    activation = content.get("activation_function", "gelu_new")
-    if activation not in _ACTIVATIONS:
+    told = stated(Gpt2Settings, content, origin=ORIGIN)
+    if told.activation_function not in _ACTIVATIONS:
         raise ModelError(
-            f"activation_function = {activation!r} in config.json is not supported, only {', '.join(_ACTIVATIONS)}."
+            f"activation_function = {told.activation_function!r} in config.json is not supported, only "
+            f"{', '.join(_ACTIVATIONS)}."
         )
-    hidden = content.get("n_inner")
     return ModelConfig(
-        vocab_size=content["vocab_size"],
-        context_length=content.get("n_positions", 1024),
-        n_layer=content["n_layer"],
-        n_head=content["n_head"],
-        n_embd=content["n_embd"],
-        n_hidden=None if hidden == 4 * content["n_embd"] else hidden,
+        vocab_size=told.vocab_size,
+        context_length=told.n_positions,
+        n_layer=told.n_layer,
+        n_head=told.n_head,
+        n_embd=told.n_embd,
+        n_hidden=None if told.n_inner == 4 * told.n_embd else told.n_inner,
         positions="learned",
         norm="layernorm",
-        norm_epsilon=content.get("layer_norm_epsilon", 1e-5),
-        activation=_ACTIVATIONS[activation],
+        norm_epsilon=told.layer_norm_epsilon,
+        activation=_ACTIVATIONS[told.activation_function],
         qk_norm=False,
         qkv_bias=True,
         attention_bias=True,
         mlp_bias=True,
         norm_bias=True,
-        tied_head=content.get("tie_word_embeddings", True),
-        dropout=content.get("resid_pdrop", 0.1),
+        tied_head=told.tie_word_embeddings,
+        dropout=told.resid_pdrop,
     )
 
 
@@ -123,76 +124,95 @@ def _to_gpt2(config: ModelConfig) -> dict[str, Any]:
 
 
 def _from_llama(content: Mapping[str, Any], family: Family) -> ModelConfig:
-    window = _window(content, family)
-    bias = bool(content.get("attention_bias", False))
+    told = stated(LlamaSettings, content, origin=ORIGIN)
+    window = _window(told, family)
     return ModelConfig(
-        vocab_size=content["vocab_size"],
-        context_length=content["max_position_embeddings"],
-        n_layer=content["num_hidden_layers"],
-        n_head=content["num_attention_heads"],
-        n_kv_head=content.get("num_key_value_heads"),
-        n_head_dim=_head_dim(content, family),
-        n_embd=content["hidden_size"],
-        n_hidden=content["intermediate_size"],
-        norm_epsilon=content.get("rms_norm_eps", 1e-6),
+        vocab_size=told.vocab_size,
+        context_length=told.max_position_embeddings,
+        n_layer=told.num_hidden_layers,
+        n_head=told.num_attention_heads,
+        n_kv_head=told.num_key_value_heads,
+        n_head_dim=_head_dim(told, family),
+        n_embd=told.hidden_size,
+        n_hidden=told.intermediate_size,
+        norm_epsilon=told.rms_norm_eps,
         activation="swiglu",
         attention="full" if window is None else "sliding",
         window=window,
         qk_norm=family == "qwen3",
-        qkv_bias=bias or family == "qwen2",
-        attention_bias=bias and family != "qwen2",
-        mlp_bias=bool(content.get("mlp_bias", False)) and family == "llama",
-        tied_head=content.get("tie_word_embeddings", False),
-        dropout=content.get("attention_dropout", 0.0),
-        **_rope(content),
+        qkv_bias=told.attention_bias or family == "qwen2",
+        attention_bias=told.attention_bias and family != "qwen2",
+        mlp_bias=told.mlp_bias and family == "llama",
+        tied_head=told.tie_word_embeddings,
+        dropout=told.attention_dropout,
+        **_rope(told),
     )
 
 
-def _head_dim(content: Mapping[str, Any], family: Family) -> int | None:
+def _head_dim(told: LlamaSettings, family: Family) -> int | None:
     """Return the width of a head where it is not n_embd / n_head. Qwen3's is 128 unless said otherwise."""
-    width = content.get("head_dim") or (128 if family == "qwen3" else None)
-    usual = content["hidden_size"] / content["num_attention_heads"]
-    return None if width == usual else width
+    width = told.head_dim or (128 if family == "qwen3" else None)
+    return None if width == told.hidden_size / told.num_attention_heads else width
 
 
-def _window(content: Mapping[str, Any], family: Family) -> int | None:
+def _window(told: LlamaSettings, family: Family) -> int | None:
     """Return how many tokens attention sees, or None for all. Raises `ModelError` where layers differ."""
-    window = content.get("sliding_window")
-    layers = content["num_hidden_layers"]
-    if family == "llama" or window is None or window >= content["max_position_embeddings"]:
+    kinds = set(told.layer_types)
+    unknown = sorted(kinds - {FULL, SLIDING})
+    if unknown:
+        raise ModelError(f"layer_types in config.json names {unknown[0]!r}, which is not supported.")
+    if (
+        family == "llama"
+        or told.sliding_window is None
+        or told.sliding_window >= told.max_position_embeddings
+    ):
         return None
     if family == "mistral":
-        return window
-    first = content.get("max_window_layers", 28)  # the layer at which sliding begins
-    kinds = set(content.get("layer_types") or [])
-    if not kinds and content.get("use_sliding_window", False):
-        kinds = {"sliding_attention" if layer >= first else "full_attention" for layer in range(layers)}
+        return told.sliding_window
+    if not kinds and told.use_sliding_window:
+        slides = told.num_hidden_layers > told.max_window_layers
+        kinds = {SLIDING} if slides else {FULL}
+        if slides and told.max_window_layers > 0:
+            kinds = {FULL, SLIDING}
     if len(kinds) > 1:
         raise ModelError("Some layers of this model slide and others do not, which is not supported.")
-    return window if kinds == {"sliding_attention"} else None
+    return told.sliding_window if kinds == {SLIDING} else None
 
 
-def _rope(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return our rotary settings. Newer files keep all in `rope_parameters`, older ones in two places."""
-    stated = dict(content.get("rope_scaling") or {}) | dict(content.get("rope_parameters") or {})
-    kind = stated.get("rope_type") or stated.get("type") or "default"
-    settings: dict[str, Any] = {
-        "rope_theta": float(stated.get("rope_theta") or content.get("rope_theta", 10000.0))
-    }
-    if kind == "default":
-        return settings
-    if kind not in ("linear", "llama3"):
+def _rope(told: LlamaSettings) -> dict[str, Any]:
+    """Return our rotary settings."""
+    both = told.rope_scaling | told.rope_parameters
+    if any(isinstance(value, Mapping) for value in both.values()):
         raise ModelError(
-            f"rope_type = {kind!r} in config.json is not supported, only default, linear and llama3."
+            "Layers of this model have rotary positions of several kinds, which is not supported."
         )
-    settings |= {"rope_scaling": kind, "rope_factor": float(stated["factor"])}
-    if kind == "llama3":
+    rope = stated(RopeSettings, both, origin=f"rope_parameters in {ORIGIN}")
+    if rope.partial_rotary_factor != 1.0:
+        raise ModelError(
+            f"partial_rotary_factor = {rope.partial_rotary_factor} in config.json is not supported, only 1.0."
+        )
+    settings: dict[str, Any] = {"rope_theta": rope.rope_theta or told.rope_theta}
+    if rope.kind == "default":
+        return settings
+    if rope.kind not in ("linear", "llama3"):
+        raise ModelError(
+            f"rope_type = {rope.kind!r} in config.json is not supported, only default, linear and llama3."
+        )
+    settings |= {"rope_scaling": rope.kind, "rope_factor": _stated_in_rope(rope, "factor")}
+    if rope.kind == "llama3":
         settings |= {
-            "rope_original_length": stated["original_max_position_embeddings"],
-            "rope_low_frequency": float(stated["low_freq_factor"]),
-            "rope_high_frequency": float(stated["high_freq_factor"]),
+            "rope_original_length": _stated_in_rope(rope, "original_max_position_embeddings"),
+            "rope_low_frequency": _stated_in_rope(rope, "low_freq_factor"),
+            "rope_high_frequency": _stated_in_rope(rope, "high_freq_factor"),
         }
     return settings
+
+
+def _stated_in_rope(rope: RopeSettings, name: str) -> Any:
+    value = getattr(rope, name)
+    if value is None:
+        raise ModelError(f"config.json has no {name!r} for rope_type = {rope.kind!r}: get the file again.")
+    return value
 
 
 def _to_llama(config: ModelConfig, family: Family) -> dict[str, Any]:
@@ -230,7 +250,7 @@ def _sliding_layers(config: ModelConfig) -> dict[str, Any]:
         "use_sliding_window": slides,
         "sliding_window": config.window,
         "max_window_layers": 0 if slides else config.n_layer,
-        "layer_types": ["sliding_attention" if slides else "full_attention"] * config.n_layer,
+        "layer_types": [SLIDING if slides else FULL] * config.n_layer,
     }
 
 

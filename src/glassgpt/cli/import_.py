@@ -24,7 +24,7 @@ def import_(
     Args:
         source: A folder in the Hugging Face format, a name on its hub, or the FILE.pth of a notebook.
         name: What to call the run; by itself that of the source, with a number.
-        tokenizer: A tokenizer.json, gpt2, or a folder with one, instead of the source's own.
+        tokenizer: A tokenizer.json, gpt2, or a folder with one, where the source has none.
         heads: For a FILE.pth: number of attention heads, which its shapes do not tell.
         activation: For a FILE.pth: what its MLP bends with, if not the usual one of its kind.
         characters: For a FILE.pth: the text whose sorted characters are its vocabulary.
@@ -48,6 +48,8 @@ def import_(
         f"{shown(lineage['source']['architecture'])}, a {lineage['tokenizer']['kind']} tokenizer of "
         f"{lineage['tokenizer']['vocab_size']:,} ids. It is in {shown(str(run.path))}"
     )
+    for note in lineage["source"].get("notes", ()):
+        console.print(f"[yellow]Note:[/] {shown(note)}")
     if "chat" in lineage:
         console.print(f"\nTalk with it:  [bold]{shown(command('chat', run.handle))}[/]\n")
     else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.architectures.configs import family_in, from_hugging_face
 from glassgpt.architectures.weights import Match, our_recipes
-from glassgpt.errors import InteropError
+from glassgpt.architectures.wrapping import place_of, unwrap
+from glassgpt.errors import InteropError, TokenizerError
 from glassgpt.interop.sources import ModelFolder, find_folder
-from glassgpt.interop.tensors import TensorFiles, write_tensors
+from glassgpt.interop.tensors import TensorFiles, refuse_kind, write_tensors
+from glassgpt.interop.tokenizer_fit import notes_on, refuse_other
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.summary import count_parameters, parameter_shapes
 from glassgpt.runs.config import CorpusConfig, RunConfig
@@ -32,6 +34,9 @@ from glassgpt.runs.lineage import origin
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.load import load_tokenizer
+
+# Masks and tables that follow from the config, and a head that is the embedding again.
+_WITHOUT_PLACE = re.compile(r"(^|\.)(attn\.bias|attn\.masked_bias|rotary_emb\.inv_freq|lm_head\.weight)$")
 
 
 @dataclass(frozen=True)
@@ -53,14 +58,16 @@ class Arrival:
     chat_template: str | None = None
     stop: list[str] = field(default_factory=list)
     """The tokens that end an answer."""
+    notes: list[str] = field(default_factory=list)
+    """What a person should know before trusting what it writes."""
 
 
 def import_model(source: str, *, name: str | None = None, tokenizer: str | None = None) -> RunDirectory:
     """Make a run of a folder in the Hugging Face format, or of a model's name on the hub; return the run.
 
-    `tokenizer` is a `tokenizer.json` or a known name, to take instead of the folder's own. Raises
-    `InteropError` when something is missing, broken or pickled, `ModelError` for an architecture that is
-    not known here, `RunError` when the run's name is taken.
+    `tokenizer` is a `tokenizer.json` or a known name, where the folder has none. Raises `InteropError` when something
+    is missing, broken or pickled, or when that tokenizer gives other ids than the folder's own, `ModelError` for an
+    architecture that is not known here, `RunError` when the run's name is taken.
     """
     if name is not None:
         refuse_taken(name)
@@ -78,56 +85,103 @@ def settle(arrival: Arrival, name: str | None) -> RunDirectory:
         arrival.tokenizer.save(run.tokenizer)
         if arrival.chat_template:
             files.write_text(run.chat_template, arrival.chat_template)
-        write_tensors(run.weights, parameter_shapes(arrival.config), arrival.make)
+        write_tensors(run.weights, parameter_shapes(arrival.config), _finite(arrival.make))
         files.write_json(run.lineage, _lineage(arrival, run))
         files.write_text(run.config, configs.to_toml(_run_config(arrival, run)))
     return run
 
 
 def make_by(recipes: Mapping[str, Match], tensors: TensorFiles) -> Callable[[str], Tensor]:
-    """Return a function that gives our tensors from a file's. Raises `InteropError` when some do not fit."""
-    names = {name: _in_file(name, tensors) for match in recipes.values() for name in match.theirs}
+    """Return a function that gives our tensors from a file's.
+
+    Raises `InteropError` when some are missing, have another shape or no place, or hold no plain numbers.
+    """
+    plain = unwrap(tensors.shapes)
+    names = {name: place_of(name, plain) for match in recipes.values() for name in match.theirs}
     missing = [name for name, there in names.items() if there is None]
     if missing:
         raise InteropError(
             f"The weights lack {missing[0]} ({len(missing)} tensors in all), which config.json says there are: "
             "the two are not of the same model."
         )
+    given = {name: plain[there] for name, there in names.items() if there is not None}
     for match in recipes.values():
         for name in match.theirs:
-            shape, wanted = tensors.shapes[names[name] or ""], match.their_shape(name)
+            shape, wanted = tensors.shapes[given[name]], match.their_shape(name)
             if shape != wanted:
                 raise InteropError(
                     f"The weights have {name} in the shape {shape}, but config.json says {wanted}: the two are not "
                     "of the same model."
                 )
-    return lambda ours: recipes[ours].join(lambda name: tensors.read(names[name] or ""))
+            refuse_kind(name, tensors.dtypes[given[name]])
+    _refuse_rest(plain.keys() - set(names.values()))
+    return lambda ours: recipes[ours].join(lambda name: tensors.read(given[name]))
 
 
-def _in_file(name: str, tensors: TensorFiles) -> str | None:
-    """Return what a tensor is called in the file: some leave out the "transformer." or "model." in front."""
-    return next((one for one in (name, name.partition(".")[2]) if one in tensors.shapes), None)
+def _refuse_rest(names: Iterable[str]) -> None:
+    """Raise `InteropError` when the weights have more than the model that config.json describes."""
+    rest = sorted(name for name in names if not _WITHOUT_PLACE.search(name))
+    if rest:
+        raise InteropError(
+            f"The weights have {rest[0]} ({len(rest)} tensors in all), for which the model in config.json has no "
+            "place: without them it would compute something else. The two are not of the same model."
+        )
 
 
-def _arriving(folder: ModelFolder, tokenizer_name: str | None) -> Arrival:
+def _arriving(folder: ModelFolder, given: str | None) -> Arrival:
     content = folder.config()
     family, config = family_in(content), from_hugging_face(content)
-    tokenizer = (
-        load_tokenizer(tokenizer_name) if tokenizer_name else FastTokenizer.from_file(folder.tokenizer())
-    )
     tensors = folder.weights()
+    refuse_promises(config, len(tensors.shapes))
+    make = make_by(our_recipes(config, family), tensors)
+    tokenizer = _given_tokenizer(folder, given) if given else FastTokenizer.from_file(folder.tokenizer())
     template = folder.chat_template()
     return Arrival(
         name=folder.name,
         architecture=family,
         config=config,
         tokenizer=tokenizer,
-        make=make_by(our_recipes(config, family), tensors),
+        make=make,
         sources=(folder.path / "config.json", *tensors.paths),
         begin=tokenizer.begin_ids(),
         chat_template=template,
         stop=_stop_tokens(folder, tokenizer) if template else [],
+        notes=notes_on(tokenizer, config.vocab_size, folder.special_ids()) if given else [],
     )
+
+
+def _given_tokenizer(folder: ModelFolder, name: str) -> FastTokenizer:
+    """Return the tokenizer of that name. Raises `InteropError` when the folder's own one gives other ids."""
+    tokenizer = load_tokenizer(name)
+    own = folder.path / "tokenizer.json"
+    if own.is_file():
+        with contextlib.suppress(TokenizerError):  # one that cannot be used is why another is given
+            refuse_other(tokenizer, FastTokenizer.from_file(own), name)
+    return tokenizer
+
+
+def refuse_promises(config: ModelConfig, tensors: int) -> None:
+    """Raise `InteropError` when a config has more layers than there are tensors, before anything is made of it."""
+    if config.n_layer > tensors:
+        raise InteropError(
+            f"The model is said to have {config.n_layer:,} layers, but its weights hold {tensors:,} tensors in all: "
+            "the two are not of the same model."
+        )
+
+
+def _finite(make: Callable[[str], Tensor]) -> Callable[[str], Tensor]:
+    """Let tensors through as they are made, while all their numbers are finite."""
+
+    def checked(ours: str) -> Tensor:
+        tensor = make(ours)
+        if not tensor.isfinite().all():
+            raise InteropError(
+                f"The weights that become {ours} hold numbers that are not finite (NaN or infinity), or too large for "
+                "float32: no text can come of them. The file is damaged, or its training failed."
+            )
+        return tensor
+
+    return checked
 
 
 def _stop_tokens(folder: ModelFolder, tokenizer: FastTokenizer) -> list[str]:
@@ -148,6 +202,7 @@ def _lineage(arrival: Arrival, run: RunDirectory) -> dict[str, Any]:
             "name": arrival.name,
             "architecture": arrival.architecture,
             "files": {path.name: files.hash_file(path) for path in arrival.sources},
+            **({"notes": arrival.notes} if arrival.notes else {}),
         },
         "begin": arrival.begin,
         "documents": arrival.documents,

@@ -6,24 +6,27 @@ Nobody says how such a model is built, but its tensors' names and shapes do. Thr
     nanoGPT, minGPT        transformer.wte, h.N.attn.c_attn ... lm_head (and GPT-2 of transformers, saved so)
     "Let's build GPT"      token_embedding_table, blocks.N.sa.heads.M.key ... ffwd.net.0, lm_head
 
-Each is a table from its names to ours. Numbers that leave no trace in a shape come from options. torch reads the
-file with `weights_only`, which builds tensors and runs no code; anything else in it is refused.
+Each is a table from its names to ours. Numbers that leave no trace in a shape come from options. How the file itself
+is read is in `state_dicts`.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from glassgpt.corpus.decoding import text_blocks
 from glassgpt.errors import InteropError
 from glassgpt.interop.imports import Arrival, settle
+from glassgpt.interop.state_dicts import read_state_dict, refuse_promised
+from glassgpt.interop.tokenizer_fit import notes_on
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.summary import parameter_shapes
 from glassgpt.runs.directory import RunDirectory, refuse_taken
@@ -35,7 +38,6 @@ ENDINGS = (".pth", ".pt", ".ckpt", ".bin")
 GPT2_VOCABULARY = range(50257, 50305)
 """Sizes of vocabulary that GPT-2's tokenizer is used with: its own, and padded up to a multiple of 64."""
 _BUFFERS = re.compile(r"(^|\.)(mask|tril|masked_bias|attn\.bias)$")
-_WRAPPERS = re.compile(r"^(_orig_mod\.|module\.)+")  # of torch.compile and DistributedDataParallel
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,16 @@ LAYOUTS = (
         (
             (r"tok_emb\.weight", "token_embedding.weight"),
             (r"pos_emb\.weight", "position_embedding.weight"),
-            (r"trf_blocks\.(\d+)\.att\.W_query" + _ENDING, r"blocks.\1.attention.qkv.\2 0"),
-            (r"trf_blocks\.(\d+)\.att\.W_key" + _ENDING, r"blocks.\1.attention.qkv.\2 1"),
-            (r"trf_blocks\.(\d+)\.att\.W_value" + _ENDING, r"blocks.\1.attention.qkv.\2 2"),
-            (r"trf_blocks\.(\d+)\.att\.out_proj" + _ENDING, r"blocks.\1.attention.output.\2"),
-            (r"trf_blocks\.(\d+)\.ff\.layers\.0" + _ENDING, r"blocks.\1.mlp.up.\2"),
-            (r"trf_blocks\.(\d+)\.ff\.layers\.2" + _ENDING, r"blocks.\1.mlp.down.\2"),
-            (r"trf_blocks\.(\d+)\.norm1\.scale", r"blocks.\1.attention_norm.weight"),
-            (r"trf_blocks\.(\d+)\.norm1\.shift", r"blocks.\1.attention_norm.bias"),
-            (r"trf_blocks\.(\d+)\.norm2\.scale", r"blocks.\1.mlp_norm.weight"),
-            (r"trf_blocks\.(\d+)\.norm2\.shift", r"blocks.\1.mlp_norm.bias"),
+            (r"trf_blocks\.([0-9]{1,6})\.att\.W_query" + _ENDING, r"blocks.\1.attention.qkv.\2 0"),
+            (r"trf_blocks\.([0-9]{1,6})\.att\.W_key" + _ENDING, r"blocks.\1.attention.qkv.\2 1"),
+            (r"trf_blocks\.([0-9]{1,6})\.att\.W_value" + _ENDING, r"blocks.\1.attention.qkv.\2 2"),
+            (r"trf_blocks\.([0-9]{1,6})\.att\.out_proj" + _ENDING, r"blocks.\1.attention.output.\2"),
+            (r"trf_blocks\.([0-9]{1,6})\.ff\.layers\.0" + _ENDING, r"blocks.\1.mlp.up.\2"),
+            (r"trf_blocks\.([0-9]{1,6})\.ff\.layers\.2" + _ENDING, r"blocks.\1.mlp.down.\2"),
+            (r"trf_blocks\.([0-9]{1,6})\.norm1\.scale", r"blocks.\1.attention_norm.weight"),
+            (r"trf_blocks\.([0-9]{1,6})\.norm1\.shift", r"blocks.\1.attention_norm.bias"),
+            (r"trf_blocks\.([0-9]{1,6})\.norm2\.scale", r"blocks.\1.mlp_norm.weight"),
+            (r"trf_blocks\.([0-9]{1,6})\.norm2\.shift", r"blocks.\1.mlp_norm.bias"),
             (r"final_norm\.scale", "final_norm.weight"),
             (r"final_norm\.shift", "final_norm.bias"),
             (r"out_head" + _ENDING, r"head.\1"),
@@ -80,12 +82,12 @@ LAYOUTS = (
         (
             (r"transformer\.wte\.weight", "token_embedding.weight"),
             (r"transformer\.wpe\.weight", "position_embedding.weight"),
-            (r"transformer\.h\.(\d+)\.ln_1" + _ENDING, r"blocks.\1.attention_norm.\2"),
-            (r"transformer\.h\.(\d+)\.attn\.c_attn" + _ENDING, r"blocks.\1.attention.qkv.\2"),
-            (r"transformer\.h\.(\d+)\.attn\.c_proj" + _ENDING, r"blocks.\1.attention.output.\2"),
-            (r"transformer\.h\.(\d+)\.ln_2" + _ENDING, r"blocks.\1.mlp_norm.\2"),
-            (r"transformer\.h\.(\d+)\.mlp\.c_fc" + _ENDING, r"blocks.\1.mlp.up.\2"),
-            (r"transformer\.h\.(\d+)\.mlp\.c_proj" + _ENDING, r"blocks.\1.mlp.down.\2"),
+            (r"transformer\.h\.([0-9]{1,6})\.ln_1" + _ENDING, r"blocks.\1.attention_norm.\2"),
+            (r"transformer\.h\.([0-9]{1,6})\.attn\.c_attn" + _ENDING, r"blocks.\1.attention.qkv.\2"),
+            (r"transformer\.h\.([0-9]{1,6})\.attn\.c_proj" + _ENDING, r"blocks.\1.attention.output.\2"),
+            (r"transformer\.h\.([0-9]{1,6})\.ln_2" + _ENDING, r"blocks.\1.mlp_norm.\2"),
+            (r"transformer\.h\.([0-9]{1,6})\.mlp\.c_fc" + _ENDING, r"blocks.\1.mlp.up.\2"),
+            (r"transformer\.h\.([0-9]{1,6})\.mlp\.c_proj" + _ENDING, r"blocks.\1.mlp.down.\2"),
             (r"transformer\.ln_f" + _ENDING, r"final_norm.\1"),
             (r"lm_head" + _ENDING, r"head.\1"),
         ),
@@ -97,14 +99,23 @@ LAYOUTS = (
         (
             (r"token_embedding_table\.weight", "token_embedding.weight"),
             (r"position_embedding_table\.weight", "position_embedding.weight"),
-            (r"blocks\.(\d+)\.sa\.heads\.(\d+)\.query" + _ENDING, r"blocks.\1.attention.qkv.\3 0 \2"),
-            (r"blocks\.(\d+)\.sa\.heads\.(\d+)\.key" + _ENDING, r"blocks.\1.attention.qkv.\3 1 \2"),
-            (r"blocks\.(\d+)\.sa\.heads\.(\d+)\.value" + _ENDING, r"blocks.\1.attention.qkv.\3 2 \2"),
-            (r"blocks\.(\d+)\.sa\.proj" + _ENDING, r"blocks.\1.attention.output.\2"),
-            (r"blocks\.(\d+)\.ffwd\.net\.0" + _ENDING, r"blocks.\1.mlp.up.\2"),
-            (r"blocks\.(\d+)\.ffwd\.net\.2" + _ENDING, r"blocks.\1.mlp.down.\2"),
-            (r"blocks\.(\d+)\.ln1" + _ENDING, r"blocks.\1.attention_norm.\2"),
-            (r"blocks\.(\d+)\.ln2" + _ENDING, r"blocks.\1.mlp_norm.\2"),
+            (
+                r"blocks\.([0-9]{1,6})\.sa\.heads\.([0-9]{1,6})\.query" + _ENDING,
+                r"blocks.\1.attention.qkv.\3 0 \2",
+            ),
+            (
+                r"blocks\.([0-9]{1,6})\.sa\.heads\.([0-9]{1,6})\.key" + _ENDING,
+                r"blocks.\1.attention.qkv.\3 1 \2",
+            ),
+            (
+                r"blocks\.([0-9]{1,6})\.sa\.heads\.([0-9]{1,6})\.value" + _ENDING,
+                r"blocks.\1.attention.qkv.\3 2 \2",
+            ),
+            (r"blocks\.([0-9]{1,6})\.sa\.proj" + _ENDING, r"blocks.\1.attention.output.\2"),
+            (r"blocks\.([0-9]{1,6})\.ffwd\.net\.0" + _ENDING, r"blocks.\1.mlp.up.\2"),
+            (r"blocks\.([0-9]{1,6})\.ffwd\.net\.2" + _ENDING, r"blocks.\1.mlp.down.\2"),
+            (r"blocks\.([0-9]{1,6})\.ln1" + _ENDING, r"blocks.\1.attention_norm.\2"),
+            (r"blocks\.([0-9]{1,6})\.ln2" + _ENDING, r"blocks.\1.mlp_norm.\2"),
             (r"ln_f" + _ENDING, r"final_norm.\1"),
             (r"lm_head" + _ENDING, r"head.\1"),
         ),
@@ -134,52 +145,29 @@ def import_notebook(
     """
     if name is not None:
         refuse_taken(name)
-    weights, told = read_state_dict(Path(source))
+    path = Path(source)
+    weights, told = read_state_dict(path)
     layout = recognise(weights)
     sources = sources_of(layout, weights)
+    refuse_promised({name: weights[name] for names in sources.values() for name in names}, path)
     turned = _is_turned(weights)
     shapes = {ours: _shape(ours, names, weights, turned) for ours, names in sources.items()}
-    known_heads = heads or told.get("n_head") or _count_heads(weights)
+    known_heads = heads or told.n_head or _count_heads(weights)
     usual = "gelu_tanh" if turned or (_has_mask(weights) and layout.name == "nanoGPT") else layout.activation
     tied = _is_tied(weights, sources)
     config = config_of(shapes, heads=known_heads, activation=activation or usual, tied=tied)
     _check_shapes(config, shapes)
+    vocabulary = _tokenizer(tokenizer, characters, config.vocab_size)
     arrival = Arrival(
-        name=Path(source).stem,
+        name=path.stem,
         architecture=layout.name,
         config=config,
-        tokenizer=_tokenizer(tokenizer, characters, config.vocab_size),
+        tokenizer=vocabulary,
         make=lambda ours: _join(sources[ours], weights, turned and ours.startswith("blocks.")),
-        sources=(Path(source),),
+        sources=(path,),
+        notes=notes_on(vocabulary, config.vocab_size, {}) if characters is None else [],
     )
     return settle(arrival if characters is None else _with_special(arrival), name)
-
-
-def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors of a file by name, and the model's own settings where it has some beside them.
-
-    Raises `InteropError` when it holds anything that would have to be unpickled.
-    """
-    if not path.is_file():
-        raise InteropError(f"There is no file {path}.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_archive(path))
-    except Exception as error:  # torch and its unpickler raise anything
-        raise InteropError(
-            f"{path} does not hold plain weights: it is damaged, or a whole pickled model, which can run any code when "
-            "it is opened. In the notebook that made it, save the weights alone:  "
-            'torch.save(model.state_dict(), "model.pth")'
-        ) from error
-    told: dict[str, Any] = {}
-    for key in ("model", "state_dict", "model_state_dict"):  # a checkpoint, with other things beside
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            told = content.get("model_args") or content.get("config") or {}
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InteropError(
-            f'{path} holds no `state_dict`. Write one with  torch.save(model.state_dict(), "model.pth")'
-        )
-    return {_WRAPPERS.sub("", name): tensor for name, tensor in content.items()}, told
 
 
 def recognise(weights: Mapping[str, Tensor]) -> Layout:
@@ -217,6 +205,11 @@ def config_of(
     missing = {"token_embedding.weight", "position_embedding.weight", "blocks.0.mlp.up.weight"} - set(shapes)
     if missing:
         raise InteropError(f"The weights are not complete: {', '.join(sorted(missing))} is not among them.")
+    layers = {int(name.split(".")[1]) for name in shapes if name.startswith("blocks.")}
+    if layers != set(range(len(layers))):
+        raise InteropError(
+            f"The weights are not complete: they have a layer {max(layers):,}, but only {len(layers):,} layers in all."
+        )
     if heads is None:
         raise InteropError(
             "How many attention heads the model has cannot be seen from its weights. Say it with --heads (GPT-2's "
@@ -224,11 +217,10 @@ def config_of(
         )
     vocab_size, width = shapes["token_embedding.weight"]
     hidden = shapes["blocks.0.mlp.up.weight"][0]
-    layers = {int(name.split(".")[1]) for name in shapes if name.startswith("blocks.")}
     return ModelConfig(
         vocab_size=vocab_size,
         context_length=shapes["position_embedding.weight"][0],
-        n_layer=max(layers) + 1,
+        n_layer=len(layers),
         n_head=heads,
         n_embd=width,
         n_hidden=None if hidden == 4 * width else hidden,
@@ -260,7 +252,11 @@ def _join(names: list[str], weights: Mapping[str, Tensor], turned: bool) -> Tens
 
 
 def _shape(ours: str, names: list[str], weights: Mapping[str, Tensor], turned: bool) -> tuple[int, ...]:
+    dimensions = 1 + (ours.endswith(".weight") and "norm" not in ours)
     first, *rest = [tuple(weights[name].shape) for name in names]
+    wrong = [shape for shape in (first, *rest) if len(shape) != dimensions or shape[1:] != first[1:]]
+    if wrong:
+        raise InteropError(f"{names[0]} has the shape {wrong[0]}, which is none that this part of a GPT has.")
     if turned and ours.startswith("blocks.") and len(first) == 2:
         first = first[::-1]
     return (first[0] + sum(shape[0] for shape in rest), *first[1:])
@@ -279,7 +275,7 @@ def _check_shapes(config: ModelConfig, shapes: dict[str, tuple[int, ...]]) -> No
 def _is_turned(weights: Mapping[str, Tensor]) -> bool:
     """Say whether the matrices are GPT-2's of transformers, which lie the other way round."""
     fused = weights.get("transformer.h.0.attn.c_attn.weight")
-    return fused is not None and fused.shape[1] > fused.shape[0]
+    return fused is not None and fused.dim() == 2 and fused.shape[1] > fused.shape[0]
 
 
 def _has_mask(weights: Mapping[str, Tensor]) -> bool:
@@ -289,7 +285,9 @@ def _has_mask(weights: Mapping[str, Tensor]) -> bool:
 
 def _count_heads(weights: Mapping[str, Tensor]) -> int | None:
     """Return how many heads there are where each has matrices of its own."""
-    found = {match[1] for name in weights if (match := re.match(r"blocks\.0\.sa\.heads\.(\d+)\.", name))}
+    found = {
+        match[1] for name in weights if (match := re.match(r"blocks\.0\.sa\.heads\.([0-9]{1,6})\.", name))
+    }
     return len(found) or None
 
 
@@ -306,7 +304,7 @@ def _tokenizer(name: str | None, characters: Path | None, vocab_size: int) -> Fa
         return load_tokenizer(name or _usual_tokenizer(vocab_size))
     if not characters.is_file():
         raise InteropError(f"There is no file {characters}, whose characters would be the vocabulary.")
-    found = sorted(set(characters.read_text(encoding="utf-8")))
+    found = sorted(set(itertools.chain.from_iterable(map(set, text_blocks(characters)))))
     if len(found) != vocab_size:
         raise InteropError(
             f"{characters} has {len(found)} different characters and the model {vocab_size} ids: it is not the text "
@@ -340,9 +338,3 @@ def _usual_tokenizer(vocab_size: int) -> str:
         f"Which tokenizer the model learned with cannot be seen from its weights ({vocab_size:,} ids). Give it with "
         "--tokenizer: a tokenizer.json, or gpt2; or with --characters the text whose characters are the vocabulary."
     )
-
-
-def _is_archive(path: Path) -> bool:
-    """Say whether it is torch's format of today, which need not be read at once."""
-    with open(path, "rb") as file:
-        return file.read(2) == b"PK"

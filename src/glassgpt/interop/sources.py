@@ -7,15 +7,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from glassgpt import files
+from glassgpt.architectures.stated import Settings, stated
 from glassgpt.errors import InteropError, OfflineError, require
-from glassgpt.interop.tensors import TensorFiles
+from glassgpt.interop.tensors import TensorFiles, refuse_pointer
 from glassgpt.runs.chat_templates import check_chat_template, read_chat_template
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 WANTED = ["*.safetensors", INDEX, "*.json", "*.jinja"]
 """What of a hub's repository is fetched: never a pickle, never code."""
+
+
+MOST_JSON = 64 << 20
+"""Bytes of the largest JSON file that is read: an index of a hundred thousand tensors has a tenth of it."""
+
+
+class Index(msgspec.Struct, frozen=True):
+    """Which file each tensor is in."""
+
+    weight_map: dict[str, str]
+
+
+class SpecialIds(msgspec.Struct, frozen=True):
+    """Which ids begin, end and fill texts."""
+
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    pad_token_id: int | None = None
+
+
+class Template(msgspec.Struct, frozen=True):
+    """One of several chat templates."""
+
+    name: str
+    template: str
+
+
+class TokenizerSettings(msgspec.Struct, frozen=True):
+    """What matters of `tokenizer_config.json`."""
+
+    chat_template: str | list[Template] | None = None
 
 
 @dataclass(frozen=True)
@@ -37,14 +71,18 @@ class ModelFolder:
 
     def json(self, name: str) -> dict[str, Any]:
         """Return a JSON file of the folder, empty when there is none. Raises `InteropError` when it is broken."""
+        path = self.path / name
+        if not path.is_file():
+            return {}
+        refuse_pointer(path)
         try:
-            content = files.read_json(self.path / name) if (self.path / name).is_file() else {}
-        except ValueError as error:
-            raise InteropError(f"{self.path / name} is not valid JSON ({error}): get it again.") from error
+            if path.stat().st_size > MOST_JSON:
+                raise ValueError(f"it is larger than {MOST_JSON >> 20} MB")
+            content = files.read_json(path)
+        except (OSError, ValueError, RecursionError) as error:
+            raise InteropError(f"{path} is not valid JSON ({error}): get it again.") from error
         if not isinstance(content, dict):
-            raise InteropError(
-                f"{self.path / name} does not hold the settings that belong there: get it again."
-            )
+            raise InteropError(f"{path} does not hold the settings that belong there: get it again.")
         return content
 
     def weights(self) -> TensorFiles:
@@ -76,32 +114,47 @@ class ModelFolder:
         """Return how messages become a prompt, in Jinja, where the folder says so."""
         path = self.path / "chat_template.jinja"
         if path.is_file():
+            refuse_pointer(path)
             return read_chat_template(path)
-        stated = self.json("tokenizer_config.json").get("chat_template")
-        if isinstance(stated, list):  # several, each with a name
-            stated = next((one.get("template") for one in stated if _is_default(one)), None)
-        return None if stated is None else check_chat_template(stated, self.path / "tokenizer_config.json")
+        told = self._told(TokenizerSettings, "tokenizer_config.json").chat_template
+        if isinstance(told, list):  # several, each with a name
+            told = next((one.template for one in told if one.name == "default"), None)
+        return None if told is None else check_chat_template(told, self.path / "tokenizer_config.json")
 
     def eos_ids(self) -> list[int]:
         """Return the ids that end an answer, the first one first."""
-        stated = self.json("generation_config.json").get("eos_token_id", self.config().get("eos_token_id"))
-        if stated is None:
-            return []
-        return list(stated) if isinstance(stated, list) else [stated]
+        for name in ("generation_config.json", "config.json"):
+            told = self._told(SpecialIds, name).eos_token_id
+            if told is not None:
+                return told if isinstance(told, list) else [told]
+        return []
+
+    def special_ids(self) -> dict[str, int]:
+        """Return the ids that config.json gives a meaning to, by what it calls them."""
+        told = self._told(SpecialIds, "config.json")
+        ends = told.eos_token_id if isinstance(told.eos_token_id, list) else [told.eos_token_id]
+        named = [("bos_token_id", told.bos_token_id), *(("eos_token_id", id) for id in ends)]
+        return {name: id for name, id in [*named, ("pad_token_id", told.pad_token_id)] if id is not None}
+
+    def _told(self, kind: type[Settings], name: str) -> Settings:
+        return stated(kind, self.json(name), origin=str(self.path / name))
 
     def _shards(self) -> list[Path]:
-        index = self.json(INDEX)
-        shards = [self.path / name for name in sorted(set(index.get("weight_map", {}).values()))]
+        """Return the files that the index names, each a file of this folder and no other."""
+        names = sorted(set(self._told(Index, INDEX).weight_map.values()))
+        strange = [name for name in names if not re.fullmatch(r"[^/\\\0]+\.safetensors", name)]
+        if strange:
+            raise InteropError(
+                f"{self.path / INDEX} names {strange[0]!r}, which is no safetensors file of this folder. Get the model "
+                "again, from somebody you trust."
+            )
+        shards = [self.path / name for name in names]
         missing = [shard.name for shard in shards if not shard.is_file()]
         if missing or not shards:
             raise InteropError(
-                f"{self.path} is not complete: {INDEX} names {', '.join(missing) or 'no files'}. Get the rest of it."
+                f"{self.path} is not complete: {INDEX} names {', '.join(missing[:5]) or 'no files'}. Get the rest."
             )
         return shards
-
-
-def _is_default(template: Any) -> bool:
-    return isinstance(template, dict) and template.get("name") == "default"
 
 
 def find_folder(name: str) -> ModelFolder:
@@ -109,11 +162,19 @@ def find_folder(name: str) -> ModelFolder:
 
     Raises `InteropError` when there is none of that name, `OfflineError` when the hub cannot be reached.
     """
-    if Path(name).is_dir():
+    try:
+        is_folder, is_there = Path(name).is_dir(), Path(name).exists()
+    except (OSError, ValueError):  # no name that a file can have
+        is_folder = is_there = False
+    if is_folder:
         return ModelFolder(Path(name), Path(name).resolve().name)
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or Path(name).exists():
+    if is_there:
         raise InteropError(
-            f"There is no folder {name}, and it is no name of a model on the hub (such as Qwen/Qwen3-0.6B)."
+            f"{name} is a file. Give the folder that holds config.json and the weights, or the FILE.pth of a notebook."
+        )
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise InteropError(
+            f"There is no folder {name[:200]}, and it is no name of a model on the hub (such as Qwen/Qwen3-0.6B)."
         )
     return ModelFolder(_download(name), name)
 
@@ -123,7 +184,7 @@ def _download(name: str) -> Path:
     errors = require("huggingface_hub.errors", extra="hf", purpose="fetch models from the Hugging Face hub")
     try:
         return Path(hub.snapshot_download(name, allow_patterns=WANTED))
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
         raise InteropError(
             f"There is no folder {name}, and no model of that name on the hub (or it is private: log in with  "
             "hf auth login)."

@@ -15,34 +15,71 @@ from glassgpt import files
 from glassgpt.errors import InteropError
 
 DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+NUMBERS = ("F32", "F16", "BF16", "F64")
+"""The types that weights are read from."""
+POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 class TensorFiles:
     """The tensors of one or several safetensors files, by name.
 
-    Raises `InteropError` when one of the files is truncated, or is no such file.
+    Raises `InteropError` when one of the files is truncated, is no such file, or has a name that another has.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = tuple(paths)
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.dtypes: dict[str, str] = {}
+        """As the format calls them: F32, BF16, I64 ..."""
         self._places: dict[str, Path] = {}
         for path in paths:
-            try:
-                with safe_open(path, framework="pt") as file:
-                    for name in file.keys():  # noqa: SIM118 - it is no mapping
-                        self._places[name] = path
-                        self.shapes[name] = tuple(file.get_slice(name).get_shape())
-            except (SafetensorError, OSError) as error:
-                raise InteropError(
-                    f"{path} cannot be read as weights ({error}). It is truncated or not a safetensors file: "
-                    "get it again."
-                ) from error
+            self._look_into(path)
+
+    def _look_into(self, path: Path) -> None:
+        refuse_pointer(path)
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 - it is no mapping
+                    if name in self._places:
+                        raise InteropError(
+                            f"{path.name} and {self._places[name].name} both have {name}: which one counts cannot be "
+                            "known. Get the model again."
+                        )
+                    tensor = file.get_slice(name)
+                    self._places[name] = path
+                    self.shapes[name], self.dtypes[name] = tuple(tensor.get_shape()), tensor.get_dtype()
+        except (SafetensorError, OSError, ValueError) as error:
+            raise InteropError(
+                f"{path} cannot be read as weights ({error}). It is truncated or not a safetensors file: get it again."
+            ) from error
 
     def read(self, name: str) -> Tensor:
         """Return a tensor in float32, a copy of its own."""
         with safe_open(self._places[name], framework="pt") as file:
             return file.get_tensor(name).float()
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raise `InteropError` when Git LFS has left a line in a file's place that says where the file is."""
+    try:
+        with open(path, "rb") as file:
+            is_pointer = file.read(len(POINTER)) == POINTER
+    except OSError as error:
+        raise InteropError(f"{path} cannot be read ({error.strerror}).") from error
+    if is_pointer:
+        raise InteropError(
+            f"{path} is not the file itself but a pointer of Git LFS to it. Fetch the file where it was cloned with:  "
+            "git lfs pull"
+        )
+
+
+def refuse_kind(name: str, dtype: str) -> None:
+    """Raise `InteropError` for weights whose numbers mean something else than they say, as quantized ones do."""
+    if dtype not in NUMBERS:
+        raise InteropError(
+            f"The weights have {name} as {dtype}, which cannot be computed with as it is: they may be quantized. Take "
+            "the original ones, in float32, float16 or bfloat16."
+        )
 
 
 def write_tensors(
