@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from glassgpt.dataset import shards
 from glassgpt.dataset.shards import TokenSplit
-from glassgpt.errors import DatasetError
-from glassgpt.evaluation.loss import Evaluation, evaluate
+from glassgpt.errors import DatasetError, EvaluationError
+from glassgpt.evaluation.loss import Evaluation, Unknown, evaluate, refuse_no_figure, unknown_in
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.training.losses import perplexity
@@ -111,6 +112,58 @@ def test_bits_per_byte_by_hand():
     text_bytes = sum(1 if id < 10 else 3 for id in ids[1:] if id != END)  # the first is never guessed
     assert result.text_bytes == text_bytes
     assert result.bits_per_byte == pytest.approx(sum(losses) / math.log(2) / text_bytes, rel=1e-6)
+
+
+UNKNOWN = 27
+
+
+def test_unknown_tokens_are_charged_for_what_they_stand_for():
+    """Two unknown tokens stand for the 10 bytes that no other token does; 8 bits each are added, as if spelled out.
+
+    They were guessed easily and counted as any text, so a vocabulary that left much out looked better for it.
+    """
+    lengths = np.array([1] * 27 + [0, 0])
+    ids, model = random_ids(33, seed=4) % UNKNOWN, make()
+    ids[5] = ids[20] = UNKNOWN
+    split = split_of(ids, text_bytes=31 + 10)
+    unknown = unknown_in(split, UNKNOWN, lengths)
+    assert unknown == Unknown(UNKNOWN, 5.0)
+    result = evaluate(
+        model, split, context_length=CONTEXT, most_tokens=10**9, byte_lengths=lengths, unknown=unknown
+    )
+    losses = by_hand(model, ids, [0, 8, 16, 24])
+    assert (result.unknown, result.unknown_bytes, result.text_bytes) == (2, 10, 30 + 10)
+    expected = (sum(losses) / math.log(2) + 80) / 40
+    assert result.bits_per_byte == pytest.approx(expected, rel=1e-6)
+    assert unknown_in(split_of(random_ids(33) % 10), UNKNOWN, lengths) is None
+    assert unknown_in(split, None, lengths) is None
+
+
+def test_a_vocabulary_that_knows_nothing_looks_no_better_than_the_bytes_themselves():
+    split = split_of([UNKNOWN] * 33, text_bytes=99)
+    lengths = np.zeros(V, np.int64)
+    unknown = unknown_in(split, UNKNOWN, lengths)
+    result = evaluate(
+        make(), split, context_length=CONTEXT, most_tokens=10**9, byte_lengths=lengths, unknown=unknown
+    )
+    assert result.bits_per_byte is not None
+    assert result.bits_per_byte > 8
+    with pytest.raises(EvaluationError, match=r"no figure for x: 32 of 32 characters \(100.00%\) are not in"):
+        refuse_no_figure(result, "char", "x")
+
+
+def test_no_text_has_no_figure():
+    """A text of one character was measured at 8.4e9 bits per byte: only its end had been predicted."""
+    result = Evaluation(loss=3.0, tokens=1, text_bytes=0)
+    assert result.bits_per_byte is None
+    with pytest.raises(EvaluationError, match="nothing of its text can be predicted"):
+        refuse_no_figure(result, "char", "b1.txt")
+
+
+def test_ids_are_counted_over_shards(monkeypatch):
+    monkeypatch.setattr(shards, "COUNTED_AT_ONCE", 7)
+    ids = random_ids(100)
+    assert split_of(ids, shards=3).counts(V).tolist() == [int((ids == id).sum()) for id in range(V)]
 
 
 def test_bits_per_byte_of_a_uniform_model_of_bytes_is_the_log_of_the_vocabulary():

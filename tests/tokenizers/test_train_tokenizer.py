@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import regex
+from hypothesis import given
+from hypothesis import strategies as st
 
 from glassgpt import config as settings
 from glassgpt.errors import ConfigError, CorpusError, TokenizerError
+from glassgpt.tokenizers import merging
+from glassgpt.tokenizers.bpe import count_pieces
 from glassgpt.tokenizers.config import TokenizerConfig
-from glassgpt.tokenizers.train import train_tokenizer
+from glassgpt.tokenizers.patterns import (
+    LONGEST_PIECE,
+    PATTERNS,
+    Pattern,
+    may_have_long_pieces,
+    pieces_to_learn,
+)
+from glassgpt.tokenizers.train import Progress, train_tokenizer
 
 TEXTS = ["the gulls count the ships", "and the ships count the gulls", "", "  "]
 KINDS = ["char", "word", "bpe", "wordpiece"]
@@ -50,6 +63,98 @@ def test_zero_means_no_limit(kind: str) -> None:
     ]
     tokenizer = train_tokenizer(texts, TokenizerConfig(kind=kind, vocab_size=0))  # type: ignore[arg-type]
     assert tokenizer.vocab_size > 4096
+
+
+def test_no_character_is_cut_unless_a_limit_is_set() -> None:
+    """A text of 6,000 Chinese characters lost 1,908 of them in silence: the default of 4,096 ids was meant for bpe."""
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 6000)))
+    assert TokenizerConfig(kind="char").vocab_size == 0
+    assert TokenizerConfig().vocab_size == TokenizerConfig(kind="word").vocab_size == 4096
+    said: list[str] = []
+    whole = train_tokenizer([text], TokenizerConfig(kind="char"), say=said.append)
+    assert whole.unknown(text) == said == []
+    cut = train_tokenizer([text], TokenizerConfig(kind="char", vocab_size=4096), say=said.append)
+    assert len(cut.unknown(text)) == 6000 - 4094
+    assert said[0].startswith("1,906 of 6,000 characters (31.77%) are not in the vocabulary")
+
+
+@pytest.mark.parametrize(("kind", "lost"), [("word", "2 of 6 words"), ("wordpiece", "1 of 6 words")])
+def test_words_that_are_left_out_are_counted(kind: str, lost: str) -> None:
+    said: list[str] = []
+    texts = ["gull gull gull gull once", "x" * 101]
+    train_tokenizer(texts, TokenizerConfig(kind=kind), say=said.append)  # type: ignore[arg-type]
+    assert said[0].startswith(lost)
+
+
+@pytest.mark.parametrize("pattern", ["gpt2", "llama3", "qwen2"])
+def test_both_engines_learn_the_same_from_long_pieces(pattern: str) -> None:
+    """One unbroken megabyte took minutes: merging in a piece takes time by the square of its length."""
+    draw = random.Random(pattern)
+    long = [
+        "".join(draw.choices(signs, k=2500)) for signs in ("ACGT", "漢字仮名交", " \n\t", "!?\n", "a1 ", "ab")
+    ]
+    texts = [*long, "the gulls  " + "  ".join(long) + "\n ships's", *TEXTS]
+    made = [
+        train_tokenizer(texts, TokenizerConfig(vocab_size=400, pattern=pattern, engine=engine))  # type: ignore[arg-type]
+        for engine in ("rust", "python", "auto")
+    ]
+    assert made[0].json == made[1].json == made[2].json
+    for text in texts:
+        assert made[0].decode(made[0].encode(text)) == text
+
+
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=lambda pattern: pattern.name)
+def test_no_piece_to_learn_from_is_long(pattern: Pattern) -> None:
+    find = regex.compile(pattern.text).findall
+
+    @given(
+        texts=st.lists(
+            st.tuples(st.sampled_from(["a", "漢", " ", "\n", "7", "'s", "-", "a "]), st.integers(1, 1500))
+        )
+    )
+    def check(texts: list[tuple[str, int]]) -> None:
+        text = "".join(sign * times for sign, times in texts)
+        pieces = list(pieces_to_learn(text, find))
+        assert "".join(pieces) == text
+        assert max(map(len, pieces), default=0) <= LONGEST_PIECE
+        if not may_have_long_pieces(text):
+            assert pieces == find(text)
+
+    check()
+
+
+def test_the_work_of_merging_grows_with_the_text_and_not_with_its_square() -> None:
+    """Counted in characters that are searched: a text four times as long takes about four times as many."""
+
+    class Word(str):
+        searched = 0
+
+        def partition(self, sep: str) -> tuple[str, str, str]:  # type: ignore[override]
+            Word.searched += len(self)
+            before, found, rest = super().partition(sep)
+            return before, found, Word(rest)
+
+    def work(length: int) -> int:
+        text = "".join(random.Random(1).choices("ACGT", k=length))
+        counts = count_pieces([text], PATTERNS["gpt2"])
+        spelled: list[str] = [Word(piece) for piece in counts]
+        Word.searched = 0
+        totals, places = merging._count_pairs(spelled, list(counts.values()))
+        for index in places["AC"]:
+            merging._merge_in_word(spelled, index, "AC", "x", 1, totals)
+        return Word.searched
+
+    assert work(40_000) < 6 * work(10_000)
+
+
+def test_training_says_how_far_it_is() -> None:
+    for kind, stages in (("bpe", {"characters read", "merges learned"}), ("char", {"characters read"})):
+        seen: list[Progress] = []
+        train_tokenizer(TEXTS * 3, TokenizerConfig(kind=kind, min_frequency=1), watch=seen.append)  # type: ignore[arg-type]
+        assert {news.what for news in seen} == stages
+        read = [news.done for news in seen if news.what == "characters read"]
+        assert read == sorted(read)
+        assert read[-1] == sum(map(len, TEXTS * 3))
 
 
 @pytest.mark.parametrize(("kind", "smallest"), [("bpe", 257), ("char", 3), ("word", 3), ("wordpiece", 8)])
@@ -98,7 +203,7 @@ def test_a_name_is_taken_instead_of_training(tmp_path: Path) -> None:
     [
         ({"kind": "bpee"}, "Did you mean bpe"),
         ({"pattern": "gpt4"}, "gpt2, llama3, qwen2"),
-        ({"engine": "c"}, "rust, python"),
+        ({"engine": "c"}, "auto, rust, python"),
         ({"vocab_size": -1}, "0 or more"),
         ({"min_frequency": 0}, "1 or more"),
     ],

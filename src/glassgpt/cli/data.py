@@ -46,21 +46,29 @@ def inspect(
     from glassgpt.corpus.sources import open_sources, read_all
     from glassgpt.corpus.splits import SplitConfig
     from glassgpt.corpus.statistics import survey
+    from glassgpt.tokenizers.special import unknown_line
 
     console, report = make_console(markup=False), CleaningReport()
     sources = open_sources(paths, text_field=text_field)
     split_config = SplitConfig(validation=validation, test=test, seed=seed)
-    tokenize = None
+    counted_by = None
     if tokenizer is not None:
         from glassgpt.tokenizers.load import load_tokenizer
 
-        tokenize = load_tokenizer(tokenizer).encode
+        counted_by = load_tokenizer(tokenizer)
     with console.status(f"Reading {len(sources)} source{'s' * (len(sources) != 1)} ..."):
         documents = clean_documents(read_all(sources), CleaningConfig(mode=clean), report)
-        figures = survey(documents, tokenize=tokenize, split_config=split_config)
+        figures = survey(
+            documents,
+            tokenize=counted_by and counted_by.encode,
+            unknown_id=counted_by and counted_by.unknown_id,
+            split_config=split_config,
+        )
     _print_sources(console, sources)
     _print_cleaning(console, report)
     _print_figures(console, figures)
+    if counted_by is not None and figures.tokens and figures.unknown:
+        console.print("  " + unknown_line(figures.unknown, figures.tokens, counted_by.kind))
     _print_splits(console, figures)
 
 

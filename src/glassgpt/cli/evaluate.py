@@ -36,10 +36,12 @@ def evaluate(
     from glassgpt.dataset.shards import SPLITS
     from glassgpt.device import pick_device, set_threads
     from glassgpt.errors import ConfigError, did_you_mean
+    from glassgpt.evaluation.loss import refuse_no_figure
     from glassgpt.evaluation.stories import score_run
     from glassgpt.pretraining.data import prepare_data, prepare_whole, refuse_other_data
     from glassgpt.pretraining.run import measure_split
     from glassgpt.runs.opening import open_run
+    from glassgpt.tokenizers.special import unknown_line
 
     if split not in SPLITS:
         raise ConfigError(
@@ -62,12 +64,18 @@ def evaluate(
         tokens = data.shards.split(split)
     result = measure_split(opened.model, opened.tokenizer, opened.config, tokens, most_tokens=sys.maxsize)
     where = ", ".join(sources) if sources else f"its {split} text"
+    refuse_no_figure(result, opened.tokenizer.kind, where)
     console.print(f"[bold]{shown(opened.directory.name)}[/] on {shown(where)}")
     console.print(f"  loss           {result.loss:.4f} nats a token")
     perplexity = "too large a number" if result.perplexity is None else f"{result.perplexity:,.3f}"
     console.print(f"  perplexity     {perplexity}")
     console.print(f"  bits per byte  {result.bits_per_byte:.4f}")
     console.print(f"  tokens         {result.tokens:,}")
+    if result.unknown:
+        console.print(
+            f"  unknown        {unknown_line(result.unknown, result.tokens, opened.tokenizer.kind)}"
+        )
+        console.print("                 Each of their bytes counts as 8 bits in the bits per byte.")
     if stories:
         _, score = score_run(opened, count=stories)
         console.print(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from glassgpt.tokenizers.fast import FastTokenizer
+    from glassgpt.tokenizers.train import Progress
 
 TextField = Annotated[str | None, cyclopts.Parameter(name=["--text-field", "--corpus.text-field"])]
 
@@ -31,9 +32,9 @@ def train(
     *sources: str,
     out: Path,
     kind: Kind = "bpe",
-    vocab_size: int = 4096,
+    vocab_size: int | None = None,
     pattern: PatternName = "gpt2",
-    engine: Engine = "rust",
+    engine: Engine = "auto",
     min_frequency: int = 2,
     text_field: TextField = None,
 ) -> None:
@@ -48,11 +49,12 @@ def train(
     kind
         What a token is: char, word, bpe (byte-level pieces) or wordpiece.
     vocab_size
-        How many ids in all. For char and word the most there may be, and 0 means no limit.
+        How many ids in all; 4096 when left out. For char and word the most there may be, and 0 means no limit,
+        which char has when left out.
     pattern
         How bpe cuts text before merging: gpt2, llama3 or qwen2, all known to llama.cpp.
     engine
-        Who learns bpe's merges: rust, or python (from scratch, the same merges).
+        Who learns bpe's merges, all the same ones: python (from scratch, and what auto takes), or rust.
     min_frequency
         Pairs and words that occur less often get no id of their own.
     text_field
@@ -69,12 +71,20 @@ def train(
     path = out / TOKENIZER_FILE if out.is_dir() else out
     console = make_console()
     began = time.perf_counter()
-    with console.status("Reading and counting ..."):
-        tokenizer = train_tokenizer(_texts(sources, text_field, lambda line: _say(console, line)), config)
+    left_out: list[str] = []
+    with console.status("Reading ...") as status:
+        tokenizer = train_tokenizer(
+            _texts(sources, text_field, lambda line: _say(console, line)),
+            config,
+            say=left_out.append,
+            watch=lambda done: status.update(_how_far(done)),
+        )
     tokenizer.save(path)
     seconds = time.perf_counter() - began
     _say(console, f"Wrote {path}: {tokenizer.kind}, {tokenizer.vocab_size:,} ids, in {seconds:.1f} s.")
-    if 0 < tokenizer.vocab_size < vocab_size and kind in ("bpe", "wordpiece"):
+    for line in left_out:
+        _say(console, line)
+    if 0 < tokenizer.vocab_size < (config.vocab_size or 0) and kind in ("bpe", "wordpiece"):
         _say(console, f"The text offers no more than that at min_frequency {min_frequency}.")
 
 
@@ -172,6 +182,11 @@ def compare(*tokenizers: str, text: str, text_field: TextField = None) -> None:
     size = sum(len(document.encode()) for document in sample)
     _say(console, f"Measured on {_counted(size, 'byte')} of {text}, by one thread.")
     _say(console, "Unknown are the different words or characters in it that a vocabulary lacks.")
+
+
+def _how_far(done: Progress) -> str:
+    of = f" of {done.most:,} at most" if done.most else ""
+    return f"{done.done:,} {done.what}{of} ..."
 
 
 def _texts(sources: Sequence[str], text_field: str | None, say: Callable[[str], None]) -> Iterator[str]:

@@ -61,6 +61,7 @@ class Survey:
     bytes: int = 0  # as UTF-8
     words: int = 0  # separated by white space
     tokens: int | None = None
+    unknown: int = 0  # tokens of what the tokenizer does not know
     distinct_words: int = 0  # whatever their case
     vocabulary_growth: list[tuple[int, int]] = field(default_factory=list)  # (words so far, distinct ones)
     duplicates: int = 0  # whole documents that repeat an earlier one
@@ -82,10 +83,11 @@ def survey(
     documents: Iterable[Document],
     *,
     tokenize: Callable[[str], Sequence[int]] | None = None,
+    unknown_id: int | None = None,
     split_config: SplitConfig | None = None,
 ) -> Survey:
     """Read all documents once and return their figures, as they would be split by `split_config`."""
-    counters = _Counters(tokenize)
+    counters = _Counters(tokenize, unknown_id)
     for name, part in split(counters.watch(documents), split_config or SplitConfig()):
         counters.count_part(name, part)
     return counters.finish()
@@ -94,7 +96,8 @@ def survey(
 class _Counters:
     """The running state of a survey: one pass sees each document whole, then its parts as they are split."""
 
-    def __init__(self, tokenize: Callable[[str], Sequence[int]] | None):
+    def __init__(self, tokenize: Callable[[str], Sequence[int]] | None, unknown_id: int | None = None):
+        self.unknown_id = unknown_id
         self.survey = Survey(tokens=None if tokenize is None else 0)
         self.tokenize = tokenize
         self.vocabulary, self.whole_texts, self.whole_count = DistinctSample(), DistinctSample(), 0
@@ -122,7 +125,9 @@ class _Counters:
         figures.words += len(words)
         self.vocabulary.add(words)
         if self.tokenize is not None and figures.tokens is not None:
-            figures.tokens += len(self.tokenize(text))
+            ids = self.tokenize(text)
+            figures.tokens += len(ids)
+            figures.unknown += 0 if self.unknown_id is None else ids.count(self.unknown_id)
         if figures.words >= self.next_point:
             figures.vocabulary_growth.append((figures.words, self.vocabulary.count))
             while self.next_point <= figures.words:

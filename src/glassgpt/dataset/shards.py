@@ -21,6 +21,7 @@ from glassgpt import files
 from glassgpt.errors import DatasetError
 
 SPLITS = ("train", "validation", "test")
+COUNTED_AT_ONCE = 1 << 22
 
 
 def token_dtype(vocab_size: int) -> np.dtype:
@@ -53,6 +54,14 @@ class TokenSplit:
             for shard, start in zip(self.shards, self.starts, strict=False)
         ]
         return np.concatenate(found) if found else np.empty(0, np.int64)
+
+    def counts(self, vocab_size: int) -> np.ndarray:
+        """Return how often each id below `vocab_size` stands in the row: int64 (vocab_size,)."""
+        counted = np.zeros(vocab_size, np.int64)
+        for shard in self.shards:
+            for start in range(0, len(shard), COUNTED_AT_ONCE):  # counting copies to 8 bytes an id
+                counted += np.bincount(shard[start : start + COUNTED_AT_ONCE], minlength=vocab_size)
+        return counted
 
     def read(self, start: int, length: int) -> np.ndarray:
         """Return ids [start, start + length) as int64, crossing from shard to shard where needed."""

@@ -3,6 +3,10 @@
 The loss alone cannot be compared between tokenizers: one with longer tokens has fewer, harder guesses.
 Bits per byte can: it spreads the same surprise over the bytes of the text, which no tokenizer changes.
 Perplexity, exp(loss), is how many equally likely tokens the model hesitates between.
+
+What a vocabulary does not know is an unknown token, easily guessed and the same for all that is unknown. To write
+the text down one would have to spell it out, so each of its bytes is charged as 8 further bits: what a vocabulary
+leaves out never makes a figure better.
 """
 
 from __future__ import annotations
@@ -15,19 +19,23 @@ import torch
 
 from glassgpt.dataset.batches import document_windows, evaluation_windows
 from glassgpt.dataset.shards import TokenSplit
+from glassgpt.errors import EvaluationError
 from glassgpt.generation.engine import evaluating
 from glassgpt.model.gpt import GPT
+from glassgpt.tokenizers.special import unknown_line
 from glassgpt.training.losses import perplexity, token_losses
 from glassgpt.training.trainer import autocast
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A measured loss. `tokens` and `text_bytes` tell on how much text."""
+    """A measured loss. `tokens` and `text_bytes` tell on how much text, and how much of it was unknown."""
 
     loss: float  # mean nats a token
     tokens: int
     text_bytes: float
+    unknown: int = 0  # tokens
+    unknown_bytes: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -36,9 +44,33 @@ class Evaluation:
         return perplexity(self.loss)
 
     @property
-    def bits_per_byte(self) -> float:
-        """The whole surprise in bits, over the UTF-8 bytes of the text it is about."""
-        return self.loss * self.tokens / math.log(2) / max(1e-9, self.text_bytes)
+    def bits_per_byte(self) -> float | None:
+        """The whole surprise in bits, unknown parts spelled out, over the UTF-8 bytes of the text it is about.
+
+        None where it is about no text, such as the end of a document alone.
+        """
+        if not self.text_bytes:
+            return None
+        return (self.loss * self.tokens / math.log(2) + 8 * self.unknown_bytes) / self.text_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The id of the unknown token, and how many UTF-8 bytes of text one stands for on average."""
+
+    id: int
+    bytes_each: float
+
+
+def unknown_in(split: TokenSplit, id: int | None, byte_lengths: np.ndarray) -> Unknown | None:
+    """Return what the unknown tokens of a split stand for: the bytes that no other token does. None without any."""
+    if id is None:
+        return None
+    counts = split.counts(len(byte_lengths))
+    if not counts[id]:
+        return None
+    known = counts @ byte_lengths - counts[id] * byte_lengths[id]
+    return Unknown(id, max(0.0, float(split.text_bytes - known)) / float(counts[id]))
 
 
 @torch.inference_mode()
@@ -50,6 +82,7 @@ def evaluate(
     most_tokens: int,
     byte_lengths: np.ndarray | None = None,
     documents: int | None = None,
+    unknown: Unknown | None = None,
     batch_tokens: int = 2048,
     precision: torch.dtype = torch.float32,
 ) -> Evaluation:
@@ -57,12 +90,13 @@ def evaluate(
 
     With `documents`, the id of `<|endoftext|>`, the windows hold whole documents (see `document_windows`).
     `byte_lengths[id]` is the number of bytes each id stands for; without it (a tokenizer that loses some)
-    the split's average is taken. The model's mode is restored, and no random generator is touched.
+    the split's average is taken. `unknown` says what to charge for unknown tokens. The model's mode is restored,
+    and no random generator is touched. Raises `EvaluationError` where there is no token to predict.
     """
     starts, lengths = _windows(split, context_length, most_tokens, documents)
     rows = max(1, batch_tokens // context_length)
     device = next(model.parameters()).device
-    nats, text_bytes, tokens = 0.0, 0.0, 0
+    nats, text_bytes, tokens, unknown_tokens = 0.0, 0.0, 0, 0
     with evaluating(model):
         for first in range(0, len(starts), rows):
             ids, counted = _read(split, starts[first : first + rows], lengths[first : first + rows])
@@ -72,11 +106,38 @@ def evaluate(
             kept = losses.cpu().double()[torch.from_numpy(counted)]
             nats += kept.sum().item()
             tokens += kept.numel()
+            if unknown is not None:
+                unknown_tokens += int((ids[:, 1:][counted] == unknown.id).sum())
             if byte_lengths is not None:
                 text_bytes += float(byte_lengths[ids[:, 1:][counted]].sum())
             else:
                 text_bytes += kept.numel() * split.bytes_per_token
-    return Evaluation(nats / tokens, tokens, text_bytes)
+    if not tokens:
+        raise EvaluationError(
+            "There is no token to predict: the text is empty. Give more text to measure on."
+        )
+    unknown_bytes = unknown_tokens * unknown.bytes_each if unknown else 0.0
+    if byte_lengths is not None:
+        text_bytes += unknown_bytes
+    return Evaluation(nats / tokens, tokens, text_bytes, unknown_tokens, unknown_bytes)
+
+
+def refuse_no_figure(result: Evaluation, kind: str, where: str) -> None:
+    """Raise `EvaluationError` where a measured figure would say nothing about the text `where`.
+
+    That is so where no text was predicted, and where most of it is unknown to a vocabulary of the `kind`.
+    """
+    if result.bits_per_byte is None or result.tokens < 2:
+        raise EvaluationError(
+            f"There is no figure for {where}: nothing of its text can be predicted from something before it. Give "
+            "more text to measure on."
+        )
+    if result.unknown > result.tokens / 2:
+        raise EvaluationError(
+            f"There is no figure for {where}: {unknown_line(result.unknown, result.tokens, kind)} A number would be "
+            "about that token and not about the text. Measure on text like the one that the run was trained on, or "
+            "train a run with --tokenizer.kind bpe, which knows any text."
+        )
 
 
 def _windows(

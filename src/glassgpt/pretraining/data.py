@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from glassgpt import files
 from glassgpt.corpus.cleaning import CleaningReport, clean
 from glassgpt.corpus.documents import Document
 from glassgpt.corpus.sources import Source, open_sources, read_all
 from glassgpt.corpus.splits import SplitConfig, split
 from glassgpt.dataset.prepare import prepare
-from glassgpt.dataset.shards import TokenShards, TokenSplit, open_shards
+from glassgpt.dataset.shards import SPLITS, TokenShards, TokenSplit, open_shards
 from glassgpt.errors import CorpusError, DatasetError, RunError
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
@@ -22,6 +24,7 @@ from glassgpt.runs.opening import read_lineage
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.load import load_tokenizer
+from glassgpt.tokenizers.special import unknown_line
 from glassgpt.tokenizers.train import train_tokenizer
 
 # Raised when a change of code changes what the same configuration prepares.
@@ -58,7 +61,9 @@ def prepare_data(config: RunConfig, say: Say = lambda _: None) -> PreparedData:
     if files.broken_seal(folder, hashes=False) is None:
         shards = open_shards(folder)
         say(f"Using the tokens prepared earlier from {_names(names)}.")
-        return PreparedData(shards, FastTokenizer.from_file(folder / "tokenizer.json"), names)
+        data = PreparedData(shards, FastTokenizer.from_file(folder / "tokenizer.json"), names)
+        _say_unknown(data, say)
+        return data
 
     say(f"Reading {_names(names)}.")
     for note in (note for source in sources for note in source.notes):
@@ -80,7 +85,9 @@ def prepare_data(config: RunConfig, say: Say = lambda _: None) -> PreparedData:
         say(line)
     _check(shards, names, config)
     folder.with_suffix(".tokenizer.json").unlink(missing_ok=True)
-    return PreparedData(shards, tokenizer, names)
+    data = PreparedData(shards, tokenizer, names)
+    _say_unknown(data, say)
+    return data
 
 
 def prepare_whole(config: RunConfig, tokenizer: Path, say: Say = lambda _: None) -> TokenSplit:
@@ -107,6 +114,8 @@ def refuse_other_data(directory: RunDirectory, data: PreparedData) -> None:
 def _plan(config: RunConfig, sources: list[Source]) -> str:
     """Hash everything that decides the shards."""
     tokenizer = asdict(config.tokenizer)
+    if tokenizer["engine"] == "auto":  # the same merges, and the plan of runs from before there was a choice
+        tokenizer["engine"] = "rust"
     if config.tokenizer.name and Path(config.tokenizer.name).exists():
         tokenizer["fingerprint"] = load_tokenizer(config.tokenizer.name).fingerprint
     decisive = {
@@ -162,6 +171,18 @@ def _check(shards: TokenShards, names: tuple[str, ...], config: RunConfig) -> No
             f"Too little text is left to validate on in {_names(names)}. Give more text, or a larger "
             "--split.validation."
         )
+
+
+def _say_unknown(data: PreparedData, say: Say) -> None:
+    """Say how much of the text the vocabulary does not know, if any."""
+    unknown, end = data.tokenizer.unknown_id, data.tokenizer.end_of_text
+    if unknown is None or unknown == end:
+        return
+    counts = sum(data.shards.split(name).counts(data.tokenizer.vocab_size) for name in SPLITS)
+    assert isinstance(counts, np.ndarray)
+    if counts[unknown]:
+        total = int(counts.sum() - counts[end])
+        say(unknown_line(int(counts[unknown]), total, data.tokenizer.kind))
 
 
 def _names(names: tuple[str, ...]) -> str:

@@ -25,7 +25,7 @@ from glassgpt.dataset.batches import Batches, check_length
 from glassgpt.dataset.shards import TokenSplit
 from glassgpt.device import World, pick_precision, seed_everything
 from glassgpt.errors import RunError
-from glassgpt.evaluation.loss import Evaluation, evaluate
+from glassgpt.evaluation.loss import Evaluation, evaluate, unknown_in
 from glassgpt.generation.text import GenerationConfig, complete
 from glassgpt.model.gpt import GPT
 from glassgpt.pretraining.data import PreparedData, Say, prepare_data, refuse_other_data
@@ -168,12 +168,15 @@ def measure_split(
 ) -> Evaluation:
     """Measure a model on a split in the way of its run: on whole documents where it trains on them."""
     # A short text still has something to say: look at it through a shorter window.
+    lengths = tokenizer.byte_lengths()
+    unknown = None if tokenizer.unknown_id == tokenizer.end_of_text else tokenizer.unknown_id
     return evaluate(
         model,
         split,
         context_length=min(config.model.context_length, max(1, len(split) - 1)),
         most_tokens=most_tokens,
-        byte_lengths=tokenizer.byte_lengths() if tokenizer.lossless else None,
+        byte_lengths=lengths if tokenizer.lossless else None,
+        unknown=unknown_in(split, unknown, lengths),
         documents=tokenizer.end_of_text if config.training.order == "documents" else None,
         precision=precision,
     )

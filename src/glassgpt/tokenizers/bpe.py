@@ -11,7 +11,7 @@ The ids are laid out as in GPT-2: 0 to 255 the bytes in the order of `byte_chars
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 import regex
@@ -19,7 +19,7 @@ import regex
 from glassgpt.tokenizers import layout
 from glassgpt.tokenizers.byte_chars import BYTE_ORDER, to_chars
 from glassgpt.tokenizers.merging import Pair, learn_merges
-from glassgpt.tokenizers.patterns import PATTERNS, Pattern, cut, pre_tokenizer, stretches
+from glassgpt.tokenizers.patterns import PATTERNS, Pattern, cut, pieces_to_learn, pre_tokenizer, stretches
 from glassgpt.tokenizers.special import END_OF_TEXT, encode_with_special
 
 _ID_OF_BYTE = {byte: id for id, byte in enumerate(BYTE_ORDER)}
@@ -39,12 +39,22 @@ class BPETokenizer:
 
     @classmethod
     def train(
-        cls, texts: Iterable[str], *, vocab_size: int, pattern: str = "gpt2", min_frequency: int = 1
+        cls,
+        texts: Iterable[str],
+        *,
+        vocab_size: int,
+        pattern: str = "gpt2",
+        min_frequency: int = 1,
+        learned: Callable[[int], None] = lambda _: None,
     ) -> BPETokenizer:
-        """Learn the merges of `texts`, read once as a stream. `vocab_size` counts every id."""
+        """Learn the merges of `texts`, read once as a stream. `vocab_size` counts every id.
+
+        `learned` is called with the number of merges so far, now and then.
+        """
         counts = count_pieces(texts, PATTERNS[pattern])
         words = {tuple(_byte_ids(piece)): count for piece, count in counts.items()}
-        merges = learn_merges(words, first_id=256, most=vocab_size - 257, min_frequency=min_frequency)
+        most = vocab_size - 257
+        merges = learn_merges(words, first_id=256, most=most, min_frequency=min_frequency, learned=learned)
         return cls(merges, pattern=pattern)
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
@@ -84,14 +94,14 @@ class BPETokenizer:
 
 
 def count_pieces(texts: Iterable[str], pattern: Pattern) -> Counter[str]:
-    """Return how often each piece occurs in `texts`. Equal stretches of text are cut only once."""
+    """Return how often each piece occurs in `texts`, long ones cut. Equal stretches are cut only once."""
     stretched: Counter[str] = Counter()
     for text in texts:
         stretched.update(stretches(text, pattern))
     counts: Counter[str] = Counter()
     find_pieces = regex.compile(pattern.text).findall
     for stretch, count in stretched.items():
-        for piece in find_pieces(stretch):
+        for piece in pieces_to_learn(stretch, find_pieces):
             counts[piece] += count
     return counts
 

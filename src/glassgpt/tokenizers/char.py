@@ -8,7 +8,7 @@ as a BPE without merges, which is the same thing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from glassgpt.tokenizers import layout
 from glassgpt.tokenizers.special import END_OF_TEXT, UNKNOWN, encode_with_special
@@ -25,9 +25,11 @@ class CharTokenizer:
     @classmethod
     def train(cls, texts: Iterable[str], *, vocab_size: int = 0) -> CharTokenizer:
         """Take the characters of `texts`; with a `vocab_size` the most frequent that fit."""
-        counts: Counter[str] = Counter()
-        for text in texts:
-            counts.update(text)
+        return cls.of(count_chars(texts), vocab_size=vocab_size)
+
+    @classmethod
+    def of(cls, counts: Mapping[str, int], *, vocab_size: int = 0) -> CharTokenizer:
+        """Take counted characters; with a `vocab_size` the most frequent that fit."""
         by_count = sorted(counts, key=lambda char: (-counts[char], char))
         return cls(sorted(by_count[: vocab_size - 2] if vocab_size else by_count))
 
@@ -51,3 +53,11 @@ class CharTokenizer:
             decoder={"type": "Fuse"},
             special=self.special,
         )
+
+
+def count_chars(texts: Iterable[str]) -> Counter[str]:
+    """Return how often each character occurs."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    return counts

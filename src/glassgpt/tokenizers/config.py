@@ -9,7 +9,9 @@ from glassgpt.errors import ConfigError, did_you_mean
 
 Kind = Literal["char", "word", "bpe", "wordpiece"]
 PatternName = Literal["gpt2", "llama3", "qwen2"]
-Engine = Literal["rust", "python"]
+Engine = Literal["auto", "rust", "python"]
+
+DEFAULT_SIZE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +20,16 @@ class TokenizerConfig:
 
     kind: Kind = "bpe"
     """What a token is: a character, a word, a byte-level BPE piece, or a WordPiece."""
-    vocab_size: int = 4096
+    vocab_size: int | None = None
     """How many ids in all, special tokens and the 256 bytes included. A text too small to fill it gives
-    fewer. For `char` and `word` a maximum, and 0 means no limit."""
+    fewer. For `char` and `word` a maximum, and 0 means no limit. Left out: 4096, and no limit for `char`."""
     pattern: PatternName = "gpt2"
     """BPE: how text is cut before merging. These three are the ones llama.cpp knows by name."""
     name: str | None = None
     """A ready-made vocabulary (`gpt2`, `cl100k_base`, `o200k_base`), a `tokenizer.json`, or a folder with
     one, to take instead of training. Nothing else here matters then."""
-    engine: Engine = "rust"
-    """BPE: who learns the merges. Both learn the same ones; `python` is the one to read."""
+    engine: Engine = "auto"
+    """BPE: who learns the merges, all the same ones: `python` (which auto takes), or the Rust library."""
     min_frequency: int = 2
     """A pair (BPE, WordPiece) or a word that occurs less often gets no id of its own. It also makes `word`
     see `<|unk|>` in training. Characters are all kept."""
@@ -36,7 +38,9 @@ class TokenizerConfig:
         _one_of("kind", self.kind, get_args(Kind))
         _one_of("pattern", self.pattern, get_args(PatternName))
         _one_of("engine", self.engine, get_args(Engine))
-        if self.vocab_size < 0:
+        if self.vocab_size is None:
+            object.__setattr__(self, "vocab_size", 0 if self.kind == "char" else DEFAULT_SIZE)
+        elif self.vocab_size < 0:
             raise ConfigError(f"`vocab_size` is {self.vocab_size}; it counts ids, so it is 0 or more.")
         if self.min_frequency < 1:
             raise ConfigError(

@@ -20,19 +20,26 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import add
 
 Pair = tuple[int, int]
+MERGES_BETWEEN_NEWS = 64
 
 
 def learn_merges(
-    words: Mapping[tuple[int, ...], int], *, first_id: int, most: int, min_frequency: int = 1
+    words: Mapping[tuple[int, ...], int],
+    *,
+    first_id: int,
+    most: int,
+    min_frequency: int = 1,
+    learned: Callable[[int], None] = lambda _: None,
 ) -> list[Pair]:
     """Return up to `most` pairs of ids in the order of merging; the n-th gets the id `first_id + n`.
 
     `words` maps each word, as ids below `first_id`, to how often it occurs. Stops early when no pair
-    occurs `min_frequency` times. Memory grows with the distinct words, not with the text.
+    occurs `min_frequency` times. Memory grows with the distinct words, not with the text; time grows with the
+    square of a word's length, so long ones are cut before. `learned` is called with the number of merges so far.
     """
     spelled, weights = ["".join(map(chr, word)) for word in words], list(words.values())
     totals, places = _count_pairs(spelled, weights)
@@ -47,10 +54,12 @@ def learn_merges(
             continue
         if total < max(min_frequency, 1):
             break
+        if len(merges) % MERGES_BETWEEN_NEWS == 0:
+            learned(len(merges))
         new = chr(first_id + len(merges))
         merges.append(pair)
         born: defaultdict[str, int] = defaultdict(int)
-        for index in places.pop(pair):
+        for index in dict.fromkeys(places.pop(pair)):
             fresh = _merge_in_word(spelled, index, pair, new, weights[index], totals)
             for neighbours in fresh:
                 born[neighbours] += weights[index]

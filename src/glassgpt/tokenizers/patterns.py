@@ -10,12 +10,16 @@ on letters that joined Unicode lately, which `regex` may already know as letters
 
 Some places can be cut whatever follows. `stretches` finds most of them, for whoever wants to cut each word that
 occurs only once, as cutting by a pattern is slow. `blocks` finds a few, to encode a long text in parts.
+
+A text without a space, such as a genome, base64 or Chinese, is one piece however long it is, and learning merges in it
+would take time by the square of its length. So a vocabulary learns from pieces of up to `LONGEST_PIECE` characters;
+encoding cuts nothing further.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +42,10 @@ class Pattern:
 _BLANKS_AND_WORD = re.compile(r"\s*\S+|\s+")
 _LINES_IF_NEEDED = re.compile(r"\s*\S+(?:(?<![A-Za-z0-9])[\r\n]\s*\S*)*|\s+")
 _SAFE_CUT = re.compile(r"(?<=\S) ")
+LONGEST_PIECE = 1024
+"""The most characters of a piece from which merges are learned; a longer one is cut into such parts."""
+# A longer piece has a run of white space, or of anything else, of half its length.
+_LONG_RUN = re.compile(rf"\S{{{LONGEST_PIECE // 2}}}|\s{{{LONGEST_PIECE // 2}}}")
 # White space to Python, and not to the patterns.
 _SEPARATORS = "\x1c\x1d\x1e\x1f"
 
@@ -98,6 +106,21 @@ def stretches(text: str, pattern: Pattern) -> list[str]:
     if any(separator in text for separator in _SEPARATORS):
         return [text]
     return pattern.stretch.findall(text)
+
+
+def pieces_to_learn(text: str, find: Callable[[str], list[str]]) -> Iterator[str]:
+    """Yield the pieces that `find` makes of `text`, none longer than `LONGEST_PIECE` characters."""
+    for piece in find(text):
+        if len(piece) <= LONGEST_PIECE:
+            yield piece
+            continue
+        for start in range(0, len(piece), LONGEST_PIECE):
+            yield from find(piece[start : start + LONGEST_PIECE])
+
+
+def may_have_long_pieces(text: str) -> bool:
+    """Say whether a piece of `text` may be longer than `LONGEST_PIECE`; never no where one is."""
+    return len(text) > LONGEST_PIECE and _LONG_RUN.search(text) is not None
 
 
 def blocks(text: str, size: int) -> Iterator[str]:

@@ -27,6 +27,15 @@ def find_end_of_text(ids: Mapping[str, int], special: Iterable[str]) -> int | No
     return next((ids[name] for name in found), None)
 
 
+def unknown_line(lost: int, total: int, kind: str) -> str:
+    """Return the sentence that says how much of a text a vocabulary of a kind does not know."""
+    noun = {"char": "characters", "word": "words", "wordpiece": "words"}.get(kind, "tokens")
+    return (
+        f"{lost:,} of {total:,} {noun} ({lost / max(1, total):.2%}) are not in the vocabulary: each is {UNKNOWN} to a "
+        "model."
+    )
+
+
 def encode_with_special(
     text: str, special: Mapping[str, int], encode: Callable[[str], list[int]]
 ) -> list[int]:

@@ -3,47 +3,92 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import regex
 
 from glassgpt.errors import TokenizerError
 from glassgpt.tokenizers.bpe import BPETokenizer
-from glassgpt.tokenizers.char import CharTokenizer
+from glassgpt.tokenizers.char import CharTokenizer, count_chars
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.load import load_tokenizer
-from glassgpt.tokenizers.patterns import PATTERNS, pre_tokenizer
-from glassgpt.tokenizers.special import without_surrogates
-from glassgpt.tokenizers.word import WordTokenizer
-from glassgpt.tokenizers.wordpiece import WordPieceTokenizer
+from glassgpt.tokenizers.patterns import (
+    PATTERNS,
+    Pattern,
+    may_have_long_pieces,
+    pieces_to_learn,
+    pre_tokenizer,
+)
+from glassgpt.tokenizers.special import unknown_line, without_surrogates
+from glassgpt.tokenizers.word import WordTokenizer, count_words
+from glassgpt.tokenizers.wordpiece import LONGEST_WORD, WordPieceTokenizer
 
 SMALLEST = {"bpe": 257, "char": 3, "word": 3}
 
 
-def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> FastTokenizer:
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far training is: so many "characters read", or "merges learned" out of `most`."""
+
+    what: str
+    done: int
+    most: int | None = None
+
+
+Watch = Callable[[Progress], None]
+
+
+def train_tokenizer(
+    texts: Iterable[str],
+    config: TokenizerConfig,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    watch: Watch = lambda _: None,
+) -> FastTokenizer:
     """Return the tokenizer that `config` describes, trained on `texts`, or the ready-made one it names.
 
     The texts are read once, one at a time. What stays in memory is each distinct piece of text and its
     count: a few million for a gigabyte of English. Of a far larger corpus pass a sample. `<|endoftext|>`
     in a text counts as plain text.
 
+    `say` gets a sentence where the vocabulary leaves something of the text out; `watch` is called as work is done.
     Raises `TokenizerError` when the texts are empty or `vocab_size` is too small, naming the smallest.
     """
     if config.name is not None:
         return load_tokenizer(config.name)
     _refuse_too_small(config)
-    return FastTokenizer.from_json(_train(_not_empty(texts), config))
+    return FastTokenizer.from_json(_train(_watched(_not_empty(texts), watch), config, say, watch))
 
 
-def _train(texts: Iterator[str], config: TokenizerConfig) -> str:
-    size, frequency = config.vocab_size, config.min_frequency
+def _train(texts: Iterator[str], config: TokenizerConfig, say: Callable[[str], None], watch: Watch) -> str:
+    size, frequency = config.vocab_size or 0, config.min_frequency
+
+    def learned(merges: int) -> None:
+        watch(Progress("merges learned", merges, size))
+
+    if config.kind == "bpe":
+        if config.engine == "rust":
+            made = train_bpe_in_rust(texts, vocab_size=size, pattern=config.pattern, min_frequency=frequency)
+        else:
+            made = BPETokenizer.train(
+                texts, vocab_size=size, pattern=config.pattern, min_frequency=frequency, learned=learned
+            )
+        return made.to_json()
+    counts = count_chars(texts) if config.kind == "char" else count_words(texts)
     if config.kind == "char":
-        return CharTokenizer.train(texts, vocab_size=size).to_json()
-    if config.kind == "word":
-        return WordTokenizer.train(texts, vocab_size=size, min_frequency=frequency).to_json()
-    if config.kind == "wordpiece":
-        return WordPieceTokenizer.train(texts, vocab_size=size, min_frequency=frequency).to_json()
-    train = BPETokenizer.train if config.engine == "python" else train_bpe_in_rust
-    return train(texts, vocab_size=size, pattern=config.pattern, min_frequency=frequency).to_json()
+        made = CharTokenizer.of(counts, vocab_size=size)
+        lost = sum(count for char, count in counts.items() if char not in made.ids)
+    elif config.kind == "word":
+        made = WordTokenizer.of(counts, vocab_size=size, min_frequency=frequency)
+        lost = sum(count for word, count in counts.items() if word not in made.ids)
+    else:
+        made = WordPieceTokenizer.of(counts, vocab_size=size, min_frequency=frequency, learned=learned)
+        lost = sum(count for word, count in counts.items() if len(word) > LONGEST_WORD)
+    if lost:
+        say(unknown_line(lost, sum(counts.values()), config.kind))
+    return made.to_json()
 
 
 def train_bpe_in_rust(
@@ -61,25 +106,43 @@ def train_bpe_in_rust(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(_short_enough(texts, PATTERNS[pattern]), trainer)
     model = json.loads(tokenizer.to_str())["model"]
     ids = model["vocab"]
     return BPETokenizer([(ids[left], ids[right]) for left, right in model["merges"]], pattern=pattern)
 
 
+def _short_enough(texts: Iterable[str], pattern: Pattern) -> Iterator[str]:
+    """Pass texts on, those with long pieces a piece at a time, as the library would learn from these whole."""
+    find_pieces = regex.compile(pattern.text).findall
+    for text in texts:
+        if may_have_long_pieces(text):
+            yield from pieces_to_learn(text, find_pieces)
+        else:
+            yield text
+
+
 def _refuse_too_small(config: TokenizerConfig) -> None:
-    smallest = SMALLEST.get(config.kind, 0)
-    unlimited = config.vocab_size == 0 and config.kind in ("char", "word")
-    if config.vocab_size < smallest and not unlimited:
+    smallest, size = SMALLEST.get(config.kind, 0), config.vocab_size or 0
+    unlimited = size == 0 and config.kind in ("char", "word")
+    if size < smallest and not unlimited:
         why = (
             "256 bytes and `<|endoftext|>`"
             if config.kind == "bpe"
             else "one token, `<|unk|>` and `<|endoftext|>`"
         )
         raise TokenizerError(
-            f"`vocab_size` is {config.vocab_size}, and a {config.kind} vocabulary has at least {smallest} "
+            f"`vocab_size` is {size}, and a {config.kind} vocabulary has at least {smallest} "
             f"ids: {why}. Set it to {smallest} or more."
         )
+
+
+def _watched(texts: Iterable[str], watch: Watch) -> Iterator[str]:
+    characters = 0
+    for text in texts:
+        characters += len(text)
+        watch(Progress("characters read", characters))
+        yield text
 
 
 def _not_empty(texts: Iterable[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ The ids: words by falling count, then `<|unk|>`, then `<|endoftext|>`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from glassgpt.tokenizers import layout
 from glassgpt.tokenizers.patterns import WORD, cut
@@ -28,7 +28,11 @@ class WordTokenizer:
     @classmethod
     def train(cls, texts: Iterable[str], *, vocab_size: int = 0, min_frequency: int = 1) -> WordTokenizer:
         """Take the words that occur `min_frequency` times; with a `vocab_size` the most frequent that fit."""
-        counts = count_words(texts)
+        return cls.of(count_words(texts), vocab_size=vocab_size, min_frequency=min_frequency)
+
+    @classmethod
+    def of(cls, counts: Mapping[str, int], *, vocab_size: int = 0, min_frequency: int = 1) -> WordTokenizer:
+        """Take counted words, as `train` does."""
         frequent = [word for word, count in counts.items() if count >= min_frequency]
         by_count = sorted(frequent, key=lambda word: (-counts[word], word))
         return cls(by_count[: vocab_size - 2] if vocab_size else by_count)

@@ -15,12 +15,13 @@ The ids: each letter, each `##` letter (so that any word of seen letters can be 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from glassgpt.errors import TokenizerError
 from glassgpt.tokenizers import layout
 from glassgpt.tokenizers.merging import learn_merges
-from glassgpt.tokenizers.patterns import WORD, cut
+from glassgpt.tokenizers.patterns import LONGEST_PIECE, WORD, cut
 from glassgpt.tokenizers.special import END_OF_TEXT, UNKNOWN, encode_with_special
 from glassgpt.tokenizers.word import count_words
 
@@ -42,7 +43,18 @@ class WordPieceTokenizer:
 
         Raises `TokenizerError` when the letters alone need more ids.
         """
-        counts = count_words(texts)
+        return cls.of(count_words(texts), vocab_size=vocab_size, min_frequency=min_frequency)
+
+    @classmethod
+    def of(
+        cls,
+        counts: Mapping[str, int],
+        *,
+        vocab_size: int,
+        min_frequency: int = 1,
+        learned: Callable[[int], None] = lambda _: None,
+    ) -> WordPieceTokenizer:
+        """Learn the pieces of counted words, as `train` does; `learned` is called with the number so far."""
         pieces = alphabet(counts)
         if vocab_size < len(pieces) + 2:
             raise TokenizerError(
@@ -51,9 +63,16 @@ class WordPieceTokenizer:
                 f"{len(pieces) + 2} or more, or use kind `bpe`, which needs 257 for any text."
             )
         ids = {piece: id for id, piece in enumerate(pieces)}
-        words = {tuple(ids[letter] for letter in letters(word)): count for word, count in counts.items()}
+        words: Counter[tuple[int, ...]] = Counter()
+        for word, count in counts.items():
+            spelled = letters(word)
+            for start in range(0, len(spelled), LONGEST_PIECE):
+                words[tuple(ids[letter] for letter in spelled[start : start + LONGEST_PIECE])] += count
         most = vocab_size - len(pieces) - 2
-        for left, right in learn_merges(words, first_id=len(pieces), most=most, min_frequency=min_frequency):
+        merges = learn_merges(
+            words, first_id=len(pieces), most=most, min_frequency=min_frequency, learned=learned
+        )
+        for left, right in merges:
             pieces.append(pieces[left] + pieces[right].removeprefix("##"))
         return cls(pieces)
 
