@@ -10,9 +10,7 @@ For use from Python, the names that most programs need stand here and are import
 
 from __future__ import annotations
 
-import importlib
 import os
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -27,7 +25,12 @@ for _variable, _value in {
 }.items():
     os.environ.setdefault(_variable, _value)
 
+TYPE_CHECKING = (
+    False  # `typing` is not imported for it: until the command line stands, a Ctrl-C is a traceback
+)
 if TYPE_CHECKING:
+    from typing import Any
+
     from glassgpt.errors import GlassGPTError as GlassGPTError
     from glassgpt.generation.text import GenerationConfig as GenerationConfig
     from glassgpt.generation.text import complete as complete
@@ -60,4 +63,6 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used (PEP 562), so that `import glassgpt` costs nothing."""
     if name not in _HOMES:
         raise AttributeError(f"module 'glassgpt' has no attribute {name!r}")
+    import importlib
+
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
-from glassgpt.cli.terminal import make_console, printable, say_if_not_faster, shown
+from glassgpt.cli.terminal import make_console, printable, say_if_not_faster, shown, typed
 from glassgpt.commands import command
 from glassgpt.errors import GenerationError
 
@@ -105,9 +105,13 @@ def _lines(console: Console) -> Iterator[str]:
         except (EOFError, KeyboardInterrupt):
             console.print()
             return
+        except UnicodeDecodeError as error:
+            raise GenerationError(
+                "What was typed is not UTF-8. Set the terminal to it, or convert the input."
+            ) from error
         if line.strip() in ("/quit", "/exit"):
             return
-        yield line
+        yield typed(line, "What was typed")
 
 
 def _print(console: Console, events: Iterable[TextEvent], before: str = "") -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glassgpt.cli.terminal import input_text, make_console, shorten, shown
+from glassgpt.cli.terminal import input_text, make_console, shorten, shown, typed
 
 
 def classify(run: str, *texts: str, device: str = "auto") -> None:
@@ -19,7 +19,9 @@ def classify(run: str, *texts: str, device: str = "auto") -> None:
     from glassgpt.runs.opening import open_run
 
     classifier = open_classifier(open_run(run, device=pick_device(device)))
-    asked = list(texts) or [line.strip() for line in input_text().splitlines() if line.strip()]
+    asked = [typed(text) for text in texts] or [
+        line.strip() for line in input_text().split("\n") if line.strip()
+    ]
     if not asked:
         raise GenerationError('There is no text to classify. Give one:  glassgpt classify RUN "text"')
     console = make_console()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from glassgpt.cli.terminal import Output, printable, say_if_not_faster
+from glassgpt.cli.terminal import Output, printable, say_if_not_faster, typed
 from glassgpt.errors import GenerationError
 
 
@@ -70,6 +70,7 @@ def generate(
         output.write(printable(text) if output.isatty() else text)
         output.flush()
 
+    prompt = typed(prompt, "The prompt")
     opened = open_run(run, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)
     events = opened.stream(prompt, config, count=count, use_cache=cache)

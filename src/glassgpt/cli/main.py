@@ -8,15 +8,13 @@ cannot be read with status 2; anything else that escapes is a bug of ours and sh
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
-from types import FrameType
 
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # `typing` is not imported for it
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import FrameType
 
     from cyclopts import App
 
@@ -71,12 +69,19 @@ def make_app() -> App:
         help="Turn text you own into a language model you can talk to, and see through every step.",
         version=__version__,
         result_action="return_value",
-        console=make_console(),
-        error_console=make_console(stderr=True, lasting=True),
+        console=make_console(width=_help_width()),
+        error_console=make_console(stderr=True, lasting=True, width=_help_width()),
     )
     for name, (path, help_) in COMMANDS.items():
         app.command(path, name=name, help=help_)
     return app
+
+
+def _help_width() -> int:
+    """Return how wide help may be: as the window, but lines of over 120 characters are hard to read."""
+    import shutil
+
+    return min(120, shutil.get_terminal_size((80, 24)).columns)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -91,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not (interrupt.came or isinstance(error, KeyboardInterrupt)):
             raise
         status = INTERRUPTED
-    if arguments is None and interrupt.active:  # nothing is left to do but to end: a Ctrl-C ends it sooner
-        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    if arguments is None:
+        interrupt.end_at_once()
     sys.exit(status)
 
 
@@ -119,16 +124,27 @@ class _Interrupt:
         self.came = self.active = False
 
     def __enter__(self) -> None:
+        import signal
+        import threading
+
         self._before = signal.getsignal(signal.SIGINT)
-        if self._before is signal.SIG_IGN:  # so `&` in a script wants it
-            return
-        with contextlib.suppress(ValueError):  # not the main thread, which alone has signals
+        is_main = threading.current_thread() is threading.main_thread()  # which alone has signals
+        if is_main and self._before is not signal.SIG_IGN:  # as `&` in a script wants it
             signal.signal(signal.SIGINT, self._act)
             self.active = True
 
     def __exit__(self, *_: object) -> None:
+        import signal
+
         if self.active:
             signal.signal(signal.SIGINT, self._before)
+
+    def end_at_once(self) -> None:
+        """When nothing is left to do but to end, let a Ctrl-C end it sooner."""
+        import signal
+
+        if self.active:
+            signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
 
     def _act(self, _number: int, _frame: FrameType | None) -> None:
         self.came = True

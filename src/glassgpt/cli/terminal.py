@@ -152,8 +152,8 @@ def make_console(*, stderr: bool = False, lasting: bool = False, **options: Any)
     """Return a console on standard output or error; a `lasting` one for work that goes on when nobody can see it."""
     output = Output(sys.stderr if stderr else sys.stdout, lasting=lasting)
     counts = output.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    width = None if counts else UNLIMITED
-    return _Harmless(file=output, width=width, highlight=False, emoji=False, **options)  # pyright: ignore[reportArgumentType]
+    options = {"width": None if counts else UNLIMITED, "highlight": False, "emoji": False, **options}
+    return _Harmless(file=output, **options)  # pyright: ignore[reportArgumentType]
 
 
 def print_error(error: GlassGPTError) -> None:
@@ -167,12 +167,24 @@ def print_error(error: GlassGPTError) -> None:
 def input_text() -> str:
     """Return all of standard input. Raises `GlassGPTError` when it is not UTF-8."""
     try:
-        return sys.stdin.read()
+        return typed(sys.stdin.read(), "The standard input")
     except UnicodeDecodeError as error:
-        raise GlassGPTError(
-            f"The standard input is not {error.encoding} (byte {error.object[error.start]:#x} at position "
-            f"{error.start}). Convert it to UTF-8 first, for example with  iconv -f WINDOWS-1252 -t UTF-8"
-        ) from error
+        raise _undecodable("The standard input", error.object[error.start]) from error
+
+
+def typed(text: str, what: str = "The text") -> str:
+    """Return text that was typed or passed, or raise `GlassGPTError` where bytes in it are no UTF-8."""
+    for character in text:
+        if "\ud800" <= character <= "\udfff":  # how Python keeps such a byte
+            raise _undecodable(what, ord(character) - 0xDC00)
+    return text
+
+
+def _undecodable(what: str, byte: int) -> GlassGPTError:
+    return GlassGPTError(
+        f"{what} is not UTF-8: it holds the byte {byte & 0xFF:#04x}. Convert it first, for example with  "
+        "iconv -f WINDOWS-1252 -t UTF-8"
+    )
 
 
 def say_if_not_faster(model: GPT, weights: str) -> None:

@@ -109,10 +109,10 @@ def encode(
     allow_special
         Take <|endoftext|> in the text as the special token, not as its characters.
     """
-    from glassgpt.cli.terminal import input_text, make_console, visible
+    from glassgpt.cli.terminal import input_text, make_console, typed, visible
 
     loaded = _open(tokenizer)
-    text = input_text() if text == "-" else text
+    text = input_text() if text == "-" else typed(text)
     found = loaded.encode(text, allow_special=allow_special)
     if ids:
         make_console(soft_wrap=True).print(*found)

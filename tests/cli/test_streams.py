@@ -1,0 +1,125 @@
+"""Real processes whose standard streams are closed, full, poor or left, and which are interrupted at any moment."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SMALL = (
+    "--training.steps=4 --training.evaluate-every=2 --training.batch-size=2 --training.threads=1 "
+    "--training.precision=float32 --model.context-length=16 --model.n-layer=1 --model.n-head=2 --model.n-embd=16 "
+    "--tokenizer.kind=char --samples.max-tokens=8"
+)
+GLASSGPT = f"{shlex.quote(sys.executable)} -m glassgpt"
+
+
+def shell(line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a line of bash in which `glassgpt` is this program; its status is that of glassgpt in a pipe, too."""
+    script = f'glassgpt() {{ {GLASSGPT} "$@"; }}\n{line}\nexit ${{PIPESTATUS[0]}}'
+    return subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+def quiet(done: subprocess.CompletedProcess[bytes], status: int = 0) -> None:
+    assert done.returncode == status, done
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    assert b"Exception ignored" not in done.stderr, done.stderr.decode()
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_training_does_not_end_for_a_character_that_the_console_lacks(workplace: Path, encoding: str) -> None:
+    """Training died at step 0, when its first sample held a letter outside the console's encoding."""
+    Path("wide.txt").write_text("Ωμέγα → 猫. " * 200, encoding="utf-8")
+    quiet(shell(f"glassgpt train wide.txt {SMALL} --name wide", PYTHONIOENCODING=encoding))
+    assert Path("runs/wide/model.safetensors").is_file()
+
+
+def test_training_does_not_end_when_nobody_reads_on(workplace: Path) -> None:
+    quiet(shell(f"glassgpt train text.txt {SMALL} --name piped | head -1"))
+    quiet(shell(f"glassgpt train text.txt {SMALL} --name full > /dev/full"))
+    quiet(shell(f"glassgpt train text.txt {SMALL} --name closed >&- 2>&- <&-"))
+    for name in ("piped", "full", "closed"):
+        assert Path(f"runs/{name}/report.html").is_file(), name
+
+
+def test_what_only_shows_ends_when_nobody_reads_on(workplace: Path) -> None:
+    quiet(shell("glassgpt generate small The | head -c 1"))
+    quiet(shell("glassgpt generate small The >&-"))
+    quiet(shell("glassgpt --help | head -1"))
+    quiet(shell("glassgpt chat small <&-"))
+    quiet(shell("glassgpt runs 2>&-"))
+
+
+@pytest.mark.parametrize(
+    "command", ["generate small The", "runs", "train --help", "tokenizer decode runs/small 65"]
+)
+def test_a_full_disk_behind_the_output_is_a_sentence(workplace: Path, command: str) -> None:
+    done = shell(f"glassgpt {command} > /dev/full")
+    quiet(done, status=1)
+    assert b"could not be written" in done.stderr
+
+
+def test_an_error_that_cannot_be_shown_keeps_its_status(workplace: Path) -> None:
+    quiet(shell("glassgpt generate nosuch 2>/dev/full"), status=1)
+    quiet(shell("glassgpt generate nosuch 2>&-"), status=1)
+
+
+@pytest.mark.parametrize("command", ["tokenizer encode runs/small -", "chat small"])
+def test_input_that_is_no_utf8_is_a_sentence(workplace: Path, command: str) -> None:
+    done = shell(f"printf 'caf\\xe9\\n' | glassgpt {command}; exit ${{PIPESTATUS[1]}}")
+    quiet(done, status=1)
+    assert b"not UTF-8" in done.stderr
+
+
+def test_a_list_is_neither_cut_nor_folded_where_there_is_no_terminal(workplace: Path) -> None:
+    long = "a-very-long-name-" * 8
+    Path("runs/small").rename(f"runs/{long}")
+    printed = shell("glassgpt runs | cat", PYTHONIOENCODING="utf-8").stdout.decode()
+    (line,) = [line for line in printed.splitlines() if "a-very" in line]
+    assert line.split()[0] == long
+    assert "6/6" in line
+    assert "…" not in printed
+
+
+def interrupted_after(delay: float, *command: str) -> tuple[int, list[str]]:
+    """Send SIGINT after a while; return the status, and those lines of a traceback that are of this program."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "glassgpt", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=60)[1].decode()
+    return process.returncode, [line for line in errors.splitlines() if "glassgpt/cli" in line]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.15, 0.4, 0.9])
+def test_an_interrupt_is_a_quiet_end(workplace: Path, delay: float) -> None:
+    """In its first 0.4 s, while libraries were imported, Ctrl-C was answered with a traceback.
+
+    The first hundredths of a second, before the first line of `main`, belong to Python alone.
+    """
+    status, ours = interrupted_after(delay, "generate", "small", "The", "--max-tokens=1000000")
+    assert not ours
+    assert status in (1, 130, -signal.SIGINT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", ["--help", "generate small The --max-tokens=1000000", "data inspect text.txt"]
+)
+def test_an_interrupt_is_a_quiet_end_at_any_moment(workplace: Path, command: str) -> None:
+    for hundredths in (*range(20), *range(20, 60, 5), *range(60, 200, 20)):
+        status, ours = interrupted_after(hundredths / 100, *command.split())
+        assert not ours, hundredths
+        assert status in (0, 1, 130, -signal.SIGINT), hundredths
