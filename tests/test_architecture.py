@@ -18,6 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "glassgpt"
 # The first part of a module's name after `glassgpt.` says its room.
 FLOORS = {
     "errors": 0,
+    "system": 0,
     "files": 0,
     "config": 0,
     "commands": 0,
@@ -40,8 +41,10 @@ FLOORS = {
 }
 # Within a floor, who may use whom.
 NEIGHBOURS = {
+    ("system", "errors"),
     ("files", "errors"),
     ("files", "commands"),
+    ("files", "system"),
     ("config", "errors"),
     ("dataset", "device"),
     ("model", "device"),
@@ -49,7 +52,7 @@ NEIGHBOURS = {
     ("finetuning", "pretraining"),
 }
 # The rooms that must work without torch, and single modules of higher rooms that must, too.
-WITHOUT_TORCH = ("errors", "files", "config", "commands", "corpus", "tokenizers")
+WITHOUT_TORCH = ("errors", "system", "files", "config", "commands", "corpus", "tokenizers")
 
 # The one module that opens what `torch.save` wrote, and only its tensors.
 READS_NOTEBOOKS = "glassgpt.interop.state_dicts"

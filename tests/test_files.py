@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from glassgpt import files
-from glassgpt.errors import CorpusError, DiskFullError, GlassGPTError, OfflineError
+from glassgpt.errors import AccessError, CorpusError, DiskFullError, GlassGPTError, OfflineError
 from glassgpt.files import (
     MANIFEST,
     atomic_directory,
@@ -195,9 +195,9 @@ def test_no_room_even_for_a_name_is_explained(small_disk: Path):
 
 
 def test_only_a_full_disk_is_called_one(tmp_path: Path):
-    with pytest.raises(PermissionError), files.explain_full_disk(tmp_path):
+    with pytest.raises(AccessError, match="no permission"), files.explain_writing(tmp_path):
         raise PermissionError(errno.EACCES, "no")
-    with pytest.raises(ValueError, match="other"), files.explain_full_disk(tmp_path):
+    with pytest.raises(ValueError, match="other"), files.explain_writing(tmp_path):
         raise ValueError("other")
 
 
@@ -402,7 +402,7 @@ def test_a_cache_that_cannot_be_written_is_not_called_a_missing_network(
 ):
     (tmp_path / "a-file").write_text("")
     monkeypatch.setenv("GLASSGPT_CACHE", str(tmp_path / "a-file"))
-    with pytest.raises(CorpusError, match="Set GLASSGPT_CACHE"):
+    with pytest.raises(AccessError, match="GLASSGPT_CACHE: set that"):
         download(f"{server}/lamp.txt", sha256=SHA256, name="lamp.txt")
 
 

@@ -9,7 +9,6 @@ files is *sealed*: `manifest.json`, written last, lists the hash of each file, s
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -20,31 +19,26 @@ from pathlib import Path
 from typing import IO, Any
 
 from glassgpt.commands import quoted
-from glassgpt.errors import CorpusError, DiskFullError, OfflineError
+from glassgpt.errors import CorpusError, OfflineError
+from glassgpt.system import explained
 
 MANIFEST = "manifest.json"
 GIT_LFS = b"version https://git-lfs.github.com/spec/"
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
-def explain_full_disk(path: Path) -> Iterator[None]:
-    """Turn "no space left" (or an exceeded quota) into `DiskFullError`; let every other error through."""
+def explain_writing(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses during a write of `path` into the `GlassGPTError` that says so.
+
+    A full disk is a `DiskFullError`, no permission and the like an `AccessError`.
+    """
     try:
         yield
     except Exception as error:
-        if not _tells_full_disk(error):
+        known = explained(error, path)
+        if known is None:
             raise
-        raise DiskFullError(
-            f"The disk is full: {path} could not be written. What was saved before is still there. "
-            "Free some space, then run the same command again."
-        ) from error
-
-
-def _tells_full_disk(error: Exception) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in FULL
-    return any(f"(os error {number})" in str(error) for number in FULL)  # how libraries in Rust put it
+        raise known from error
 
 
 def flush_to_disk(path: Path) -> None:
@@ -60,9 +54,10 @@ def flush_to_disk(path: Path) -> None:
 def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary neighbour of `path`; on success rename it over `path`, on failure remove it.
 
-    Text is UTF-8 with "\\n" line ends. Raises `DiskFullError` when the disk is full.
+    Text is UTF-8 with "\\n" line ends. Raises `DiskFullError` when the disk is full,
+    `AccessError` when the place may not be written.
     """
-    with explain_full_disk(path):
+    with explain_writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _neighbour(path)
         try:
@@ -77,8 +72,8 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def _neighbour(path: Path) -> Path:
-    """Return a hidden name beside `path` that nothing has yet."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    """Return a hidden name beside `path` that nothing has yet, and that is no longer than names may be."""
+    return path.with_name(f".{path.name[:48]}.{secrets.token_hex(4)}")
 
 
 def _open_to_write(path: Path, mode: str) -> IO[Any]:
@@ -92,9 +87,10 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield an empty temporary directory; on success seal it and rename it to `path`.
 
     The directory holds files, not directories. One that stands at `path` already is replaced by it; on
-    failure nothing at `path` changes. Raises `DiskFullError` when the disk is full.
+    failure nothing at `path` changes. Raises `DiskFullError` when the disk is full,
+    `AccessError` when the place may not be written.
     """
-    with explain_full_disk(path):
+    with explain_writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _neighbour(path)
         temporary.mkdir()
@@ -239,20 +235,16 @@ def download(url: str, *, sha256: str, name: str) -> Path:
     if target.is_file() and hash_file(target) != sha256:
         raise CorpusError(
             f"{target} is not the file that was expected (its SHA-256 differs). "
-            "Delete it to have it downloaded anew, or replace it by the original."
+            "Delete it to have it downloaded again, or replace it by the original."
         )
-    try:
-        with explain_full_disk(target):
+    with explain_writing(target):
+        try:
             pooch.retrieve(url, known_hash=f"sha256:{sha256}", path=target.parent, fname=name)
-    except requests.RequestException as error:
-        raise OfflineError(
-            f"{url} could not be reached. Without a network, get that file elsewhere and put it at "
-            f"{target}  (SHA-256 {sha256[:16]}…), or use a file of your own or `builtin:tinytales`."
-        ) from error
-    except OSError as error:
-        raise CorpusError(
-            f"{target} cannot be written ({error}). Set GLASSGPT_CACHE to a folder where you may write."
-        ) from error
-    except ValueError as error:
-        raise CorpusError(f"What {url} sent is not the file that was expected: {error}") from error
+        except requests.RequestException as error:
+            raise OfflineError(
+                f"{url} could not be reached. Without a network, get that file elsewhere and put it at "
+                f"{target}  (SHA-256 {sha256[:16]}…), or use a file of your own or `builtin:tinytales`."
+            ) from error
+        except ValueError as error:
+            raise CorpusError(f"What {url} sent is not the file that was expected: {error}") from error
     return target

@@ -2,7 +2,8 @@
 
 Commands are named by import path and imported only when called, so that `--help` is instant. This module itself
 imports next to nothing, because a Ctrl-C is a quiet end only inside `main`.
-A `GlassGPTError` is printed as one paragraph and ends the program with status 1, a command line that
+A `GlassGPTError`, or what the operating system refuses, is printed as one paragraph and ends the program with
+status 1, a command line that
 cannot be read with status 2; anything else that escapes is a bug of ours and shows its traceback.
 """
 
@@ -104,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str]) -> int:
     from glassgpt.cli.terminal import print_error, silence
     from glassgpt.errors import GlassGPTError
+    from glassgpt.system import explained
 
     try:
         status = make_app()(arguments)
@@ -114,6 +116,12 @@ def _run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of a pipe has left, as `| head` does
         silence(sys.stdout)
         return 0
+    except Exception as error:
+        known = explained(error)
+        if known is None:
+            raise
+        print_error(known)
+        return 1
     return status if isinstance(status, int) else 0
 
 

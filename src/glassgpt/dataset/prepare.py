@@ -106,7 +106,7 @@ def prepare(
     `encode_batch` to the same ids, such as one that gives arrays. Raises `DiskFullError` when the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with files.locked(folder / LOCK), files.explain_full_disk(folder):
+    with files.locked(folder / LOCK), files.explain_writing(folder):
         if not _is_finished(folder, plan, tokenizer):
             encode = encode or tokenizer.encode_batch
             _prepare(documents, tokenizer, encode, folder, plan, facts or {}, group_characters)

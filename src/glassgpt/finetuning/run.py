@@ -39,6 +39,7 @@ from glassgpt.runs.plots import PlotFile, save_figure
 from glassgpt.runs.records import MetricsFile, SamplesFile
 from glassgpt.runs.report import write_report
 from glassgpt.runs.trackers import check_trackers, make_trackers
+from glassgpt.system import explaining
 from glassgpt.training import distributed
 from glassgpt.training.events import Listener, TrainingFinished
 from glassgpt.training.interrupt import graceful_stop
@@ -61,6 +62,7 @@ class Choice:
         return next(name for name, kind in KINDS.items() if type(self.config) is kind)
 
 
+@explaining
 def start_finetuning(
     base: str,
     data: Sequence[str],
@@ -101,6 +103,7 @@ def start_finetuning(
         return _FineTuning(choice, directory, start, task, before).run(listeners, track)
 
 
+@explaining
 def resume_finetuning(
     name: str,
     *,

@@ -11,6 +11,7 @@ from typing import Literal
 from glassgpt.errors import InteropError, MissingExtraError, did_you_mean
 from glassgpt.interop.parity import Expected, Parity, expect
 from glassgpt.runs.opening import Run, open_run
+from glassgpt.system import explaining
 
 Format = Literal["hf", "gguf", "onnx"]
 Dtype = Literal["f32", "f16", "q8_0"]
@@ -26,6 +27,7 @@ class Exported:
     notes: list[str] = field(default_factory=list)
 
 
+@explaining
 def export_run(name: str, to: Format, *, output: Path | None = None, dtype: Dtype = "f32") -> Exported:
     """Write the run at a path, of a name, or the `latest`, for other programs, and check what was written.
 

@@ -31,6 +31,7 @@ from glassgpt.model.summary import count_parameters, parameter_shapes
 from glassgpt.runs.config import CorpusConfig, RunConfig
 from glassgpt.runs.directory import RunDirectory, create_run, refuse_taken
 from glassgpt.runs.lineage import origin
+from glassgpt.system import explaining
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.load import load_tokenizer
@@ -62,6 +63,7 @@ class Arrival:
     """What a person should know before trusting what it writes."""
 
 
+@explaining
 def import_model(source: str, *, name: str | None = None, tokenizer: str | None = None) -> RunDirectory:
     """Make a run of a folder in the Hugging Face format, or of a model's name on the hub; return the run.
 

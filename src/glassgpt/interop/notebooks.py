@@ -30,6 +30,7 @@ from glassgpt.interop.tokenizer_fit import notes_on
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.summary import parameter_shapes
 from glassgpt.runs.directory import RunDirectory, refuse_taken
+from glassgpt.system import explaining
 from glassgpt.tokenizers.char import CharTokenizer
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.load import load_tokenizer
@@ -129,6 +130,7 @@ def is_notebook(source: str) -> bool:
     return Path(source).suffix in ENDINGS and not Path(source).is_dir()
 
 
+@explaining
 def import_notebook(
     source: str,
     *,

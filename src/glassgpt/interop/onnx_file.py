@@ -117,7 +117,7 @@ def _save_in_two(program: Any, path: Path) -> None:
     """Write the weights, then the graph that names their file: until it is there, nothing is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
-        files.explain_full_disk(path),
+        files.explain_writing(path),
         tempfile.TemporaryDirectory(dir=path.parent, prefix=".onnx-") as folder,
     ):
         program.save(Path(folder) / path.name, external_data=True)

@@ -37,6 +37,7 @@ from glassgpt.planning.rules import (
 )
 from glassgpt.planning.text import TextFacts, look_at
 from glassgpt.runs.config import RunConfig
+from glassgpt.system import explaining
 from glassgpt.tokenizers.load import load_tokenizer
 from glassgpt.training.config import TrainingConfig
 
@@ -93,6 +94,7 @@ class Candidate:
     """Bits per byte it is expected to be above the best possible model."""
 
 
+@explaining
 def make_plan(config: RunConfig, seconds: float, say: Callable[[str], None] = lambda _: None) -> Plan:
     """Return the best run for `config`'s text and device that trains in `seconds`.
 

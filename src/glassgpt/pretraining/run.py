@@ -38,6 +38,7 @@ from glassgpt.runs.plots import PlotFile
 from glassgpt.runs.records import MetricsFile, SamplesFile
 from glassgpt.runs.report import write_report
 from glassgpt.runs.trackers import check_trackers, make_trackers
+from glassgpt.system import explaining
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.training import distributed
 from glassgpt.training.events import Listener, TrainingFinished
@@ -59,6 +60,7 @@ class Outcome:
     floor: Floor | None
 
 
+@explaining
 def start_run(
     config: RunConfig,
     *,
@@ -89,6 +91,7 @@ def start_run(
         return _Training(config, directory, data, world, device, say).run(listeners, track)
 
 
+@explaining
 def resume_run(
     name: str,
     *,

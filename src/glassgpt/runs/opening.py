@@ -24,6 +24,7 @@ from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory, find_run, runs_folder
 from glassgpt.runs.lineage import weights_hash
+from glassgpt.system import explaining
 from glassgpt.tokenizers.fast import FastTokenizer
 
 
@@ -95,6 +96,7 @@ class Run:
 Weights = Literal["as-saved", "int8"]
 
 
+@explaining
 def open_run(name: str, *, device: torch.device | None = None, weights: Weights = "as-saved") -> Run:
     """Open the run at a path, of a name, or the `latest`, its model in evaluation mode on `device`.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from glassgpt.errors import TokenizerError, did_you_mean
+from glassgpt.system import explaining
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.ready_made import READY_MADE, ready_made_json
 
 TOKENIZER_FILE = "tokenizer.json"
 
 
+@explaining
 def load_tokenizer(name_or_path: str | Path) -> FastTokenizer:
     """Return a ready-made vocabulary by name, or one from a `tokenizer.json` or a folder with one (a run).
 

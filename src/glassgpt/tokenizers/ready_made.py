@@ -36,11 +36,12 @@ def ready_made_json(name: str) -> str:
 
 
 def _convert(name: str) -> str:
+    import requests
     from tiktoken_ext import openai_public
 
     try:
         published = openai_public.ENCODING_CONSTRUCTORS[name]()
-    except OSError as error:  # requests' errors are OSErrors
+    except requests.RequestException as error:
         raise OfflineError(
             f"The vocabulary {name!r} is downloaded on first use, and that failed. Try again with a network; "
             "or load it once on a machine that has one, with TIKTOKEN_CACHE_DIR set to a folder, bring that "
