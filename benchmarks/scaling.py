@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from benchmarks.measure import alternate, fresh
 from benchmarks.report import Figure
 from benchmarks.texts import write_corpus
@@ -64,15 +66,15 @@ def _memory(model: ModelConfig) -> None:
 
 def updater(model: ModelConfig) -> Callable[[], object]:
     """Return a function that makes one update with Muon on a fixed batch of random ids."""
-    from glassgpt.planning.machine import make_job, this_machine
     from glassgpt.training.config import TrainingConfig
     from glassgpt.training.state import Progress
     from glassgpt.training.trainer import update
+    from glassgpt.training.trial import trial_job
 
     training = TrainingConfig(
         optimizer="muon", batch_size=TOKENS // model.context_length, precision="float32"
     )
-    job = make_job(this_machine(training), model, training)
+    job = trial_job(model, training, torch.device("cpu"), torch.float32)
     progress = Progress(steps=job.steps)
     return lambda: update(job, progress)
 

@@ -109,15 +109,15 @@ def _peer(inputs: Tensor, targets: Tensor) -> Callable[[], object]:
 
 def _ours(inputs: Tensor, targets: Tensor) -> Callable[[], object]:
     from glassgpt.model.presets import get_preset
-    from glassgpt.planning.machine import make_job, this_machine
     from glassgpt.pretraining.recipes import read_recipe
     from glassgpt.training.config import TrainingConfig
     from glassgpt.training.state import Progress
     from glassgpt.training.trainer import update
+    from glassgpt.training.trial import trial_job
 
     config = TrainingConfig(**read_recipe("notebook")["training"], precision="float32")
     model = replace(get_preset("notebook"), dropout=notebook.DROPOUT)
-    job = make_job(this_machine(config), model, config)
+    job = trial_job(model, config, torch.device("cpu"), torch.float32)
     job.batches = Rows(torch.cat([inputs, targets[:, -1:]], dim=1), len(inputs))
     progress = Progress(steps=job.steps)
     return lambda: update(job, progress)

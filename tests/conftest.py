@@ -1,7 +1,8 @@
-"""Fixtures shared by all tests: real texts read in place, a cache per test, one thread, float32, GPT-2's weights."""
+"""Fixtures shared by all tests: real texts read in place, a cache per test, one thread, GPT-2's weights."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,12 @@ from hypothesis import settings
 # No example is a failure for being slow: these tests run on shared machines, beside others.
 settings.register_profile("glassgpt", deadline=None)
 settings.load_profile("glassgpt")
+
+# What a machine measures is its own business: threads and precision are never chosen by a clock in a test, in this
+# process or one that it starts, unless the choice is what is tested (see `measuring`). A test that forgot to name a
+# precision once passed here and failed on a machine with quick bfloat16.
+MEASURE = "GLASSGPT_MEASURE"
+os.environ[MEASURE] = "off"
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -54,28 +61,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def float32_where_the_choice_is_open() -> Iterator[Callable[..., float]]:
-    """Let `precision: auto` take float32 in every test, and return the real measurement.
-
-    A test that forgot to name a precision once passed here and failed on a machine with quick bfloat16. Which one
-    is quick is the machine's business; a test that is about the choice takes the fixture `measured_precision`.
-    Other processes are not reached by this: what they train names its precision.
-    """
-    from glassgpt import device
-
-    measure = device.bfloat16_gain
-    device.bfloat16_gain = lambda *_arguments, **_settings: 1.0
-    yield measure
-    device.bfloat16_gain = measure
-
-
 @pytest.fixture
-def measured_precision(
-    float32_where_the_choice_is_open: Callable[..., float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Measure in this test which precision is quick, as a user's command does."""
-    monkeypatch.setattr("glassgpt.device.bfloat16_gain", float32_where_the_choice_is_open)
+def measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this test measure the machine: it is about the choice itself."""
+    monkeypatch.delenv(MEASURE)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The machine: devices by name, precision by measurement, ranks by environment, seeds for everything."""
+"""The place to compute in: devices by name, dtypes, threads, ranks by environment, seeds for everything."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from glassgpt.device import (
     World,
     available_cores,
     can_compile,
+    dtype_of,
     machine_facts,
     pick_device,
-    pick_precision,
     seed_everything,
     set_threads,
+    threads_set,
     world_from_environment,
 )
 from glassgpt.errors import ConfigError
@@ -25,28 +26,21 @@ from glassgpt.errors import ConfigError
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(
-    ("gain", "picked"), [(1.0, torch.float32), (1.2, torch.float32), (1.3, torch.bfloat16)]
-)
-def test_precision_follows_the_measurement(gain: float, picked: torch.dtype, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(devices, "bfloat16_gain", lambda _device: gain)
-    assert pick_precision("auto", CPU) == picked
+def test_a_decided_precision_is_a_dtype():
+    assert dtype_of("bfloat16") == torch.bfloat16
+    assert dtype_of("float32") == dtype_of("auto") == torch.float32
 
 
-def test_the_measurement_leaves_the_number_of_threads_as_it_was(measured_precision: None):
+def test_threads_are_set_for_a_block_and_put_back():
     before = torch.get_num_threads()
-    assert devices.bfloat16_gain(CPU) > 0
-    assert pick_precision("auto", CPU) in (torch.float32, torch.bfloat16)
+    with threads_set(before + 1):
+        assert torch.get_num_threads() == before + 1
+        with threads_set(0):
+            assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
-
-
-def test_tests_do_not_depend_on_what_the_machine_is_quick_at():
-    assert pick_precision("auto", CPU) == torch.float32
-
-
-def test_a_precision_that_is_asked_for_is_taken():
-    assert pick_precision("bfloat16", CPU) == torch.bfloat16
-    assert pick_precision("float32", CPU) == torch.float32
+    with pytest.raises(RuntimeError), threads_set(before + 1):
+        raise RuntimeError("from inside")
+    assert torch.get_num_threads() == before
 
 
 def test_auto_takes_the_best_device_there_is():

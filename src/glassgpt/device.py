@@ -1,17 +1,17 @@
-"""The machine a run uses: device, precision, threads, random seed, and place among other processes.
+"""The place a run computes in: device, dtype, threads, random seed, and rank among other processes.
 
-Precision is measured, never guessed: on a CPU without bfloat16 hardware a bfloat16 matmul is hundreds of
-times slower than a float32 one, and nothing in its name says so.
+What is fast on a machine is not decided here: see the room `machine` and `training/choices.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import platform
 import random
 import shutil
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -84,39 +84,12 @@ def _parse_device(name: str) -> torch.device:
     raise ConfigError(f"There is no device called {name!r}. Use auto, cpu, cuda, cuda:0 or mps.")
 
 
-def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
-    """Return the dtype to compute in: "auto" takes bfloat16 only where a matmul is measured to gain by it."""
-    if wanted == "auto":
-        return torch.bfloat16 if bfloat16_gain(device) > 1.2 else torch.float32
-    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+def dtype_of(precision: Precision) -> torch.dtype:
+    """Return the dtype of a decided precision. What is still "auto" is float32, which is right everywhere.
 
-
-def bfloat16_gain(device: torch.device, *, size: int = 128, repeats: int = 4) -> float:
-    """Return how many times faster a bfloat16 matmul is than a float32 one on `device`, measured now.
-
-    On a CPU one thread measures: several wait for each other on a busy machine, and then the one dtype may look
-    hundreds of times as slow as it is, which is the mistake this measurement is to prevent.
+    `glassgpt.training.choices` decides it by measuring.
     """
-    threads = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    else:
-        size = 2048
-    dtypes = (torch.float32, torch.bfloat16)
-    matrices = {dtype: torch.ones(size, size, dtype=dtype, device=device) for dtype in dtypes}
-    try:
-        rounds = [{dtype: _time_matmul(matrices[dtype]) for dtype in dtypes} for _ in range(repeats)]
-    finally:
-        torch.set_num_threads(threads)
-    float32, bfloat16 = (min(round_[dtype] for round_ in rounds) for dtype in dtypes)
-    return float32 / bfloat16
-
-
-def _time_matmul(matrix: torch.Tensor) -> float:
-    start = time.perf_counter()
-    result = matrix @ matrix
-    result[0, 0].item()  # waits for the device
-    return time.perf_counter() - start
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
 def can_compile(device: torch.device) -> bool:
@@ -135,6 +108,20 @@ def set_threads(threads: int, *, processes: int = 1) -> int:
     """Let torch use `threads` CPU threads (0: this process's share of the cores); return the number in use."""
     torch.set_num_threads(threads or max(1, available_cores() // processes))
     return torch.get_num_threads()
+
+
+@contextlib.contextmanager
+def threads_set(threads: int) -> Iterator[None]:
+    """Compute with a number of CPU threads inside the block; 0 leaves it as it is."""
+    before = torch.get_num_threads()
+    if threads in (0, before):
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def seed_everything(seed: int) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 
 from glassgpt.errors import TrainingError
+from glassgpt.machine.facts import free_memory
 from glassgpt.planning import plan as module
-from glassgpt.planning.machine import free_memory, seconds_per_update, this_machine
 from glassgpt.planning.plan import Plan, make_plan
 from glassgpt.planning.text import look_at
 from glassgpt.runs.config import CorpusConfig, RunConfig
@@ -64,23 +63,14 @@ def test_a_plan_is_a_config_that_fits_its_time_and_memory(tmp_path: Path) -> Non
     assert training.precision == "float32"
 
 
-def test_a_plan_takes_the_precision_that_was_measured(tmp_path: Path, measured_precision: None) -> None:
-    """bfloat16 without hardware for it was once chosen on a busy machine: it must be measured to be quick."""
-    config = RunConfig(corpus=CorpusConfig(sources=(str(book(tmp_path / "book.txt", 300_000)),)))
-    plan = make_plan(config, 10.0)
-    quick = "bfloat16" if plan.machine.precision == torch.bfloat16 else "float32"
-    assert plan.config.training.precision == quick
-
-
 def test_more_time_never_plans_a_smaller_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a machine whose speed is fixed, so that only the time differs."""
 
-    def steady(_machine, model, training, *, updates=2):
+    def steady(model, training, _device, _precision):
         tokens = training.batch_size * model.context_length
         return module.flops_per_token(model) * tokens / 1e11
 
     monkeypatch.setattr(module, "seconds_per_update", steady)
-    monkeypatch.setattr(module, "with_best_threads", lambda machine, *_: machine)
     path = book(tmp_path / "book.txt", 8_000_000)
     plans = [plan_for(path, seconds) for seconds in (6, 30, 300, 3000, 30000)]
     sizes = [plan.config.model.n_embd for plan in plans]
@@ -116,15 +106,3 @@ def test_a_named_vocabulary_is_kept(tmp_path: Path) -> None:
     plan = make_plan(config, 6.0)
     assert plan.config.model.vocab_size == tokenizer.vocab_size
     assert plan.config.tokenizer == config.tokenizer
-
-
-def test_measuring_leaves_random_numbers_and_threads_alone() -> None:
-    machine = this_machine(TrainingConfig(precision="float32"))
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
-    model = dataclasses.replace(
-        RunConfig().model, vocab_size=300, n_layer=1, n_head=1, n_embd=16, context_length=8
-    )
-    seconds = seconds_per_update(machine, model, TrainingConfig(batch_size=2, threads=1, optimizer="muon"))
-    assert seconds > 0
-    assert torch.get_num_threads() == threads
-    assert torch.equal(torch.get_rng_state(), state)

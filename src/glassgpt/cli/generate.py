@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from glassgpt.cli.terminal import Output, printable, say_if_not_faster, typed
+from glassgpt.cli.terminal import Output, make_console, printable, say_if_not_faster, typed
 from glassgpt.errors import GenerationError
 
 
@@ -74,15 +74,27 @@ def generate(
     opened = open_run(run, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)
     events = opened.stream(prompt, config, count=count, use_cache=cache)
+    notes: list[str] = []
     if count == 1:
         first = next(events)  # a prompt that cannot be used is refused before anything is shown
         write(prompt + first.text)
         for event in events:
             write(event.text)
+            notes.append(event.note)
         write("\n")
+        _say(notes)
         return
     texts = [prompt] * count
     for event in events:
         texts[event.index] += event.text
+        notes.append(event.note)
     for number, text in enumerate(texts, start=1):
         write(f"--- {number} ---\n{text.strip()}\n\n")
+    _say(notes)
+
+
+def _say(notes: list[str]) -> None:
+    """Tell what was noted beside the text, each once."""
+    console = make_console(stderr=True, lasting=True, soft_wrap=True)
+    for note in dict.fromkeys(note for note in notes if note):
+        console.print(note, style="dim")

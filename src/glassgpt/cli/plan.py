@@ -100,7 +100,7 @@ def _chosen(plan: Plan) -> Table:
         ),
         (
             "device",
-            f"{plan.machine.device}, {training.precision}, {training.threads or plan.machine.threads} threads"
+            f"{plan.machine.device}, {training.precision}, {plan.machine.threads} threads"
             f"{', compiled' if training.compile else ''}",
         ),
         ("memory", f"about {byte_size(plan.memory_bytes)}"),

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from glassgpt.cli.terminal import printable, shorten, shown
-from glassgpt.training.events import Evaluated, Event, Sampled, StepsFinished, TrainingStarted
+from glassgpt.training.events import Evaluated, Event, Noted, Sampled, StepsFinished, TrainingStarted
 
 
 class TerminalProgress:
@@ -55,6 +55,8 @@ class TerminalProgress:
                 self._tell_evaluation(event)
             case Sampled():
                 self._tell_sample(event)
+            case Noted():
+                self._console.print(f"[dim]{shown(event.text)}[/]")
             case _:
                 pass
 

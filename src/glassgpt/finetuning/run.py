@@ -22,6 +22,7 @@ import torch
 from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.adapters.peft_format import WEIGHTS, save_adapter
+from glassgpt.device import World
 from glassgpt.errors import RunError
 from glassgpt.finetuning.begin import begin, fitted
 from glassgpt.finetuning.comparison import State, look, write_comparison
@@ -34,16 +35,17 @@ from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
 from glassgpt.runs.config import CorpusConfig, RunConfig, SamplesConfig
 from glassgpt.runs.directory import RunDirectory, create_run, find_run, refuse_taken
 from glassgpt.runs.lineage import derived_lineage, note_weights
-from glassgpt.runs.opening import find_base, open_run, read_lineage
+from glassgpt.runs.opening import Run, find_base, open_run, read_lineage
 from glassgpt.runs.plots import PlotFile, save_figure
 from glassgpt.runs.records import MetricsFile, SamplesFile
 from glassgpt.runs.report import write_report
 from glassgpt.runs.trackers import check_trackers, make_trackers
 from glassgpt.system import explaining
 from glassgpt.training import distributed
+from glassgpt.training.choices import settled, thread_watch
 from glassgpt.training.events import Listener, TrainingFinished
 from glassgpt.training.interrupt import graceful_stop
-from glassgpt.training.jobs import make_job, with_precision, workplace
+from glassgpt.training.jobs import make_job, workplace
 from glassgpt.training.state import restore
 from glassgpt.training.trainer import train
 
@@ -87,7 +89,9 @@ def start_finetuning(
     with workplace(config.training) as (world, device):
         run = open_run(base)
         config = fitted(config, run.config.model.n_embd, given)
-        choice = distributed.from_main(lambda: _resolve(run.directory, data, config, device), world)
+        choice = distributed.from_main(
+            lambda: _resolve(run, data, config, device, world, say, paced=minutes is not None), world
+        )
         start = begin(run, choice.data, choice.config, device=device, world=world, say=say)
         task = build_task(start, choice)
         before = look(task)
@@ -140,10 +144,22 @@ def build_task(start: Start, choice: Choice) -> Task:
     return importlib.import_module(f"glassgpt.finetuning.{choice.kind}").build(start, choice.config)
 
 
-def _resolve(base: RunDirectory, data: Sequence[str], config: FineTuneConfig, device: torch.device) -> Choice:
+def _resolve(
+    base: Run,
+    data: Sequence[str],
+    config: FineTuneConfig,
+    device: torch.device,
+    world: World,
+    say: Say,
+    *,
+    paced: bool,
+) -> Choice:
     """Return the choice with everything decided, so that a resume cannot decide otherwise."""
-    config = dataclasses.replace(config, training=with_precision(config.training, device))
-    return Choice(str(base.path.resolve()), absolute(data), config)
+    training = settled(
+        config.training, base.config.model, device, paced=paced, processes=world.local_size, say=say
+    )
+    config = dataclasses.replace(config, training=training)
+    return Choice(str(base.directory.path.resolve()), absolute(data), config)
 
 
 def _in_seconds(choice: Choice, seconds: float) -> Choice:
@@ -237,6 +253,12 @@ class _FineTuning:
                 loss=self.task.loss,
                 counted=self.task.counted,
                 world=self.world,
+                watch=thread_watch(
+                    self.start.model.config,
+                    self.config.training,
+                    self.start.device,
+                    processes=self.world.local_size,
+                ),
             )
             progress = restore(state, self.task.model, job.optimizer) if state else None
             del state

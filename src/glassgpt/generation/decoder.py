@@ -11,9 +11,8 @@ Legend: B rows, T tokens, S places that attention looks at, V vocabulary.
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 from weakref import WeakKeyDictionary
@@ -155,17 +154,3 @@ def group_by_length(texts: list[list[int]]) -> list[list[int]]:
     for index, text in enumerate(texts):
         groups.setdefault(len(text), []).append(index)
     return list(groups.values())
-
-
-@contextlib.contextmanager
-def threads_for(multiply_adds: int) -> Iterator[None]:
-    """Let torch use one CPU thread meanwhile where a step's work is too small to be shared."""
-    before = torch.get_num_threads()
-    if before == 1 or multiply_adds > ONE_THREAD_WORK:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

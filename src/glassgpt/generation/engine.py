@@ -17,14 +17,17 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Collection, Generator, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from glassgpt.device import threads_set
 from glassgpt.errors import GenerationError, ModelError
-from glassgpt.generation.decoder import RECORD_AFTER, Decoder, group_by_length, threads_for
+from glassgpt.generation.decoder import ONE_THREAD_WORK, RECORD_AFTER, Decoder, group_by_length
 from glassgpt.generation.sampling import SamplingConfig, distribution, draw
+from glassgpt.machine.watch import ThreadWatch, alternatives
 from glassgpt.model.gpt import GPT
 from glassgpt.model.summary import matmul_parameters
 
@@ -120,6 +123,7 @@ class Batch:
         use_cache: bool = True,
         record_after: int | None = RECORD_AFTER,
         among: tuple[int, int] | None = None,
+        adapt_threads: bool = False,
     ) -> None:
         if not prompts or not all(prompts):
             raise GenerationError("The prompt has no tokens. Begin with <|endoftext|> to start from nothing.")
@@ -133,18 +137,31 @@ class Batch:
         self._first, self._all = among or (0, len(prompts))
         self._never = _bias(model, exclude)
         self._work = matmul_parameters(model.config)
+        self._watch = ThreadWatch(alternatives(torch.get_num_threads())) if adapt_threads else None
         with torch.inference_mode():
             self._decoder = Decoder(model, len(prompts), record_after=record_after) if use_cache else None
 
     @torch.inference_mode()
     def step(self) -> list[tuple[int, int]]:
         """Return (index, next id) of every prompt that goes on. Raises `ModelError` on logits that are no numbers."""
-        with threads_for(len(self.rows) * self._work):
+        began, self._is_plain_step = time.perf_counter(), False
+        large = len(self.rows) * self._work > ONE_THREAD_WORK
+        watch = self._watch if large else None
+        with threads_set(watch.threads if watch else 0 if large else 1):
             logits_BV = self._logits()
             ids = self._choose(logits_BV)
+        if watch and self._is_plain_step:  # a text that is read takes longer, and says nothing
+            watch.note(time.perf_counter() - began)
         for row, id in zip(self.rows, ids, strict=True):
             self._texts[row].append(id)
         return sorted(zip(self.rows, ids, strict=True))
+
+    def note(self) -> str:
+        """Return a sentence about a change of threads since this was last asked, or ""."""
+        if self._watch is None or self._watch.changed is None:
+            return ""
+        said, self._watch.changed = self._watch.changed, None
+        return said
 
     def drop(self, row: int) -> None:
         """End a prompt: the last row of the cache takes its place there, and the batch is one smaller."""
@@ -173,6 +190,7 @@ class Batch:
         # Rows whose window has moved take the step too, at a place they have, and are then filled anew.
         ids = [self._texts[row][-1] for row in self.rows]
         places = [len(self._texts[row]) - start - 1 for row, start in zip(self.rows, starts, strict=True)]
+        self._is_plain_step = not moved
         logits_BV = self._decoder.step(ids, places)
         if moved:
             logits_BV[moved] = self._decoder.fill(moved, [self._window(self.rows[place]) for place in moved])

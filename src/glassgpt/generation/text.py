@@ -44,11 +44,15 @@ class GenerationConfig(SamplingConfig):
 
 @dataclass(frozen=True, slots=True)
 class TextEvent:
-    """New text of one continuation. `finished` is "" until its last event: "end", "stop" or "length"."""
+    """New text of one continuation. `finished` is "" until its last event: "end", "stop" or "length".
+
+    `note` is a sentence for the person who waits, not part of the text: such as a change of threads.
+    """
 
     index: int
     text: str
     finished: str = ""
+    note: str = ""
 
 
 def stream(
@@ -94,9 +98,14 @@ def stream_after(
     ends = {tokenizer.end_of_text, *ends}
     rows = [_Row(index, tokenizer, ids, config, ends) for index, ids in enumerate(prompts)]
     with evaluating(model):
-        batch = Batch(model, prompts, config, seed=config.seed, exclude=exclude, use_cache=use_cache)
+        batch = Batch(
+            model, prompts, config, seed=config.seed, exclude=exclude, use_cache=use_cache, adapt_threads=True
+        )
         for step in range(1, config.max_tokens + 1):
-            for index, next_id in batch.step():
+            written = batch.step()
+            if note := batch.note():
+                yield TextEvent(written[0][0], "", note=note)
+            for index, next_id in written:
                 yield from rows[index].push(next_id, last=step == config.max_tokens)
                 if rows[index].finished:
                     batch.drop(index)

@@ -14,7 +14,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from glassgpt.device import can_compile
 from glassgpt.errors import TrainingError
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.summary import (
@@ -24,7 +23,7 @@ from glassgpt.model.summary import (
     flops_per_token,
     training_bytes,
 )
-from glassgpt.planning.machine import Machine, seconds_per_update, this_machine, with_best_threads
+from glassgpt.planning.machine import Machine, this_machine
 from glassgpt.planning.quality import excess_bits
 from glassgpt.planning.rules import (
     batch_tokens_for,
@@ -39,6 +38,7 @@ from glassgpt.planning.text import TextFacts, look_at
 from glassgpt.runs.config import RunConfig
 from glassgpt.system import explaining
 from glassgpt.tokenizers.load import load_tokenizer
+from glassgpt.training.choices import compiling_pays, seconds_per_update
 from glassgpt.training.config import TrainingConfig
 
 # Layers, heads and width from the smallest model that learns anything to what a large GPU trains in days.
@@ -107,10 +107,10 @@ def make_plan(config: RunConfig, seconds: float, say: Callable[[str], None] = la
             f"{LEAST_SECONDS:.0f} s. Give it --minutes {_minutes(3 * LEAST_SECONDS)} or more."
         )
     text = look_at(config.corpus)
-    machine = this_machine(config.training)
     say(f"Measuring what this machine does with {byte_size(text.bytes)} of text.")
     base = _base(config, text, seconds)
-    machine = with_best_threads(machine, _shaped(base, SHAPES[0]), base.training)
+    smallest = _shaped(base, SHAPES[0])
+    machine = this_machine(smallest, _probing(base.training, smallest), say)
     considered = _consider(base, machine, text, seconds)
     best = min(considered, key=lambda candidate: candidate.excess)
     return _settle(base, best, considered, machine, text, seconds)
@@ -153,12 +153,17 @@ def _shaped(base: RunConfig, shape: tuple[int, int, int]) -> ModelConfig:
     return replace(base.model, n_layer=n_layer, n_head=n_head, n_embd=n_embd)
 
 
+def _probing(training: TrainingConfig, model: ModelConfig) -> TrainingConfig:
+    """Return the settings of the updates by which shapes are compared."""
+    return replace(training, batch_size=max(1, PROBE_TOKENS // model.context_length))
+
+
 def _consider(base: RunConfig, machine: Machine, text: TextFacts, seconds: float) -> tuple[Candidate, ...]:
     """Measure shapes from small to large until they get worse, or the time for measuring is over."""
     considered: list[Candidate] = []
     left = MEASURING_SHARE * seconds
     context = base.model.context_length
-    probe = replace(base.training, batch_size=max(1, PROBE_TOKENS // context), threads=machine.threads)
+    probe = replace(_probing(base.training, base.model), threads=machine.threads)
     tokens = probe.batch_size * context
     flops_per_second = 0.0
     for shape in SHAPES:
@@ -167,7 +172,7 @@ def _consider(base: RunConfig, machine: Machine, text: TextFacts, seconds: float
             break
         flops = flops_per_token(model) * tokens
         if not considered or flops / flops_per_second * 3 <= left:
-            update = seconds_per_update(machine, model, probe)
+            update = seconds_per_update(model, probe, machine.device, machine.precision)
             left -= 3 * update
             flops_per_second = flops / update
         considered.append(_candidate(model, flops_per_second / flops * tokens, text, seconds))
@@ -210,9 +215,10 @@ def _settle(
     epochs = tokens / per_epoch
     model = replace(best.model, dropout=dropout_for(epochs))
     training = _batched(base.training, machine, model, tokens)
-    if seconds >= COMPILING_SECONDS and can_compile(machine.device):
-        training, gain = _compiled_if_faster(training, machine, model)
-        tokens *= gain
+    if seconds >= COMPILING_SECONDS:
+        timed = replace(training, threads=machine.threads)
+        gain = compiling_pays(model, timed, machine.device, machine.precision)
+        training, tokens = replace(training, compile=gain > 1.0), tokens * gain
     update_tokens = training.batch_size * training.accumulate * model.context_length
     steps = max(1, round(tokens / update_tokens))
     learning_rate, matrix_learning_rate = learning_rates_for(steps, model.n_embd)
@@ -241,22 +247,12 @@ def _settle(
     )
 
 
-def _compiled_if_faster(
-    training: TrainingConfig, machine: Machine, model: ModelConfig
-) -> tuple[TrainingConfig, float]:
-    """Return the training, compiled where that is measured to gain a twentieth at least, and how much it gains."""
-    compiled = replace(training, compile=True)
-    plain_seconds = seconds_per_update(machine, model, training)
-    gain = plain_seconds / seconds_per_update(machine, model, compiled)
-    return (compiled, gain) if gain > 1.05 else (training, 1.0)
-
-
 def _batched(training: TrainingConfig, machine: Machine, model: ModelConfig, tokens: float) -> TrainingConfig:
     """Return the training with its batch, split up where memory asks for it."""
     rows, accumulate = max(1, batch_tokens_for(tokens) // model.context_length), 1
     while rows > 1 and _memory(model, rows, machine) > MEMORY_SHARE * machine.memory_bytes:
         rows, accumulate = rows // 2, accumulate * 2
-    return replace(training, batch_size=rows, accumulate=accumulate, threads=machine.threads)
+    return replace(training, batch_size=rows, accumulate=accumulate)
 
 
 def _memory(model: ModelConfig, rows: int, machine: Machine) -> int:

@@ -23,7 +23,7 @@ from glassgpt.commands import command
 from glassgpt.dataset.ahead import Ahead
 from glassgpt.dataset.batches import Batches, check_length
 from glassgpt.dataset.shards import TokenSplit
-from glassgpt.device import World, pick_precision, seed_everything
+from glassgpt.device import World, dtype_of, seed_everything
 from glassgpt.errors import RunError
 from glassgpt.evaluation.loss import Evaluation, evaluate, unknown_in
 from glassgpt.generation.text import GenerationConfig, complete
@@ -41,9 +41,10 @@ from glassgpt.runs.trackers import check_trackers, make_trackers
 from glassgpt.system import explaining
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.training import distributed
+from glassgpt.training.choices import settled, thread_watch
 from glassgpt.training.events import Listener, TrainingFinished
 from glassgpt.training.interrupt import graceful_stop
-from glassgpt.training.jobs import make_job, with_precision, workplace
+from glassgpt.training.jobs import make_job, workplace
 from glassgpt.training.state import restore
 from glassgpt.training.trainer import train
 
@@ -81,7 +82,7 @@ def start_run(
         refuse_taken(name)
     with workplace(config.training) as (world, device):
         data = _prepare(config, world, say)
-        config = distributed.from_main(lambda: _in_time(_resolve(config, data, device), deadline), world)
+        config = distributed.from_main(lambda: _decide(config, data, device, world, say, deadline), world)
         check_length(data.shards.split("train"), config.model.context_length)  # before anything is made
         base = source_name(config.corpus.sources[0])
         path = distributed.from_main(lambda: str(create_run(name, base=base).path), world)
@@ -129,24 +130,39 @@ def _prepare(config: RunConfig, world: World, say: Say) -> PreparedData:
     return prepare_data(config)
 
 
-def _resolve(config: RunConfig, data: PreparedData, device: torch.device) -> RunConfig:
+def _resolve(
+    config: RunConfig, data: PreparedData, device: torch.device, world: World, say: Say, *, paced: bool
+) -> RunConfig:
     """Return the config with everything decided, so that a resume cannot decide otherwise.
 
-    The vocabulary size comes from the data, the precision from a measurement; sources become absolute, so
-    that the run can be resumed from any folder.
+    The vocabulary size comes from the data, threads and precision from measurements; sources become absolute,
+    so that the run can be resumed from any folder.
     """
     model = dataclasses.replace(config.model, vocab_size=data.tokenizer.vocab_size)
     return dataclasses.replace(
         config,
         corpus=dataclasses.replace(config.corpus, sources=absolute(config.corpus.sources)),
         model=model,
-        training=with_precision(config.training, device),
+        training=settled(config.training, model, device, paced=paced, processes=world.local_size, say=say),
     )
 
 
 def absolute(sources: Sequence[str]) -> tuple[str, ...]:
     """Return sources with every path made absolute, so that a run can be resumed from any folder."""
     return tuple(str(Path(source).resolve()) if Path(source).exists() else source for source in sources)
+
+
+def _decide(
+    config: RunConfig,
+    data: PreparedData,
+    device: torch.device,
+    world: World,
+    say: Say,
+    deadline: float | None,
+) -> RunConfig:
+    """Return the config with everything decided, the time that is left included."""
+    decided = _resolve(config, data, device, world, say, paced=deadline is not None)
+    return _in_time(decided, deadline)
 
 
 def _in_time(config: RunConfig, deadline: float | None) -> RunConfig:
@@ -201,7 +217,7 @@ class _Training:
         self.world, self.device, self.say = world, device, say
         self.validation = data.shards.split("validation")
         self.floor = known_floor(config.corpus.sources, self.validation)
-        self.precision = pick_precision(config.training.precision, device)
+        self.precision = dtype_of(config.training.precision)
         self.store = CheckpointStore(directory.checkpoints, config.training.keep_checkpoints)
         self.batches = Batches(
             data.shards.split("train"),
@@ -240,6 +256,12 @@ class _Training:
                 sample=self.sample,
                 stop=lambda: stop.requested,
                 world=self.world,
+                watch=thread_watch(
+                    self.config.model,
+                    self.config.training,
+                    self.device,
+                    processes=self.world.local_size,
+                ),
             )
             progress = restore(state, self.model, job.optimizer) if state else None
             del state  # a second copy of the weights

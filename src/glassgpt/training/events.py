@@ -68,6 +68,14 @@ class Sampled:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """Something a reader of the run should know, in a sentence: such as a change of the number of threads."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointSaved:
     """Everything needed to go on from `step` is on the disk."""
 
@@ -86,7 +94,7 @@ class TrainingFinished:
     seconds: float
 
 
-Event = TrainingStarted | StepsFinished | Evaluated | Sampled | CheckpointSaved | TrainingFinished
+Event = TrainingStarted | StepsFinished | Evaluated | Sampled | Noted | CheckpointSaved | TrainingFinished
 Listener = Callable[[Event], None]
 
 KINDS: dict[str, type] = {
@@ -94,6 +102,7 @@ KINDS: dict[str, type] = {
     "step": StepsFinished,
     "evaluation": Evaluated,
     "sample": Sampled,
+    "note": Noted,
     "checkpoint": CheckpointSaved,
     "finished": TrainingFinished,
 }

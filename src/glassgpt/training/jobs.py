@@ -1,7 +1,8 @@
 """From settings to a running job: the one place that turns a training config into live objects.
 
 Pretraining and every kind of fine-tuning come by here, so that a setting does for all of them what it does for
-one: device, threads and precision, compiling, activations that are computed twice, the optimizer.
+one: device, threads and precision, compiling, activations that are computed twice, the optimizer. What is left open
+in the settings is decided before, by `choices.settled`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from torch import nn
 from glassgpt.device import (
     World,
     can_compile,
+    dtype_of,
     pick_device,
-    pick_precision,
     set_threads,
     world_from_environment,
 )
@@ -39,12 +40,6 @@ def workplace(config: TrainingConfig) -> Iterator[tuple[World, torch.device]]:
     device = pick_device(config.device, world)
     with distributed.process_group(world, device):
         yield world, device
-
-
-def with_precision(training: Config, device: torch.device) -> Config:
-    """Return the settings with the precision decided, by a measurement where it is left open."""
-    precision = pick_precision(training.precision, device)
-    return dataclasses.replace(training, precision="bfloat16" if precision == torch.bfloat16 else "float32")
 
 
 def make_job(
@@ -70,7 +65,7 @@ def make_job(
         optimizer=make_optimizer(trained, config),
         config=config,
         device=device,
-        precision=pick_precision(config.precision, device),
+        precision=dtype_of(config.precision),
         **parts,
     )
 

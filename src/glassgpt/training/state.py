@@ -36,6 +36,8 @@ class Progress:
     paced_at: int = 0
     """The update at which `steps` was last counted anew (see `pace`), and where on the schedule that was."""
     paced_place: float = 0.0
+    threads: int = 0
+    """CPU threads of a paced run, which may change them; 0 where they are settled otherwise."""
 
     def note_evaluation(self, loss: float) -> bool:
         """Remember a validation loss; return whether it is the best so far."""

@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from glassgpt.device import World
+from glassgpt.device import World, threads_set
 from glassgpt.errors import NonFiniteLossError
+from glassgpt.machine.watch import ThreadWatch
 from glassgpt.model.gpt import GPT
 from glassgpt.training import distributed
 from glassgpt.training.config import TrainingConfig
@@ -32,6 +33,7 @@ from glassgpt.training.events import (
     Evaluated,
     Event,
     Listener,
+    Noted,
     Sampled,
     StepsFinished,
     TrainingFinished,
@@ -113,6 +115,8 @@ class Job:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: torch.dtype = torch.float32
     world: World = field(default_factory=World)
+    watch: ThreadWatch | None = None
+    """What may change the number of CPU threads between updates; None keeps it."""
 
     def tell(self, event: Event) -> None:
         """Send one event to every listener. Only the main process has listeners."""
@@ -135,6 +139,8 @@ def train(job: Job, progress: Progress | None = None) -> TrainingFinished:
     log = _StepLog(job, progress, clock, pacer)
     job.tell(_started(job, progress))
     job.model.train()
+    if job.watch and progress.threads:
+        job.watch.current = progress.threads
     while True:
         began = time.perf_counter()
         resumed_here = progress.saved_at == progress.step  # evaluated, sampled and saved before it ended
@@ -149,14 +155,28 @@ def train(job: Job, progress: Progress | None = None) -> TrainingFinished:
         if due:
             pacer.note_pause(time.perf_counter() - began)
         began = time.perf_counter()
-        loss, gradient_norm = update(job, progress)
+        with threads_set(job.watch.threads if job.watch else 0):
+            loss, gradient_norm = update(job, progress)
         progress.step += 1
-        log.add(loss, gradient_norm, time.perf_counter() - began)
+        elapsed = time.perf_counter() - began
+        _watch_threads(job, progress, elapsed)
+        log.add(loss, gradient_norm, elapsed)
     finished = TrainingFinished(
         progress.step, reason, progress.best_loss, progress.best_step, round(clock.seconds(), 3)
     )
     job.tell(finished)
     return finished
+
+
+def _watch_threads(job: Job, progress: Progress, seconds: float) -> None:
+    """Let the watch see how long an update took; tell of a change, and keep it with the progress."""
+    if job.watch is None:
+        return
+    job.watch.note(seconds)
+    progress.threads = job.watch.current
+    if job.watch.changed:
+        job.tell(Noted(progress.step, job.watch.changed))
+        job.watch.changed = None
 
 
 def compile_blocks(model: GPT) -> None:

@@ -1,0 +1,86 @@
+"""Measurements that are kept: one file for each machine and version of torch, in the cache.
+
+Only what was measured on a quiet machine and with a clear outcome is kept. A file that cannot be read, or
+was written by another version, counts as empty: the machine is measured again. Deleting the file is always safe.
+What holds only for now, because the machine is busy, is remembered by this process for two minutes, so that a
+plan and the training that follows it ask once.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from pathlib import Path
+
+import msgspec
+
+from glassgpt import files
+from glassgpt.errors import GlassGPTError
+from glassgpt.machine.facts import machine_facts
+
+VERSION = 1
+FOR_NOW_SECONDS = 120.0
+
+_for_now: dict[str, tuple[float, str]] = {}
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """One answer: which way was taken, the figures behind it, and when they were measured."""
+
+    choice: str
+    figures: dict[str, float]
+    measured: str
+
+
+class _File(msgspec.Struct):
+    version: int
+    answers: dict[str, Kept]
+
+
+def kept_file() -> Path:
+    """Return the file in which this machine's measurements are kept."""
+    return files.cache_dir() / "machine" / f"{machine_facts().fingerprint}.json"
+
+
+def all_kept() -> dict[str, Kept]:
+    """Return every measurement of this machine by its question; empty where nothing was kept or can be read."""
+    try:
+        found = msgspec.json.decode(kept_file().read_bytes(), type=_File)
+    except (OSError, ValueError, msgspec.MsgspecError):
+        return {}
+    return found.answers if found.version == VERSION else {}
+
+
+def recall(question: str) -> Kept | None:
+    """Return the answer that was kept for a question, or None."""
+    return all_kept().get(question)
+
+
+def keep(question: str, choice: str, **figures: float) -> None:
+    """Keep an answer. A cache that cannot be written costs a measurement next time, and nothing else."""
+    answer = Kept(choice, figures, datetime.datetime.now().isoformat(timespec="seconds"))
+    content = msgspec.to_builtins(_File(VERSION, {**all_kept(), question: answer}))
+    try:
+        files.write_json(kept_file(), content)
+    except (OSError, GlassGPTError):
+        return
+
+
+def forget() -> None:
+    """Drop every measurement of this machine, so that the next choice measures again."""
+    _for_now.clear()
+    try:
+        kept_file().unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+def note_for_now(question: str, choice: str) -> None:
+    """Remember an answer in this process alone, for a short time."""
+    _for_now[question] = (time.monotonic(), choice)
+
+
+def recall_for_now(question: str) -> str | None:
+    """Return an answer that this process found a moment ago, or None."""
+    found = _for_now.get(question)
+    return found[1] if found and time.monotonic() - found[0] < FOR_NOW_SECONDS else None

@@ -1,0 +1,140 @@
+"""How many threads are right now: watched while the same work is done again and again.
+
+Threads wait for each other at every small operation. When another program takes a core, the thread on that core
+is late each time, and all others wait for it: decoding a 124M model fell from 99 to 11 tokens a second that way,
+where one thread alone would have gone on at 60. So while a loop of equal units of work runs (updates, decode
+steps), a `ThreadWatch` looks whether others are working or the units have become slow, and if so tries the
+alternatives for a few units each and takes the fastest. On a quiet machine it changes nothing and tries nothing.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from glassgpt.machine.load import QUIET, Meter
+
+SLOWER = 1.5
+"""Units that take so many times as long as they should are a reason to look."""
+FOLLOW = 0.1
+"""Share by which what is expected follows what is seen: a cache that grows makes each step a little longer."""
+LEAD = 1.1
+"""An alternative must be so many times as fast to be taken."""
+ROUNDS = 3
+"""Units of each alternative in a trial."""
+LOOK_SECONDS = 0.25
+"""Time of work between two looks at what others do."""
+FIRST_PAUSE = 16
+"""Units after a trial before the next may begin; doubled each time that a trial changes nothing."""
+LONGEST_PAUSE = 1024
+
+
+def alternatives(most: int) -> tuple[int, ...]:
+    """Return the numbers of threads that are worth trying: all, half, a quarter ... down to one."""
+    counts = []
+    while most >= 1:
+        counts.append(most)
+        most //= 2
+    return tuple(counts)
+
+
+class ThreadWatch:
+    """Ask for `threads` before each unit of work, tell its seconds to `note` after it.
+
+    `counts` are the numbers of threads that may be used, `usual` the one for a quiet machine (the first where it is
+    not given), `current` the one to begin with, `expected` the seconds of a unit when all is well (learned from the
+    first units where it is not known). `busy` returns the cores that others used since it was last called.
+    """
+
+    def __init__(
+        self,
+        counts: Sequence[int],
+        *,
+        usual: int | None = None,
+        current: int | None = None,
+        expected: float | None = None,
+        busy: Callable[[], float] | None = None,
+    ) -> None:
+        self._counts = tuple(counts)
+        self._usual = counts[0] if usual is None else usual
+        self.current = self._usual if current is None else current
+        self._expected = expected
+        self._busy = busy or Meter().read
+        self._recent: deque[float] = deque(maxlen=5)
+        self._trial: dict[int, list[float]] | None = None
+        self._queue: list[int] = []
+        self._since_trial = FIRST_PAUSE
+        self._pause = FIRST_PAUSE
+        self._worked = 0.0
+        self.changed: str | None = None
+        """A sentence about the last change, until somebody has read it and set it to None."""
+
+    @property
+    def threads(self) -> int:
+        """The number of threads for the next unit of work."""
+        return self._queue[0] if self._queue else self.current
+
+    def note(self, seconds: float) -> None:
+        """Take in how long the unit with `threads` took."""
+        if len(self._counts) < 2:
+            return
+        if self._trial is not None:
+            self._note_trial(seconds)
+            return
+        self._recent.append(seconds)
+        self._since_trial += 1
+        self._worked += seconds
+        slow = self._is_slow()
+        if self._since_trial >= self._pause and (slow or self._others_changed()):
+            self._begin_trial()
+        elif not slow:
+            self._follow()
+
+    def _is_slow(self) -> bool:
+        full = len(self._recent) == self._recent.maxlen and self._expected is not None
+        return full and statistics.median(self._recent) > SLOWER * (self._expected or 0.0)
+
+    def _follow(self) -> None:
+        if len(self._recent) == self._recent.maxlen:
+            now = statistics.median(self._recent)
+            self._expected = (
+                now if self._expected is None else self._expected + FOLLOW * (now - self._expected)
+            )
+
+    def _others_changed(self) -> bool:
+        """Whether others work beside all our threads, or have stopped since we took fewer."""
+        if self._worked < LOOK_SECONDS:
+            return False
+        self._worked = 0.0
+        others = self._busy()
+        return others > QUIET if self.current == self._usual else others <= QUIET
+
+    def _begin_trial(self) -> None:
+        others = [count for count in self._counts if count != self.current]
+        self._queue = [count for _ in range(ROUNDS) for count in (self.current, *others)]
+        self._trial = {count: [] for count in self._queue}
+
+    def _note_trial(self, seconds: float) -> None:
+        assert self._trial is not None
+        self._trial[self._queue.pop(0)].append(seconds)
+        if self._queue:
+            return
+        found = {count: statistics.median(times) for count, times in self._trial.items()}
+        best = min(found, key=lambda count: found[count])
+        changes = found[self.current] > LEAD * found[best]
+        if changes:
+            self.changed = (
+                f"{_threads(best)} from here on instead of {self.current}: that is "
+                f"{found[self.current] / found[best]:.1f} times as fast beside what else this machine does."
+            )
+            self.current = best
+        # What is slow now may stay so: the next look compares with now, not with better times.
+        self._expected = found[self.current]
+        self._pause = FIRST_PAUSE if changes else min(2 * self._pause, LONGEST_PAUSE)
+        self._trial, self._since_trial, self._worked = None, 0, 0.0
+        self._recent.clear()
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'' if count == 1 else 's'}"
