@@ -137,7 +137,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(kind: str, here: Path) ->
 @pytest.mark.parametrize("kind", ["sft", "sft-lora", "dpo", "classify", "classify-lora"])
 def test_learning_lowers_the_held_out_loss(kind: str, here: Path) -> None:
     config, data = KINDS[kind]
-    longer = dataclasses.replace(config, training=training(steps=40, evaluate_every=20, learning_rate=3e-3))
+    longer = dataclasses.replace(config, training=training(steps=60, evaluate_every=20, learning_rate=3e-3))
     run = start_finetuning("base", data, longer, name=kind, given=["training.learning_rate"]).directory
     before, after = files.read_json(run.comparison)["numbers"]["held-out loss"]
     assert after < 0.9 * before
@@ -147,7 +147,7 @@ def test_a_reward_is_learned(here: Path) -> None:
     """Answers of three words: after some updates they come near to that, as they did not before."""
     config, data = KINDS["grpo-lora"]
     longer = dataclasses.replace(
-        config, lora=LoRAConfig(), training=reinforcement(steps=30, evaluate_every=30, learning_rate=2e-3)
+        config, lora=LoRAConfig(), training=reinforcement(steps=60, evaluate_every=60, learning_rate=2e-3)
     )
     run = start_finetuning("base", data, longer, name="short", given=["training.learning_rate"]).directory
     before, after = files.read_json(run.comparison)["numbers"]["reward"]
@@ -276,12 +276,16 @@ def test_a_choice_that_cannot_be_is_refused_before_a_run_is_made(
 
 def test_bad_records_leave_no_run(here: Path) -> None:
     (here / "bad.json").write_text(json.dumps([{"instruction": "a", "output": "b"}, {"instruction": "a"}]))
-    with pytest.raises(CorpusError, match=r"bad.json#2 has not an answer to learn"):
+    with pytest.raises(CorpusError, match=r"bad.json#2 does not have an answer to learn"):
         start_finetuning("base", ["bad.json"], KINDS["sft"][0], name="none")
-    (here / "long.json").write_text(json.dumps([{"instruction": "a word " * 200, "output": "b"}] * 3))
     for kind in ("sft", "dpo"):
         (here / "long.json").write_text(
-            json.dumps([{"instruction": "a word " * 200, "output": "b", "chosen": "b", "rejected": "c"}] * 3)
+            json.dumps(
+                [
+                    {"instruction": "a word " * (200 + n), "output": "b", "chosen": "b", "rejected": "c"}
+                    for n in range(3)
+                ]
+            )
         )
         with pytest.raises(CorpusError, match=r"long.json#\d: the prompt has \d+ tokens"):
             start_finetuning("base", ["long.json"], KINDS[kind][0], name="none")
@@ -320,3 +324,29 @@ def test_changed_data_is_not_gone_on_with(here: Path) -> None:
     (here / "asked.json").write_text(json.dumps([*records, records[0]]))
     with pytest.raises(RunError, match="data of sft has changed"):
         resume_finetuning("sft")
+
+
+def test_pairs_that_the_context_makes_equal_are_left_out_and_said(here: Path) -> None:
+    """Answers that differ only beyond the context once trained as a pair whose loss cannot move from 0.693."""
+    same = "a red boat and " * 60
+    liked = json.loads((here / "liked.json").read_text())
+    cut = [{"prompt": f"Name {n}.", "chosen": same + "yes", "rejected": same + "no"} for n in range(8)]
+    (here / "some.json").write_text(json.dumps([*liked, *cut]))
+    said: list[str] = []
+    start_finetuning("base", ["some.json"], KINDS["dpo"][0], name="some", say=said.append)
+    assert "8 pairs were left out: cut to the context, both answers are the same." in said
+    (here / "none.json").write_text(json.dumps(cut))
+    with pytest.raises(CorpusError, match=r"No record is left.*two that differ"):
+        start_finetuning("base", ["none.json"], KINDS["dpo"][0], name="none")
+
+
+def test_copies_are_said_and_never_measured_after_they_were_learned(here: Path) -> None:
+    rows = [
+        {"text": text, "label": label}
+        for text, label in (("The boat is good.", "glad"), ("All is lost.", "sad"))
+    ]
+    (here / "copies.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows * 20))
+    said: list[str] = []
+    with pytest.raises(CorpusError, match="stands only in the texts that are held out"):
+        start_finetuning("base", ["copies.jsonl"], KINDS["classify"][0], name="copies", say=said.append)
+    assert "38 of 40 records are copies of others; copies are all learned from or all held out." in said

@@ -17,7 +17,7 @@ from glassgpt.finetuning.examples import IGNORE, Example, Fitting
 from glassgpt.finetuning.losses import answer_loss
 from glassgpt.finetuning.packing import best_fit, pack, pad
 from glassgpt.finetuning.records import read_conversations
-from glassgpt.finetuning.rows import RowBatches, split_rows
+from glassgpt.finetuning.rows import RowBatches
 from glassgpt.finetuning.templates import make_template
 from glassgpt.finetuning.vocabulary import grow
 from glassgpt.model.config import ModelConfig
@@ -118,15 +118,6 @@ def test_processes_share_a_batch() -> None:
     assert shares[0] + shares[1] == whole
     with pytest.raises(ConfigError, match="cannot be shared evenly"):
         RowBatches(tensors, 3, world=World(0, 2, 0, 2))
-
-
-@given(count=st.integers(2, 200), share=st.floats(0.01, 0.99), seed=st.integers(0, 5))
-def test_a_record_is_learned_or_held_out(count: int, share: float, seed: int) -> None:
-    learn, hold = split_rows(count, share, seed)
-    assert sorted(learn + hold) == list(range(count))
-    assert learn
-    assert hold
-    assert abs(len(hold) - share * count) <= 1
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from glassgpt.errors import CorpusError
+from glassgpt.errors import CorpusError, GlassGPTError
 from glassgpt.finetuning.labelled import read_labelled
 from glassgpt.finetuning.records import (
     Message,
@@ -17,7 +20,6 @@ from glassgpt.finetuning.records import (
     read_conversations,
     read_preferences,
     read_prompts,
-    read_records,
 )
 
 ASKED, ANSWER = Message("user", "Why is it wet?"), Message("assistant", "It rained.")
@@ -116,17 +118,27 @@ def test_a_prompt_keeps_its_record_and_loses_its_answer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"title": "x", "body": "y"}', r"a.jsonl:2 has not a prompt; its fields are: title, body"),
-        ('{"instruction": "Do."}', r"a.jsonl:2 has not an answer to learn"),
-        ('{"instruction": "Do.", "output": "  "}', r"a.jsonl:2: The answer is empty"),
-        ('{"instruction": "Do.", "output": 4}', r"a.jsonl:2: the field 'output' holds int"),
-        ('{"messages": [{"role": "robot", "content": "x"}]}', r"no role 'robot'"),
-        ('{"messages": ["hello"]}', r"each message has role and content, but one is 'hello'"),
-        ('{"messages": []}', r"a.jsonl:2 has not an answer"),
+        ('{"title": "x", "body": "y"}', r"a.jsonl:2 does not have a prompt; its fields are: title, body"),
+        ('{"instruction": "Do."}', r"a.jsonl:2 does not have an answer to learn"),
+        ('{"instruction": "Do.", "output": 4}', r"a.jsonl:2: the field 'output' holds a number"),
+        ('{"instruction": "Do.", "input": ["a"], "output": "b"}', r"a.jsonl:2: the field 'input' holds a list"),
+        ('{"messages": [{"role": "robot", "content": "x"}]}', r"no role 'robot' here, as message 1"),
+        ('{"messages": [{"role": [], "content": "x"}]}', r"no role \[\] here"),
+        ('{"messages": [{"role": 99999999999999999999999, "content": "x"}]}', r"no role 9999999"),
+        ('{"messages": [{"role": "user", "content": null}]}', r"both texts, but message 1 is"),
+        ('{"messages": ["hello"]}', r"each message has role and content, both texts, but message 1 is 'hello'"),
+        ('{"messages": []}', r"a.jsonl:2 does not have an answer"),
+        ('{"messages": "hello"}', r"a.jsonl:2: the field 'messages' holds a text instead of a list"),
+        ('{"messages": [{"role": "assistant", "content": "x"}]}', r"a.jsonl:2 has an answer only"),
+        ('{"messages": [{"role": "system", "content": "x"}, {"role": "assistant", "content": "x"}]}',
+         r"a.jsonl:2 has an answer only"),
+        ('{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}, '
+         '{"role": "user", "content": "z"}]}', r"a.jsonl:2: the last of its 3 messages is of the user"),
         ('{"instruction": "Do.", ', r"a.jsonl:2 is not valid JSON"),
-        ('["x"]', r"a.jsonl:2 is no record with fields but list"),
+        ('["x"]', r"a.jsonl:2 is no record with fields but a list"),
+        ("{}", r"a.jsonl:2 does not have a prompt; its fields are: none"),
     ],
-)
+)  # fmt: skip
 def test_what_is_no_conversation_is_told_with_its_place(line: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"prompt": "a", "completion": "b"}\n' + line + "\n")
@@ -134,12 +146,54 @@ def test_what_is_no_conversation_is_told_with_its_place(line: str, message: str,
         read_conversations([path])
 
 
+def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    """Faults were once told one a call: a file with forty took forty tries."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a"}\n' * 8)
+    with pytest.raises(
+        CorpusError, match=r"a.jsonl:2 does not have an answer.* 8 records cannot be used; the others are .*a.jsonl:4,"
+        r" .*:6, .*:8, .*:10 and 3 more"
+    ):  # fmt: skip
+        read_conversations([path])
+
+
+def test_empty_answers_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a", "completion": " "}\n'
+                    '{"prompt": "a", "completion": null}\n')  # fmt: skip
+    said: list[str] = []
+    (found,) = read_conversations([path], said.append)
+    assert found.messages[-1].content == "b"
+    assert said == [f"Left out 2 of 3 records, with an empty answer: {path}:2, {path}:3."]
+    path.write_text('{"prompt": "a", "completion": ""}')
+    with pytest.raises(CorpusError, match=r"no record in .*a.jsonl to learn from. Left out 1 of 1 records"):
+        read_conversations([path])
+
+
+def test_equal_answers_are_left_out_and_counted(tmp_path: Path) -> None:
+    """Pairs that are the same once trained to the end at a loss of 0.693, as if something had been learned."""
+    path = tmp_path / "a.json"
+    pairs = [{"prompt": "a", "chosen": "b", "rejected": answer} for answer in ("b", "c", "", "b")]
+    path.write_text(json.dumps(pairs))
+    said: list[str] = []
+    (found,) = read_preferences([path], said.append)
+    assert found.rejected == "c"
+    assert said == [
+        f"Left out 2 of 4 records, with equal answers, chosen and rejected: {path}#1, {path}#4.",
+        f"Left out 1 of 4 records, with an empty answer: {path}#3.",
+    ]
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [
         ({"prompt": "a", "chosen": "b"}, "chosen and a rejected"),
-        ({"prompt": "a", "chosen": "", "rejected": "c"}, "The chosen answer is empty"),
-        ({"prompt": "a", "chosen": "b", "rejected": "\n"}, "The rejected answer is empty"),
+        ({"prompt": "a", "chosen": "b", "rejected": ["c"]}, "'rejected' holds a list instead of a text"),
+        ({"messages": [], "chosen": "b", "rejected": "c"}, "has an answer only"),
+        ({"chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]},
+         "has an answer only"),
+        ({"chosen": [{"role": "user", "content": "a"}], "rejected": [{"role": "user", "content": "b"}]},
+         "must be the assistant's"),
         ({"chosen": [{"role": "user", "content": "a"}], "rejected": [{"role": "user", "content": "b"},
           {"role": "assistant", "content": "c"}]}, "must be the same"),
     ],
@@ -151,15 +205,26 @@ def test_what_is_no_preference_is_told(record: dict[str, Any], message: str, tmp
         read_preferences([path])
 
 
+def test_a_prompt_may_stand_beside_lists_of_answers(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    sides = {side: [{"role": "assistant", "content": side}] for side in ("chosen", "rejected")}
+    for prompt in ("Why is it wet?", [{"role": "user", "content": "Why is it wet?"}]):
+        path.write_text(json.dumps([{"prompt": prompt, **sides}]))
+        (found,) = read_preferences([path])
+        assert (found.prompt, found.chosen, found.rejected) == ((ASKED,), "chosen", "rejected")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "hello", "named .json, .jsonl"),
+        ("a.txt", "hello", "named .jsonl, .ndjson, .json"),
         ("a.json", "{", "not valid JSON"),
-        ("a.json", '{"a": 1}', "holds no list"),
+        ("a.json", '{"a": 1}', "a.json does not have a prompt"),
         ("a.json", "[]", "There is no record"),
-        ("a.csv", "prompt,completion\nonly one\n", "not as many columns"),
+        ("a.csv", "prompt,completion\nonly one\n", "does not have an answer"),
+        ("a.csv", 'prompt,completion\n"not closed', "not valid CSV"),
         ("a.parquet", "no", "not a whole Parquet file"),
+        ("a.jsonl.gz", "no", "cannot be unpacked"),
     ],
 )
 def test_files_that_cannot_be_read_are_told(name: str, content: str, message: str, tmp_path: Path) -> None:
@@ -167,12 +232,76 @@ def test_files_that_cannot_be_read_are_told(name: str, content: str, message: st
     with pytest.raises(CorpusError, match=message):
         read_conversations([tmp_path / name])
     with pytest.raises(CorpusError, match="no file"):
-        list(read_records(tmp_path / "nowhere.json"))
+        read_conversations([tmp_path / "nowhere.json"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("lines.json", '{"prompt": "Why is it wet?", "completion": "It rained."}\n' * 2),
+        ("lines.json", '{"messages": [{"role": "user", "content": "Why is it wet?"}, {"role": "assistant", '
+         '"content": "It rained."}]}\n' * 2),
+        ("one.json", '{"messages": [{"role": "user", "content": "Why is it wet?"}, {"role": "assistant", '
+         '"content": "It rained."}]}'),
+        ("one.json", '{"prompt": "Why is it wet?", "completion": "It rained.", "tags": ["a"]}'),
+        ("a.ndjson", '{"question": "Why is it wet?", "answer": "It rained."}\r\n'),
+        ("a.csv", "prompt;completion\rWhy is it wet?;It rained.\r"),
+        ("a.csv", "prompt, completion\nWhy is it wet?, It rained.\n"),
+        ("b.csv", 'instruction,input,output\nWhy is it wet?,,"It rained."\n'),
+    ],
+)  # fmt: skip
+def test_files_are_read_as_pretraining_reads_them(name: str, content: str, tmp_path: Path) -> None:
+    """Fine-tuning once had readers of its own, which took less than those of pretraining."""
+    for packed, pack in (("", bytes), (".gz", gzip.compress), (".zst", zstandard.compress)):
+        path = tmp_path / f"{name}{packed}"
+        path.write_bytes(pack(content.encode()))
+        assert {each.messages for each in read_conversations([path])} == {(ASKED, ANSWER)}
+
+
+def test_long_fields_and_halves_of_characters(tmp_path: Path) -> None:
+    """A field of more than 131,072 characters, which is what Python's csv takes, was refused once."""
+    path = tmp_path / "a.csv"
+    path.write_text(f"prompt,completion\nWhy?,{'a' * 200_000}\n")
+    (found,) = read_conversations([path])
+    assert len(found.messages[-1].content) == 200_000
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "a\\ud83d", "completion": "b", "n": 99999999999999999999999999}\n')
+    (found,) = read_conversations([path])
+    assert found.messages[0].content == "a\ufffd"
+
+
+FIELDS = ("instruction", "input", "output", "messages", "conversations", "prompt", "completion", "chosen", "rejected",
+          "text", "label", "system", "role", "content", "from", "value")  # fmt: skip
+WORDS = st.sampled_from(["user", "assistant", "gpt", "", "a", "\ud800", "system"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(10**80, 10**90) | st.floats() | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4),
+)
+RECORDS = st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=5) | VALUES, max_size=4)
+READERS = (read_conversations, read_preferences, read_prompts, lambda paths: read_labelled(paths))
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@given(records=RECORDS, lines=st.booleans(), cut=st.none() | st.integers(0, 200))
+def test_any_records_end_in_messages_or_in_an_error(
+    tmp_path_factory: pytest.TempPathFactory, records: list[Any], lines: bool, cut: int | None
+) -> None:
+    path = tmp_path_factory.getbasetemp() / ("any.jsonl" if lines else "any.json")
+    text = "\n".join(map(json.dumps, records)) if lines else json.dumps(records)
+    path.write_text(text[:cut])
+    for read in READERS:
+        try:
+            found = read([path])
+        except GlassGPTError as error:
+            found = str(error)
+        assert 0 < len(found) < 900
 
 
 def test_the_real_records_are_read(shared_data: Path) -> None:
     assert len(read_conversations([shared_data / "instructions.json"])) == 1100
-    assert len(read_preferences([shared_data / "preferences.json"])) == 1100
+    said: list[str] = []
+    assert len(read_preferences([shared_data / "preferences.json"], said.append)) == 1094
+    assert "Left out 6 of 1,100 records, with equal answers" in said[0]
 
 
 def test_labelled_texts_from_tables_and_folders(tmp_path: Path) -> None:
@@ -189,7 +318,7 @@ def test_labelled_texts_from_tables_and_folders(tmp_path: Path) -> None:
     ("content", "options", "message"),
     [
         ("text,label\na,x\nb,x\n", {}, "only the label 'x'"),
-        ("text,label\n,x\nb,y\n", {}, "a.csv:2: the text is empty"),
+        ("text,label\n,x\n,y\n", {}, "no record in .* Left out 2 of 2 records, with an empty text"),
         ("text,kind\na,x\nb,y\n", {}, "no field any of label, class.*--label-field"),
         ("text,label\na,x\nb,y\n", {"text_field": "txt"}, "no field 'txt'.*Did you mean text"),
     ],
@@ -200,3 +329,31 @@ def test_labelled_texts_that_cannot_be_used_are_told(
     (tmp_path / "a.csv").write_text(content)
     with pytest.raises(CorpusError, match=message):
         read_labelled([tmp_path / "a.csv"], **options)
+
+
+def test_empty_texts_and_labels_are_left_out_and_counted(tmp_path: Path) -> None:
+    """An empty label was once a class, with scores."""
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\na,x\nb, \nc,y\n,y\n")
+    said: list[str] = []
+    found = read_labelled([path], say=said.append)
+    assert {item.label for item in found} == {"x", "y"}
+    assert said == [
+        f"Left out 1 of 4 records, with an empty label: {path}:3.",
+        f"Left out 1 of 4 records, with an empty text: {path}:5.",
+    ]
+
+
+def test_labelled_folders_hold_packed_and_marked_down_texts_and_folders(tmp_path: Path) -> None:
+    for name, text in (("good/a.txt", "It is fun."), ("good/more/b.md", "It is nice."), ("bad/c.txt.gz", "It is dull."),
+                       ("bad/d.txt", ""), (".git/e.txt", "No."), ("bad/f.png", "No.")):  # fmt: skip
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+    said: list[str] = []
+    found = {(item.text, item.label) for item in read_labelled([tmp_path], say=said.append)}
+    assert found == {("It is fun.", "good"), ("It is nice.", "good"), ("It is dull.", "bad")}
+    assert "Left out 1 of 4 records, with an empty text" in said[0]
+    (tmp_path / "bad/d.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(CorpusError, match=r"d.txt is not valid UTF-8.*iconv"):
+        read_labelled([tmp_path])

@@ -63,9 +63,16 @@ def text_blocks(path: Path) -> Iterator[str]:
             chunk = file.read(CHUNK)
 
 
-def text_of_file(path: Path) -> str:
-    """Return the whole text of a file that is known to be small enough for memory. Raises as `text_blocks`."""
-    return "".join(text_blocks(path))
+def whole_text(path: Path, *, longest: int) -> str:
+    """Return the text of a file. Raises as `text_blocks`, and when it has more than `longest` characters."""
+    blocks: list[str] = []
+    size = 0
+    for block in text_blocks(path):
+        blocks.append(block)
+        size += len(block)
+        if size > longest:
+            raise too_large(str(path), longest)
+    return "".join(blocks)
 
 
 def text_lines(path: Path, *, longest: int | None = None) -> Iterator[str]:
@@ -78,10 +85,7 @@ def text_lines(path: Path, *, longest: int | None = None) -> Iterator[str]:
     for line, is_whole in _line_parts(text_blocks(path)):
         size += len(line)
         if longest is not None and size > longest:
-            raise CorpusError(
-                f"{path}:{number}: this line has more than {longest:,} characters, the most that one record may "
-                "have. Text of that length belongs into a .txt file, which is read in parts."
-            )
+            raise too_large(f"{path}:{number}", longest)
         if not is_whole:
             carried.append(line)
             continue
@@ -108,6 +112,14 @@ def _line_parts(blocks: Iterator[str]) -> Iterator[tuple[str, bool]]:
             yield part, part[-1] in "\r\n"
     if held:
         yield held, True
+
+
+def too_large(what: str, longest: int) -> CorpusError:
+    """Return what to say of a record that is longer than a record may be."""
+    return CorpusError(
+        f"{what} has more than {longest:,} characters, the most that one record may have. To train on a text of "
+        "that length, put it into a .txt file, which is read in parts."
+    )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from glassgpt.corpus.decoding import text_blocks
+from glassgpt.corpus.decoding import text_blocks, too_large
 from glassgpt.corpus.json_scanner import JsonScanner, MalformedError, TooLargeError, is_deeper
 from glassgpt.errors import CorpusError
 
@@ -68,14 +68,6 @@ def parse_json(text: str, source: str) -> Any:
     except MalformedError as error:
         raise CorpusError(f"{source}: {error}") from error
     return without_surrogates(value) if SURROGATE.search(text) else value
-
-
-def too_large(source: str) -> CorpusError:
-    """Return what to say of a record that is longer than `LARGEST_RECORD`."""
-    return CorpusError(
-        f"{source} has more than {LARGEST_RECORD:,} characters, the most that one record may have. Put a text of "
-        "that length into a .txt file, which is read in parts."
-    )
 
 
 def without_surrogates(value: Any) -> Any:
@@ -180,7 +172,7 @@ def _text(scanner: JsonScanner, source: str) -> str:
     try:
         return scanner.value()
     except TooLargeError:
-        raise too_large(source) from None
+        raise too_large(source, LARGEST_RECORD) from None
 
 
 def _integer(digits: str) -> int:

@@ -96,10 +96,15 @@ def documents_for_hashing(config: SplitConfig) -> int:
 
 def place(text: str, config: SplitConfig) -> str:
     """Return the split of a short document, by its content and the seed alone."""
-    uniform = int(hash_text(f"{config.seed}\n{text}")[:13], 16) / 16**13  # 52 bits, exact in a float
+    uniform = place_in_order(text, config.seed)
     if uniform < config.validation:
         return "validation"
     return "test" if uniform < config.validation + config.test else "train"
+
+
+def place_in_order(text: str, seed: int) -> float:
+    """Return a number in [0, 1) that only a text and the seed decide, each as likely as any other."""
+    return int(hash_text(f"{seed}\n{text}")[:13], 16) / 16**13  # 52 bits, exact in a float
 
 
 def cut(document: Document, config: SplitConfig) -> Iterator[tuple[str, Document]]:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glassgpt.corpus.decoding import compression, open_bytes, text_lines
-from glassgpt.corpus.json_values import LARGEST_RECORD, too_large
+from glassgpt.corpus.decoding import compression, open_bytes, text_lines, too_large
+from glassgpt.corpus.json_values import LARGEST_RECORD
 from glassgpt.errors import CorpusError, require
 
 SEPARATORS = (";", "\t", "|")
@@ -130,7 +130,7 @@ def parquet_records(path: Path, pick: Pick | None = None) -> Iterator[tuple[dict
                         if any(
                             isinstance(value, str) and len(value) > LARGEST_RECORD for value in row.values()
                         ):
-                            raise too_large(f"{path}#{number}")
+                            raise too_large(f"{path}#{number}", LARGEST_RECORD)
                         yield row, f"{path}#{number}"
         except MemoryError as error:
             raise CorpusError(f"{path} has rows that are too large for this machine's memory.") from error
@@ -182,8 +182,8 @@ class _Counted:
         line = next(self._lines)
         self._number, self._size = self._number + 1, self._size + len(line)
         if self._size > LARGEST_RECORD:
-            raise too_large(f"{self._path}:{self._began}: the row that begins here, perhaps with a quotation mark "
-                            "that is not closed,")  # fmt: skip
+            what = f"{self._path}:{self._began}: the row that begins here, perhaps with a quotation mark not closed,"
+            raise too_large(what, LARGEST_RECORD)
         return line
 
 

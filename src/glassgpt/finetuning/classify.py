@@ -65,9 +65,18 @@ class Classifier(nn.Module):
 def build(start: Start, config: ClassifyConfig) -> Task:
     """Return the task of telling the labels of `start.data` apart."""
     texts = read_labelled(
-        [Path(path) for path in start.data], text_field=config.text_field, label_field=config.label_field
+        [Path(path) for path in start.data],
+        text_field=config.text_field,
+        label_field=config.label_field,
+        say=start.say,
     )
-    learn, hold = split_rows(len(texts), config.validation, start.seed)
+    learn, hold = split_rows(
+        [item.text.strip() for item in texts],
+        config.validation,
+        start.seed,
+        by=config.split_by,
+        say=start.say,
+    )
     labels = sorted({item.label for item in texts})
     train, held = (encode(start, [texts[index] for index in rows], labels) for rows in (learn, hold))
     _check_labels(labels, train[2], held[2], [texts[index] for index in hold])

@@ -78,6 +78,8 @@ class FineTuneConfig:
 
     validation: float = 0.1
     """Share of the records that is held out, to measure on."""
+    split_by: Literal["content", "place"] = "content"
+    """What decides which: a record's content, so that copies stay together, or its place, as version 0.1.0 did."""
     lora: LoRAConfig = field(default_factory=LoRAConfig)
     training: ShortTraining = field(default_factory=ShortTraining)
     samples: SamplesConfig = field(default_factory=SamplesConfig)

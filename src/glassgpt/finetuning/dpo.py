@@ -17,7 +17,7 @@ from torch import Tensor
 from glassgpt.adapters.lora import switched_off
 from glassgpt.finetuning.chat import answer_held_out
 from glassgpt.finetuning.config import DPOConfig
-from glassgpt.finetuning.examples import IGNORE, Example, Fitting
+from glassgpt.finetuning.examples import IGNORE, Fitting, Pair, some
 from glassgpt.finetuning.losses import dpo_loss, log_probabilities
 from glassgpt.finetuning.numbers import Tally
 from glassgpt.finetuning.packing import pad
@@ -32,13 +32,18 @@ MEASURED_AT_ONCE = 8  # pairs
 
 def build(start: Start, config: DPOConfig) -> Task:
     """Return the task of preferring the chosen answers of `start.data`."""
-    preferences = read_preferences([Path(path) for path in start.data])
-    learn, hold = split_rows(len(preferences), config.validation, start.seed)
     assert start.template is not None
     fitting = Fitting(start.tokenizer, start.template, start.context_length, config.too_long == "skip")
-    held = [preferences[index] for index in hold]
-    train = _with_base(start, fitting.pairs(preferences[index] for index in learn))
-    validation = _with_base(start, fitting.pairs(held))
+    fitted = fitting.pairs(read_preferences([Path(path) for path in start.data], start.say))
+    if fitting.same:
+        start.say(f"{fitting.same:,} pairs were left out: cut to the context, both answers are the same.")
+    contents = [each.content for each, _ in some(fitted)]
+    learn, hold = split_rows(contents, config.validation, start.seed, by=config.split_by, say=start.say)
+    held = [fitted[index][0] for index in hold]
+    train, validation = (
+        _with_base(start, some([pair for index in rows if (pair := fitted[index][1])]))
+        for rows in (learn, hold)
+    )
     if fitting.cut or fitting.skipped:
         start.say(
             f"{fitting.cut} answers were cut at the context's end; {fitting.skipped} records were left out."
@@ -99,7 +104,7 @@ def measure(start: Start, pairs: tuple[Tensor, Tensor, Tensor], beta: float) -> 
     return Measured(loss, metrics=preference_metrics(gains_P2, beta))
 
 
-def _with_base(start: Start, pairs: Sequence[tuple[Example, Example]]) -> tuple[Tensor, Tensor, Tensor]:
+def _with_base(start: Start, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor, Tensor]:
     """Return inputs and targets (P, 2, T), and the base's log-probability of each answer (P, 2)."""
     flat = [example for pair in pairs for example in pair]
     inputs = pad([example.inputs for example in flat], 0).unflatten(0, (-1, 2))

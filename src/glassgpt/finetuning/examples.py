@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -44,6 +45,11 @@ class Example:
         return np.where(self.learned[1:], self.ids[1:], IGNORE)
 
 
+Pair = tuple[Example, Example]
+"""A chosen and a rejected answer."""
+Kept = TypeVar("Kept")
+
+
 @dataclass
 class Fitting:
     """Fits examples into a context, and counts what it had to do."""
@@ -56,6 +62,8 @@ class Fitting:
     """The ids of a prompt without a template."""
     cut: int = 0
     skipped: int = 0
+    same: int = 0
+    """Pairs whose answers are the same within the context."""
 
     def example(self, messages: Sequence[Message], source: str) -> Example | None:
         """Return a conversation's example, or None when it is left out. Raises `CorpusError` when it cannot be used."""
@@ -75,19 +83,26 @@ class Fitting:
     def examples(self, conversations: Iterable[tuple[Sequence[Message], str]]) -> list[Example]:
         """Return the examples of (messages, source), those that are left out left out."""
         made = (self.example(messages, source) for messages, source in conversations)
-        return _some([example for example in made if example is not None])
+        return some([example for example in made if example is not None])
 
-    def pairs(self, preferences: Iterable[Preference]) -> list[tuple[Example, Example]]:
-        """Return the examples of chosen and rejected answers."""
-        pairs = []
+    def pairs(self, preferences: Iterable[Preference]) -> list[tuple[Preference, Pair | None]]:
+        """Return preferences with the examples of their answers, None where a prompt is too long.
+
+        Pairs that are equal where the context cuts them are left out: nothing could be learned from their difference.
+        """
+        pairs: list[tuple[Preference, Pair | None]] = []
         for preference in preferences:
             chosen, rejected = (
                 self.example([*preference.prompt, Message("assistant", answer)], preference.source)
                 for answer in (preference.chosen, preference.rejected)
             )
-            if chosen is not None and rejected is not None:
-                pairs.append((chosen, rejected))
-        return _some(pairs)
+            if chosen is None or rejected is None:
+                pairs.append((preference, None))
+            elif np.array_equal(chosen.ids, rejected.ids):
+                self.same += 1
+            else:
+                pairs.append((preference, (chosen, rejected)))
+        return pairs
 
     def prompt(self, prompt: Prompt, room: int) -> list[int] | None:
         """Return the ids of a prompt that leaves `room` tokens for an answer, or None when it is left out.
@@ -131,7 +146,11 @@ def count_targets(targets: Tensor) -> int:
     return int((targets != IGNORE).sum())
 
 
-def _some(made: list) -> list:
+def some(made: list[Kept]) -> list[Kept]:
+    """Return what was made of some records. Raises `CorpusError` when that is nothing."""
     if not made:
-        raise CorpusError("No record is left: every prompt is longer than the model's context.")
+        raise CorpusError(
+            "No record is left to learn from or to measure on: within the model's context none has an answer, or "
+            "two that differ. Take shorter records, more of them, or a base with a longer context."
+        )
     return made

@@ -231,8 +231,10 @@ def _prompts(
         nothing = Prompt((Message("user", ""),), {}, "nothing")
         ids = start.run.prompt_ids("")
         return [(ids, nothing)], [(ids, nothing)]
-    prompts = read_prompts([Path(path) for path in start.data])
-    learn, hold = split_rows(len(prompts), config.validation, start.seed)
+    prompts = read_prompts([Path(path) for path in start.data], start.say)
+    learn, hold = split_rows(
+        [each.content for each in prompts], config.validation, start.seed, by=config.split_by, say=start.say
+    )
     fitting = Fitting(
         start.tokenizer,
         start.template,

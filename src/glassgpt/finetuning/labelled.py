@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glassgpt.corpus.decoding import text_blocks
+from glassgpt.corpus.decoding import whole_text
+from glassgpt.corpus.json_values import LARGEST_RECORD
+from glassgpt.corpus.records import Record, format_of, kind_of, shown_fields
+from glassgpt.corpus.sources import files_below
 from glassgpt.errors import CorpusError, did_you_mean
-from glassgpt.finetuning.records import read_records
+from glassgpt.finetuning.gathering import NothingToLearn, Say, fields_of, gather, places, records_of
 
 TEXT_FIELDS = ("text", "sentence", "message", "review", "content")
+TEXT_SUFFIXES = (".txt", ".md")
 LABEL_FIELDS = ("label", "class", "category", "sentiment", "target")
 
 
@@ -25,46 +29,66 @@ class Labelled:
 
 
 def read_labelled(
-    paths: Sequence[Path], *, text_field: str | None = None, label_field: str | None = None
+    paths: Sequence[Path],
+    *,
+    text_field: str | None = None,
+    label_field: str | None = None,
+    say: Say = lambda _: None,
 ) -> list[Labelled]:
-    """Return all texts with their labels. Raises `CorpusError` where a record has none, or there is one label only."""
-    found = [item for path in paths for item in _read(path, text_field, label_field)]
+    """Return all texts with their labels; `say` is told of those that were left out.
+
+    Raises `CorpusError` where a record has no text or label, or there is one label only.
+    """
+
+    def make(record: Any, source: str) -> Labelled:
+        text = _field(fields_of(record, source), text_field, TEXT_FIELDS, "text_field", source)
+        label = _field(record, label_field, LABEL_FIELDS, "label_field", source).strip()
+        if not text.strip():
+            raise NothingToLearn("an empty text")
+        if not label:
+            raise NothingToLearn("an empty label")
+        return Labelled(text, label, source)
+
+    found = gather(_records(paths), make, paths, say)
     labels = sorted({item.label for item in found})
     if len(labels) < 2:
-        only = f"only the label {labels[0]!r}" if labels else "no labelled text"
         raise CorpusError(
-            f"There is {only} in {', '.join(map(str, paths)) or 'no file at all'}: telling apart takes two labels."
+            f"There is only the label {labels[0]!r} in {places(paths)}: telling apart takes two labels."
         )
     return found
 
 
-def _read(path: Path, text_field: str | None, label_field: str | None) -> Iterator[Labelled]:
-    if path.is_dir():
-        yield from _folder(path)
-        return
-    for record, source in read_records(path):
-        text = _field(record, text_field, TEXT_FIELDS, "text_field", source)
-        label = _field(record, label_field, LABEL_FIELDS, "label_field", source)
-        if not text.strip():
-            raise CorpusError(
-                f"{source}: the text is empty, so there is nothing to tell its label by. Remove it."
-            )
-        yield Labelled(text, label, source)
+def _records(paths: Sequence[Path]) -> Iterator[Record]:
+    for path in paths:
+        if path.is_dir():
+            yield from _folder(path)
+        else:
+            yield from records_of([path], TEXT_FIELDS)
 
 
-def _folder(path: Path) -> Iterator[Labelled]:
-    for folder in sorted(entry for entry in path.iterdir() if entry.is_dir()):
-        for file in sorted(folder.glob("*.txt")):
-            yield Labelled("".join(text_blocks(file)), folder.name, str(file))
+def _folder(path: Path) -> Iterator[Record]:
+    """Yield the texts of a folder that has a folder for each label, as records."""
+    for folder in sorted(entry for entry in path.iterdir() if entry.is_dir() and entry.name[0] != "."):
+        for file in files_below(folder):
+            if format_of(file) in TEXT_SUFFIXES:
+                text = whole_text(file, longest=LARGEST_RECORD)
+                yield {TEXT_FIELDS[0]: text, LABEL_FIELDS[0]: folder.name}, str(file)
 
 
 def _field(record: dict[str, Any], wanted: str | None, usual: Sequence[str], option: str, source: str) -> str:
     field = next((name for name in ([wanted] if wanted else usual) if name in record), None)
-    if field is None or record[field] is None:
+    if field is None:
         looked = repr(wanted) if wanted else f"any of {', '.join(usual)}"
         near = did_you_mean(wanted, record) if wanted else ""
         raise CorpusError(
-            f"{source} has no field {looked}; its fields are: {', '.join(map(str, record)) or 'none'}.{near} Name it "
+            f"{source} has no field {looked}; its fields are: {shown_fields(record)}.{near} Name it "
             f"with --{option.replace('_', '-')}."
         )
-    return str(record[field])
+    value = record[field]
+    if value is None or value != value:  # NaN is how some programs write that there is none
+        return ""
+    if not isinstance(value, str | int | float):
+        raise CorpusError(
+            f"{source}: the field {field!r} holds {kind_of(value)}, which is no text and no label."
+        )
+    return str(value)

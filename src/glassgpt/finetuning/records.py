@@ -6,25 +6,28 @@
     {"prompt", "completion"}  {"question", "answer"}           pairs
     {"chosen", "rejected"} beside any prompt of the above      preferences
 
-Files are .json (a list, or an object that holds one), .jsonl, .csv or .parquet. Each record remembers where it
-stands, so that an error can say so.
+Files are read by `corpus/records.py`. Each record remembers where it stands, so that an error can say so. What is
+empty and teaches nothing is left out and counted (`gathering`).
 """
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glassgpt.corpus.decoding import text_blocks, text_lines
-from glassgpt.errors import CorpusError, require
+from glassgpt.corpus.records import kind_of, shown_fields
+from glassgpt.errors import CorpusError
+from glassgpt.finetuning.gathering import NothingToLearn, Say, fields_of, gather, records_of
 
 ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 PROMPT_FIELDS = ("prompt", "question")
 ANSWER_FIELDS = ("completion", "response", "answer")
+LISTS = (("messages", "role", "content"), ("conversations", "from", "value"))
+PREFERENCE_FIELDS = ("chosen", "rejected")
+OWN_FIELDS = ("messages", "conversations", "instruction", *PROMPT_FIELDS, *PREFERENCE_FIELDS)
 KNOWN = (
     "instruction and output, messages, conversations, prompt and completion, or question and answer (and for "
     "preferences chosen and rejected)"
@@ -46,6 +49,11 @@ class Conversation:
     messages: tuple[Message, ...]
     source: str
 
+    @property
+    def content(self) -> str:
+        """All that is said, in one text: copies have the same."""
+        return _joined(self.messages)
+
 
 @dataclass(frozen=True, slots=True)
 class Preference:
@@ -56,6 +64,11 @@ class Preference:
     rejected: str
     source: str
 
+    @property
+    def content(self) -> str:
+        """Prompt and answers in one text: copies have the same."""
+        return _joined((*self.prompt, Message("chosen", self.chosen), Message("rejected", self.rejected)))
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -65,179 +78,165 @@ class Prompt:
     record: dict[str, Any]
     source: str
 
-
-def read_records(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield each record of a file, and where it stands. Raises `CorpusError` on what is no record."""
-    suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".zst", ".xz", ".bz2")]
-    readers = {".json": _json, ".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
-    reader = readers.get(suffixes[-1] if suffixes else "")
-    if not path.is_file():
-        raise CorpusError(f"There is no file {path}.")
-    if reader is None:
-        raise CorpusError(f"{path}: records are read from files named {', '.join(readers)}.")
-    for record, source in reader(path):
-        if not isinstance(record, dict):
-            raise CorpusError(
-                f"{source} is no record with fields but {type(record).__name__} {record!r:.40}."
-            )
-        yield record, source
+    @property
+    def content(self) -> str:
+        """All that is asked, in one text: copies have the same."""
+        return _joined(self.messages)
 
 
-def read_conversations(paths: Sequence[Path]) -> list[Conversation]:
-    """Return the conversations of some files. Raises `CorpusError` where a record is none, or an answer empty."""
-    found = []
-    for path in paths:
-        for record, source in read_records(path):
-            messages = messages_of(record, source)
-            if not messages or messages[-1].role != "assistant":
-                raise _unknown(record, source, "an answer to learn")
-            _refuse_empty(messages[-1].content, source, "The answer")
-            found.append(Conversation(messages, source))
-    return _not_none(found, paths)
+def read_conversations(paths: Sequence[Path], say: Say = lambda _: None) -> list[Conversation]:
+    """Return the conversations of some files; `say` is told of those that were left out.
+
+    Raises `CorpusError` where records are none.
+    """
+    return gather(records_of(paths, OWN_FIELDS), _conversation, paths, say)
 
 
-def read_preferences(paths: Sequence[Path]) -> list[Preference]:
-    """Return the preferences of some files. Raises `CorpusError` where a record is none, or an answer empty."""
-    found = [_preference(record, source) for path in paths for record, source in read_records(path)]
-    return _not_none(found, paths)
+def read_preferences(paths: Sequence[Path], say: Say = lambda _: None) -> list[Preference]:
+    """Return the preferences of some files; `say` is told of those that were left out.
+
+    Raises `CorpusError` where records are none.
+    """
+    return gather(records_of(paths, OWN_FIELDS), _preference, paths, say)
 
 
-def read_prompts(paths: Sequence[Path]) -> list[Prompt]:
+def read_prompts(paths: Sequence[Path], say: Say = lambda _: None) -> list[Prompt]:
     """Return the prompts of some files; what stands after the last question is left to the reward."""
-    found = []
-    for path in paths:
-        for record, source in read_records(path):
-            messages = messages_of(record, source)
-            if messages and messages[-1].role == "assistant":
-                messages = messages[:-1]
-            if not messages:
-                raise _unknown(record, source, "a prompt")
-            found.append(Prompt(messages, record, source))
-    return _not_none(found, paths)
+    return gather(records_of(paths, OWN_FIELDS), _prompt, paths, say)
 
 
 def messages_of(record: dict[str, Any], source: str) -> tuple[Message, ...]:
     """Return the turns of a record in any of the known forms, those that it has. Raises `CorpusError` on none."""
-    for field, role, content in (("messages", "role", "content"), ("conversations", "from", "value")):
+    for field, role, content in LISTS:
         if isinstance(record.get(field), list):
             return _turns(record[field], role, content, f"{source}, {field}")
     messages = [Message("system", _text(record, "system", source))] if record.get("system") else []
     if "instruction" in record:
-        asked, further = _text(record, "instruction", source), record.get("input") or ""
+        asked = _text(record, "instruction", source)
+        further = _text(record, "input", source) if record.get("input") is not None else ""
         messages.append(Message("user", f"{asked}\n{further}" if further else asked))
         answer = "output"
     else:
-        asked = next((field for field in PROMPT_FIELDS if field in record), None)
-        if asked is None:
+        field = next((field for field in PROMPT_FIELDS if field in record), None)
+        if field is None:
             raise _unknown(record, source, "a prompt")
-        messages.append(Message("user", _text(record, asked, source)))
+        if isinstance(record[field], list):
+            messages += _turns(record[field], "role", "content", f"{source}, {field}")
+        else:
+            messages.append(Message("user", _text(record, field, source)))
         answer = next((field for field in ANSWER_FIELDS if field in record), "")
     if answer in record:
-        messages.append(Message("assistant", _text(record, answer, source)))
+        given = "" if record[answer] is None else _text(record, answer, source)
+        messages.append(Message("assistant", given))
     return tuple(messages)
 
 
-def _preference(record: dict[str, Any], source: str) -> Preference:
-    if "chosen" not in record or "rejected" not in record:
+def _conversation(record: Any, source: str) -> Conversation:
+    messages = messages_of(fields_of(record, source), source)
+    if not messages or (messages[-1].role != "assistant" and not _holds_turns(record)):
+        raise _unknown(record, source, "an answer to learn")
+    if messages[-1].role != "assistant":
+        raise CorpusError(
+            f"{source}: the last of its {len(messages)} messages is of the {messages[-1].role}, and what is learned is "
+            "the assistant's answer. Put the answer after it, or leave that message out."
+        )
+    _refuse_unasked(messages[:-1], source)
+    if not messages[-1].content.strip():
+        raise NothingToLearn("an empty answer")
+    return Conversation(messages, source)
+
+
+def _prompt(record: Any, source: str) -> Prompt:
+    messages = messages_of(fields_of(record, source), source)
+    if messages and messages[-1].role == "assistant":
+        messages = messages[:-1]
+    if not messages:
+        raise _unknown(record, source, "a prompt")
+    return Prompt(messages, record, source)
+
+
+def _preference(record: Any, source: str) -> Preference:
+    if not all(field in fields_of(record, source) for field in PREFERENCE_FIELDS):
         raise _unknown(record, source, "a chosen and a rejected answer")
     chosen, rejected = record["chosen"], record["rejected"]
     if isinstance(chosen, list) and isinstance(rejected, list):  # whole conversations with one beginning
-        ours = _turns(chosen, "role", "content", f"{source}, chosen")
-        theirs = _turns(rejected, "role", "content", f"{source}, rejected")
-        if not ours or not theirs or ours[:-1] != theirs[:-1]:
-            raise CorpusError(f"{source}: chosen and rejected must be the same but for their last message.")
-        prompt, chosen, rejected = ours[:-1], ours[-1].content, theirs[-1].content
+        prompt, chosen, rejected = _two_endings(record, source)
     else:
         prompt = messages_of(record, source)
-        if prompt[-1].role == "assistant":
+        if prompt and prompt[-1].role == "assistant":
             prompt = prompt[:-1]
-        chosen, rejected = _text(record, "chosen", source), _text(record, "rejected", source)
-    _refuse_empty(chosen, source, "The chosen answer")
-    _refuse_empty(rejected, source, "The rejected answer")
+        chosen, rejected = (
+            "" if record[field] is None else _text(record, field, source) for field in PREFERENCE_FIELDS
+        )
+    _refuse_unasked(prompt, source)
+    if not chosen.strip() or not rejected.strip():
+        raise NothingToLearn("an empty answer")
+    if chosen == rejected:
+        raise NothingToLearn("equal answers, chosen and rejected")
     return Preference(prompt, chosen, rejected, source)
+
+
+def _two_endings(record: dict[str, Any], source: str) -> tuple[tuple[Message, ...], str, str]:
+    """Return the prompt and both answers of two lists of messages that differ in the last one."""
+    ours, theirs = (
+        _turns(record[field], "role", "content", f"{source}, {field}") for field in PREFERENCE_FIELDS
+    )
+    if not ours or not theirs or ours[:-1] != theirs[:-1]:
+        raise CorpusError(f"{source}: chosen and rejected must be the same but for their last message.")
+    if ours[-1].role != "assistant" or theirs[-1].role != "assistant":
+        raise CorpusError(f"{source}: the last message of chosen and of rejected must be the assistant's.")
+    prompt = ours[:-1]
+    if not prompt and any(
+        field in record for field in (*PROMPT_FIELDS, "instruction")
+    ):  # the prompt stands beside
+        prompt = messages_of(record, source)
+        prompt = prompt[:-1] if prompt and prompt[-1].role == "assistant" else prompt
+    return prompt, ours[-1].content, theirs[-1].content
+
+
+def _joined(messages: Sequence[Message]) -> str:
+    return json.dumps([(message.role, message.content.strip()) for message in messages])
 
 
 def _turns(items: list[Any], role: str, content: str, source: str) -> tuple[Message, ...]:
     messages = []
-    for item in items:
+    for number, item in enumerate(items, start=1):
         if not isinstance(item, dict) or role not in item or not isinstance(item.get(content), str):
-            raise CorpusError(f"{source}: each message has {role} and {content}, but one is {item!r:.60}.")
-        if item[role] not in ROLES:
             raise CorpusError(
-                f"{source}: there is no role {item[role]!r} here. Known roles: {', '.join(ROLES)}. Leave the "
-                "message out, or write it as one of these."
+                f"{source}: each message has {role} and {content}, both texts, but message {number} is {item!r:.60}."
             )
-        messages.append(Message(ROLES[item[role]], item[content]))
+        name = item[role]
+        if not isinstance(name, str) or name not in ROLES:
+            raise CorpusError(
+                f"{source}: there is no role {name!r:.40} here, as message {number} has it. Known roles: "
+                f"{', '.join(ROLES)}. Leave the message out, or write it as one of these."
+            )
+        messages.append(Message(ROLES[name], item[content]))
     return tuple(messages)
+
+
+def _holds_turns(record: dict[str, Any]) -> bool:
+    return any(isinstance(record.get(field), list) for field, _, _ in LISTS)
+
+
+def _refuse_unasked(prompt: tuple[Message, ...], source: str) -> None:
+    if not any(message.role == "user" for message in prompt):
+        raise CorpusError(f"{source} has an answer only: put the user's message that it answers before it.")
 
 
 def _text(record: dict[str, Any], field: str, source: str) -> str:
     value = record[field]
     if not isinstance(value, str):
-        raise CorpusError(f"{source}: the field {field!r} holds {type(value).__name__} instead of a text.")
+        raise CorpusError(f"{source}: the field {field!r} holds {kind_of(value)} instead of a text.")
     return value
 
 
-def _refuse_empty(text: str, source: str, what: str) -> None:
-    if not text.strip():
-        raise CorpusError(
-            f"{source}: {what} is empty, so there is nothing to learn from it. Remove that record."
-        )
-
-
 def _unknown(record: dict[str, Any], source: str, wanted: str) -> CorpusError:
+    wrong = next((f for f, _, _ in LISTS if f in record and not isinstance(record[f], list)), None)
+    if wrong is not None and record[wrong]:
+        return CorpusError(
+            f"{source}: the field {wrong!r} holds {kind_of(record[wrong])} instead of a list of messages."
+        )
     return CorpusError(
-        f"{source} has not {wanted}; its fields are: {', '.join(map(str, record)) or 'none'}. A record has {KNOWN}."
+        f"{source} does not have {wanted}; its fields are: {shown_fields(record)}. A record has {KNOWN}."
     )
-
-
-def _not_none(found: list[Any], paths: Sequence[Path]) -> list[Any]:
-    if not found:
-        raise CorpusError(f"There is no record in {', '.join(map(str, paths)) or 'no file at all'}.")
-    return found
-
-
-def _json(path: Path) -> Iterator[tuple[Any, str]]:
-    try:
-        content = json.loads("".join(text_blocks(path)))
-    except (ValueError, RecursionError) as error:
-        raise CorpusError(f"{path} is not valid JSON: {error}.") from error
-    if isinstance(content, dict):
-        content = next((value for value in content.values() if isinstance(value, list)), content)
-    if not isinstance(content, list):
-        raise CorpusError(f"{path} holds no list of records.")
-    yield from ((record, f"{path}#{number}") for number, record in enumerate(content, start=1))
-
-
-def _jsonl(path: Path) -> Iterator[tuple[Any, str]]:
-    for number, line in enumerate(text_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            yield json.loads(line), f"{path}:{number}"
-        except (ValueError, RecursionError) as error:
-            raise CorpusError(
-                f"{path}:{number} is not valid JSON: {error}. Mend or remove that line."
-            ) from error
-
-
-def _csv(path: Path) -> Iterator[tuple[Any, str]]:
-    rows = csv.DictReader(text_lines(path), strict=True)
-    try:
-        for row in rows:
-            if None in row or None in row.values():
-                raise CorpusError(f"{path}:{rows.line_num} has not as many columns as the header.")
-            yield row, f"{path}:{rows.line_num}"
-    except csv.Error as error:
-        raise CorpusError(f"{path}:{rows.line_num} is not valid CSV: {error}.") from error
-
-
-def _parquet(path: Path) -> Iterator[tuple[Any, str]]:
-    parquet = require("pyarrow.parquet", extra="data", purpose="read .parquet files")
-    arrow = require("pyarrow", extra="data", purpose="read .parquet files")
-    try:
-        with parquet.ParquetFile(path) as file:
-            rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
-            yield from ((row, f"{path}#{number}") for number, row in enumerate(rows, start=1))
-    except (arrow.ArrowException, OSError) as error:
-        raise CorpusError(f"{path} is not a whole Parquet file: {error}.") from error

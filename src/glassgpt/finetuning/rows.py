@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from glassgpt.corpus.splits import SplitConfig, documents_for_hashing, place_in_order
 from glassgpt.dataset.batches import shuffled
 from glassgpt.device import World
 from glassgpt.errors import ConfigError
@@ -57,10 +60,47 @@ class RowBatches:
         return shuffled(place, len(self), key=f"{self.seed}/{epoch}")
 
 
-def split_rows(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Return which of `count` records train and which are held out, in their order: at least one of each."""
-    if count < 2:
-        raise ConfigError("At least 2 records are needed: one to learn from, and one to measure on.")
+def split_rows(
+    contents: Sequence[str],
+    share: float,
+    seed: int,
+    *,
+    by: Literal["content", "place"] = "content",
+    say: Callable[[str], None] = lambda _: None,
+) -> tuple[list[int], list[int]]:
+    """Return which records train and which are held out, in their order: at least one of each.
+
+    What a record holds decides its side, by the hash that also splits documents (`corpus/splits.py`), so copies are
+    on one side, and `say` is told how many there are. Where the records are few, the number held out is exact: those
+    whose hashes are lowest. "place" is how version 0.1.0 split, by the order of the records; its runs go on so.
+
+    Raises `ConfigError` when there are not two different records.
+    """
+    if len(set(contents)) < 2:
+        raise ConfigError(
+            "At least 2 different records are needed: one to learn from, and one to measure on."
+            + (f" All {len(contents):,} are copies of one." if len(contents) > 1 else "")
+        )
+    if by == "place":
+        return _by_place(len(contents), share, seed)
+    order = {content: place_in_order(content, seed) for content in contents}
+    held = {content for content, place in order.items() if place < share}
+    few = len(order) < documents_for_hashing(SplitConfig(validation=share))
+    if few or not 0 < len(held) < len(order):
+        count = max(1, min(len(order) - 1, round(share * len(order))))
+        held = set(sorted(order, key=order.__getitem__)[:count])
+    if len(order) < len(contents):
+        say(
+            f"{len(contents) - len(order):,} of {len(contents):,} records are copies of others; copies are all learned "
+            "from or all held out."
+        )
+    sides = [content in held for content in contents]
+    return [index for index, side in enumerate(sides) if not side], [
+        index for index, side in enumerate(sides) if side
+    ]
+
+
+def _by_place(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
     held = max(1, min(count - 1, round(share * count)))
     chosen = {shuffled(place, count, key=f"held out/{seed}") for place in range(held)}
     return [index for index in range(count) if index not in chosen], sorted(chosen)

@@ -136,6 +136,7 @@ def read_choice(directory: RunDirectory) -> Choice:
     """Read how a run was fine-tuned."""
     values = configs.read_toml(directory.finetune)
     kind, base, data = values.pop("kind"), values.pop("base"), tuple(values.pop("data"))
+    values.setdefault("split_by", "place")  # a run of version 0.1.0 goes on as it began
     return Choice(base, data, configs.from_dict(KINDS[kind], values, origin=str(directory.finetune)))
 
 

@@ -25,8 +25,14 @@ from glassgpt.training.losses import perplexity, token_losses_of
 
 def build(start: Start, config: SFTConfig) -> Task:
     """Return the task of learning the answers of `start.data`. Raises `CorpusError` where records cannot be used."""
-    conversations = read_conversations([Path(path) for path in start.data])
-    learn, hold = split_rows(len(conversations), config.validation, start.seed)
+    conversations = read_conversations([Path(path) for path in start.data], start.say)
+    learn, hold = split_rows(
+        [each.content for each in conversations],
+        config.validation,
+        start.seed,
+        by=config.split_by,
+        say=start.say,
+    )
     train, held = ([conversations[index] for index in rows] for rows in (learn, hold))
     packed, validation = (_pack(start, config, part) for part in (train, held))
     start.say(

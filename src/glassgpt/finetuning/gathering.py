@@ -1,0 +1,86 @@
+"""From files of records to a list of what they hold: what teaches nothing is left out and said, faults come together.
+
+A record in which something is empty is left out, counted, and named. A record that cannot be understood stops
+everything, because the next thousand may be like it; but all of them are looked for first, so that a file is
+corrected once and not once a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from glassgpt.corpus.records import Record, kind_of, read_records
+from glassgpt.errors import CorpusError
+
+Made = TypeVar("Made")
+Say = Callable[[str], None]
+
+NAMED = 4  # places that a message names
+
+
+class NothingToLearn(Exception):
+    """What a record lacks, such as "an empty answer"."""
+
+
+def gather(
+    records: Iterable[Record], make: Callable[[Any, str], Made], names: Sequence[Any], say: Say
+) -> list[Made]:
+    """Return what `make` makes of each record. Raises `CorpusError` when it refuses some, or none is left.
+
+    `say` is told in a line of the records that were left out; `names` are what was read, for messages.
+    """
+    found: list[Made] = []
+    left_out: dict[str, list[str]] = {}
+    refused: list[tuple[str, CorpusError]] = []
+    for record, source in records:
+        try:
+            found.append(make(record, source))
+        except NothingToLearn as reason:
+            left_out.setdefault(str(reason), []).append(source)
+        except CorpusError as error:
+            refused.append((source, error))
+    if refused:
+        raise _refusal(refused)
+    whole = len(found) + sum(map(len, left_out.values()))
+    sentences = [
+        f"Left out {len(sources):,} of {whole:,} records, with {reason}: {places(sources)}."
+        for reason, sources in left_out.items()
+    ]
+    if not found:
+        raise CorpusError(
+            " ".join(
+                [f"There is no record in {places(names) or 'no file at all'} to learn from.", *sentences]
+            )
+        )
+    for sentence in sentences:
+        say(sentence)
+    return found
+
+
+def records_of(paths: Iterable[Path], own: Collection[str]) -> Iterator[Record]:
+    """Yield the records of some files."""
+    for path in paths:
+        yield from read_records(path, own=own)
+
+
+def fields_of(record: Any, source: str) -> dict[str, Any]:
+    """Return a record that has fields, or raise `CorpusError`."""
+    if not isinstance(record, dict):
+        raise CorpusError(f"{source} is no record with fields but {kind_of(record)}: {record!r:.40}.")
+    return record
+
+
+def places(names: Sequence[Any]) -> str:
+    """Return the first few names, and how many more there are."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(map(str, names[:NAMED])) + more
+
+
+def _refusal(refused: Sequence[tuple[str, CorpusError]]) -> CorpusError:
+    first = refused[0][1]
+    if len(refused) == 1:
+        return first
+    others = [source for source, _ in refused[1:]]
+    return CorpusError(f"{first} {len(refused):,} records cannot be used; the others are {places(others)}.")
