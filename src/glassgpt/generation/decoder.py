@@ -4,7 +4,9 @@ A small model's step is a hundred small operations, and most of its time goes in
 So after `RECORD_AFTER` steps of a model its step is recorded by `torch.jit.trace` and from then on replayed
 from C++, which halves the time of a token. It is the model's own code that is recorded: weights and cache
 are shared with it, and every size is read from tensors, so one recording serves all places, all numbers of
-rows, and all later batches. (`torch.compile` was measured, too: no faster, and 20 to 30 s to make.)
+rows, and all later batches. Hooks are not replayed: while one waits anywhere in the model, the model itself
+takes the step; and a recording whose modules or weights were exchanged is made again (`outline`).
+(`torch.compile` was measured, too: no faster, and 20 to 30 s to make.)
 
 Legend: B rows, T tokens, S places that attention looks at, V vocabulary.
 """
@@ -20,6 +22,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from glassgpt.generation.outline import Outline
 from glassgpt.model.cache import RowCache
 from glassgpt.model.gpt import GPT
 
@@ -38,6 +41,7 @@ class _Recording:
     """What is recorded of a model, and how often its step was asked for before."""
 
     weights: list[int]
+    outline: Outline
     asked: int = 0
     step: Callable[..., Tensor] | None = None
 
@@ -97,8 +101,10 @@ class Decoder:
         self.cache.put(rows, smaller, rows)
 
     def _next_step(self) -> Callable[..., Tensor]:
-        if self._record_after is None:
+        if self._record_after is None or self._recording.outline.is_watched():
             return self._step
+        if not self._recording.outline.is_same():
+            self._recording = _recording_of(self.model)
         self._recording.asked += 1
         if self._recording.step is None and self._recording.asked > self._record_after:
             self._recording.step = record(self.model)
@@ -140,11 +146,11 @@ _RECORDINGS: WeakKeyDictionary[GPT, _Recording] = WeakKeyDictionary()
 
 
 def _recording_of(model: GPT) -> _Recording:
-    """Return the model's own, a new one if its weights were exchanged for others (changed ones are shared)."""
+    """Return the model's own, a new one if parts were exchanged for others (weights changed in place are shared)."""
     weights = [weight.data_ptr() for weight in model.state_dict(keep_vars=True).values()]
     known = _RECORDINGS.get(model)
-    if known is None or known.weights != weights:
-        known = _RECORDINGS[model] = _Recording(weights)
+    if known is None or known.weights != weights or not known.outline.is_same():
+        known = _RECORDINGS[model] = _Recording(weights, Outline(model))
     return known
 
 
