@@ -79,7 +79,7 @@ def lora_module(config: ModelConfig, layer: int, part: str) -> str:
 
 def _against_gpt2(config: ModelConfig) -> list[str]:
     against = [_is("norm", config, "it has layernorm")] if config.norm != "layernorm" else []
-    if config.activation in ("relu2", "swiglu"):
+    if config.activation not in ("gelu_tanh", "gelu", "relu"):
         against.append(_is("activation", config, "it has gelu_tanh, gelu or relu"))
     if config.attention != "full":
         against.append(_is("attention", config, "it sees everything"))
@@ -96,8 +96,10 @@ def _against_llama(config: ModelConfig) -> list[str]:
     against = [_is("norm", config, "they have rmsnorm")] if config.norm != "rmsnorm" else []
     if config.activation != "swiglu":
         against.append(_is("activation", config, "they have swiglu"))
-    if config.attention == "strided":
+    if config.attention not in ("full", "sliding"):
         against.append(_is("attention", config, "they have full or sliding"))
+    if config.rope_scaling not in ("none", "linear", "llama3"):
+        against.append(_is("rope_scaling", config, "they have none, linear or llama3"))
     if config.mlp_bias and (config.qk_norm or config.attention == "sliding"):
         against.append(_is("mlp_bias", config, "only plain Llama has one"))
     if config.attention_bias and not config.qk_norm and config.attention == "sliding":

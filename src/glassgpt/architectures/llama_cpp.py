@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from torch import Tensor
 
@@ -70,9 +71,9 @@ def architecture(config: ModelConfig) -> str:
     Raises `ModelError` naming the option that has no place there.
     """
     family = family_of(config)
-    if family == "gpt2" and config.activation == "relu":
-        _refuse("activation = 'relu'", "its GPT-2 has gelu_tanh")
-    if config.attention == "sliding" and config.local_window < config.context_length:
+    if family == "gpt2" and config.activation not in ("gelu_tanh", "gelu"):
+        _refuse(f"activation = {config.activation!r}", "its GPT-2 has gelu_tanh")
+    if config.attention != "full" and config.local_window < config.context_length:
         _refuse(f"window = {config.window}", "it sees the whole context in models of this family")
     if family == "qwen3" and (config.qkv_bias or config.attention_bias):
         _refuse("qkv_bias or attention_bias = true", "its Qwen3 has none")
@@ -88,11 +89,11 @@ def pieces(config: ModelConfig, shapes: dict[str, tuple[int, ...]]) -> dict[str,
     for name, shape in shapes.items():
         part, _, ending = name.rpartition(".")
         if not part.startswith("blocks."):
-            made[f"{_OUTSIDE[part]}.{ending}"] = Piece(name, shape)
+            made[f"{_called(part, _OUTSIDE)}.{ending}"] = Piece(name, shape)
             continue
         _, layer, rest = part.split(".", 2)
         if rest != "attention.qkv":
-            made[f"blk.{layer}.{_BLOCK[rest]}.{ending}"] = Piece(name, shape)
+            made[f"blk.{layer}.{_called(rest, _BLOCK)}.{ending}"] = Piece(name, shape)
         elif kind == "gpt2":
             made[f"blk.{layer}.attn_qkv.{ending}"] = Piece(name, shape)
         else:
@@ -142,7 +143,13 @@ def _separate(
     return made
 
 
-def _refuse(option: str, why: str) -> None:
+def _called(part: str, names: dict[str, str]) -> str:
+    if part not in names:
+        _refuse(f"the weights {part}", "it has no such part")
+    return names[part]
+
+
+def _refuse(option: str, why: str) -> NoReturn:
     raise ModelError(
         f"llama.cpp, for which GGUF files are, cannot compute this model: {option} ({why}). Export it with  --to hf  "
         "or  --to onnx."

@@ -9,13 +9,14 @@ Legend: C = n_embd, V vocabulary, H query heads, K key/value heads, D head width
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from glassgpt.architectures.families import Family
+from glassgpt.errors import ModelError
 from glassgpt.model.config import ModelConfig
 
 Shape = tuple[int, ...]
@@ -70,6 +71,16 @@ def matches(config: ModelConfig, family: Family) -> list[Match]:
 def our_recipes(config: ModelConfig, family: Family) -> dict[str, Match]:
     """Return, for the name of each of our tensors, what it is made of."""
     return {match.ours: match for match in matches(config, family) if match.ours}
+
+
+def refuse_left_out(config: ModelConfig, family: Family, ours: Collection[str]) -> None:
+    """Raise `ModelError` when one of `ours`, the names of our tensors, has no place in any of theirs."""
+    left = set(ours) - our_recipes(config, family).keys()
+    if left:
+        raise ModelError(
+            f"The weights {min(left)} have no place in the format of {family}, so an export would leave them out. "
+            "`glassgpt export --to onnx` can hold any model."
+        )
 
 
 def their_recipes(config: ModelConfig, family: Family) -> dict[str, Match]:

@@ -16,7 +16,7 @@ import torch
 from glassgpt import files
 from glassgpt.architectures.configs import to_hugging_face
 from glassgpt.architectures.families import Family, family_of
-from glassgpt.architectures.weights import their_recipes
+from glassgpt.architectures.weights import refuse_left_out, their_recipes
 from glassgpt.errors import InteropError, ModelError, require
 from glassgpt.interop.parity import Expected, Parity, compare, ends_of_answers
 from glassgpt.interop.tensors import write_tensors
@@ -35,8 +35,9 @@ def write_folder(run: Run, path: Path, dtype: str) -> None:
         | token_ids(run)
         | {"dtype": str(DTYPES[dtype]).removeprefix("torch.")}
     )
-    recipes = their_recipes(config, family)
     ours = run.model.state_dict()
+    refuse_left_out(config, family, ours)
+    recipes = their_recipes(config, family)
     with files.atomic_directory(path) as folder:
         write_tensors(
             folder / "model.safetensors",

@@ -27,6 +27,7 @@ from glassgpt import files
 from glassgpt.errors import require
 from glassgpt.interop.parity import Expected, Parity, compare
 from glassgpt.model.attention import visible
+from glassgpt.model.config import require_known
 from glassgpt.model.gpt import GPT
 from glassgpt.model.positions import rope_frequencies, rotation
 from glassgpt.runs.opening import Run
@@ -45,6 +46,12 @@ class Graph(nn.Module):
 
     def __init__(self, model: GPT) -> None:
         super().__init__()
+        require_known(
+            model.config,
+            "the graph in interop/onnx_file.py",
+            positions=("learned", "sinusoidal", "rotary", "none"),
+            attention=("full", "sliding", "strided"),
+        )
         self.model = model
 
     def forward(self, ids_BT: Tensor) -> Tensor:

@@ -14,9 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glassgpt.model.cache import KVCache, RowCache
-from glassgpt.model.config import ModelConfig
+from glassgpt.model.config import ModelConfig, require_known
 from glassgpt.model.layers import RMSNorm
 from glassgpt.model.positions import Rotation, rotate
+
+SEEN = ("full", "sliding", "strided")
+"""The ways to see earlier tokens that are written here."""
 
 
 def visible(config: ModelConfig, queries_T: Tensor, keys_S: Tensor) -> Tensor:
@@ -26,6 +29,7 @@ def visible(config: ModelConfig, queries_T: Tensor, keys_S: Tensor) -> Tensor:
     and every token a multiple of `stride` back: the two patterns of Child et al. (2019, "Sparse
     Transformers", section 4.2) joined in each head, so that any token is two steps away.
     """
+    require_known(config, "model/attention.py", attention=SEEN)
     distance_TS = queries_T.unsqueeze(-1) - keys_S
     seen_TS = distance_TS >= 0
     if config.attention == "full":
@@ -68,6 +72,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
+        require_known(config, "model/attention.py", attention=SEEN)
         self.config = config
         self.layer = layer
         heads = config.n_head + 2 * config.kv_heads

@@ -8,10 +8,10 @@ or anything between. This module imports no torch, so a config can be read, chec
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from glassgpt.errors import ConfigError, did_you_mean
+from glassgpt.errors import ConfigError, ModelError, did_you_mean
 
 POSITIONS = ("learned", "sinusoidal", "rotary", "none")
 NORMS = ("layernorm", "rmsnorm")
@@ -98,8 +98,10 @@ class ModelConfig:
         _check_reach(self)
         _check_rope(self)
         _check_numbers(self)
-        if self.norm_bias and self.norm == "rmsnorm":
-            raise ConfigError("norm_bias: RMSNorm has no bias. Use norm = 'layernorm' or norm_bias = false.")
+        if self.norm_bias and self.norm != "layernorm":
+            raise ConfigError(
+                f"norm_bias: {self.norm} has no bias. Use norm = 'layernorm' or norm_bias = false."
+            )
         if self.head_bias and self.tied_head:
             raise ConfigError(
                 "head_bias: a tied head has no bias. Use tied_head = false or head_bias = false."
@@ -133,6 +135,21 @@ class ModelConfig:
     def local_window(self) -> int:
         """How many of the nearest tokens a token always sees, its own included."""
         return self.window or self.stride or self.context_length
+
+
+def require_known(config: ModelConfig, place: str, **known: Collection[str]) -> None:
+    """Raise `ModelError` when an option has a value that `place` does not name.
+
+    Each place names what it can do, so that a choice added here is refused where nobody has thought of it yet, and
+    never computed as another one.
+    """
+    for option, values in known.items():
+        value = getattr(config, option)
+        if value not in values:
+            raise ModelError(
+                f"{option} = {value!r} is not known to {place}, which has {', '.join(values)}. Choose one of these, or "
+                "teach it there."
+            )
 
 
 def _check_counts(config: ModelConfig) -> None:

@@ -39,7 +39,7 @@ from torch.utils.checkpoint import checkpoint
 from glassgpt.errors import ModelError
 from glassgpt.model.attention import Attention, attention_mask, segments_mask, step_mask
 from glassgpt.model.cache import KVCache, RowCache
-from glassgpt.model.config import ModelConfig
+from glassgpt.model.config import ModelConfig, require_known
 from glassgpt.model.layers import make_mlp, make_norm
 from glassgpt.model.positions import Rotation, positions_in, rope_frequencies, rotation, sinusoids
 
@@ -79,6 +79,7 @@ class GPT(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        require_known(config, "model/gpt.py", positions=("learned", "sinusoidal", "rotary", "none"))
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.n_embd)
         if config.positions == "learned":

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glassgpt.model.config import ModelConfig
+from glassgpt.model.config import ModelConfig, require_known
 
 
 class RMSNorm(nn.Module):
@@ -39,6 +39,7 @@ class RMSNorm(nn.Module):
 
 def make_norm(config: ModelConfig) -> nn.Module:
     """Return the norm that the config names, over the residual stream."""
+    require_known(config, "make_norm in model/layers.py", norm=("layernorm", "rmsnorm"))
     if config.norm == "rmsnorm":
         return RMSNorm(config.n_embd, config.norm_epsilon)
     return nn.LayerNorm(config.n_embd, eps=config.norm_epsilon, bias=config.norm_bias)
@@ -89,4 +90,5 @@ class GatedMLP(nn.Module):
 
 def make_mlp(config: ModelConfig) -> nn.Module:
     """Return the MLP that the config names."""
+    require_known(config, "make_mlp in model/layers.py", activation=(*ACTIVATION, "swiglu"))
     return GatedMLP(config) if config.activation == "swiglu" else MLP(config)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glassgpt.model.config import ModelConfig
+from glassgpt.model.config import ModelConfig, require_known
 
 
 def frequencies(width: int, theta: float, device: torch.device | None = None) -> Tensor:
@@ -34,6 +34,7 @@ def rope_frequencies(config: ModelConfig, device: torch.device | None = None) ->
     than `rope_low_frequency` times within the original length by the factor, those that turn more than
     `rope_high_frequency` times not at all, and those between in proportion (Llama 3.1's configuration).
     """
+    require_known(config, "model/positions.py", rope_scaling=("none", "linear", "llama3"))
     plain_E = frequencies(config.head_dim, config.rope_theta, device)
     slowed_E = plain_E / config.rope_factor
     if config.rope_scaling != "llama3":

@@ -13,9 +13,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from glassgpt.model.config import ModelConfig
+from glassgpt.model.config import ModelConfig, require_known
 from glassgpt.model.logits import CHUNK_BYTES, SMALL_LOGITS
 
+_MLP_FLOATS = {"relu": 1, "gelu": 2, "gelu_tanh": 2, "relu2": 2, "swiglu": 4}
+"""Numbers that an MLP keeps for the backward pass, for each of its width."""
+_KNOWN = {
+    "positions": ("learned", "sinusoidal", "rotary", "none"),
+    "norm": ("layernorm", "rmsnorm"),
+    "activation": tuple(_MLP_FLOATS),
+    "attention": ("full", "sliding", "strided"),
+}
 Shape = tuple[int, ...]
 FLOAT32 = 4
 """Bytes of one number as weights, gradients and optimizer state are kept in training."""
@@ -65,6 +73,7 @@ class InferenceBytes:
 
 def rows(config: ModelConfig) -> list[Row]:
     """Return the table of weights from bottom to top, the blocks' weights once with their count."""
+    require_known(config, "model/summary.py", **_KNOWN)
     table = [Row("token_embedding.weight", (config.vocab_size, config.n_embd), 1)]
     if config.positions == "learned":
         table.append(Row("position_embedding.weight", (config.context_length, config.n_embd), 1))
@@ -216,7 +225,8 @@ def _block_floats(config: ModelConfig, length: int) -> int:
     if config.norm == "rmsnorm":
         floats += 2 * width  # the scaled vector, before its weight
     floats += queries_keys * (2 * config.qk_norm + (config.positions == "rotary"))
-    floats += hidden * {"relu": 1, "swiglu": 4}.get(config.activation, 2)
+    require_known(config, "model/summary.py", **_KNOWN)
+    floats += hidden * _MLP_FLOATS[config.activation]
     if config.dropout:
         # Attention then keeps its weights, and which were dropped; so does each of the two branches.
         floats += 2 * config.n_head * length + 2 * width
