@@ -22,6 +22,7 @@ FLOORS = {
     "files": 0,
     "config": 0,
     "commands": 0,
+    "outputs": 0,
     "corpus": 1,
     "tokenizers": 1,
     "device": 2,
@@ -44,6 +45,7 @@ FLOORS = {
 NEIGHBOURS = {
     ("system", "errors"),
     ("files", "errors"),
+    ("outputs", "errors"),
     ("files", "commands"),
     ("files", "system"),
     ("config", "errors"),
@@ -54,7 +56,7 @@ NEIGHBOURS = {
     ("finetuning", "pretraining"),
 }
 # The rooms that must work without torch, and single modules of higher rooms that must, too.
-WITHOUT_TORCH = ("errors", "system", "files", "config", "commands", "corpus", "tokenizers")
+WITHOUT_TORCH = ("errors", "system", "files", "config", "commands", "outputs", "corpus", "tokenizers")
 
 # The one module that opens what `torch.save` wrote, and only its tensors.
 READS_NOTEBOOKS = "glassgpt.interop.state_dicts"

@@ -7,7 +7,7 @@
     ├── DiskFullError        the disk filled up during a write
     ├── AccessError          the operating system does not let a file or folder be read or written
     ├── MemoryFullError      the memory does not suffice
-    ├── OutputError          what was to be printed could not be
+    ├── OutputError          what was to be printed or written could not be, or would replace something
     ├── CorpusError          text could not be found, read, or used
     ├── TokenizerError       a vocabulary could not be built, loaded, or applied
     ├── DatasetError         token shards are missing, incomplete, or of another tokenizer
@@ -62,7 +62,7 @@ class MemoryFullError(GlassGPTError):
 
 
 class OutputError(GlassGPTError):
-    """Standard output could not be written."""
+    """Standard output could not be written, or a file that was named would replace another."""
 
 
 class CorpusError(GlassGPTError):

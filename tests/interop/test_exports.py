@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from glassgpt import files
-from glassgpt.errors import GlassGPTError, InteropError
+from glassgpt.errors import GlassGPTError, InteropError, OutputError
 from glassgpt.generation.text import GenerationConfig, prompt_ids
 from glassgpt.interop.exports import export_run
 from glassgpt.interop.imports import import_model
@@ -281,7 +281,7 @@ def test_gguf_refuses_other_kinds_of_tokenizer(make_run: Any, make_tokenizer: An
 def test_nothing_is_overwritten(make_run: Any) -> None:
     make_run()
     Path("out").write_text("mine")
-    with pytest.raises(InteropError, match="exists already"):
+    with pytest.raises(OutputError, match="exists already"):
         export_run("tiny", "hf", output=Path("out"))
     assert Path("out").read_text() == "mine"
 

@@ -27,6 +27,7 @@ def eval_(
     few_shots: int | None = None,
     seed: int = 0,
     json: Annotated[Path | None, Parameter(name="--json")] = None,
+    force: Annotated[bool, Parameter(negative=())] = False,
     weights: Literal["as-saved", "int8"] = "as-saved",
     device: str = "auto",
 ) -> None:
@@ -44,6 +45,7 @@ def eval_(
         few_shots: Solved questions before each one of an lm-eval task.
         seed: What is drawn at random depends on it.
         json: Also write the results to this file.
+        force: Write over a file that is there.
         weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, time.
         device: auto, cpu, cuda, mps.
     """
@@ -52,10 +54,15 @@ def eval_(
     from glassgpt.evaluation.harness import local_tasks, run_tasks
     from glassgpt.evaluation.score import Subject
     from glassgpt.evaluation.suite import PROBES, ask_all
+    from glassgpt.outputs import refuse_overwriting
+    from glassgpt.runs.directory import find_run
     from glassgpt.runs.opening import open_run
 
     if samples < 1:
         raise EvaluationError(f"--samples is {samples}: the run must write 1 text at least.")
+    if json is not None:
+        read = [find_run(run).path, *([include] if include else [])]
+        refuse_overwriting(json, option="--json", inputs=lambda: read, force=force)
     set_threads(0)
     opened = open_run(run, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)

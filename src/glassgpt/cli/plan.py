@@ -13,8 +13,10 @@ from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.cli.terminal import make_console, shown
 from glassgpt.commands import command
+from glassgpt.corpus.sources import open_sources
 from glassgpt.errors import ConfigError
 from glassgpt.model.summary import byte_size
+from glassgpt.outputs import refuse_overwriting
 from glassgpt.planning.plan import Plan, make_plan
 from glassgpt.runs.config import CorpusConfig, RunConfig
 from glassgpt.runs.summary import duration
@@ -24,6 +26,7 @@ def plan(
     *sources: str,
     minutes: float = 5.0,
     output: Path | None = None,
+    force: Annotated[bool, Parameter(negative=())] = False,
     text_field: Annotated[str | None, Parameter(name=["--text-field", "--corpus.text-field"])] = None,
 ) -> None:
     """Show the best run for a text in the minutes given, on this machine; train nothing.
@@ -32,10 +35,13 @@ def plan(
         sources: Files, folders, globs, builtin:name, hf:owner/name, or a known corpus.
         minutes: Time for everything, from reading the text to the report.
         output: Also write the plan as a recipe, a TOML file to change and to train from.
+        force: Write over a file that is there.
         text_field: The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """
     corpus = CorpusConfig(sources=sources or CorpusConfig().sources, text_field=text_field)
     config = RunConfig(corpus=corpus)
+    if output is not None:
+        refuse_overwriting(output, option="--output", inputs=lambda: files_of(corpus), force=force)
     console = make_console()
     made = plan_minutes(config, minutes, console)
     show(made, console)
@@ -47,6 +53,11 @@ def plan(
         field = {} if text_field is None else {"text_field": text_field}
         train = command("train", *corpus.sources, minutes=f"{minutes:g}", **field)
         console.print(f"\nTrain it with:  [bold]{shown(train)}[/]\n", soft_wrap=True)
+
+
+def files_of(corpus: CorpusConfig) -> list[Path]:
+    """Return the files that the sources of a corpus are read from."""
+    return [Path(source.name) for source in open_sources(corpus.sources, text_field=corpus.text_field)]
 
 
 def plan_minutes(config: RunConfig, minutes: float, console: Console) -> Plan:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.table import Table
 
 from glassgpt.cli.terminal import make_console, shown
@@ -27,25 +28,38 @@ def list_() -> None:
 
 
 @app.command
-def compare(*runs: str, out: Path = Path("compare.png")) -> None:
+def compare(
+    *runs: str,
+    out: Path = Path("compare.png"),
+    force: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
     """Put runs side by side and draw their validation curves over each other.
 
     Args:
         runs: Two or more runs, by name or path.
-        out: The picture to write.
+        out: The picture to write; an earlier comparison is replaced.
+        force: Write over any other file, too.
     """
     from glassgpt.errors import RunError
+    from glassgpt.outputs import refuse_overwriting
     from glassgpt.runs.directory import find_run
-    from glassgpt.runs.plots import comparison_figure, save_figure
+    from glassgpt.runs.plots import comparison_figure, is_comparison, save_comparison
     from glassgpt.runs.records import read_events
     from glassgpt.runs.summary import summarize
 
     if len(runs) < 2:
         raise RunError("Comparing takes two runs or more:  glassgpt runs compare A B")
     found = [find_run(name) for name in runs]
+    refuse_overwriting(
+        out,
+        option="--out",
+        inputs=lambda: [run.path for run in found],
+        force=force,
+        replaceable=is_comparison,
+    )
     console = make_console()
     console.print(_table([summarize(run) for run in found]))
-    save_figure(comparison_figure([(run.name, read_events(run.metrics)) for run in found]), out)
+    save_comparison(comparison_figure([(run.name, read_events(run.metrics)) for run in found]), out)
     console.print(f"\nCurves over each other: {shown(out)}")
 
 

@@ -36,6 +36,7 @@ def train(
     pattern: PatternName = "gpt2",
     engine: Engine = "auto",
     min_frequency: int = 2,
+    force: Annotated[bool, cyclopts.Parameter(negative=())] = False,
     text_field: TextField = None,
 ) -> None:
     """Train a vocabulary on text and write it as tokenizer.json, which other tools load too.
@@ -57,10 +58,13 @@ def train(
         Who learns bpe's merges, all the same ones: python (from scratch, and what auto takes), or rust.
     min_frequency
         Pairs and words that occur less often get no id of their own.
+    force
+        Write over a file that is there.
     text_field
         The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """
     from glassgpt.cli.terminal import make_console
+    from glassgpt.outputs import refuse_overwriting
     from glassgpt.tokenizers.config import TokenizerConfig
     from glassgpt.tokenizers.load import TOKENIZER_FILE
     from glassgpt.tokenizers.train import train_tokenizer
@@ -69,6 +73,7 @@ def train(
         kind=kind, vocab_size=vocab_size, pattern=pattern, engine=engine, min_frequency=min_frequency
     )
     path = out / TOKENIZER_FILE if out.is_dir() else out
+    refuse_overwriting(path, option="--out", inputs=lambda: _files(sources, text_field), force=force)
     console = make_console()
     began = time.perf_counter()
     left_out: list[str] = []
@@ -187,6 +192,12 @@ def compare(*tokenizers: str, text: str, text_field: TextField = None) -> None:
 def _how_far(done: Progress) -> str:
     of = f" of {done.most:,} at most" if done.most else ""
     return f"{done.done:,} {done.what}{of} ..."
+
+
+def _files(sources: Sequence[str], text_field: str | None) -> list[Path]:
+    from glassgpt.corpus.sources import open_sources
+
+    return [Path(source.name) for source in open_sources(list(sources), text_field=text_field)]
 
 
 def _texts(sources: Sequence[str], text_field: str | None, say: Callable[[str], None]) -> Iterator[str]:

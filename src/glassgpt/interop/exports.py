@@ -10,6 +10,7 @@ from typing import Literal
 
 from glassgpt.errors import InteropError, MissingExtraError, did_you_mean
 from glassgpt.interop.parity import Expected, Parity, expect
+from glassgpt.outputs import refuse_overwriting
 from glassgpt.runs.opening import Run, open_run
 from glassgpt.system import explaining
 
@@ -31,14 +32,15 @@ class Exported:
 def export_run(name: str, to: Format, *, output: Path | None = None, dtype: Dtype = "f32") -> Exported:
     """Write the run at a path, of a name, or the `latest`, for other programs, and check what was written.
 
-    Raises `ModelError` or `InteropError` when the format cannot hold it, or when the check fails (nothing is left
-    then), `MissingExtraError` when the library that writes the format is not installed.
+    Raises `OutputError` when something is at `output` already, `ModelError` or `InteropError` when the format cannot
+    hold it, or when the check fails (nothing is left then), `MissingExtraError` when the library that writes the
+    format is not installed.
     """
     _check_choice(to, dtype)
     run = open_run(name)
     path = output or Path(default_name(run.directory.name, to, dtype))
-    if path.exists():
-        raise InteropError(f"{path} exists already. Choose another --output, or delete it.")
+    for written in (path, _beside(path)) if to == "onnx" else (path,):
+        refuse_overwriting(written, option="--output", force=None, folder=True)
     expected = expect(run)
     try:
         notes = _write(run, to, path, dtype)
@@ -106,4 +108,9 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-        path.with_name(f"{path.name}.data").unlink(missing_ok=True)  # a large ONNX graph's weights
+        _beside(path).unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """Return the file beside an ONNX graph that holds the weights of a large one."""
+    return path.with_name(f"{path.name}.data")

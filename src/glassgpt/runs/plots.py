@@ -26,6 +26,7 @@ from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFi
 
 TRAINING, VALIDATION, FLOOR = "#7aa6c2", "#c0392b", "#2e7d4f"
 COMPARED = ("#c0392b", "#2471a3", "#b9770e", "#2e7d4f", "#7d3c98", "#5d6d7e")
+COMPARISON = "GlassGPT runs compare"
 REDRAW_SECONDS = 20.0
 LOGARITHMIC_FROM = 5.0  # the highest value over the lowest
 
@@ -171,10 +172,23 @@ def save_figure(figure: Figure, path: Path) -> None:
         file.write(figure_png(figure))
 
 
-def figure_png(figure: Figure) -> bytes:
+def save_comparison(figure: Figure, path: Path) -> None:
+    """Write a figure that compares runs as PNG, with a note in it by which `is_comparison` knows it."""
+    with files.atomic_write(path, "wb") as file:
+        file.write(figure_png(figure, made_by=COMPARISON))
+
+
+def is_comparison(path: Path) -> bool:
+    """Say whether a file is a picture that compares runs."""
+    with open(path, "rb") as file:
+        head = file.read(1000)
+    return head.startswith(b"\x89PNG") and COMPARISON.encode() in head
+
+
+def figure_png(figure: Figure, *, made_by: str = "GlassGPT") -> bytes:
     """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format="png", metadata={"Software": made_by})
     return buffer.getvalue()
 
 

@@ -1,0 +1,58 @@
+"""The file that a command is asked to write: never over what was read, and over another file only when told to."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from glassgpt.errors import OutputError
+
+
+def refuse_overwriting(
+    path: Path,
+    *,
+    option: str,
+    inputs: Callable[[], Iterable[Path]] = lambda: (),
+    force: bool | None = False,
+    replaceable: Callable[[Path], bool] = lambda _: False,
+    folder: bool = False,
+) -> None:
+    """Raise `OutputError` when `path`, which `option` named, is there and may not be written over.
+
+    `inputs` gives the files and folders that are read: they are never written over, whatever link or spelling leads
+    to them. Any other file is with `force`, or where `replaceable` knows it as one that the same command made.
+    With `force` None there is no such option; with `folder` a folder is written. Call this before the work, so that
+    no hour is spent for nothing.
+    """
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if stat.S_ISDIR(found.st_mode) and not folder:
+        raise OutputError(f"{path} is a folder. Name a file in it with {option}.")
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        raise OutputError(
+            f"{path} is not an ordinary file, and a file that is put in its place would replace it. Choose another "
+            f"{option}."
+        )
+    if any(_is_within(found, path, place) for place in inputs()):
+        raise OutputError(
+            f"{path} is one of the files that this command reads, and would be lost. Choose another {option}."
+        )
+    if force or replaceable(path):
+        return
+    way_out = "" if force is None else ", or add --force to write over it"
+    raise OutputError(f"{path} exists already. Choose another {option}{way_out}.")
+
+
+def _is_within(found: os.stat_result, path: Path, place: Path) -> bool:
+    """Say whether an existing file is the file `place`, or lies in the folder `place`."""
+    try:
+        there = place.stat()
+    except OSError:
+        return False
+    if stat.S_ISDIR(there.st_mode):
+        return any(os.path.samestat(parent.stat(), there) for parent in path.resolve().parents)
+    return os.path.samestat(found, there)

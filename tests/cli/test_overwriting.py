@@ -1,0 +1,83 @@
+"""No command writes over what it reads, and over other files only with --force."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+QUICK = ("--minutes", "0.1")
+WAYS = {
+    "tokenizer": (("tokenizer", "train", "text.txt", "--vocab-size", "300"), "--out"),
+    "compare": (("runs", "compare", "small", "small"), "--out"),
+    "plan": (("plan", "text.txt", *QUICK), "--output"),
+    "eval": (("eval", "small", "--tasks", "induction"), "--json"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_file_that_is_there_is_kept_without_force(glassgpt: Any, workplace: Path, way: str) -> None:
+    """`runs compare a b --out book.txt` made the book a picture."""
+    command, option = WAYS[way]
+    Path("book.txt").write_text("A book.")
+    result = glassgpt(*command, option, "book.txt")
+    assert result.status == 1
+    assert "book.txt exists already" in result.errors
+    assert "--force" in result.errors
+    assert Path("book.txt").read_text() == "A book."
+    assert glassgpt(*command, option, "book.txt", "--force").status == 0
+    assert Path("book.txt").read_bytes() != b"A book."
+
+
+@pytest.mark.parametrize(
+    ("way", "read"),
+    [
+        ("tokenizer", "text.txt"),
+        ("plan", "text.txt"),
+        ("compare", "runs/small/metrics.jsonl"),
+        ("eval", "runs/small/config.toml"),
+    ],
+)
+@pytest.mark.parametrize("link", [False, True])
+def test_what_is_read_is_kept_even_with_force(
+    glassgpt: Any, workplace: Path, way: str, read: str, link: bool
+) -> None:
+    command, option = WAYS[way]
+    before = Path(read).read_bytes()
+    out = read
+    if link and "runs" not in read:
+        os.link(read, "hard-link")
+        out = "hard-link"
+    elif link:
+        Path("runs-again").symlink_to("runs")
+        out = read.replace("runs/", "runs-again/")
+    result = glassgpt(*command, option, out, "--force")
+    assert result.status == 1
+    assert "one of the files that this command reads" in result.errors
+    assert Path(read).read_bytes() == before
+
+
+def test_comparing_again_is_painless(glassgpt: Any, workplace: Path) -> None:
+    for _ in range(2):
+        assert glassgpt("runs", "compare", "small", "small").status == 0
+    assert Path("compare.png").read_bytes().startswith(b"\x89PNG")
+    result = glassgpt("runs", "compare", "small", "small", "--out", "runs/small/loss.png")
+    assert result.status == 1
+
+
+def test_the_tokenizer_of_a_run_is_kept(glassgpt: Any, workplace: Path) -> None:
+    before = Path("runs/small/tokenizer.json").read_bytes()
+    result = glassgpt("tokenizer", "train", "text.txt", "--out", "runs/small")
+    assert result.status == 1
+    assert Path("runs/small/tokenizer.json").read_bytes() == before
+
+
+def test_the_weights_beside_a_graph_are_kept(glassgpt: Any, workplace: Path) -> None:
+    Path("mine.onnx.data").write_text("weights of another graph")
+    result = glassgpt("export", "small", "--to", "onnx", "--output", "mine.onnx")
+    assert result.status == 1
+    assert "mine.onnx.data exists already" in result.errors
+    assert Path("mine.onnx.data").read_text() == "weights of another graph"
+    assert not Path("mine.onnx").exists()
