@@ -21,6 +21,7 @@ from glassgpt.finetuning.classify import open_classifier
 from glassgpt.finetuning.config import (
     ClassifyConfig,
     DistillConfig,
+    DistillTraining,
     DPOConfig,
     FineTuneConfig,
     GRPOConfig,
@@ -28,6 +29,8 @@ from glassgpt.finetuning.config import (
     SamplesConfig,
     SFTConfig,
     ShortTraining,
+    ShownConfig,
+    StudentSamples,
 )
 from glassgpt.finetuning.run import resume_finetuning, start_finetuning
 from glassgpt.generation.text import GenerationConfig
@@ -49,6 +52,10 @@ def training(**settings: Any) -> Any:
     return ShortTraining(**{**SETTINGS, **settings})
 
 
+def student(**settings: Any) -> Any:
+    return DistillTraining(**{**SETTINGS, **settings})
+
+
 def reinforcement(**settings: Any) -> Any:
     return Reinforcement(**{**SETTINGS, "batch_size": 2, **settings})
 
@@ -59,12 +66,12 @@ KINDS: dict[str, tuple[FineTuneConfig, tuple[str, ...]]] = {
     "dpo": (DPOConfig(training=training(), samples=SAMPLES), ("liked.json",)),
     "dpo-lora": (DPOConfig(training=training(), samples=SAMPLES, lora=LORA), ("liked.json",)),
     "grpo": (
-        GRPOConfig(training=reinforcement(), samples=SAMPLES, group=4, max_tokens=12, prompts=4),
+        GRPOConfig(training=reinforcement(), samples=ShownConfig(count=2), group=4, max_tokens=12, prompts=4),
         (),
     ),
     "grpo-lora": (
         GRPOConfig(
-            training=reinforcement(), samples=SAMPLES, lora=LORA, group=4, max_tokens=12, prompts=4,
+            training=reinforcement(), samples=ShownConfig(count=2), lora=LORA, group=4, max_tokens=12, prompts=4,
             reward=("length",), length=3,
         ),
         ("asked.json",),
@@ -72,7 +79,10 @@ KINDS: dict[str, tuple[FineTuneConfig, tuple[str, ...]]] = {
     "classify": (ClassifyConfig(training=training()), ("moods.jsonl",)),
     "classify-last": (ClassifyConfig(training=training(), freeze="all-but-last"), ("moods.jsonl",)),
     "classify-lora": (ClassifyConfig(training=training(), lora=LORA), ("moods.jsonl",)),
-    "distill": (DistillConfig(training=training(), samples=SAMPLES, layers=1, width=16), ()),
+    "distill": (
+        DistillConfig(training=student(), samples=StudentSamples(count=2, max_tokens=12), layers=1, width=16),
+        (),
+    ),
 }  # fmt: skip
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tomli_w
 import torch
 from torch import Tensor
 
-from glassgpt.finetuning.run import start_finetuning
+from glassgpt import config as configs
+from glassgpt.adapters.config import LoRAConfig
+from glassgpt.finetuning import run as run_module
+from glassgpt.finetuning.config import RecordsConfig
+from glassgpt.finetuning.run import resume_finetuning, start_finetuning
 from glassgpt.model.gpt import Block
 from tests.finetuning.test_kinds import KINDS
 
@@ -42,3 +49,74 @@ def test_activations_are_computed_twice_where_that_is_asked_for(
     training = dataclasses.replace(config.training, steps=2, checkpoint_activations=True)
     start_finetuning("base", data, dataclasses.replace(config, training=training), name=kind)
     assert block_calls["backward"] == block_calls["forward"] > 0
+
+
+# What every kind shares with pretraining is read by the one loop; these are read when they decide something.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {"epochs": 1.0, "seconds": 0.2, "schedule": "wsd"},
+    "muon": {"optimizer": "muon", "patience": 1},
+}
+COPYING = ("dataclasses", "copy", "glassgpt.config")
+
+
+def watched(config: Any, seen: set[str], prefix: str = "") -> Any:
+    """Return the same config of a class that notes which of its fields are read, and by no more than copying."""
+    names = {field.name for field in dataclasses.fields(config)}
+
+    class Watched(type(config)):
+        def __getattribute__(self, name: str) -> Any:
+            caller = sys._getframe(1)
+            copied = caller.f_globals["__name__"] in COPYING or caller.f_code.co_name == "__post_init__"
+            if name in names and not copied:
+                seen.add(prefix + name)
+            return super().__getattribute__(name)
+
+    parts = {name: getattr(config, name) for name in names}
+    parts = {name: watched(part, seen, f"{prefix}{name}.") if dataclasses.is_dataclass(part) else part
+             for name, part in parts.items()}  # fmt: skip
+    return Watched(**parts)
+
+
+def offered(config: Any, prefix: str = "") -> set[str]:
+    """Return the dotted names of all settings of a config."""
+    found: set[str] = set()
+    for field in dataclasses.fields(config):
+        part, name = getattr(config, field.name), prefix + field.name
+        found |= offered(part, f"{name}.") if dataclasses.is_dataclass(part) else {name}
+    return found
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo", "grpo", "classify", "distill"])
+def test_a_kind_reads_every_setting_that_it_offers(
+    kind: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--training.order` was offered by all five kinds and read by none; so were `--samples.*` of `classify`.
+
+    A field counts as read when any module but those that copy and check configs asks for it in one of a few runs.
+    """
+    seen: set[str] = set()
+    config, data = KINDS[f"{kind}-lora" if f"{kind}-lora" in KINDS else kind]
+    monkeypatch.setitem(run_module.KINDS, kind, type(config))
+    for name, settings in VARIANTS.items():
+        training = dataclasses.replace(config.training, steps=2, **settings)
+        varied = dataclasses.replace(config, training=training)
+        if name == "muon" and isinstance(varied, RecordsConfig):
+            varied = dataclasses.replace(varied, lora=LoRAConfig())
+        choice = watched(varied, seen)
+        monkeypatch.setattr(run_module.Choice, "kind", property(lambda _self: kind))
+        start_finetuning("base", data, choice, name=name)
+    assert offered(config) - seen == set()
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo", "classify", "distill"])
+def test_a_run_of_before_with_settings_that_were_never_read_goes_on(kind: str, here: Path) -> None:
+    """In 0.1.0 every kind had, and wrote down, all settings of pretraining, an adapter, and samples."""
+    config, data = KINDS[kind]
+    run = start_finetuning("base", data, config, name="old").directory
+    values = configs.read_toml(run.finetune)
+    values["training"] |= {"order": "random", "evaluate_tokens": 65536}
+    values["samples"] = {"count": 2, "max_tokens": 12, "temperature": 0.0, "seed": 7}
+    values["lora"] = configs.to_dict(LoRAConfig())
+    values["validation"] = 0.1
+    run.finetune.write_text(tomli_w.dumps(values))
+    assert resume_finetuning("old").finished.step == 6

@@ -38,9 +38,9 @@ def begin(
     if isinstance(config, DPOConfig | GRPOConfig):
         without_dropout(model)
     model.to(device)
-    if config.lora.rank:
+    if config.adapter.rank:
         family_of(model.config)  # the adapter's format has no place for models of no family: say so now
-        add_lora(model, config.lora)
+        add_lora(model, config.adapter)
         trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         say(f"LoRA trains {trained:,} numbers beside {model.num_parameters() - trained:,} frozen ones.")
     return Start(
@@ -108,7 +108,7 @@ def fitted(config: FineTuneConfig, width: int, given: Sequence[str]) -> FineTune
         training = dataclasses.replace(training, epochs=0)
     if "training.learning_rate" not in given:
         rate = min(1e-3, 2e-4 * 768 / width) if width < 768 else 5e-5
-        rate *= 5 if config.lora.rank else 1
+        rate *= 5 if config.adapter.rank else 1
         rate *= 0.1 if isinstance(config, DPOConfig) else 1
         training = dataclasses.replace(training, learning_rate=float(f"{rate:.2g}"), min_learning_rate=0.0)
     return dataclasses.replace(config, training=training)

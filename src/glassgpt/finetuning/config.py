@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import typing
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from glassgpt.adapters.config import LoRAConfig
 from glassgpt.errors import ConfigError
-from glassgpt.training.config import TrainingConfig
+from glassgpt.training.config import LoopConfig
 
 
 @dataclass(frozen=True)
-class ShortTraining(TrainingConfig):
+class ShortTraining(LoopConfig):
     """Training of a model that knows something already, on little data. Most of it is as in pretraining."""
 
     epochs: float | None = 3
@@ -59,7 +62,35 @@ class Reinforcement(ShortTraining):
 
 
 @dataclass(frozen=True)
-class SamplesConfig:
+class DistillTraining(ShortTraining):
+    """Training of a student, on text: its rows come in the order in which the teacher read."""
+
+    evaluate_tokens: int = 65_536
+    """Most validation tokens to look at each time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.evaluate_tokens < 1:
+            raise ConfigError("training.evaluate_tokens must be at least 1.")
+
+
+@dataclass(frozen=True)
+class ShownConfig:
+    """What is shown before and after, to compare: some of what the model is measured by."""
+
+    count: int = 4
+    """Held-out prompts to show."""
+    seed: int = 7
+    """Seed of the draws."""
+
+    def __post_init__(self) -> None:
+        for name in ("count", "seed"):
+            if not 0 <= getattr(self, name) < 2**63:
+                raise ConfigError(f"samples.{name} must be from 0 to below 2**63.")
+
+
+@dataclass(frozen=True)
+class SamplesConfig(ShownConfig):
     """What is written before and after, to compare."""
 
     count: int = 4
@@ -68,29 +99,59 @@ class SamplesConfig:
     """Most tokens of each answer."""
     temperature: float = 0.0
     """0 takes the likeliest token each time."""
-    seed: int = 7
-    """Seed of the draws."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_tokens < 1:
+            raise ConfigError("samples.max_tokens must be at least 1.")
+        if not 0 <= self.temperature < math.inf:
+            raise ConfigError("samples.temperature must be 0 (the likeliest token) or more.")
+
+
+@dataclass(frozen=True)
+class StudentSamples(SamplesConfig):
+    """What the student writes before and after, each beginning a new document."""
+
+    count: int = 4
+    """Texts to write."""
+    temperature: float = 0.8
+    """0 takes the likeliest token each time."""
 
 
 @dataclass(frozen=True)
 class FineTuneConfig:
-    """What every kind of fine-tuning is told."""
+    """What every kind of fine-tuning is told. A kind has no setting that it does not read."""
+
+    training: ShortTraining = field(default_factory=ShortTraining)
+
+    @property
+    def adapter(self) -> LoRAConfig:
+        """The corrections to train instead of the whole model; of rank 0 where a kind has none."""
+        return LoRAConfig()
+
+
+@dataclass(frozen=True)
+class RecordsConfig(FineTuneConfig):
+    """What kinds that learn from records are told."""
 
     validation: float = 0.1
     """Share of the records that is held out, to measure on."""
     split_by: Literal["content", "place"] = "content"
     """What decides which: a record's content, so that copies stay together, or its place, as version 0.1.0 did."""
     lora: LoRAConfig = field(default_factory=LoRAConfig)
-    training: ShortTraining = field(default_factory=ShortTraining)
-    samples: SamplesConfig = field(default_factory=SamplesConfig)
 
     def __post_init__(self) -> None:
         if not 0 < self.validation < 1:
             raise ConfigError(f"validation is {self.validation}; it is a share between 0 and 1.")
 
+    @property
+    def adapter(self) -> LoRAConfig:
+        """The corrections to train instead of the whole model, where their rank is not 0."""
+        return self.lora
+
 
 @dataclass(frozen=True)
-class ChatConfig(FineTuneConfig):
+class ChatConfig(RecordsConfig):
     """What kinds that speak in turns are told."""
 
     template: Literal["auto", "chatml", "alpaca"] = "auto"
@@ -103,18 +164,21 @@ class ChatConfig(FineTuneConfig):
 class SFTConfig(ChatConfig):
     """Supervised fine-tuning: learn the answers of conversations."""
 
+    samples: SamplesConfig = field(default_factory=SamplesConfig)
+
 
 @dataclass(frozen=True)
 class DPOConfig(ChatConfig):
     """Direct preference optimization: prefer one answer to another."""
 
+    samples: SamplesConfig = field(default_factory=SamplesConfig)
     beta: float = 0.1
     """How strongly the model is held to the base: lower lets it move further."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.beta <= 0:
-            raise ConfigError(f"beta is {self.beta}; it must be above 0.")
+        if not 0 < self.beta < math.inf:
+            raise ConfigError(f"beta is {self.beta}; it must be a number above 0.")
 
 
 @dataclass(frozen=True)
@@ -122,6 +186,7 @@ class GRPOConfig(ChatConfig):
     """Group relative policy optimization: write, be rewarded, write more of what was rewarded."""
 
     training: Reinforcement = field(default_factory=Reinforcement)
+    samples: ShownConfig = field(default_factory=ShownConfig)
     reward: tuple[str, ...] = ("tinytales",)
     """Rewards, added up: tinytales | words | arithmetic | length, or a function of your own as module:function."""
     words: tuple[str, ...] = ()
@@ -145,11 +210,11 @@ class GRPOConfig(ChatConfig):
             raise ConfigError(
                 f"group is {self.group}: answers are compared within a group, so it takes 2 or more."
             )
-        if self.beta < 0:
-            raise ConfigError(f"beta is {self.beta}; it must be 0 or more.")
-        if self.temperature <= 0:
+        if not 0 <= self.beta < math.inf:
+            raise ConfigError(f"beta is {self.beta}; it must be a number of 0 or more.")
+        if not 0 < self.temperature < math.inf:
             raise ConfigError(
-                "temperature must be above 0: without chance all answers of a group are the same."
+                "temperature must be a number above 0: without chance all answers of a group are the same."
             )
         if self.max_tokens < 1 or self.prompts < 1:
             raise ConfigError("max_tokens and prompts must be at least 1.")
@@ -158,7 +223,7 @@ class GRPOConfig(ChatConfig):
 
 
 @dataclass(frozen=True)
-class ClassifyConfig(FineTuneConfig):
+class ClassifyConfig(RecordsConfig):
     """Classification: which of some labels a text has."""
 
     freeze: Literal["none", "all-but-last", "all"] = "none"
@@ -178,6 +243,8 @@ class ClassifyConfig(FineTuneConfig):
 class DistillConfig(FineTuneConfig):
     """Distillation: a small model learns from all that a larger one thinks likely, not from the text alone."""
 
+    training: DistillTraining = field(default_factory=DistillTraining)
+    samples: StudentSamples = field(default_factory=StudentSamples)
     layers: int = 2
     """Blocks of the student."""
     width: int | None = None
@@ -190,15 +257,12 @@ class DistillConfig(FineTuneConfig):
     """The field of .jsonl, .json, .csv and .parquet records that holds the text."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.temperature <= 0:
-            raise ConfigError(f"temperature is {self.temperature}; it must be above 0.")
+        if not 0 < self.temperature < math.inf:
+            raise ConfigError(f"temperature is {self.temperature}; it must be a number above 0.")
         if not 0 <= self.alpha <= 1:
             raise ConfigError(f"alpha is {self.alpha}; it is a share from 0 to 1.")
-        if self.layers < 1:
-            raise ConfigError("layers must be at least 1.")
-        if self.lora.rank:
-            raise ConfigError("A student is trained whole: leave out --lora.rank.")
+        if self.layers < 1 or (self.width is not None and self.width < 1):
+            raise ConfigError("layers and width must be at least 1.")
 
 
 KINDS: dict[str, type[FineTuneConfig]] = {
@@ -208,3 +272,29 @@ KINDS: dict[str, type[FineTuneConfig]] = {
     "grpo": GRPOConfig,
     "distill": DistillConfig,
 }
+
+RETIRED = (
+    "training.order", "training.stride", "training.evaluate_tokens", "samples", "samples.max_tokens",
+    "samples.temperature", "lora", "validation", "split_by",
+)  # fmt: skip
+"""Settings that kinds had in version 0.1.0 and did not read. The runs of that time have them in their files."""
+
+
+def without_retired(kind: type[FineTuneConfig], values: dict[str, Any]) -> dict[str, Any]:
+    """Return settings read from a file, without those that the kind no longer has (see `RETIRED`)."""
+    return {
+        key: _without(section, value, key)
+        if isinstance(value, dict) and (section := _type_of(kind, key))
+        else value
+        for key, value in values.items()
+        if _type_of(kind, key) or key not in RETIRED
+    }
+
+
+def _without(section: type, values: dict[str, Any], name: str) -> dict[str, Any]:
+    known = {field.name for field in dataclasses.fields(section)}
+    return {key: value for key, value in values.items() if key in known or f"{name}.{key}" not in RETIRED}
+
+
+def _type_of(kind: type, name: str) -> Any:
+    return typing.get_type_hints(kind).get(name)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from glassgpt.commands import command
 from glassgpt.dataset.batches import Batches, check_length
+from glassgpt.dataset.shards import TokenSplit
 from glassgpt.errors import ConfigError, CorpusError
 from glassgpt.finetuning.config import DistillConfig
 from glassgpt.finetuning.losses import distillation_loss
@@ -39,6 +40,7 @@ def build(start: Start, config: DistillConfig) -> Task:
     data = prepare_data(run_config, start.say)
     train, validation = (data.shards.split(name) for name in ("train", "validation"))
     check_length(train, student.config.context_length)
+    run_config = _in_order(run_config, start, train, validation)
     start.say(
         f"A student of {student.num_parameters():,} parameters, a teacher of {teacher.num_parameters():,}."
     )
@@ -56,7 +58,9 @@ def build(start: Start, config: DistillConfig) -> Task:
         teacher, start.tokenizer, run_config, validation, most_tokens=config.training.evaluate_tokens
     ).loss
     settings = GenerationConfig(
-        temperature=0.8, max_tokens=config.samples.max_tokens, seed=config.samples.seed
+        temperature=config.samples.temperature,
+        max_tokens=config.samples.max_tokens,
+        seed=config.samples.seed,
     )
     return Task(
         model=student,
@@ -85,6 +89,16 @@ def build(start: Start, config: DistillConfig) -> Task:
         ],
         data=shard_facts(data.shards),
     )
+
+
+def _in_order(config: RunConfig, start: Start, train: TokenSplit, validation: TokenSplit) -> RunConfig:
+    """Return the config with an order that the text can be read in: another text may not be made of documents."""
+    end = start.tokenizer.end_of_text
+    whole = train.places_of(end) < len(train) - config.model.context_length
+    if config.training.order != "documents" or (whole.any() and len(validation.places_of(end)) > 1):
+        return config
+    start.say("The text is not made of documents as the teacher's was: its rows begin at random places.")
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, order="random"))
 
 
 def student_config(teacher: ModelConfig, config: DistillConfig) -> ModelConfig:

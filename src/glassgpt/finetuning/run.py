@@ -26,7 +26,7 @@ from glassgpt.device import World
 from glassgpt.errors import RunError
 from glassgpt.finetuning.begin import begin, fitted
 from glassgpt.finetuning.comparison import State, look, write_comparison
-from glassgpt.finetuning.config import KINDS, FineTuneConfig
+from glassgpt.finetuning.config import KINDS, FineTuneConfig, without_retired
 from glassgpt.finetuning.task import HEAD, Say, Start, Task
 from glassgpt.interop.tensors import write_tensors
 from glassgpt.model.gpt import GPT
@@ -43,6 +43,7 @@ from glassgpt.runs.trackers import check_trackers, make_trackers
 from glassgpt.system import explaining
 from glassgpt.training import distributed
 from glassgpt.training.choices import settled, thread_watch
+from glassgpt.training.config import TrainingConfig
 from glassgpt.training.events import Listener, TrainingFinished
 from glassgpt.training.interrupt import graceful_stop
 from glassgpt.training.jobs import make_job, workplace
@@ -137,6 +138,7 @@ def read_choice(directory: RunDirectory) -> Choice:
     values = configs.read_toml(directory.finetune)
     kind, base, data = values.pop("kind"), values.pop("base"), tuple(values.pop("data"))
     values.setdefault("split_by", "place")  # a run of version 0.1.0 goes on as it began
+    values = without_retired(KINDS[kind], values)
     return Choice(base, data, configs.from_dict(KINDS[kind], values, origin=str(directory.finetune)))
 
 
@@ -187,12 +189,12 @@ def _describe(directory: RunDirectory, start: Start, task: Task, choice: Choice,
     run_config = RunConfig(
         corpus=CorpusConfig(sources=choice.data or base.config.corpus.sources),
         model=model,
-        training=config.training,
+        training=TrainingConfig(**dataclasses.asdict(config.training)),
         samples=SamplesConfig(prompts=tuple(sample.prompt for sample in before.samples) or ("",)),
     )
     files.write_text(directory.config, configs.to_toml(run_config))
     start.tokenizer.save(directory.tokenizer)
-    facts: dict[str, Any] = {"adapter": dataclasses.asdict(config.lora)} if config.lora.rank else {}
+    facts: dict[str, Any] = {"adapter": dataclasses.asdict(config.adapter)} if config.adapter.rank else {}
     if start.template is not None:
         files.write_text(directory.chat_template, start.template.source)
         facts["chat"] = {"stop": [start.template.stop]}
@@ -295,7 +297,7 @@ class _FineTuning:
         """Write the model, or the adapter where the model is frozen, and record which weights they are."""
         step = files.read_json(checkpoint / "state.json")["progress"]["step"]
         note_weights(self.directory, None)
-        model, lora = language_model(self.task), self.config.lora
+        model, lora = language_model(self.task), self.config.adapter
         if lora.rank:
             base = Path(self.choice.base).name
             save_adapter(self.directory.adapter, model, lora, base=base)

@@ -26,7 +26,7 @@ from glassgpt.machine.load import QUIET, used_by_others
 from glassgpt.machine.watch import ThreadWatch, alternatives
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.summary import training_bytes
-from glassgpt.training.config import TrainingConfig
+from glassgpt.training.config import LoopConfig
 from glassgpt.training.trainer import Job
 from glassgpt.training.trial import steady_seconds, trial_job, undisturbed, updates_of
 
@@ -57,7 +57,7 @@ class Choice:
 
 def choose(
     model: ModelConfig,
-    training: TrainingConfig,
+    training: LoopConfig,
     device: torch.device,
     *,
     processes: int = 1,
@@ -85,7 +85,7 @@ def choose(
 
 
 def thread_watch(
-    model: ModelConfig, training: TrainingConfig, device: torch.device, *, processes: int = 1
+    model: ModelConfig, training: LoopConfig, device: torch.device, *, processes: int = 1
 ) -> ThreadWatch | None:
     """Return what chooses threads while a run trains, or None for a run that keeps the number it has.
 
@@ -102,14 +102,14 @@ def thread_watch(
 
 
 def settled(
-    training: TrainingConfig,
+    training: LoopConfig,
     model: ModelConfig,
     device: torch.device,
     *,
     paced: bool = False,
     processes: int = 1,
     say: Say = lambda _: None,
-) -> TrainingConfig:
+) -> LoopConfig:
     """Return the settings with threads and precision decided, so that a resume cannot decide otherwise.
 
     From here on this process computes with those threads. A run that is `paced` by the clock leaves their number
@@ -127,7 +127,7 @@ def settled(
 
 
 def compiling_pays(
-    model: ModelConfig, training: TrainingConfig, device: torch.device, precision: torch.dtype
+    model: ModelConfig, training: LoopConfig, device: torch.device, precision: torch.dtype
 ) -> float:
     """Return how many times as fast updates are once the blocks are compiled, or 1.0 where that is not clear."""
     if not can_compile(device):
@@ -143,7 +143,7 @@ def compiling_pays(
 
 
 def seconds_per_update(
-    model: ModelConfig, training: TrainingConfig, device: torch.device, precision: torch.dtype
+    model: ModelConfig, training: LoopConfig, device: torch.device, precision: torch.dtype
 ) -> float:
     """Return the seconds of an update with this model, batch and number of threads, kept for this machine.
 
@@ -168,7 +168,7 @@ class _Probe:
     """The questions about one model on one device. All trials share one job, and so its memory."""
 
     model: ModelConfig
-    training: TrainingConfig
+    training: LoopConfig
     device: torch.device
     seconds: float
     say: Say
@@ -276,7 +276,7 @@ def _probe_model(model: ModelConfig) -> ModelConfig:
     )
 
 
-def _probe_training(model: ModelConfig, training: TrainingConfig) -> TrainingConfig:
+def _probe_training(model: ModelConfig, training: LoopConfig) -> LoopConfig:
     rows = max(1, min(training.batch_size, PROBE_TOKENS // model.context_length))
     return replace(training, batch_size=rows, accumulate=1, compile=False)
 
@@ -285,7 +285,7 @@ def _power_of_two(number: int) -> int:
     return 2 ** math.ceil(math.log2(max(2, number)))
 
 
-def _question(what: str, model: ModelConfig, training: TrainingConfig, device: torch.device) -> str:
+def _question(what: str, model: ModelConfig, training: LoopConfig, device: torch.device) -> str:
     """Return the name of a question: all of the probe's shape that could change the answer."""
     probe = dataclasses.asdict(_probe_model(model))
     parts = (probe[name] for name in ("n_embd", "n_head", "n_layer", "vocab_size", "context_length"))

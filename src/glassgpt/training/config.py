@@ -11,8 +11,8 @@ from glassgpt.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """How a model is trained. Raises `ConfigError` for a setting that cannot be."""
+class LoopConfig:
+    """What every training is told, on text or on records. Raises `ConfigError` for a setting that cannot be."""
 
     steps: int = 1000
     """Number of optimizer updates."""
@@ -25,11 +25,6 @@ class TrainingConfig:
     """Rows of one update on all processes together, before accumulation."""
     accumulate: int = 1
     """Batches whose gradients are averaged into one update."""
-    order: Literal["random", "windows", "documents"] = "random"
-    """Rows at random offsets, every window once an epoch, or every document once an epoch. The last one also
-    measures the validation loss on whole documents."""
-    stride: int | None = None
-    """Distance between windows in order "windows"; the context length when left out."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """AdamW for all weights, or Muon for the matrices of the blocks and AdamW for the rest."""
     learning_rate: float = 1e-3
@@ -60,8 +55,6 @@ class TrainingConfig:
     """Greatest norm of all gradients together; 0 does not clip."""
     evaluate_every: int = 100
     """Steps between measurements of the validation loss."""
-    evaluate_tokens: int = 65_536
-    """Most validation tokens to look at each time."""
     sample_every: int | None = None
     """Steps between samples; the same as evaluate_every when left out, 0 for none."""
     checkpoint_every: int | None = None
@@ -91,12 +84,13 @@ class TrainingConfig:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             _require(not isinstance(value, float) or math.isfinite(value), field.name, "a finite number")
-        for name in ("steps", "batch_size", "accumulate", "evaluate_every", "evaluate_tokens", "log_every"):
+        for name in ("steps", "batch_size", "accumulate", "evaluate_every", "log_every"):
             _require(getattr(self, name) >= 1, name, "at least 1")
         for name in ("warmup_steps", "patience", "threads", "seed", "sample_every"):
             _require((getattr(self, name) or 0) >= 0, name, "0 or more")
-        for name in ("stride", "checkpoint_every"):
-            _require(getattr(self, name) is None or getattr(self, name) >= 1, name, "at least 1")
+        _require(
+            self.checkpoint_every is None or self.checkpoint_every >= 1, "checkpoint_every", "at least 1"
+        )
         _require(self.seed < 2**63, "seed", "below 2**63")
         _require(self.keep_checkpoints >= 1, "keep_checkpoints", "at least 1")
         _require(self.epochs is None or self.epochs >= 0, "epochs", "0 (off) or more")
@@ -130,6 +124,24 @@ class TrainingConfig:
     def checkpoint_interval(self) -> int:
         """Steps between checkpoints."""
         return self.checkpoint_every or self.evaluate_every
+
+
+@dataclass(frozen=True)
+class TrainingConfig(LoopConfig):
+    """How a model is trained on text."""
+
+    order: Literal["random", "windows", "documents"] = "random"
+    """Rows at random offsets, every window once an epoch, or every document once an epoch. The last one also
+    measures the validation loss on whole documents."""
+    stride: int | None = None
+    """Distance between windows in order "windows"; the context length when left out."""
+    evaluate_tokens: int = 65_536
+    """Most validation tokens to look at each time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.stride is None or self.stride >= 1, "stride", "at least 1")
+        _require(self.evaluate_tokens >= 1, "evaluate_tokens", "at least 1")
 
 
 def _require(condition: bool, name: str, range_: str) -> None:

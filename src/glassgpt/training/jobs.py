@@ -25,15 +25,15 @@ from glassgpt.device import (
 )
 from glassgpt.model.gpt import GPT
 from glassgpt.training import distributed
-from glassgpt.training.config import TrainingConfig
+from glassgpt.training.config import LoopConfig
 from glassgpt.training.optimizers import make_optimizer
 from glassgpt.training.trainer import Job
 
-Config = TypeVar("Config", bound=TrainingConfig)
+Config = TypeVar("Config", bound=LoopConfig)
 
 
 @contextlib.contextmanager
-def workplace(config: TrainingConfig) -> Iterator[tuple[World, torch.device]]:
+def workplace(config: LoopConfig) -> Iterator[tuple[World, torch.device]]:
     """Set threads, device and process group for the time of a training."""
     world = world_from_environment()
     set_threads(config.threads, processes=world.local_size)
@@ -43,7 +43,7 @@ def workplace(config: TrainingConfig) -> Iterator[tuple[World, torch.device]]:
 
 
 def make_job(
-    config: TrainingConfig,
+    config: LoopConfig,
     model: nn.Module,
     *,
     device: torch.device,

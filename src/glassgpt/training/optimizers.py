@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from glassgpt.model.gpt import GPT
-from glassgpt.training.config import TrainingConfig
+from glassgpt.training.config import LoopConfig
 from glassgpt.training.muon import Muon
 
 
@@ -51,7 +51,7 @@ class OptimizerPair(Optimizer):
         return sum(len(group["params"]) for group in self.pair[0].param_groups)
 
 
-def make_optimizer(model: GPT, config: TrainingConfig) -> Optimizer:
+def make_optimizer(model: GPT, config: LoopConfig) -> Optimizer:
     """Return the optimizer that `config` names over the model's weights.
 
     Each group has a `rate`: its peak learning rate over `config.learning_rate`.
@@ -73,7 +73,7 @@ def make_optimizer(model: GPT, config: TrainingConfig) -> Optimizer:
     return OptimizerPair(muon, _adamw([group for group in groups if group["params"]], config))
 
 
-def _adamw(groups: list[dict[str, Any]], config: TrainingConfig) -> Optimizer:
+def _adamw(groups: list[dict[str, Any]], config: LoopConfig) -> Optimizer:
     """Return AdamW (Loshchilov and Hutter 2019), fused where torch can."""
     device = groups[0]["params"][0].device
     return torch.optim.AdamW(

@@ -9,7 +9,7 @@ any other run.
 
 from __future__ import annotations
 
-from glassgpt.training.config import TrainingConfig
+from glassgpt.training.config import LoopConfig
 from glassgpt.training.state import Progress
 
 MEMORY = 0.5
@@ -28,7 +28,7 @@ def place(progress: Progress, nominal: int) -> float:
 class Pacer:
     """Measures updates and pauses (evaluations, samples, checkpoints), and sets `progress.steps` by them."""
 
-    def __init__(self, config: TrainingConfig) -> None:
+    def __init__(self, config: LoopConfig) -> None:
         self._config = config
         self._update = 0.0
         self._pause = 0.0

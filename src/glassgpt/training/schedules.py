@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from glassgpt.training.config import TrainingConfig
+from glassgpt.training.config import LoopConfig
 
 
-def learning_rate(step: float, steps: int, config: TrainingConfig) -> float:
+def learning_rate(step: float, steps: int, config: LoopConfig) -> float:
     """Return the learning rate of update `step` (0-based) out of `steps`.
 
     Warm-up rises linearly and reaches the peak at update `warmup_steps`; the schedule then falls from
@@ -23,7 +23,7 @@ def learning_rate(step: float, steps: int, config: TrainingConfig) -> float:
     return config.min_learning_rate + height * _shape(min(1.0, progress), config)
 
 
-def _shape(progress: float, config: TrainingConfig) -> float:
+def _shape(progress: float, config: LoopConfig) -> float:
     """Return the share of the fall that is still to come, from 1 to 0 as `progress` goes from 0 to 1."""
     match config.schedule:
         case "constant":

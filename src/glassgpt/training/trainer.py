@@ -27,7 +27,7 @@ from glassgpt.errors import NonFiniteLossError
 from glassgpt.machine.watch import ThreadWatch
 from glassgpt.model.gpt import GPT
 from glassgpt.training import distributed
-from glassgpt.training.config import TrainingConfig
+from glassgpt.training.config import LoopConfig
 from glassgpt.training.events import (
     CheckpointSaved,
     Evaluated,
@@ -99,7 +99,7 @@ class Job:
     model: GPT
     optimizer: Optimizer
     batches: BatchSource
-    config: TrainingConfig
+    config: LoopConfig
     steps: int
     evaluate: Callable[[], EvaluationResult]
     save: Callable[[TrainerState, bool], object]  # (state, is it the best?)
@@ -237,7 +237,7 @@ def autocast(device: torch.device, precision: torch.dtype) -> contextlib.Abstrac
     return torch.autocast(device.type, dtype=precision)
 
 
-def refuse_non_finite(loss: float, norm: float, step: int, config: TrainingConfig, *, after: int = 0) -> None:
+def refuse_non_finite(loss: float, norm: float, step: int, config: LoopConfig, *, after: int = 0) -> None:
     """Raise `NonFiniteLossError` for the numbers of `step`, looked at `after` so many further updates."""
     if loss - loss == 0 and norm - norm == 0:  # neither infinite nor NaN
         return

@@ -19,7 +19,7 @@ from torch import Tensor
 from glassgpt.device import threads_set
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
-from glassgpt.training.config import TrainingConfig
+from glassgpt.training.config import LoopConfig
 from glassgpt.training.jobs import make_job
 from glassgpt.training.state import Progress
 from glassgpt.training.trainer import Job, compile_blocks, update
@@ -29,9 +29,7 @@ STEADY = 1.05
 MOST_UPDATES = 8
 
 
-def trial_job(
-    model: ModelConfig, training: TrainingConfig, device: torch.device, precision: torch.dtype
-) -> Job:
+def trial_job(model: ModelConfig, training: LoopConfig, device: torch.device, precision: torch.dtype) -> Job:
     """Return a training of a new model on one batch of random ids. Accumulation is left out."""
     torch.manual_seed(0)
     made = GPT(model).to(device).train()
