@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from glassgpt.tokenizers.byte_chars import to_bytes
+from glassgpt.tokenizers.checking import encoding
 from glassgpt.tokenizers.patterns import Pattern, blocks, recognise
 
 # tiktoken's regular expression overflows its stack on a million white-space characters in a row.
@@ -52,12 +53,14 @@ class RustEncoder:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of one text, nothing added to it."""
-        return self.tokenizer.encode(text, add_special_tokens=False).ids
+        with encoding():
+            return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text, over all processor cores."""
-        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
+        with encoding():
+            encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoded.ids for encoded in encodings]
 
     def encode_arrays(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Return the ids of each text as an array."""

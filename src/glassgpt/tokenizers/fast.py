@@ -18,6 +18,7 @@ import numpy as np
 from glassgpt.errors import TokenizerError
 from glassgpt.files import write_text
 from glassgpt.tokenizers import document
+from glassgpt.tokenizers.checking import encoding, library, reading, refuse_impossible
 from glassgpt.tokenizers.controls import Piece, RenamedEncoder, can_be_split, finder, joined, split_at
 from glassgpt.tokenizers.engines import CharEncoder, Encoder, RustEncoder, TiktokenEncoder, ranks_for_tiktoken
 from glassgpt.tokenizers.layout import CUT_WORDS
@@ -73,12 +74,9 @@ class FastTokenizer:
     @classmethod
     def from_json(cls, text: str) -> FastTokenizer:
         """Read the text of a `tokenizer.json`. Raises `TokenizerError` when it is not one."""
-        try:
+        refuse_impossible(text)
+        with reading():
             return cls(text)
-        except TokenizerError:
-            raise
-        except Exception as error:  # the Rust library raises nothing narrower
-            raise TokenizerError(f"This is not a tokenizer.json that can be used: {error}.") from error
 
     @classmethod
     def from_file(cls, path: Path) -> FastTokenizer:
@@ -149,7 +147,8 @@ class FastTokenizer:
             return self.decode_bytes(ids, skip_special=skip_special).decode("utf-8", "replace")
         ids = [int(id) for id in ids]
         self._check(ids)
-        return self._rust.tokenizer.decode(ids, skip_special_tokens=skip_special)
+        with library("This vocabulary cannot decode the ids"):
+            return self._rust.tokenizer.decode(ids, skip_special_tokens=skip_special)
 
     def decode_bytes(self, ids: Sequence[int], *, skip_special: bool = True) -> bytes:
         """Return the bytes of `ids` in a row: where `joins_bytes`, the UTF-8 of the text or a part of it."""
@@ -172,8 +171,9 @@ class FastTokenizer:
 
     def begin_ids(self) -> list[int]:
         """Return the special ids that the vocabulary's own programs put before every text (often none)."""
-        encoding = self._rust.tokenizer.encode("a", add_special_tokens=True)
-        pairs = zip(encoding.ids, encoding.special_tokens_mask, strict=True)
+        with encoding():
+            encoded = self._rust.tokenizer.encode("a", add_special_tokens=True)
+        pairs = zip(encoded.ids, encoded.special_tokens_mask, strict=True)
         return [id for id, _ in itertools.takewhile(lambda pair: pair[1], pairs)]
 
     def is_special(self, id: int) -> bool:
@@ -187,8 +187,9 @@ class FastTokenizer:
         text = without_surrogates(text)
         if isinstance(self._encoder, CharEncoder):
             return [char for char in dict.fromkeys(text) if char not in self._encoder.ids]
-        encoding = self._rust.tokenizer.encode(text, add_special_tokens=False)
-        pairs = zip(encoding.ids, encoding.offsets, strict=True)
+        with encoding():
+            encoded = self._rust.tokenizer.encode(text, add_special_tokens=False)
+        pairs = zip(encoded.ids, encoded.offsets, strict=True)
         return list(dict.fromkeys(text[start:end] for id, (start, end) in pairs if id == self.unknown_id))
 
     def save(self, path: Path) -> None:
