@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 TEST := $(VENV)/.installed-test
 
-.PHONY: demo test lint types check slow bench format docs help clean
+.PHONY: demo test lint types check rehearse slow bench format docs help clean
 .DEFAULT_GOAL := help
 
 help:  ## Show these lines
@@ -14,7 +14,7 @@ help:  ## Show these lines
 demo: $(CORE)  ## Plan and train on the built-in stories for two minutes, then print what the model writes
 	$(BIN)/glassgpt train --minutes 2
 
-test: $(TEST) lint types check  ## Lint, types and the whole test suite (the slow tests excepted)
+test: $(TEST) lint types rehearse check  ## Lint, types, the tests as other machines run them, and the whole test suite (the slow tests excepted)
 
 lint: $(TEST)
 	$(BIN)/ruff check .
@@ -26,6 +26,9 @@ types: $(TEST)
 check: $(TEST)
 	$(BIN)/pytest -n 2 --dist loadfile
 
+rehearse: $(TEST)
+	$(BIN)/python tests/rehearse.py
+
 slow: $(TEST)  ## The tests that take minutes
 	$(BIN)/pytest -m slow -n 0
 
@@ -36,7 +39,7 @@ format: $(TEST)  ## Put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(CORE)  ## Write docs/help.md anew from the commands themselves
+docs: $(CORE)  ## Write docs/help.md from the commands themselves
 	$(BIN)/python docs/make_help.py
 
 clean:  ## Remove the virtual environment

@@ -39,7 +39,8 @@ FLOORS = {
     "planning": 6,
     "pretraining": 6,
     "finetuning": 6,
-    "cli": 7,
+    "doctor": 7,
+    "cli": 8,
 }
 # Within a floor, who may use whom.
 NEIGHBOURS = {

@@ -37,6 +37,15 @@ def noisy(mean: float, spread: float, seed: int) -> Iterator[float]:
         yield mean * math.exp(rng.gauss(0, spread))
 
 
+def test_a_collapse_is_plain_after_two_pairs() -> None:
+    """Beside two busy programs an update took 7 s with two threads: four pairs would have taken half a minute."""
+    machine = Scripted(noisy(7.0, 0.3, 1), noisy(0.9, 0.3, 2))
+    found = machine.compare(lead=1.1, seconds=3.0)
+    assert (found.wins, found.rounds) == (True, 2)
+    machine = Scripted(noisy(0.9, 0.3, 1), noisy(6.0, 0.1, 2))
+    assert machine.compare(lead=1.1, seconds=3.0).wins is False
+
+
 def test_a_clear_lead_is_found_in_four_pairs() -> None:
     machine = Scripted(noisy(0.2, 0.01, 1), noisy(0.1, 0.01, 2))
     found = machine.compare()
@@ -105,4 +114,4 @@ def test_verdicts_mirror_each_other(pairs: list[tuple[float, float]], lead: floa
     mirrored = verdict([(other, usual) for usual, other in pairs], lead=lead)
     assert not (found.wins and mirrored.wins)
     assert found.ratio * mirrored.ratio == pytest.approx(1, rel=1e-6)
-    assert len(pairs) >= 4 or found.wins is None
+    assert len(pairs) >= 2 or found.wins is None

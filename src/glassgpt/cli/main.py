@@ -55,6 +55,10 @@ COMMANDS = {
     "model": ("glassgpt.cli.model:model", "Show a model's layers, shapes, parameters, cost and memory."),
     "tokenizer": ("glassgpt.cli.tokenizer:app", "Train, use and compare tokenizers."),
     "data": ("glassgpt.cli.data:app", "Look at text before training on it."),
+    "doctor": (
+        "glassgpt.cli.doctor:doctor",
+        "Show what this machine is and does, and check that everything works.",
+    ),
 }
 
 
@@ -68,6 +72,7 @@ def make_app() -> App:
     app = App(
         name="glassgpt",
         help="Turn text you own into a language model you can talk to, and see through every step.",
+        help_epilogue="Something is slow or does not work? Begin with:  glassgpt doctor",
         version=__version__,
         result_action="return_value",
         console=make_console(width=_help_width()),

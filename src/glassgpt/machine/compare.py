@@ -15,6 +15,9 @@ from dataclasses import dataclass
 
 FLOOR = 0.03
 """Spread of a ratio that is assumed at least: three equal samples may be luck."""
+PLAIN = 3.0
+"""Two pairs decide when each is this far beyond the lead: on a machine where threads wait for each other, one
+update may take ten times as long as another, and many such pairs would take minutes."""
 HOPELESS = 8.0
 """The other way is given up after its first run when that takes so many times as long."""
 
@@ -47,7 +50,7 @@ def compare(
 ) -> Comparison:
     """Run `usual` and `other` in pairs until it is clear whether `other` is more than `lead` times as fast.
 
-    Each runs once uncounted before. `seconds` bounds the whole; at least one pair is timed.
+    Each runs once uncounted before. `seconds` bounds the whole; at least two pairs are timed.
     """
     began = clock()
     warm = [_timed(trial, clock) for trial in (usual, other)]
@@ -55,7 +58,7 @@ def compare(
         return Comparison(warm[0] / warm[1], 0.0, 1, False, *warm)
     times: list[tuple[float, float]] = []
     found = Comparison(1.0, math.inf, 0, None, *warm)
-    while len(times) < most and (not times or clock() - began < seconds):
+    while len(times) < most and (len(times) < 2 or clock() - began < seconds):
         if len(times) % 2:
             slow = _timed(other, clock)
             times.append((_timed(usual, clock), slow))
@@ -81,9 +84,10 @@ def verdict(times: list[tuple[float, float]], *, lead: float, least: int = 4) ->
     spread = max(FLOOR, (max(logs) - min(logs)) / 1.69 if few else deviation)
     error = 1.2533 * spread / math.sqrt(len(logs))
     margin = (3.0 if few else 2.5) * error
-    wins = None
-    if len(logs) >= least and abs(middle - math.log(lead)) > margin:
-        wins = middle > math.log(lead)
+    beyond = [log - math.log(lead) for log in logs]
+    plain = len(logs) >= 2 and (min(beyond) > math.log(PLAIN) or max(beyond) < -math.log(PLAIN))
+    clear = len(logs) >= least and abs(middle - math.log(lead)) > margin
+    wins = middle > math.log(lead) if plain or clear else None
     usual, other = (statistics.median(column) for column in zip(*times, strict=True))
     return Comparison(math.exp(middle), error, len(times), wins, usual, other)
 

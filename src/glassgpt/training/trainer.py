@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -234,6 +235,8 @@ def autocast(device: torch.device, precision: torch.dtype) -> contextlib.Abstrac
     """Compute in `precision` inside the block where it is lower than float32."""
     if precision == torch.float32:
         return contextlib.nullcontext()
+    # Norms keep float32 weights on purpose; torch's remark on it is for its own developers.
+    warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
     return torch.autocast(device.type, dtype=precision)
 
 

@@ -1,0 +1,128 @@
+"""What this machine does: products of matrices, memory, and the update of three models."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from glassgpt.device import available_cores, pick_device, threads_set
+from glassgpt.machine.load import QUIET, used_by_others
+from glassgpt.model.config import ModelConfig
+from glassgpt.training.choices import bfloat16_products_gain, choose, seconds_per_update
+from glassgpt.training.config import TrainingConfig
+
+PRODUCT = 1024
+COPIED = 256_000_000  # bytes; far beyond any cache
+REPEATS = 5
+SHAPES = ((2, 128), (4, 256), (6, 384))
+TOKENS, CONTEXT, VOCABULARY = 2048, 128, 2048
+
+
+@dataclass(frozen=True)
+class Product:
+    """How fast a square product of `PRODUCT` rows is."""
+
+    dtype: str
+    threads: int
+    gigaflops: float
+
+
+@dataclass(frozen=True)
+class Update:
+    """How fast a model trains with the threads and the precision that were chosen for it."""
+
+    layers: int
+    width: int
+    threads: int
+    precision: str
+    milliseconds: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All of it. `others` are the cores that other programs used: figures of a busy machine say little."""
+
+    device: str
+    others: float
+    products: tuple[Product, ...]
+    copies: dict[str, float]
+    """Gigabytes read and written in a second by a copy, by the number of threads."""
+    updates: tuple[Update, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no other program was working."""
+        return self.others <= QUIET
+
+
+def measure(say: Callable[[str], None] = lambda _: None) -> Measured:
+    """Measure this machine, in about ten seconds where nothing is kept from before."""
+    device, others, notes = pick_device("auto"), used_by_others(0.3), []
+    say("Multiplying matrices ...")
+    products = tuple(_products(device))
+    say("Copying memory ...")
+    copies = {str(count): _copy(count) for count in _counts()}
+    updates = []
+    for layers, width in SHAPES:
+        say(f"Training {layers} layers of {width} for some updates ...")
+        updates.append(_update(layers, width, device, notes.append))
+    return Measured(str(device), others, products, copies, tuple(updates), tuple(dict.fromkeys(notes)))
+
+
+def _counts() -> list[int]:
+    return sorted({1, available_cores()})
+
+
+def _products(device: torch.device) -> list[Product]:
+    """Measure float32, and bfloat16 where a small product of it does not take for ever."""
+    dtypes = [torch.float32, *([torch.bfloat16] if bfloat16_products_gain(device) else [])]
+    size = PRODUCT if device.type == "cpu" else 4096
+    found = []
+    for dtype in dtypes:
+        matrix = torch.ones(size, size, dtype=dtype, device=device)
+        for count in _counts() if device.type == "cpu" else [0]:
+            with threads_set(count):
+                seconds = _median(lambda matrix=matrix: (matrix @ matrix)[0, 0].item())
+            found.append(Product(str(dtype).removeprefix("torch."), count, 2 * size**3 / seconds / 1e9))
+    return found
+
+
+def _copy(threads: int) -> float:
+    source = torch.zeros(COPIED // 4)
+    target = torch.empty_like(source)
+    with threads_set(threads):
+        return 2 * COPIED / _median(lambda: target.copy_(source)) / 1e9
+
+
+def _update(layers: int, width: int, device: torch.device, note: Callable[[str], None]) -> Update:
+    model = ModelConfig(
+        vocab_size=VOCABULARY,
+        context_length=CONTEXT,
+        n_layer=layers,
+        n_head=width // 64,
+        n_embd=width,
+        tied_head=False,
+    )
+    training = TrainingConfig(optimizer="muon", batch_size=TOKENS // CONTEXT)
+    choice = choose(model, training, device, seconds=3.0, say=note)
+    settings = dataclasses.replace(training, threads=choice.threads if device.type == "cpu" else 0)
+    seconds = seconds_per_update(model, settings, device, choice.precision)
+    precision = str(choice.precision).removeprefix("torch.")
+    return Update(layers, width, settings.threads, precision, 1000 * seconds, TOKENS / seconds)
+
+
+def _median(run: Callable[[], object]) -> float:
+    run()
+    times = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)

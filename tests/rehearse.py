@@ -1,0 +1,67 @@
+"""Run part of the tests again as other machines would: `python tests/rehearse.py`.
+
+torch and oneDNN choose their kernels by the processor's instruction sets, and can be told to leave some out. So one
+machine rehearses others: without vector instructions of torch's own, and with AVX2 alone. The tests that run
+are those whose numbers pass through such kernels: training, generation, planning, int8 weights, exact resume.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = (
+    "tests/model/test_int8.py",
+    "tests/model/test_gpt.py",
+    "tests/training",
+    "tests/generation",
+    "tests/planning",
+    "tests/pretraining/test_pretraining.py",
+    "tests/finetuning/test_kinds.py",
+)
+PLAIN = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+
+
+def rehearsals() -> tuple[list[dict[str, str]], list[str]]:
+    """Return the variables of each machine to rehearse, and what cannot be rehearsed here and why."""
+    chosen, left_out = [PLAIN], []
+    if _has_avx2():
+        chosen.append(AVX2)
+    else:
+        left_out.append(f"{_shown(AVX2)}: this processor is not known to have AVX2")
+    return chosen, left_out
+
+
+def _has_avx2() -> bool:
+    cpuinfo = Path("/proc/cpuinfo")
+    if platform.machine() not in ("x86_64", "AMD64") or not cpuinfo.is_file():
+        return False
+    return " avx2 " in cpuinfo.read_text(encoding="utf-8", errors="replace")
+
+
+def _shown(variables: dict[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in variables.items())
+
+
+def main() -> int:
+    """Run every rehearsal; return 1 if one failed."""
+    chosen, left_out = rehearsals()
+    failed = []
+    for variables in chosen:
+        print(f"\nRehearsing a machine with {_shown(variables)}", flush=True)
+        command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", *TESTS]
+        if subprocess.run(command, env={**os.environ, **variables}, check=False).returncode:
+            failed.append(_shown(variables))
+    for variables in chosen:
+        print(f"Rehearsed: {_shown(variables)}{': FAILED' if _shown(variables) in failed else ''}")
+    for line in left_out:
+        print(f"Not rehearsed: {line}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
