@@ -196,7 +196,7 @@ def git_lfs_pointer(path: Path) -> str:
     folder = quoted(str(path.absolute().parent))
     return (
         f"{path} is only a pointer of Git LFS: the file itself was not fetched. Fetch it with:  "
-        f"git -C {folder} lfs pull"
+        f"cd {folder} && git lfs pull"
     )
 
 

@@ -77,7 +77,7 @@ def test_a_pointer_of_git_lfs_is_called_by_its_name(tmp_path: Path):
     for name in ("a.txt", "a.jsonl.gz", "a.parquet", "a.csv.zst"):
         path = tmp_path / name
         path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n")
-        with pytest.raises(CorpusError, match=r"only a pointer of Git LFS.*git -C .* lfs pull"):
+        with pytest.raises(CorpusError, match=r"only a pointer of Git LFS.*cd .* && git lfs pull"):
             open_sources([str(path)])
 
 

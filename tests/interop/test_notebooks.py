@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glassgpt.errors import GlassGPTError, InteropError
+from glassgpt.errors import CorpusError, GlassGPTError, InteropError
 from glassgpt.generation.text import GenerationConfig
 from glassgpt.interop.notebooks import import_notebook, is_notebook
 from glassgpt.runs.directory import list_runs
@@ -144,6 +144,26 @@ def test_a_vocabulary_of_characters() -> None:
         assert (run.model(ids)[..., V:] < -1000).all()
     assert len(run.complete(chars[0], GenerationConfig(max_tokens=30))[0]) == 30  # it never ends by itself
     assert run.complete("", GenerationConfig(max_tokens=2))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends_of_the_characters_are_those_that_python_reads(end: str) -> None:
+    """Python makes one character of every line end, so a model of a Windows text has one id for it, not two."""
+    chars = sorted(["\n", *(chr(0x4E00 + number) for number in range(V - 1))])
+    Path("input.txt").write_bytes("".join(end if char == "\n" else char for char in chars).encode())
+    torch.save(ByHand(BUILD, bias=True, act=F.relu).table, "gpt.pth")
+    import_notebook("gpt.pth", name="chars", characters=Path("input.txt"))
+    assert open_run("chars").tokenizer.encode("\n" + chars[1]) == [0, 1]
+
+
+def test_characters_in_another_encoding_are_refused_with_the_line_that_converts() -> None:
+    """This was a traceback."""
+    Path("input.txt").write_bytes("Käse".encode("cp1252"))
+    torch.save(ByHand(BUILD, bias=True, act=F.relu).table, "gpt.pth")
+    with pytest.raises(
+        CorpusError, match=r"input.txt is not valid UTF-8.*iconv -f WINDOWS-1252 .*/input.txt >"
+    ):
+        import_notebook("gpt.pth", characters=Path("input.txt"))
 
 
 def test_characters_of_another_text_are_refused() -> None:

@@ -8,6 +8,8 @@ from glassgpt.cli.terminal import input_text, make_console, shorten, shown, type
 def classify(run: str, *texts: str, device: str = "auto") -> None:
     """Say which label each text has, and how likely each label is. Without texts, each line of the input is one.
 
+    There is a line of output for each text; the label of a blank one is "-".
+
     Args:
         run: A run's name or path, or latest; made by `glassgpt finetune classify`.
         texts: The texts.
@@ -19,16 +21,24 @@ def classify(run: str, *texts: str, device: str = "auto") -> None:
     from glassgpt.runs.opening import open_run
 
     classifier = open_classifier(open_run(run, device=pick_device(device)))
-    asked = [typed(text) for text in texts] or [
-        line.strip() for line in input_text().split("\n") if line.strip()
-    ]
-    if not asked:
+    asked = [typed(text).strip() for text in texts] or _lines(input_text())
+    if not any(asked):
         raise GenerationError('There is no text to classify. Give one:  glassgpt classify RUN "text"')
     console = make_console()
-    for text, shares in zip(asked, classifier.probabilities(asked), strict=True):
+    found = iter(classifier.probabilities([text for text in asked if text]))
+    for text in asked:
+        if not text:
+            console.print("[bold]-[/]")
+            continue
+        shares = next(found)
         best = max(shares, key=lambda label: shares[label])
         others = ", ".join(f"{shown(label)} {share:.1%}" for label, share in shares.items() if label != best)
         console.print(
             f"[bold]{shown(best)}[/] {shares[best]:.1%}  [dim]({others})[/]  {shown(shorten(text, 60))}",
             soft_wrap=True,
         )
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines of a text; one that is blank is a line, too."""
+    return [line.strip() for line in text.removesuffix("\n").split("\n")]

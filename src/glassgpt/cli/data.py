@@ -69,7 +69,10 @@ def inspect(
     _print_figures(console, figures)
     if counted_by is not None and figures.tokens and figures.unknown:
         console.print("  " + unknown_line(figures.unknown, figures.tokens, counted_by.kind))
-    _print_splits(console, figures)
+    if figures.characters:
+        _print_splits(console, figures)
+    else:
+        console.print("\nNo text is left to train on. Name more text, or keep it all with  --clean off")
 
 
 def _print_sources(console, sources) -> None:
@@ -134,11 +137,15 @@ def _growth(points: list[tuple[int, int]]) -> str:
     return f"{now:,}" + (f" ({steps} words)" if steps else "")
 
 
+def _runs(share: float | None) -> str:
+    return "no run of 13 words to look for" if share is None else f"{share:.2%} of 13-word runs"
+
+
 def _print_splits(console, figures) -> None:
     table = _table("\nSplits", "split", "documents", "characters", "share", "copies of training text")
     for name, counted in figures.splits.items():
         leak = figures.leaks.get(name)
-        copied = f"{leak.documents:.1%} of documents, {leak.runs:.2%} of 13-word runs" if leak else ""
+        copied = f"{leak.documents:.1%} of documents, {_runs(leak.runs)}" if leak else ""
         share = f"{counted.characters / max(figures.characters, 1):.1%}"
         table.add_row(name, f"{counted.documents:,}", f"{counted.characters:,}", share, copied)
     console.print(table)

@@ -46,10 +46,10 @@ class SplitCount:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Shares (0 to 1) of a held-out split that also stand in the training split."""
+    """Shares (0 to 1) of a held-out split that also stand in the training split; `runs` is None where it has none."""
 
     documents: float
-    runs: float
+    runs: float | None
 
 
 @dataclass(slots=True)
@@ -168,8 +168,10 @@ class _Counters:
         figures.near_duplicates = None if self.near is None else self.near_duplicates
         figures.splits = {name: figures.splits[name] for name in SPLITS if name in figures.splits}
         for name in figures.splits:
-            if name != "train":
-                pairs = ((sample[name], sample["train"]) for sample in (self.texts, self.runs))
-                figures.leaks[name] = Leak(*(shared(part, whole) for part, whole in pairs))
+            if name != "train" and "train" in figures.splits:
+                documents = shared(self.texts[name], self.texts["train"])
+                has_runs = self.runs[name].count > 0
+                runs = shared(self.runs[name], self.runs["train"]) if has_runs else None
+                figures.leaks[name] = Leak(documents, runs)
         figures.is_sampled = self.vocabulary.level > 0 or self.whole_texts.level > 0
         return figures

@@ -306,13 +306,24 @@ def _tokenizer(name: str | None, characters: Path | None, vocab_size: int) -> Fa
         return load_tokenizer(name or _usual_tokenizer(vocab_size))
     if not characters.is_file():
         raise InteropError(f"There is no file {characters}, whose characters would be the vocabulary.")
-    found = sorted(set(itertools.chain.from_iterable(map(set, text_blocks(characters)))))
+    found = _characters(characters, vocab_size)
     if len(found) != vocab_size:
         raise InteropError(
             f"{characters} has {len(found)} different characters and the model {vocab_size} ids: it is not the text "
             "that the notebook read."
         )
     return FastTokenizer.from_json(CharTokenizer(found).to_json())
+
+
+def _characters(path: Path, vocab_size: int) -> list[str]:
+    """Return the characters of a text, in order. Raises `CorpusError` when it is no text.
+
+    Python makes one kind of line end of all when it opens a file as text, and a notebook that reads bytes does not:
+    the way that gives as many characters as the model has ids is taken.
+    """
+    found = set(itertools.chain.from_iterable(map(set, text_blocks(path))))
+    as_text = (found - {"\r"}) | {"\n"} if "\r" in found else found
+    return sorted(as_text if len(as_text) == vocab_size else found)
 
 
 def _with_special(arrival: Arrival) -> Arrival:

@@ -17,7 +17,6 @@ from glassgpt.errors import InteropError
 DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 NUMBERS = ("F32", "F16", "BF16", "F64")
 """The types that weights are read from."""
-POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 class TensorFiles:
@@ -62,15 +61,11 @@ class TensorFiles:
 def refuse_pointer(path: Path) -> None:
     """Raise `InteropError` when Git LFS has left a line in a file's place that says where the file is."""
     try:
-        with open(path, "rb") as file:
-            is_pointer = file.read(len(POINTER)) == POINTER
+        pointer = files.git_lfs_pointer(path)
     except OSError as error:
         raise InteropError(f"{path} cannot be read ({error.strerror}).") from error
-    if is_pointer:
-        raise InteropError(
-            f"{path} is not the file itself but a pointer of Git LFS to it. Fetch the file where it was cloned with:  "
-            "git lfs pull"
-        )
+    if pointer:
+        raise InteropError(pointer)
 
 
 def refuse_kind(name: str, dtype: str) -> None:
