@@ -76,8 +76,8 @@ def _talk(chat, config: GenerationConfig, console: Console) -> None:
             _print(console, chat.ask(line, config))
             if chat.left_out:
                 console.print(
-                    f"[dim](the first {chat.left_out} messages of the conversation no longer fit into the context "
-                    "and were left out)[/]"
+                    f"[dim](The first {chat.left_out} messages of the conversation no longer fit into the context "
+                    "and were left out.)[/]"
                 )
 
 
@@ -94,6 +94,9 @@ def _continue(run: Run, config: GenerationConfig, console: Console) -> None:
             continue
         # What was written before stays the context; the engine's window holds as much as fits.
         written = _print(console, run.stream(text + line, config), before=line)
+        unseen = run.unseen(text + line) if written is not None else None
+        if unseen:
+            console.print(f"[dim]({shown(unseen)})[/]")
         text = text if written is None else f"{text}{line}{written}"
 
 

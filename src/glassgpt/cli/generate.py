@@ -73,6 +73,8 @@ def generate(
     prompt = typed(prompt, "The prompt")
     opened = open_run(run, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)
+    if unseen := opened.unseen(prompt):
+        make_console(stderr=True, lasting=True, soft_wrap=True).print(unseen)
     events = opened.stream(prompt, config, count=count, use_cache=cache)
     notes: list[str] = []
     if count == 1:

@@ -17,6 +17,7 @@ from glassgpt.adapters.lora import add_lora, load_corrections, merge
 from glassgpt.adapters.peft_format import merge_adapter
 from glassgpt.commands import command
 from glassgpt.errors import ModelError, RunError
+from glassgpt.generation.engine import window_start
 from glassgpt.generation.text import GenerationConfig, TextEvent, complete, prompt_ids, stream
 from glassgpt.model.gpt import GPT
 from glassgpt.model.int8 import quantize
@@ -61,6 +62,17 @@ class Run:
     def prompt_ids(self, prompt: str) -> list[int]:
         """Return the ids of a prompt as the model is used to them: what it begins with, then the text's."""
         return prompt_ids(self.tokenizer, prompt, documents=self.knows_documents, begin=self.begin)
+
+    def unseen(self, prompt: str) -> str | None:
+        """Return the sentence that says how much of a prompt is before the model's context, None for nothing."""
+        length, context = len(self.prompt_ids(prompt)), self.model.config.context_length
+        start = window_start(length, context)
+        if not start:
+            return None
+        return (
+            f"The prompt has {length:,} tokens, and the model looks back at {context:,} at most: the first {start:,} "
+            "are left out."
+        )
 
     def stream(
         self, prompt: str | Sequence[str], config: GenerationConfig, *, count: int = 1, use_cache: bool = True
