@@ -85,6 +85,8 @@ def test_the_world_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.delenv(name, raising=False)
     assert world_from_environment() == World(0, 1, 0)
     assert world_from_environment().is_main
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "29500")
     monkeypatch.setenv("RANK", "5")
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("LOCAL_RANK", "1")
@@ -135,3 +137,28 @@ def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path):
     assert not can_compile(CPU)
     (tmp_path / "g++").touch(mode=0o755)
     assert can_compile(CPU)
+
+
+@pytest.mark.parametrize(
+    ("variables", "missing"),
+    [
+        ({"WORLD_SIZE": "2"}, "RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT are not"),
+        ({"WORLD_SIZE": "1"}, "RANK is not"),
+        ({"RANK": "0"}, "WORLD_SIZE is not"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "MASTER_ADDR, MASTER_PORT are not"),
+        (
+            {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"},
+            "MASTER_PORT is not",
+        ),
+    ],
+)
+def test_a_place_that_is_told_by_half_is_refused(
+    variables: dict[str, str], missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WORLD_SIZE without RANK made each process the first of two, and all of them waited for the second."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=missing):
+        world_from_environment()

@@ -21,6 +21,8 @@ import torch
 from glassgpt import __version__
 from glassgpt.errors import ConfigError
 
+PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+"""What tells a process its place among those that train together."""
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -40,7 +42,11 @@ class World:
 
 
 def world_from_environment() -> World:
-    """Read RANK, WORLD_SIZE and their LOCAL_ kin, which torchrun sets; without them there is one process."""
+    """Read RANK, WORLD_SIZE and their LOCAL_ kin, which torchrun sets; without them there is one process.
+
+    Raises `ConfigError` when only some of them are set: the processes would wait for each other for ever, or each
+    would train alone.
+    """
     defaults = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
     try:
         rank, size, local, local_size = (
@@ -48,8 +54,19 @@ def world_from_environment() -> World:
         )
     except ValueError as error:
         raise ConfigError(f"{', '.join(defaults)} must be whole numbers: {error}.") from error
+    given = [name for name in ("RANK", "WORLD_SIZE") if os.environ.get(name)]
+    needed = (*PLACE, "MASTER_ADDR", "MASTER_PORT") if size > 1 else PLACE[:2] if given else ()
+    missing = [name for name in needed if not os.environ.get(name)]
+    if missing:
+        raise ConfigError(
+            f"{' and '.join(given)} {'are' if len(given) > 1 else 'is'} set, as for training by several processes, but "
+            f"{', '.join(missing)} {'are' if len(missing) > 1 else 'is'} not. Start such a training with torchrun, "
+            f"which sets them all, or train alone:  unset {' '.join(given)}"
+        )
     if not 0 <= rank < size:
         raise ConfigError(f"RANK is {rank} but WORLD_SIZE is {size}: ranks run from 0 to WORLD_SIZE - 1.")
+    if local < 0 or local_size < 1:
+        raise ConfigError(f"LOCAL_RANK is {local} and LOCAL_WORLD_SIZE {local_size}: no such place is there.")
     return World(rank, size, local, local_size)
 
 
