@@ -10,6 +10,7 @@ name. A key that no dataclass has is an error that names its nearest neighbour, 
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import typing
 from pathlib import Path
@@ -21,6 +22,8 @@ import tomli_w
 from glassgpt.errors import ConfigError, did_you_mean
 
 Config = TypeVar("Config")
+LARGEST = 2**63 - 1
+"""The largest whole number that the libraries below can hold."""
 
 
 def from_dict(kind: type[Config], values: dict[str, Any], *, origin: str) -> Config:
@@ -31,11 +34,12 @@ def from_dict(kind: type[Config], values: dict[str, Any], *, origin: str) -> Con
     """
     check_keys(kind, values, origin=origin)
     try:
+        refuse_number(values)
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
         message = str(error).replace(" - at `$.", " at `").replace("`object`", "a section")
         raise ConfigError(f"{origin}: {message}.") from error
-    except ConfigError as error:  # the dataclass itself refused
+    except (ConfigError, ValueError) as error:  # a number is none, or the dataclass itself refused
         raise ConfigError(f"{origin}: {error}") from error
 
 
@@ -83,6 +87,21 @@ def check_keys(kind: type, values: dict[str, Any], *, origin: str, section: str 
             raise ConfigError(f"{origin}: there is no setting `{section}{key}`.{hint}")
         if dataclasses.is_dataclass(known[key]) and isinstance(value, dict):
             check_keys(known[key], value, origin=origin, section=f"{section}{key}.")
+
+
+def refuse_number(value: Any) -> None:
+    """Raise `ValueError` for a number, also in lists and sections, that no setting can be: nan, infinite, endless."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            refuse_number(item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number.")
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError(f"A number of {len(str(value))} digits is too large: the largest is {LARGEST:,}.")
 
 
 def _without_none(value: Any) -> Any:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from glassgpt.runs.directory import RunDirectory
 
 
+MOST_SAMPLES = 100_000
+
+
 def eval_(
     run: str = "latest",
     *,
@@ -60,6 +63,14 @@ def eval_(
 
     if samples < 1:
         raise EvaluationError(f"--samples is {samples}: the run must write 1 text at least.")
+    if samples > MOST_SAMPLES:
+        raise EvaluationError(f"--samples is {samples:,}: at most {MOST_SAMPLES:,} texts are kept in memory.")
+    if seed < 0:
+        raise EvaluationError(f"--seed is {seed}: it must be at least 0.")
+    if limit is not None and limit < 1:
+        raise EvaluationError(f"--limit is {limit}: a task needs 1 question at least.")
+    if few_shots is not None and few_shots < 0:
+        raise EvaluationError(f"--few-shots is {few_shots}: it must be at least 0.")
     if json is not None:
         read = [find_run(run).path, *([include] if include else [])]
         refuse_overwriting(json, option="--json", inputs=lambda: read, force=force)

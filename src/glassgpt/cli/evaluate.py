@@ -10,6 +10,8 @@ from cyclopts import Parameter
 
 from glassgpt.cli.terminal import make_console, say_if_not_faster, shown
 
+MOST_STORIES = 1_000_000
+
 
 def evaluate(
     run: str = "latest",
@@ -47,6 +49,8 @@ def evaluate(
         raise ConfigError(
             f"There is no split {split!r}.{did_you_mean(split, SPLITS)} Use {', '.join(SPLITS)}."
         )
+    if not 0 <= stories <= MOST_STORIES:
+        raise ConfigError(f"--stories is {stories:,}: it must be from 0 to {MOST_STORIES:,}.")
     set_threads(0)
     opened = open_run(run, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)

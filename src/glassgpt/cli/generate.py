@@ -10,6 +10,9 @@ from cyclopts import Parameter
 from glassgpt.cli.terminal import Output, make_console, printable, say_if_not_faster, typed
 from glassgpt.errors import GenerationError
 
+MOST = 10_000
+"""Continuations that are written together: all of them are kept in memory."""
+
 
 def generate(
     run: str = "latest",
@@ -52,8 +55,8 @@ def generate(
     from glassgpt.generation.text import GenerationConfig
     from glassgpt.runs.opening import open_run
 
-    if count < 1:
-        raise GenerationError("--count must be at least 1.")
+    if not 1 <= count <= MOST:
+        raise GenerationError(f"--count is {count:,}: it must be from 1 to {MOST:,}.")
     config = GenerationConfig(
         temperature=0.0 if greedy else temperature,
         top_k=top_k,

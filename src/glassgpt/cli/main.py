@@ -64,10 +64,11 @@ COMMANDS = {
 
 def make_app() -> App:
     """Return the command line with every command still unimported."""
-    from cyclopts import App
+    from cyclopts import App, Parameter
 
     from glassgpt import __version__
     from glassgpt.cli.terminal import make_console
+    from glassgpt.config import refuse_number
 
     app = App(
         name="glassgpt",
@@ -75,6 +76,7 @@ def make_app() -> App:
         help_epilogue="Something is slow or does not work? Begin with:  glassgpt doctor",
         version=__version__,
         result_action="return_value",
+        default_parameter=Parameter(validator=lambda _, value: refuse_number(value)),
         console=make_console(width=_help_width()),
         error_console=make_console(stderr=True, lasting=True, width=_help_width()),
     )

@@ -21,6 +21,9 @@ from glassgpt.planning.plan import Plan, make_plan
 from glassgpt.runs.config import CorpusConfig, RunConfig
 from glassgpt.runs.summary import duration
 
+YEAR = 525_600
+"""Minutes of a year. For more time no plan can be believed."""
+
 
 def plan(
     *sources: str,
@@ -62,8 +65,8 @@ def files_of(corpus: CorpusConfig) -> list[Path]:
 
 def plan_minutes(config: RunConfig, minutes: float, console: Console) -> Plan:
     """Make the plan for a time in minutes. Raises `ConfigError` where that is no time."""
-    if not 0 < minutes < float("inf"):
-        raise ConfigError("--minutes must be a number above 0.")
+    if not 0 < minutes <= YEAR:
+        raise ConfigError(f"--minutes must be a number above 0, and at most {YEAR:,}, a year.")
     return make_plan(config, 60 * minutes, lambda line: console.print(shown(line), style="dim"))
 
 

@@ -157,9 +157,9 @@ def inference_bytes(
 
 def short_number(number: float) -> str:
     """Return a number with three digits and the letter of its thousands: "3.69 M"."""
-    units = iter("kMGTPE")
+    units = iter("kMGTPEZYRQ")
     unit = ""
-    while number >= 999.5:
+    while number >= 999.5 and unit != "Q":
         number, unit = number / 1000, next(units)
     return f"{number:.3g} {unit}"
 
