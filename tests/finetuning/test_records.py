@@ -297,6 +297,43 @@ def test_any_records_end_in_messages_or_in_an_error(
         assert 0 < len(found) < 900
 
 
+def outcomes(path: Path) -> list[str]:
+    """Read a file or folder in every way and return the messages of the refusals: no other failure is allowed."""
+    messages = []
+    for read in READERS if path.is_file() else READERS[-1:]:
+        try:
+            assert read([path])
+        except GlassGPTError as error:
+            messages.append(str(error))
+    return messages
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".csv", ".parquet", ".json.gz", ".csv.zst"])
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@given(content=st.binary(max_size=200) | st.text(st.sampled_from('{}[]",:;\r\n promtlabe')).map(str.encode),
+       cut=st.integers(0, 300))  # fmt: skip
+def test_any_bytes_end_in_records_or_in_an_error(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, content: bytes, cut: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"bytes{suffix}"
+    pack = gzip.compress if suffix.endswith("gz") else zstandard.compress if suffix.endswith("zst") else bytes
+    path.write_bytes(pack(content)[:cut])
+    assert all(20 < len(message) < 900 for message in outcomes(path))
+
+
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", ".c"]), st.sampled_from(["1.txt", "2.md", "3.txt.gz", "4.png"]),
+                          st.binary(max_size=30) | st.text(max_size=20).map(str.encode)), max_size=5))  # fmt: skip
+def test_any_labelled_folder_ends_in_texts_or_in_an_error(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[tuple[str, str, bytes]]
+) -> None:
+    folder = tmp_path_factory.mktemp("labels")
+    for label, name, content in texts:
+        (folder / label).mkdir(exist_ok=True)
+        (folder / label / name).write_bytes(content)
+    assert all(20 < len(message) < 900 for message in outcomes(folder))
+
+
 def test_the_real_records_are_read(shared_data: Path) -> None:
     assert len(read_conversations([shared_data / "instructions.json"])) == 1100
     said: list[str] = []
