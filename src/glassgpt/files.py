@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Collection, Iterator
@@ -24,6 +25,8 @@ from glassgpt.system import explained
 
 MANIFEST = "manifest.json"
 GIT_LFS = b"version https://git-lfs.github.com/spec/"
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}", re.DOTALL)
+"""Names of what is being written and was not renamed into place yet."""
 
 
 @contextlib.contextmanager
@@ -74,6 +77,13 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 def _neighbour(path: Path) -> Path:
     """Return a hidden name beside `path` that nothing has yet, and that is no longer than names may be."""
     return path.with_name(f".{path.name[:48]}.{secrets.token_hex(4)}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files in a folder that a killed process left. The caller keeps other writers out."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def _open_to_write(path: Path, mode: str) -> IO[Any]:

@@ -136,7 +136,7 @@ def test_metrics_tell_one_story(undisturbed: Path, tmp_path: Path) -> None:
         assert losses(tmp_path / "told", kind) == losses(undisturbed, kind)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_asked_to_stop_it_saves_and_says_how_to_go_on(
     undisturbed: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -153,9 +153,77 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "glassgpt resume asked" in output
+    assert f"glassgpt resume {tmp_path / 'asked'}" in output
     assert "Traceback" not in output
     finish(tmp_path, "asked", tmp_path / "cache")
     assert (tmp_path / "asked" / "model.safetensors").read_bytes() == (
         undisturbed / "model.safetensors"
     ).read_bytes()
+
+
+def test_a_closed_terminal_loses_nothing(undisturbed: Path, tmp_path: Path) -> None:
+    """The terminal goes away and says so twice, as the shell and the system do; nothing can be shown any more."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "glassgpt", "train", *SETTINGS, "--name", "closed"],
+        env={**os.environ, "GLASSGPT_RUNS": str(tmp_path), "GLASSGPT_CACHE": str(tmp_path / "cache")},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(theirs)
+    deadline = time.monotonic() + 60
+    while last_step(tmp_path, "closed") < 10 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.close(ours)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 130
+    events = [
+        json.loads(line)["event"] for line in (tmp_path / "closed/metrics.jsonl").read_text().splitlines()
+    ]
+    assert events[-1] == "finished"
+    assert not list((tmp_path / "closed").glob(".*"))
+    finish(tmp_path, "closed", tmp_path / "cache")
+    assert (tmp_path / "closed" / "model.safetensors").read_bytes() == (
+        undisturbed / "model.safetensors"
+    ).read_bytes()
+
+
+def test_stopped_twice_while_it_saves_it_goes_on_all_the_same(undisturbed: Path, tmp_path: Path) -> None:
+    """The second signal tears the saving apart: what is there stays whole, and half of a checkpoint is removed."""
+    process = start(tmp_path, "twice", tmp_path / "cache")
+    deadline = time.monotonic() + 60
+    while last_step(tmp_path, "twice") < 10 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    half = tmp_path / "twice" / "checkpoints"
+    while process.poll() is None and not list(half.glob(".step-*")):
+        time.sleep(0.0005)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    finish(tmp_path, "twice", tmp_path / "cache")
+    assert not list(half.glob(".*"))
+    assert (tmp_path / "twice" / "model.safetensors").read_bytes() == (
+        undisturbed / "model.safetensors"
+    ).read_bytes()
+
+
+def test_two_that_prepare_the_same_text_at_once_do_the_work_once(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "glassgpt", "train", *SETTINGS, "--training.steps=1", "--name", name],
+            env={**os.environ, "GLASSGPT_RUNS": str(tmp_path), "GLASSGPT_CACHE": str(cache)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("one", "two")
+    ]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("Training a bpe tokenizer." in output for output in said) == 1
+    (folder,) = (cache / "prepared").iterdir()
+    assert not list(folder.glob(".*.*.????????"))
+    one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
+    assert one == two

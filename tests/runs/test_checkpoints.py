@@ -20,6 +20,8 @@ from glassgpt.files import broken_seal
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.runs.checkpoints import CheckpointStore, load_checkpoint, read_tensors
+from glassgpt.runs.claim import writing
+from glassgpt.runs.directory import RunDirectory
 from glassgpt.training.state import Progress, TrainerState, capture, restore
 
 TINY = ModelConfig(vocab_size=20, context_length=8, n_layer=1, n_head=2, n_embd=8, dropout=0.3)
@@ -276,8 +278,10 @@ def test_a_file_that_is_no_safetensors_file_is_named(tmp_path, content):
 # ---- crashes
 
 
-def test_what_a_crash_left_is_cleared_by_the_next_save_and_by_nobody_else(store):
+def test_what_a_crash_left_is_cleared_by_who_writes_to_the_run_next_and_by_nobody_else(tmp_path):
     """Opening a run that is being trained once deleted the half-written checkpoint under the trainer's hands."""
+    run = RunDirectory(tmp_path)
+    store = CheckpointStore(run.checkpoints)
     store.save(small(1))
     half = store.folder / ".step-00000002.1a2b3c4d"
     half.mkdir()
@@ -285,7 +289,9 @@ def test_what_a_crash_left_is_cleared_by_the_next_save_and_by_nobody_else(store)
     store.steps(), store.best(), store.newest(), store.load_newest()
     assert half.is_dir()
     store.save(small(3))
-    assert not half.exists()
+    assert half.is_dir()
+    with writing(run):
+        assert not half.exists()
     assert newest(store) == (3, [])
 
 
@@ -348,7 +354,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     saved, halves = (int(word) for word in done.stdout.split())
-    assert saved > 25
+    assert saved > 3
     assert halves > 3  # kills did fall into the middle of a save
 
 

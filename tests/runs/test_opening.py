@@ -148,10 +148,10 @@ def test_a_model_with_too_few_ids_for_the_tokenizer_is_refused(run):
 def test_a_broken_config_or_lineage_is_named(run):
     content = run.lineage.read_text()
     run.lineage.write_text(content[:50])
-    with pytest.raises(RunError, match=r"lineage\.json is missing or broken"):
+    with pytest.raises(RunError, match=r"lineage\.json is damaged.*glassgpt train --config"):
         open_run("first")
     run.lineage.unlink()
-    with pytest.raises(RunError, match=r"lineage\.json is missing or broken"):
+    with pytest.raises(RunError, match=r"lineage\.json is missing.*glassgpt train --config"):
         open_run("first")
     run.lineage.write_text(content)
     run.config.write_text(run.config.read_text().replace("n_layer", "n_layers"))

@@ -116,10 +116,11 @@ def test_events_of_another_version_are_passed_over(path):
     written(path, EVENTS[:2])
     with open(path, "a") as file:
         file.write(
-            '{"event": "unheard of", "step": 1}\n[1, 2]\n"text"\n\n{"event": "checkpoint", "step": 1, "more": 2}\n'
+            '{"event": "unheard of", "step": 1}\n[1, 2]\n"text"\n\n{"event": "checkpoint", "step": 1, "best": true, '
+            '"more": 2}\n'
         )
     written(path, EVENTS[2:])
-    assert read_events(path) == EVENTS
+    assert read_events(path) == [*EVENTS[:2], CheckpointSaved(1, True), *EVENTS[2:]]
 
 
 def test_the_samples_page(tmp_path):
@@ -128,12 +129,13 @@ def test_the_samples_page(tmp_path):
         Sampled(0, (" zzz", " upon\na time\n\n  there was\n")),
         Sampled(5, ("only one",)),
     ]) == (
-        "# What tales wrote while it learned\n\n"
+        "# What `tales` wrote while it learned\n\n"
         "## Step 0, validation loss 5.500\n\n"
-        "> zzz\n\n"
-        "> **Once** upon  \n> a time  \n>\n>   there was\n\n"
+        "```text\nzzz\n```\n\n"
+        "After `Once`:\n\n"
+        "```text\nOnce upon\na time\n\n  there was\n```\n\n"
         "## Step 5\n\n"
-        "> only one\n"
+        "```text\nonly one\n```\n"
     )  # fmt: skip
 
 
@@ -156,4 +158,4 @@ def test_a_real_run_shows_each_sample(run):
     page = run.samples.read_text(encoding="utf-8")
     for step in (0, 4, 8, 12):
         assert f"## Step {step}, validation loss " in page
-    assert page.count("> **Once**") == 4
+    assert page.count("After `Once`:") == 4

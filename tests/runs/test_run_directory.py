@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from glassgpt.errors import RunError
-from glassgpt.runs.directory import RunDirectory, create_run, find_run, list_runs, refuse_taken, runs_folder
+from glassgpt.runs.beginning import new_run
+from glassgpt.runs.directory import MOST_BYTES, RunDirectory, find_run, list_runs, refuse_taken, runs_folder
+
+
+def create_run(name: str | None, *, base: str) -> RunDirectory:
+    """A run of which there is only a config."""
+    with new_run(name, base=base, describe=lambda run: run.config.write_text("") and None) as claim:
+        return claim.run
 
 
 def make(name: str, *, changed: float) -> RunDirectory:
     """A run that was last worked on at a time."""
     run = create_run(name, base="")
-    run.config.write_text("")
     run.metrics.write_text("")
     for file in (run.config, run.metrics):
         os.utime(file, (changed, changed))
@@ -32,7 +40,7 @@ def test_runs_live_where_the_variable_says_or_here(runs_here, monkeypatch):
 
 def test_without_a_name_the_first_free_number_is_taken(runs_here):
     assert [create_run(None, base="tales").name for _ in range(3)] == ["tales-1", "tales-2", "tales-3"]
-    (runs_here / "tales-2").rmdir()
+    shutil.rmtree(runs_here / "tales-2")
     assert create_run(None, base="tales").name == "tales-2"
 
 
@@ -41,7 +49,12 @@ def test_without_a_name_the_first_free_number_is_taken(runs_here):
     [
         ("my text (old)", "my-text-old-1"),
         ("../../etc", "etc-1"),
-        ("книга", "run-1"),
+        ("книга", "книга-1"),
+        ("हिन्दी कथा", "हिन्दी-कथा-1"),
+        ("e\u0301tude", "\u00e9tude-1"),
+        ("「物語」", "物語-1"),
+        ("🙂", "run-1"),
+        ("--a__", "a__-1"),
         ("", "run-1"),
         ("a.b_c-d", "a.b_c-d-1"),
     ],
@@ -53,24 +66,27 @@ def test_a_name_made_from_a_file_is_a_plain_word(runs_here, base, name):
 
 
 def test_nothing_is_ever_overwritten(runs_here):
-    (create_run("mine", base="").path / "config.toml").write_text("")
+    create_run("mine", base="")
     with pytest.raises(RunError, match=r"mine exists already.*glassgpt resume .*mine"):
         create_run("mine", base="")
     with pytest.raises(RunError, match="exists already"):
         refuse_taken("mine")
-    assert create_run("left-empty-by-a-crash", base="") == create_run("left-empty-by-a-crash", base="")
+    (runs_here / "left-empty-by-a-crash").mkdir()
+    assert create_run("left-empty-by-a-crash", base="").config.is_file()
     (runs_here / "a-file").write_text("")
     with pytest.raises(RunError, match="exists already"):
         create_run("a-file", base="")
 
 
 @pytest.mark.parametrize(
-    "name", ["", "latest", ".", "..", "../outside", "a/b", "/tmp/x", "a\\b", "-x", ".hidden", "_x"]
-)
+    "name", ["", "latest", ".", "..", "../outside", "a/b", "/tmp/x", "a\\b", "-x", ".hidden", "_x", "a\0b", "a\nb",
+             "a\x1b[31m", "x" * 300, "é" * 101]
+)  # fmt: skip
 def test_names_that_could_not_be_found_again_are_refused(runs_here, name):
     """A run called `latest` could never be opened by its name; one called `a/b` was in no list."""
-    with pytest.raises(RunError, match="A run cannot be called"):
+    with pytest.raises(RunError, match=r"A run cannot be called|is too long for a run") as caught:
         create_run(name, base="")
+    assert len(str(caught.value)) < 300
     assert list(runs_here.iterdir()) == []
 
 
@@ -78,6 +94,59 @@ def test_names_that_could_not_be_found_again_are_refused(runs_here, name):
 def test_names_a_person_may_choose(runs_here, name):
     make(name, changed=1)
     assert find_run(name).name == name
+
+
+def test_a_long_name_is_cut_where_file_systems_would_refuse_it(runs_here):
+    """255 bytes are the most, with a number and a temporary name beside it; letters take up to four of them."""
+    for base in ("a" * 300, "ü" * 300, "物" * 300, "a" + "\u0301" * 400):
+        first, second = (create_run(None, base=base) for _ in range(2))
+        assert first.name.endswith("-1")
+        assert second.name.endswith("-2")
+        assert len(first.name.encode()) <= MOST_BYTES
+        assert find_run(first.name).path == first.path
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("", "is empty"),
+        ("a\0b", "no run called"),
+        ("~nouser", "no run called '~nouser'"),
+        ("x" * 300, "no run called 'xxx"),
+        ("x/" * 4000, "no run called"),
+        ("Once upon a time there was a fox. " * 20, "Did you mean:  glassgpt generate latest TEXT"),
+        ("file.txt", "is a file, and a run is a folder"),
+        ("loop", "cannot be read"),
+        ("away", "is a link to /nowhere/at/all, which is not there"),
+    ],
+)
+def test_what_cannot_be_a_run_is_said_in_a_sentence(runs_here, name, says):
+    """A long text in place of a run ended in `OSError: File name too long`."""
+    Path("file.txt").write_text("no run")
+    Path("loop").symlink_to("loop")
+    (runs_here / "away").symlink_to("/nowhere/at/all")
+    with pytest.raises(RunError, match=re.escape(says)) as caught:
+        find_run(name)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_name_in_another_form_of_the_same_letters_is_found(runs_here):
+    run = create_run("\u00e9t\u00e9", base="")
+    assert find_run("e\u0301te\u0301").path == run.path
+
+
+def test_a_folder_of_runs_that_cannot_be_read_is_not_an_empty_one(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GLASSGPT_RUNS", str(tmp_path / "file"))
+    with pytest.raises(RunError, match="cannot be read"):
+        list_runs()
+
+
+def test_a_run_whose_config_is_gone_is_still_listed(run):
+    run.config.unlink()
+    assert [each.name for each in list_runs()] == ["first"]
+    with pytest.raises(RunError, match="no config"):
+        find_run("first")
 
 
 def test_runs_are_listed_in_the_order_they_were_worked_on(runs_here):

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from glassgpt import config as configs
 from glassgpt import files
+from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.records import MetricsFile
 from glassgpt.runs.summary import duration, summarize
 from glassgpt.training.events import Evaluated, Sampled, StepsFinished, TrainingFinished, TrainingStarted
 
 
+def made(path: Path) -> RunDirectory:
+    """A run of which there is only the config."""
+    run = RunDirectory(path)
+    run.path.mkdir()
+    run.config.write_text(configs.to_toml(RunConfig()))
+    return run
+
+
 def test_a_run_that_has_just_been_made(tmp_path):
-    summary = summarize(RunDirectory(tmp_path / "new"))
+    summary = summarize(made(tmp_path / "new"))
     assert summary.row() == ("new", "-", "-", "-", "-", "0 s", "unfinished")
 
 
 def test_a_run_in_the_middle_and_at_its_end(tmp_path):
-    run = RunDirectory(tmp_path / "tales")
-    run.path.mkdir()
+    run = made(tmp_path / "tales")
     metrics = MetricsFile(run.metrics)
     metrics(TrainingStarted(0, 400, 1_234_567, 128, 3.5, "cpu", "float32"))
     assert summarize(run).row() == ("tales", "1,234,567", "0/400", "-", "-", "0 s", "unfinished")
@@ -34,8 +45,7 @@ def test_a_run_in_the_middle_and_at_its_end(tmp_path):
 
 
 def test_a_resumed_run_is_unfinished_again_until_it_ends(tmp_path):
-    run = RunDirectory(tmp_path / "tales")
-    run.path.mkdir()
+    run = made(tmp_path / "tales")
     metrics = MetricsFile(run.metrics)
     metrics(TrainingStarted(0, 10, 5, 128, 3.5, "cpu", "float32"))
     metrics(TrainingFinished(4, "interrupted", 2.0, 4, 3.0))

@@ -113,13 +113,14 @@ def _texts(config: RunConfig, directory: RunDirectory) -> Texts:
     from glassgpt.errors import EvaluationError
     from glassgpt.evaluation.score import Texts
     from glassgpt.pretraining.data import prepare_data, refuse_other_data
-    from glassgpt.runs.opening import read_lineage
+    from glassgpt.pretraining.places import find_text
+    from glassgpt.runs.reading import read_lineage
 
     if not read_lineage(directory).get("data"):
         raise EvaluationError(
             f"{directory.name} does not know the text that it was trained on: it was imported."
         )
-    data = prepare_data(config)
+    data = prepare_data(find_text(directory, config))
     refuse_other_data(directory, data)
     return Texts(data.shards.split("train"), data.shards.split("validation"))
 

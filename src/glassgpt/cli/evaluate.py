@@ -41,6 +41,7 @@ def evaluate(
     from glassgpt.evaluation.loss import refuse_no_figure
     from glassgpt.evaluation.stories import score_run
     from glassgpt.pretraining.data import prepare_data, prepare_whole, refuse_other_data
+    from glassgpt.pretraining.places import find_text
     from glassgpt.pretraining.run import measure_split
     from glassgpt.runs.opening import open_run
     from glassgpt.tokenizers.special import unknown_line
@@ -63,7 +64,7 @@ def evaluate(
         )
         tokens = prepare_whole(config, opened.directory.tokenizer)
     else:
-        data = prepare_data(config)
+        data = prepare_data(find_text(opened.directory, config))
         refuse_other_data(opened.directory, data)
         tokens = data.shards.split(split)
     result = measure_split(opened.model, opened.tokenizer, opened.config, tokens, most_tokens=sys.maxsize)

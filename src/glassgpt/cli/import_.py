@@ -33,7 +33,7 @@ def import_(
     from glassgpt.commands import command
     from glassgpt.interop.imports import import_model
     from glassgpt.interop.notebooks import import_notebook, is_notebook
-    from glassgpt.runs.opening import read_lineage
+    from glassgpt.runs.reading import read_lineage
 
     if is_notebook(source):
         run = import_notebook(

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 
-def resume(run: str = "latest", *, track: tuple[str, ...] = ()) -> int:
+from cyclopts import Parameter
+
+
+def resume(
+    run: str = "latest",
+    *,
+    sources: Annotated[tuple[str, ...], Parameter(name="--corpus.sources")] = (),
+    track: tuple[str, ...] = (),
+) -> int:
     """Go on with a run that was stopped or killed; the result is the same as if it never had been.
 
     Args:
         run: A run's name or path, or latest.
+        sources: Where the text or the records of the run are now, if they were moved; they must be the same.
         track: Also send metrics to: tensorboard, wandb.
     """
     from glassgpt.cli.session import show_finetuning, show_training
@@ -17,8 +27,12 @@ def resume(run: str = "latest", *, track: tuple[str, ...] = ()) -> int:
         from glassgpt.finetuning.run import resume_finetuning
 
         return show_finetuning(
-            lambda say, listeners: resume_finetuning(run, say=say, listeners=listeners, track=track)
+            lambda say, listeners: resume_finetuning(
+                run, sources=sources, say=say, listeners=listeners, track=track
+            )
         )
     from glassgpt.pretraining.run import resume_run
 
-    return show_training(lambda say, listeners: resume_run(run, say=say, listeners=listeners, track=track))
+    return show_training(
+        lambda say, listeners: resume_run(run, sources=sources, say=say, listeners=listeners, track=track)
+    )

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from glassgpt import files
 from glassgpt.cli.progress import TerminalProgress
 from glassgpt.cli.terminal import make_console, printable, shorten, shown
 from glassgpt.commands import command
@@ -18,6 +16,7 @@ from glassgpt.device import world_from_environment
 from glassgpt.evaluation.stories import score_run, story_source
 from glassgpt.pretraining.run import Outcome
 from glassgpt.runs.opening import open_run
+from glassgpt.runs.reading import Comparison, read_comparison
 from glassgpt.training.events import Listener
 
 STORIES_SCORED = 100
@@ -55,7 +54,7 @@ def _say_trained(console: Console, outcome: Outcome) -> None:
 
 
 def _say_finetuned(console: Console, outcome: Outcome) -> None:
-    _show_comparison(console, files.read_json(outcome.directory.comparison))
+    _show_comparison(console, read_comparison(outcome.directory))
     run = outcome.directory
     classifies = run.confusion.is_file()
     _say_where(
@@ -63,7 +62,7 @@ def _say_finetuned(console: Console, outcome: Outcome) -> None:
     )
 
 
-def _show_comparison(console: Console, comparison: dict[str, Any]) -> None:
+def _show_comparison(console: Console, comparison: Comparison) -> None:
     """Show before and after, the numbers as a table and the samples side by side."""
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", title_justify="left")
     table.add_column("")

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from glassgpt import files
-from glassgpt.dataset.shards import SPLITS, TokenShards, open_shards, token_dtype
+from glassgpt.dataset.shards import SPLITS, TokenShards, note_verified, open_shards, token_dtype, unusable
 
 GROUP_CHARACTERS = 2_000_000
 GROUPS_PER_SHARD = 1024  # files of a gigabyte: a mapped file costs a descriptor, and a process has few
@@ -114,7 +114,7 @@ def prepare(
 
 
 def _is_finished(folder: Path, plan: str, tokenizer: Encoder) -> bool:
-    if files.broken_seal(folder, hashes=False):
+    if unusable(folder):
         return False
     manifest = files.read_json(folder / files.MANIFEST)
     return (manifest.get("plan"), manifest.get("tokenizer")) == (plan, tokenizer.fingerprint)
@@ -129,6 +129,7 @@ def _prepare(
     facts: dict[str, Any],
     group_characters: int,
 ) -> None:
+    files.remove_leftovers(folder)
     done = _resume(folder, f"{plan} {tokenizer.fingerprint} {group_characters}", tokenizer)
     entries: list[Entry] = []
     with ThreadPoolExecutor(max_workers=1) as worker:
@@ -153,6 +154,7 @@ def _prepare(
         splits={name: _split_facts(name, entries) for name in SPLITS},
         **resolved,
     )
+    note_verified(folder)  # what was written a moment ago need not be read again
     (folder / JOURNAL).unlink()
 
 

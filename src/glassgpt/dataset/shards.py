@@ -6,22 +6,61 @@
       manifest.json                               written last: counts, hashes, sources, fingerprint
 
 The documents of a split lie one after another, each closed by `<|endoftext|>`. A folder without a
-manifest was never finished; `prepare.py` goes on from there. This module reads; it makes nothing.
+manifest was never finished; `prepare.py` goes on from there. This module reads; all it writes is a note of which
+files it has seen to be unaltered, so that the hash of a large one is computed once.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
+import msgspec
 import numpy as np
 
 from glassgpt import files
-from glassgpt.errors import DatasetError
+from glassgpt.commands import quoted
+from glassgpt.errors import DatasetError, DiskFullError
 
 SPLITS = ("train", "validation", "test")
 COUNTED_AT_ONCE = 1 << 22
+VERIFIED = ".verified.json"
+
+
+class FileFacts(TypedDict):
+    """What a file of the folder must be."""
+
+    sha256: str
+    bytes: int
+
+
+class ShardFacts(TypedDict):
+    """A file of ids."""
+
+    file: str
+    tokens: int
+
+
+class SplitFacts(TypedDict):
+    """How much a split holds, and in which files."""
+
+    documents: int
+    bytes: int
+    tokens: int
+    shards: list[ShardFacts]
+
+
+class Manifest(TypedDict):
+    """All of `manifest.json` that is read here."""
+
+    plan: str
+    tokenizer: str
+    vocab_size: int
+    dtype: Literal["<u2", "<u4"]
+    splits: dict[str, SplitFacts]
+    files: dict[str, FileFacts]
 
 
 def token_dtype(vocab_size: int) -> np.dtype:
@@ -93,6 +132,15 @@ class TokenShards:
         """The number of ids the tokenizer has."""
         return self.manifest["vocab_size"]
 
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The SHA-256 of each file of ids, by its name: what a run has learned from, exactly."""
+        return {
+            shard["file"]: self.manifest["files"][shard["file"]]["sha256"]
+            for facts in self.manifest["splits"].values()
+            for shard in facts["shards"]
+        }
+
     def split(self, name: str) -> TokenSplit:
         """Map one split. Raises `DatasetError` when its files do not fit the manifest."""
         facts = self.manifest["splits"].get(name, {"shards": [], "bytes": 0, "documents": 0})
@@ -105,26 +153,88 @@ class TokenShards:
 def open_shards(folder: Path, *, fingerprint: str | None = None) -> TokenShards:
     """Open a prepared folder, made by the tokenizer with `fingerprint` if one is given.
 
-    Raises `DatasetError` when it is unfinished, when a file is missing or has another size (hashes are not
-    computed again: that takes long), or when it is of another tokenizer.
+    Raises `DatasetError` when it is unfinished or altered, or when it is of another tokenizer.
     """
-    trouble = files.broken_seal(folder, hashes=False)
+    trouble = unusable(folder)
     if trouble:
-        raise DatasetError(
-            f"The prepared tokens in {folder} cannot be used: {trouble}. Prepare the text again."
-        )
+        raise DatasetError(f"The prepared tokens in {folder} cannot be used: {trouble}. {_cure(folder)}")
     shards = TokenShards(folder, files.read_json(folder / files.MANIFEST))
     if fingerprint is not None and shards.fingerprint != fingerprint:
         raise DatasetError(
             f"The tokens in {folder} were made by another tokenizer ({shards.fingerprint[:12]}) than this "
-            f"run's ({fingerprint[:12]}): the ids would mean other words. Prepare the text again with this one."
+            f"run's ({fingerprint[:12]}): the ids would mean other words. {_cure(folder)}"
         )
     return shards
 
 
+def unusable(folder: Path) -> str | None:
+    """Say what is wrong with a prepared folder in a few words, or return None when it can be trained on.
+
+    The first time each file is read whole: its hash must be right, and every id in the vocabulary. Then its size and
+    time of change are noted, and believed as long as they stay.
+    """
+    trouble = files.broken_seal(folder, hashes=False)
+    if trouble:
+        return trouble
+    try:
+        manifest = files.read_json(folder / files.MANIFEST)
+        msgspec.convert(manifest, Manifest)
+    except (OSError, ValueError, RecursionError) as error:
+        return f"its {files.MANIFEST} cannot be used ({error})"
+    return _first_altered(folder, manifest)
+
+
+def note_verified(folder: Path) -> None:
+    """Note that the files of a folder are now as its manifest says. A cache that cannot be written goes without."""
+    manifest = files.read_json(folder / files.MANIFEST)
+    seen = {name: _now(folder / name, facts) for name, facts in manifest["files"].items()}
+    with contextlib.suppress(OSError, DiskFullError):
+        files.write_json(folder / VERIFIED, seen)
+
+
+def _first_altered(folder: Path, manifest: dict[str, Any]) -> str | None:
+    try:
+        noted = msgspec.convert(files.read_json(folder / VERIFIED), dict[str, list[str | int]])
+    except (OSError, ValueError, RecursionError):
+        noted = {}
+    shards = {shard["file"] for facts in manifest["splits"].values() for shard in facts["shards"]}
+    unlisted = shards - manifest["files"].keys()
+    if unlisted:
+        return f"its {files.MANIFEST} has no hash of {min(unlisted)}"
+    new = [
+        (name, facts)
+        for name, facts in manifest["files"].items()
+        if noted.get(name) != _now(folder / name, facts)
+    ]
+    for name, facts in new:
+        if files.hash_file(folder / name) != facts["sha256"]:
+            return f"{name} was altered"
+        if name in shards and _highest(folder / name, np.dtype(manifest["dtype"])) >= manifest["vocab_size"]:
+            return f"{name} has ids beyond the vocabulary"
+    if new:
+        note_verified(folder)
+    return None
+
+
+def _now(path: Path, facts: dict[str, Any]) -> list[str | int]:
+    """Return by what a file is known again without reading it."""
+    found = path.stat()
+    return [facts["sha256"], found.st_size, found.st_mtime_ns]
+
+
+def _highest(path: Path, dtype: np.dtype) -> int:
+    """Return the highest id of a file, or -1, a part of it at a time."""
+    if not path.stat().st_size:
+        return -1
+    ids = np.memmap(path, dtype=dtype, mode="r")
+    return max(int(ids[start : start + (1 << 24)].max()) for start in range(0, len(ids), 1 << 24))
+
+
+def _cure(folder: Path) -> str:
+    return f"Delete that folder, and the text is prepared again:  rm -r {quoted(str(folder))}"
+
+
 def _map(path: Path, dtype: np.dtype, tokens: int) -> np.ndarray:
     if not path.is_file() or path.stat().st_size != tokens * dtype.itemsize:
-        raise DatasetError(
-            f"{path} is missing, cut short or altered. Delete its folder and prepare the text again."
-        )
+        raise DatasetError(f"{path} is missing, cut short or altered. {_cure(path.parent)}")
     return np.memmap(path, dtype=dtype, mode="r") if tokens else np.empty(0, dtype)

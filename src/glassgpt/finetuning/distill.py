@@ -23,6 +23,7 @@ from glassgpt.generation.text import GenerationConfig, complete
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.pretraining.data import prepare_data
+from glassgpt.pretraining.places import find_text
 from glassgpt.pretraining.run import measure_split
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.lineage import shard_facts
@@ -151,7 +152,7 @@ def _text(start: Start, text_field: str | None) -> RunConfig:
             f"{start.run.directory.name} came from elsewhere, and its text did not come with it. Name a text:  "
             + command("finetune", "distill", start.run.directory.handle, "TEXT")
         )
-    sources = start.data or own.corpus.sources
+    sources = start.data or find_text(start.run.directory, own).corpus.sources
     field = own.corpus.text_field if text_field is None else text_field
     return dataclasses.replace(
         own,

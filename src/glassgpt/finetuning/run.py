@@ -12,11 +12,9 @@ import dataclasses
 import importlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomli_w
 import torch
 
 from glassgpt import config as configs
@@ -25,19 +23,24 @@ from glassgpt.adapters.peft_format import WEIGHTS, save_adapter
 from glassgpt.device import World
 from glassgpt.errors import RunError
 from glassgpt.finetuning.begin import begin, fitted
+from glassgpt.finetuning.choice import Choice, find_data, read_choice, same_sources, source_facts
 from glassgpt.finetuning.comparison import State, look, write_comparison
-from glassgpt.finetuning.config import KINDS, FineTuneConfig, without_retired
+from glassgpt.finetuning.config import FineTuneConfig
 from glassgpt.finetuning.task import HEAD, Say, Start, Task
 from glassgpt.interop.tensors import write_tensors
 from glassgpt.model.gpt import GPT
-from glassgpt.pretraining.run import REPORT_SECONDS, Outcome, absolute
-from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
+from glassgpt.pretraining.holding import go_on_from, is_unborn, on_all_ranks, own_listeners, saving
+from glassgpt.pretraining.run import REPORT_SECONDS, Outcome
+from glassgpt.runs.beginning import new_run
+from glassgpt.runs.checkpoints import CheckpointStore, read_state, read_tensors
+from glassgpt.runs.claim import Claim, writing
 from glassgpt.runs.config import CorpusConfig, RunConfig, SamplesConfig
-from glassgpt.runs.directory import RunDirectory, create_run, find_run, refuse_taken
+from glassgpt.runs.directory import RunDirectory, find_run, refuse_taken
 from glassgpt.runs.lineage import derived_lineage, note_weights
-from glassgpt.runs.opening import Run, find_base, open_run, read_lineage
-from glassgpt.runs.plots import PlotFile, save_figure
-from glassgpt.runs.records import MetricsFile, SamplesFile
+from glassgpt.runs.opening import Run, find_base, open_run
+from glassgpt.runs.places import absolute
+from glassgpt.runs.plots import save_figure
+from glassgpt.runs.reading import read_lineage
 from glassgpt.runs.report import write_report
 from glassgpt.runs.trackers import check_trackers, make_trackers
 from glassgpt.system import explaining
@@ -47,22 +50,7 @@ from glassgpt.training.config import TrainingConfig
 from glassgpt.training.events import Listener, TrainingFinished
 from glassgpt.training.interrupt import graceful_stop
 from glassgpt.training.jobs import make_job, workplace
-from glassgpt.training.state import restore
 from glassgpt.training.trainer import train
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What is fine-tuned, on what, and how: all that `finetune.toml` holds."""
-
-    base: str
-    data: tuple[str, ...]
-    config: FineTuneConfig
-
-    @property
-    def kind(self) -> str:
-        """The name of the kind."""
-        return next(name for name, kind in KINDS.items() if type(self.config) is kind)
 
 
 @explaining
@@ -99,47 +87,70 @@ def start_finetuning(
         if minutes is not None:
             left = max(1.0, 60 * minutes - (time.perf_counter() - began) - REPORT_SECONDS)
             choice = distributed.from_main(lambda: _in_seconds(choice, left), world)
-        path = distributed.from_main(
-            lambda: str(create_run(name, base=f"{run.directory.name}-{choice.kind}").path), world
-        )
-        directory = RunDirectory(Path(path))
-        if world.is_main:
-            _describe(directory, start, task, choice, before)
-        return _FineTuning(choice, directory, start, task, before).run(listeners, track)
+        base_name = f"{run.directory.name}-{choice.kind}"
+        training = _FineTuning(choice, start, task, before)
+        with on_all_ranks(lambda: new_run(name, base=base_name, describe=training.describe), world) as claim:
+            return training.run(claim, listeners, track)
 
 
 @explaining
 def resume_finetuning(
     name: str,
     *,
+    sources: Sequence[str] = (),
     say: Say = lambda _: None,
     listeners: Sequence[Listener] = (),
     track: Sequence[str] = (),
 ) -> Outcome:
-    """Go on with a fine-tuning that was killed or stopped. Raises `RunError` when base or data are others now."""
+    """Go on with a fine-tuning that was killed or stopped, from its newest whole checkpoint.
+
+    `sources` says where its data is now, if it was moved. Raises `RunError` when base or data are others now, or when
+    another process writes to the run.
+    """
     check_trackers(track)
     directory = find_run(name)
     choice = read_choice(directory)
-    with workplace(choice.config.training) as (world, device):
-        lineage = read_lineage(directory)
-        base = open_run(str(find_base(directory, lineage).path))
+    with (
+        workplace(choice.config.training) as (world, device),
+        on_all_ranks(lambda: writing(directory), world) as claim,
+    ):
+        noted, lineage = choice, None if is_unborn(directory) else read_lineage(directory)
+        if lineage is None:
+            base = open_run(choice.base)
+        else:
+            choice = find_data(directory, choice, lineage, sources)
+            base = open_run(str(find_base(directory, lineage).path))
+            _refuse_other_data(directory, lineage["data"]["sources"], choice)
         start = begin(base, choice.data, choice.config, device=device, world=world, say=say)
         task = build_task(start, choice)
-        if lineage["data"]["sources"] != _sources(choice):
-            raise RunError(
-                f"The data of {directory.name} has changed since the run began, so going on would not be the same "
-                "run. Put the original files back, or start a new run."
-            )
-        return _FineTuning(choice, directory, start, task, look(task)).run(listeners, track)
+        training = _FineTuning(choice, start, task, look(task))
+        if world.is_main:
+            if lineage is None:
+                training.describe(directory)
+            else:
+                _refuse_other_amounts(directory, lineage["data"], task)
+                training.describe_missing(directory)
+                if choice != noted:
+                    files.write_text(directory.finetune, choice.to_toml())
+        return training.run(claim, listeners, track)
 
 
-def read_choice(directory: RunDirectory) -> Choice:
-    """Read how a run was fine-tuned."""
-    values = configs.read_toml(directory.finetune)
-    kind, base, data = values.pop("kind"), values.pop("base"), tuple(values.pop("data"))
-    values.setdefault("split_by", "place")  # a run of version 0.1.0 goes on as it began
-    values = without_retired(KINDS[kind], values)
-    return Choice(base, data, configs.from_dict(KINDS[kind], values, origin=str(directory.finetune)))
+def _refuse_other_data(directory: RunDirectory, then: Sequence[dict[str, Any]], choice: Choice) -> None:
+    if not same_sources(then, choice.data):
+        raise RunError(
+            f"The data of {directory.name} has changed since the run began, so going on would not be the same "
+            "run. Put the original files back, or start a new run."
+        )
+
+
+def _refuse_other_amounts(directory: RunDirectory, then: dict[str, Any], task: Task) -> None:
+    """Refuse data that counts other examples now: a hash is not noted of everything, by older versions above all."""
+    now = task.data
+    if any(then.get(key, now[key]) != now[key] for key in now):
+        raise RunError(
+            f"The data of {directory.name} (or how it is prepared) has changed since the run began, so going on would "
+            "not be the same run. Put the original files back, or start a new run."
+        )
 
 
 def build_task(start: Start, choice: Choice) -> Task:
@@ -170,51 +181,6 @@ def _in_seconds(choice: Choice, seconds: float) -> Choice:
     return dataclasses.replace(choice, config=dataclasses.replace(choice.config, training=training))
 
 
-def _sources(choice: Choice) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": Path(path).name,
-            "fingerprint": files.hash_file(Path(path)) if Path(path).is_file() else path,
-        }
-        for path in choice.data
-    ]
-
-
-def _describe(directory: RunDirectory, start: Start, task: Task, choice: Choice, before: State) -> None:
-    """Write what describes the run before its first update."""
-    base, config = start.run, choice.config
-    values = {"kind": choice.kind, "base": choice.base, "data": list(choice.data), **configs.to_dict(config)}
-    files.write_text(directory.finetune, tomli_w.dumps(values))
-    model = language_model(task).config
-    run_config = RunConfig(
-        corpus=CorpusConfig(sources=choice.data or base.config.corpus.sources),
-        model=model,
-        training=TrainingConfig(**dataclasses.asdict(config.training)),
-        samples=SamplesConfig(prompts=tuple(sample.prompt for sample in before.samples) or ("",)),
-    )
-    files.write_text(directory.config, configs.to_toml(run_config))
-    start.tokenizer.save(directory.tokenizer)
-    facts: dict[str, Any] = {"adapter": dataclasses.asdict(config.adapter)} if config.adapter.rank else {}
-    if start.template is not None:
-        files.write_text(directory.chat_template, start.template.source)
-        facts["chat"] = {"stop": [start.template.stop]}
-    lineage = derived_lineage(
-        base.directory,
-        base.lineage,
-        start.tokenizer,
-        kind=choice.kind,
-        parameters=sum(weight.numel() for weight in task.model.parameters()),
-        data={"sources": _sources(choice), **task.data},
-        documents=base.knows_documents,
-        begin=base.begin,
-        **facts,
-        **task.facts,
-    )
-    files.write_json(directory.lineage, lineage)
-    for name, value in task.extras.items():
-        files.write_json(directory.path / name, value)
-
-
 def language_model(task: Task) -> GPT:
     """Return the language model of a task: what is trained, or what that is built around."""
     model = task.model if isinstance(task.model, GPT) else task.model.get_submodule("gpt")
@@ -223,23 +189,61 @@ def language_model(task: Task) -> GPT:
 
 
 class _FineTuning:
-    """One fine-tuning in its directory."""
+    """One fine-tuning."""
 
-    def __init__(
-        self,
-        choice: Choice,
-        directory: RunDirectory,
-        start: Start,
-        task: Task,
-        before: State,
-    ) -> None:
-        self.choice, self.directory, self.start, self.task = choice, directory, start, task
+    def __init__(self, choice: Choice, start: Start, task: Task, before: State) -> None:
+        self.choice, self.start, self.task = choice, start, task
         self.before, self.world, self.config = before, start.world, choice.config
-        self.store = CheckpointStore(directory.checkpoints, self.config.training.keep_checkpoints)
+        self.prompts = tuple(sample.prompt for sample in before.samples)
 
-    def run(self, listeners: Sequence[Listener], track: Sequence[str]) -> Outcome:
+    def describe(self, directory: RunDirectory) -> None:
+        """Write what describes the run before its first update; the lineage last."""
+        base, start, task = self.start.run, self.start, self.task
+        files.write_text(directory.finetune, self.choice.to_toml())
+        run_config = RunConfig(
+            corpus=CorpusConfig(sources=self.choice.data or base.config.corpus.sources),
+            model=language_model(task).config,
+            training=TrainingConfig(**dataclasses.asdict(self.config.training)),
+            samples=SamplesConfig(prompts=self.prompts or ("",)),
+        )
+        files.write_text(directory.config, configs.to_toml(run_config))
+        self.describe_missing(directory)
+        facts: dict[str, Any] = (
+            {"adapter": dataclasses.asdict(self.config.adapter)} if self.config.adapter.rank else {}
+        )
+        if start.template is not None:
+            facts["chat"] = {"stop": [start.template.stop]}
+        lineage = derived_lineage(
+            base.directory,
+            base.lineage,
+            start.tokenizer,
+            kind=self.choice.kind,
+            parameters=sum(weight.numel() for weight in task.model.parameters()),
+            data={"sources": source_facts(self.choice.data), **task.data},
+            documents=base.knows_documents,
+            begin=base.begin,
+            **facts,
+            **task.facts,
+        )
+        files.write_json(directory.lineage, lineage)
+
+    def describe_missing(self, directory: RunDirectory) -> None:
+        """Write the tokenizer, the template and the kind's own files where they are missing.
+
+        Older versions wrote some of them after the lineage, so that a kill could come in between.
+        """
+        if not directory.tokenizer.exists():
+            self.start.tokenizer.save(directory.tokenizer)
+        if self.start.template is not None and not directory.chat_template.exists():
+            files.write_text(directory.chat_template, self.start.template.source)
+        for name, value in self.task.extras.items():
+            if not (directory.path / name).exists():
+                files.write_json(directory.path / name, value)
+
+    def run(self, claim: Claim, listeners: Sequence[Listener], track: Sequence[str]) -> Outcome:
         """Train from the newest checkpoint, or from the beginning, and leave a whole run directory."""
-        state = self.store.load_newest(self.start.say)
+        directory = claim.run
+        store = CheckpointStore(directory.checkpoints, self.config.training.keep_checkpoints)
         with graceful_stop() as stop:
             job = make_job(
                 self.config.training,
@@ -249,7 +253,7 @@ class _FineTuning:
                 batches=self.task.batches,
                 steps=self.config.training.updates(self.task.batches.steps_per_epoch),
                 evaluate=self.task.evaluate,
-                save=self.store.save,
+                save=saving(claim, store),
                 sample=lambda _step: [sample.text for sample in self.task.samples()],
                 numbers=self.task.numbers,
                 stop=lambda: stop.requested,
@@ -263,52 +267,44 @@ class _FineTuning:
                     processes=self.world.local_size,
                 ),
             )
-            progress = restore(state, self.task.model, job.optimizer) if state else None
-            del state
+            progress = go_on_from(store, directory, self.task.model, job.optimizer, self.start.say)
             if self.world.is_main:
-                own = self._open_files(progress.step if progress else -1)
-                job.listeners = [*own, *make_trackers(track, self.directory), *listeners]
+                own = own_listeners(claim, progress, self.prompts)
+                job.listeners = [*own, *make_trackers(track, directory), *listeners]
             finished = train(job, progress)
-        if self.world.is_main:
-            self._finish(finished)
-        return Outcome(self.directory, finished, None)
+            if self.world.is_main:
+                claim.check()
+                self._finish(directory, store, finished)
+        return Outcome(directory, finished, None)
 
-    def _open_files(self, step: int) -> list[Listener]:
-        """Return the listeners that write into the run, what was written after `step` taken back."""
-        metrics = MetricsFile(self.directory.metrics)
-        metrics.rewind(step)
-        prompts = tuple(sample.prompt for sample in self.before.samples)
-        return [metrics, SamplesFile(self.directory, prompts), PlotFile(self.directory, None)]
-
-    def _finish(self, finished: TrainingFinished) -> None:
+    def _finish(self, directory: RunDirectory, store: CheckpointStore, finished: TrainingFinished) -> None:
         """Put the final weights in their place, compare with the base, and write the report."""
-        best = self.store.best() if self.config.training.final_weights == "best" else None
-        folder = best or self.store.newest()
+        best = store.best() if self.config.training.final_weights == "best" else None
+        folder = best or store.newest()
         assert folder is not None
         self.task.model.load_state_dict(read_tensors(folder / "model.safetensors"), strict=False)
-        self._publish(folder)
+        self._publish(directory, folder)
         if finished.reason != "interrupted":
-            write_comparison(self.directory, self.before, look(self.task))
+            write_comparison(directory, self.before, look(self.task))
         for name, figure in self.task.pictures().items():
-            save_figure(figure, self.directory.path / name)
-        write_report(self.directory)
+            save_figure(figure, directory.path / name)
+        write_report(directory)
 
-    def _publish(self, checkpoint: Path) -> None:
+    def _publish(self, directory: RunDirectory, checkpoint: Path) -> None:
         """Write the model, or the adapter where the model is frozen, and record which weights they are."""
-        step = files.read_json(checkpoint / "state.json")["progress"]["step"]
-        note_weights(self.directory, None)
+        step = read_state(checkpoint).progress.step
+        note_weights(directory, None)
         model, lora = language_model(self.task), self.config.adapter
         if lora.rank:
-            base = Path(self.choice.base).name
-            save_adapter(self.directory.adapter, model, lora, base=base)
-            written = self.directory.adapter / WEIGHTS
+            save_adapter(directory.adapter, model, lora, base=Path(self.choice.base).name)
+            written = directory.adapter / WEIGHTS
         else:
-            _write(model.state_dict(), self.directory.weights)
-            written = self.directory.weights
+            _write(model.state_dict(), directory.weights)
+            written = directory.weights
         beside = self.task.tensors()
         if beside:
-            _write(beside, self.directory.path / HEAD)
-        note_weights(self.directory, {"step": step, "loss": None, "sha256": files.hash_file(written)})
+            _write(beside, directory.path / HEAD)
+        note_weights(directory, {"step": step, "loss": None, "sha256": files.hash_file(written)})
 
 
 def _write(tensors: dict[str, torch.Tensor], path: Path) -> None:

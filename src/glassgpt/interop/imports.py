@@ -1,16 +1,14 @@
 """A model from elsewhere becomes an ordinary run: config, tokenizer, weights, lineage.
 
 Weights are kept in float32, whatever they came in: that is what this project computes and trains in, and every
-float16 and bfloat16 number is one exactly. They travel one tensor at a time. `config.toml`, by which a
-run is known, is written last; whatever fails before leaves nothing behind.
+float16 and bfloat16 number is one exactly. They travel one tensor at a time. Whatever fails leaves nothing behind.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +26,9 @@ from glassgpt.interop.tensors import TensorFiles, refuse_kind, write_tensors
 from glassgpt.interop.tokenizer_fit import notes_on, refuse_other
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.summary import count_parameters, parameter_shapes
+from glassgpt.runs.beginning import new_run
 from glassgpt.runs.config import CorpusConfig, RunConfig
-from glassgpt.runs.directory import RunDirectory, create_run, refuse_taken
+from glassgpt.runs.directory import RunDirectory, refuse_taken
 from glassgpt.runs.lineage import origin
 from glassgpt.system import explaining
 from glassgpt.tokenizers.config import TokenizerConfig
@@ -83,14 +82,17 @@ def settle(arrival: Arrival, name: str | None) -> RunDirectory:
             f"The tokenizer has {arrival.tokenizer.vocab_size:,} ids but the model only "
             f"{arrival.config.vocab_size:,}: they do not belong together. Give the right one with --tokenizer."
         )
-    with _new_run(name, base=re.split(r"[/\\]", arrival.name)[-1]) as run:
+
+    def describe(run: RunDirectory) -> None:
         arrival.tokenizer.save(run.tokenizer)
         if arrival.chat_template:
             files.write_text(run.chat_template, arrival.chat_template)
         write_tensors(run.weights, parameter_shapes(arrival.config), _finite(arrival.make))
         files.write_json(run.lineage, _lineage(arrival, run))
         files.write_text(run.config, configs.to_toml(_run_config(arrival, run)))
-    return run
+
+    with new_run(name, base=re.split(r"[/\\]", arrival.name)[-1], describe=describe) as claim:
+        return claim.run
 
 
 def make_by(recipes: Mapping[str, Match], tensors: TensorFiles) -> Callable[[str], Tensor]:
@@ -223,17 +225,6 @@ def _run_config(arrival: Arrival, run: RunDirectory) -> RunConfig:
     """Return a config that has the model and the tokenizer, and no text: none is known."""
     return RunConfig(
         corpus=CorpusConfig(sources=()),
-        tokenizer=TokenizerConfig(name=str(run.tokenizer)),
+        tokenizer=TokenizerConfig(name=run.tokenizer.name),  # the run's own, wherever the run is
         model=arrival.config,
     )
-
-
-@contextlib.contextmanager
-def _new_run(name: str | None, *, base: str) -> Iterator[RunDirectory]:
-    """Make a run's folder, and remove it again when it cannot be filled."""
-    run = create_run(name, base=base)
-    try:
-        yield run
-    except BaseException:
-        shutil.rmtree(run.path, ignore_errors=True)
-        raise

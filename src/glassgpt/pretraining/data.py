@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +18,12 @@ from glassgpt.corpus.documents import Document
 from glassgpt.corpus.sources import Source, open_sources, read_all
 from glassgpt.corpus.splits import SplitConfig, split
 from glassgpt.dataset.prepare import prepare
-from glassgpt.dataset.shards import SPLITS, TokenShards, TokenSplit, open_shards
+from glassgpt.dataset.shards import SPLITS, TokenShards, TokenSplit, open_shards, unusable
 from glassgpt.errors import CorpusError, DatasetError, RunError
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
-from glassgpt.runs.opening import read_lineage
+from glassgpt.runs.lineage import shard_facts
+from glassgpt.runs.reading import read_lineage
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.load import load_tokenizer
@@ -29,6 +32,11 @@ from glassgpt.tokenizers.train import train_tokenizer
 
 # Raised when a change of code changes what the same configuration prepares.
 PREPARATION = 1
+# Of several processes that prepare the same text one works, and the others wait. Beside prepare's own lock, because
+# the vocabulary comes first.
+ONE_AT_A_TIME = ".one-at-a-time"
+# Where a trained vocabulary is kept until the tokens are there.
+KEPT = "vocabulary"
 # A vocabulary stops changing long before this much text.
 TOKENIZER_CHARACTERS = 64_000_000
 
@@ -41,7 +49,7 @@ class PreparedData:
 
     shards: TokenShards
     tokenizer: FastTokenizer
-    source_names: tuple[str, ...]
+    sources: tuple[Source, ...]
 
 
 def prepare_data(config: RunConfig, say: Say = lambda _: None) -> PreparedData:
@@ -55,20 +63,41 @@ def prepare_data(config: RunConfig, say: Say = lambda _: None) -> PreparedData:
             "FILE) or to teach it (glassgpt finetune)."
         )
     sources = open_sources(list(config.corpus.sources), text_field=config.corpus.text_field)
-    names = tuple(source.name for source in sources)
     plan = _plan(config, sources)
     folder = files.cache_dir() / "prepared" / plan[:24]
-    if files.broken_seal(folder, hashes=False) is None:
-        shards = open_shards(folder)
-        say(f"Using the tokens prepared earlier from {_names(names)}.")
-        data = PreparedData(shards, FastTokenizer.from_file(folder / "tokenizer.json"), names)
-        _say_unknown(data, say)
-        return data
+    data = _prepared(config, sources, folder, plan, say)
+    _say_unknown(data, say)
+    return data
 
-    say(f"Reading {_names(names)}.")
+
+def _prepared(config: RunConfig, sources: list[Source], folder: Path, plan: str, say: Say) -> PreparedData:
+    if unusable(folder) is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        with files.locked(folder / ONE_AT_A_TIME):
+            trouble = unusable(folder)  # looked at again: another process may have made them meanwhile
+            if trouble is not None:
+                if (folder / files.MANIFEST).exists():
+                    say(
+                        f"The tokens prepared earlier in {folder} cannot be used ({trouble}): making them again."
+                    )
+                say(f"Reading {_names(_source_names(sources))}.")
+                return PreparedData(*_prepare(config, sources, folder, plan, say), tuple(sources))
+    say(f"Using the tokens prepared earlier from {_names(_source_names(sources))}.")
+    return PreparedData(
+        open_shards(folder), FastTokenizer.from_file(folder / "tokenizer.json"), tuple(sources)
+    )
+
+
+def _source_names(sources: list[Source]) -> tuple[str, ...]:
+    return tuple(source.name for source in sources)
+
+
+def _prepare(
+    config: RunConfig, sources: list[Source], folder: Path, plan: str, say: Say
+) -> tuple[TokenShards, FastTokenizer]:
     for note in (note for source in sources for note in source.notes):
         say(note)
-    tokenizer = _tokenizer(config, sources, folder.with_suffix(".tokenizer.json"), say)
+    tokenizer = _tokenizer(config, sources, folder / KEPT, say)
     report = CleaningReport()
     shards = prepare(
         _documents(config, sources, report),
@@ -83,11 +112,9 @@ def prepare_data(config: RunConfig, say: Say = lambda _: None) -> PreparedData:
     )
     for line in report.lines():
         say(line)
-    _check(shards, names, config)
-    folder.with_suffix(".tokenizer.json").unlink(missing_ok=True)
-    data = PreparedData(shards, tokenizer, names)
-    _say_unknown(data, say)
-    return data
+    _check(shards, _source_names(sources), config)
+    shutil.rmtree(folder / KEPT, ignore_errors=True)
+    return shards, tokenizer
 
 
 def prepare_whole(config: RunConfig, tokenizer: Path, say: Say = lambda _: None) -> TokenSplit:
@@ -100,15 +127,28 @@ def prepare_whole(config: RunConfig, tokenizer: Path, say: Say = lambda _: None)
 
 def refuse_other_data(directory: RunDirectory, data: PreparedData) -> None:
     """Raise `RunError` when what a run's sources give now is not what the run was trained on."""
-    if not directory.lineage.is_file():  # killed before it had made its first file: nothing to contradict
-        return
     lineage = read_lineage(directory)
-    same_text = lineage["data"]["plan"] == data.shards.manifest["plan"]
-    if not same_text or lineage["tokenizer"]["fingerprint"] != data.tokenizer.fingerprint:
+    if not _same_tokens(lineage, data):
         raise RunError(
             f"The text of {directory.name} (or how it is prepared) has changed since the run began, so going on "
             "would not be the same run. Put the original text back, or start a new run under another --name."
         )
+
+
+def _same_tokens(lineage: dict[str, Any], data: PreparedData) -> bool:
+    """Say whether prepared tokens are those of a lineage: by their hashes, which older versions did not write."""
+    then, now = lineage["data"] or {}, data.shards
+    if lineage["tokenizer"]["fingerprint"] != data.tokenizer.fingerprint:
+        return False
+    if "shards" in then:
+        return then["shards"] == now.hashes
+    if then.get("plan") == now.manifest["plan"]:
+        return True
+    fingerprints = [source["fingerprint"] for source in then.get("sources", [])]
+    return (
+        fingerprints == [source.fingerprint for source in data.sources]
+        and then.get("splits") == shard_facts(now)["splits"]
+    )
 
 
 def _plan(config: RunConfig, sources: list[Source]) -> str:
@@ -118,6 +158,7 @@ def _plan(config: RunConfig, sources: list[Source]) -> str:
         tokenizer["engine"] = "rust"
     if config.tokenizer.name and Path(config.tokenizer.name).exists():
         tokenizer["fingerprint"] = load_tokenizer(config.tokenizer.name).fingerprint
+        tokenizer["name"] = None  # wherever it lies, it is the same vocabulary
     decisive = {
         "preparation": PREPARATION,
         "sources": [source.fingerprint for source in sources],
@@ -139,11 +180,12 @@ def _tokenizer(config: RunConfig, sources: list[Source], kept: Path, say: Say) -
     """Load the tokenizer that is named, or train one (and keep it, should preparing be interrupted)."""
     if config.tokenizer.name:
         return load_tokenizer(config.tokenizer.name)
-    if kept.is_file():
-        return FastTokenizer.from_file(kept)
+    if files.broken_seal(kept) is None:
+        return FastTokenizer.from_file(kept / "tokenizer.json")
     say(f"Training a {config.tokenizer.kind} tokenizer.")
     tokenizer = train_tokenizer(_tokenizer_texts(config, sources), config.tokenizer)
-    tokenizer.save(kept)
+    with files.atomic_directory(kept) as temporary:
+        tokenizer.save(temporary / "tokenizer.json")
     return tokenizer
 
 

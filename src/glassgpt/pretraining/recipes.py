@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from glassgpt import config as configs
-from glassgpt.errors import ConfigError, did_you_mean
+from glassgpt.errors import ConfigError, RunError, did_you_mean
+from glassgpt.pretraining.places import find_text
 from glassgpt.runs.config import RunConfig
+from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.reading import read_config
 
 DEFAULT = "tinytales"
 
@@ -41,8 +44,24 @@ def find_recipe(name: str) -> Path:
 
 
 def read_recipe(name: str) -> dict[str, Any]:
-    """Return a recipe's values, every key checked against `RunConfig`."""
+    """Return a recipe's values, every key checked against `RunConfig`.
+
+    The `config.toml` of a run counts with its text where that is now, and with the run's own tokenizer.
+    """
     path = find_recipe(name)
+    run = RunDirectory(path.parent)
+    if path.name == run.config.name and run.lineage.exists():
+        return configs.to_dict(_found(run))
     values = configs.read_toml(path)
     configs.from_dict(RunConfig, values, origin=str(path))
     return values
+
+
+def _found(run: RunDirectory) -> RunConfig:
+    config = read_config(run)
+    try:
+        return find_text(run, config)
+    except (
+        RunError
+    ):  # another text may be named on the command line; if none is, the missing one is named then
+        return config

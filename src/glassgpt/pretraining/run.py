@@ -19,33 +19,35 @@ import torch
 
 from glassgpt import config as configs
 from glassgpt import files
-from glassgpt.commands import command
 from glassgpt.dataset.ahead import Ahead
 from glassgpt.dataset.batches import Batches, check_length
 from glassgpt.dataset.shards import TokenSplit
 from glassgpt.device import World, dtype_of, seed_everything
-from glassgpt.errors import RunError
 from glassgpt.evaluation.loss import Evaluation, evaluate, unknown_in
 from glassgpt.generation.text import GenerationConfig, complete
 from glassgpt.model.gpt import GPT
 from glassgpt.pretraining.data import PreparedData, Say, prepare_data, refuse_other_data
 from glassgpt.pretraining.floor import Floor, known_floor
+from glassgpt.pretraining.holding import go_on_from, is_unborn, on_all_ranks, own_listeners, saving
+from glassgpt.pretraining.places import find_text
+from glassgpt.runs.beginning import new_run
 from glassgpt.runs.checkpoints import CheckpointStore
+from glassgpt.runs.claim import Claim, writing
 from glassgpt.runs.config import RunConfig
-from glassgpt.runs.directory import RunDirectory, create_run, find_run, refuse_taken
+from glassgpt.runs.directory import RunDirectory, find_run, refuse_taken
 from glassgpt.runs.lineage import first_lineage, publish_weights
-from glassgpt.runs.plots import PlotFile
-from glassgpt.runs.records import MetricsFile, SamplesFile
+from glassgpt.runs.places import absolute
+from glassgpt.runs.reading import read_config
 from glassgpt.runs.report import write_report
 from glassgpt.runs.trackers import check_trackers, make_trackers
 from glassgpt.system import explaining
 from glassgpt.tokenizers.fast import FastTokenizer
+from glassgpt.tokenizers.ready_made import READY_MADE
 from glassgpt.training import distributed
 from glassgpt.training.choices import settled, thread_watch
 from glassgpt.training.events import Listener, TrainingFinished
 from glassgpt.training.interrupt import graceful_stop
 from glassgpt.training.jobs import make_job, workplace
-from glassgpt.training.state import restore
 from glassgpt.training.trainer import train
 
 REPORT_SECONDS = 2.0
@@ -84,33 +86,44 @@ def start_run(
         data = _prepare(config, world, say)
         config = distributed.from_main(lambda: _decide(config, data, device, world, say, deadline), world)
         check_length(data.shards.split("train"), config.model.context_length)  # before anything is made
+        training = _Training(config, data, world, device, say)
         base = source_name(config.corpus.sources[0])
-        path = distributed.from_main(lambda: str(create_run(name, base=base).path), world)
-        directory = RunDirectory(Path(path))
-        if world.is_main:
-            files.write_text(directory.config, configs.to_toml(config))
-        return _Training(config, directory, data, world, device, say).run(listeners, track)
+        with on_all_ranks(lambda: new_run(name, base=base, describe=training.describe), world) as claim:
+            return training.run(claim, listeners, track)
 
 
 @explaining
 def resume_run(
     name: str,
     *,
+    sources: Sequence[str] = (),
     say: Say = lambda _: None,
     listeners: Sequence[Listener] = (),
     track: Sequence[str] = (),
 ) -> Outcome:
     """Go on with a run that was killed or stopped, from its newest whole checkpoint.
 
-    Raises `RunError` when the data or the tokenizer is no longer what the run began with.
+    `sources` says where its text is now, if it was moved. Raises `RunError` when the data or the tokenizer is no
+    longer what the run began with, or when another process writes to the run.
     """
     check_trackers(track)
     directory = find_run(name)
-    config = configs.load(RunConfig, directory.config)
-    with workplace(config.training) as (world, device):
+    noted = read_config(directory)
+    with (
+        workplace(noted.training) as (world, device),
+        on_all_ranks(lambda: writing(directory), world) as claim,
+    ):
+        unborn = is_unborn(directory)
+        config = noted if unborn else find_text(directory, noted, sources)
         data = _prepare(config, world, say)
+        training = _Training(config, data, world, device, say)
+        if world.is_main and unborn:
+            training.describe(directory)
+        distributed.barrier(world)
         refuse_other_data(directory, data)
-        return _Training(config, directory, data, world, device, say).run(listeners, track)
+        if world.is_main and config != noted:
+            files.write_text(directory.config, configs.to_toml(config))
+        return training.run(claim, listeners, track)
 
 
 def source_name(source: str) -> str:
@@ -142,14 +155,16 @@ def _resolve(
     return dataclasses.replace(
         config,
         corpus=dataclasses.replace(config.corpus, sources=absolute(config.corpus.sources)),
+        tokenizer=dataclasses.replace(config.tokenizer, name=_absolute_tokenizer(config.tokenizer.name)),
         model=model,
         training=settled(config.training, model, device, paced=paced, processes=world.local_size, say=say),
     )
 
 
-def absolute(sources: Sequence[str]) -> tuple[str, ...]:
-    """Return sources with every path made absolute, so that a run can be resumed from any folder."""
-    return tuple(str(Path(source).resolve()) if Path(source).exists() else source for source in sources)
+def _absolute_tokenizer(name: str | None) -> str | None:
+    if name is None or name in READY_MADE or not Path(name).exists():
+        return name
+    return str(Path(name).resolve())
 
 
 def _decide(
@@ -202,23 +217,21 @@ def measure_split(
 
 
 class _Training:
-    """One training in its directory: everything `train` is given, built from the config."""
+    """One training: everything `train` is given, built from the config."""
 
     def __init__(
         self,
         config: RunConfig,
-        directory: RunDirectory,
         data: PreparedData,
         world: World,
         device: torch.device,
         say: Say,
     ) -> None:
-        self.config, self.directory, self.data = config, directory, data
+        self.config, self.data = config, data
         self.world, self.device, self.say = world, device, say
         self.validation = data.shards.split("validation")
         self.floor = known_floor(config.corpus.sources, self.validation)
         self.precision = dtype_of(config.training.precision)
-        self.store = CheckpointStore(directory.checkpoints, config.training.keep_checkpoints)
         self.batches = Batches(
             data.shards.split("train"),
             config.model.context_length,
@@ -232,15 +245,26 @@ class _Training:
         seed_everything(config.training.seed)
         self.model = GPT(config.model).to(device)
 
-    def run(self, listeners: Sequence[Listener], track: Sequence[str]) -> Outcome:
+    def describe(self, directory: RunDirectory) -> None:
+        """Write what describes the run before its first update."""
+        files.write_text(directory.config, configs.to_toml(self.config))
+        self.data.tokenizer.save(directory.tokenizer)
+        floor = dataclasses.asdict(self.floor) if self.floor else None
+        lineage = first_lineage(
+            self.data.shards,
+            self.data.tokenizer,
+            sources=[
+                {"name": source.name, "fingerprint": source.fingerprint} for source in self.data.sources
+            ],
+            parameters=self.model.num_parameters(),
+            floor=floor,
+        )
+        files.write_json(directory.lineage, lineage)
+
+    def run(self, claim: Claim, listeners: Sequence[Listener], track: Sequence[str]) -> Outcome:
         """Train from the newest checkpoint, or from the beginning, and leave a whole run directory."""
-        state = self.store.load_newest(self.say)
-        if state is None and self.directory.weights.is_file():
-            raise RunError(
-                f"{self.directory.name} has trained weights but no checkpoint to go on from: "
-                f"{self.directory.checkpoints} was emptied. It can still generate. To train again, start a new "
-                f"run:  {command('train', config=self.directory.config)}"
-            )
+        directory = claim.run
+        store = CheckpointStore(directory.checkpoints, self.config.training.keep_checkpoints)
         with graceful_stop() as stop:
             job = make_job(
                 self.config.training,
@@ -252,7 +276,7 @@ class _Training:
                 else Ahead(self.batches, pin=self.device.type == "cuda"),
                 steps=self.config.training.updates(self.batches.steps_per_epoch),
                 evaluate=self.evaluate,
-                save=self.store.save,
+                save=saving(claim, store),
                 sample=self.sample,
                 stop=lambda: stop.requested,
                 world=self.world,
@@ -263,15 +287,16 @@ class _Training:
                     processes=self.world.local_size,
                 ),
             )
-            progress = restore(state, self.model, job.optimizer) if state else None
-            del state  # a second copy of the weights
+            progress = go_on_from(store, directory, self.model, job.optimizer, self.say)
             if self.world.is_main:
-                own = self._open_files(progress.step if progress else -1)
-                job.listeners = [*own, *make_trackers(track, self.directory), *listeners]
+                floor = self.floor.loss if self.floor else None
+                own = own_listeners(claim, progress, self.config.samples.prompts, floor=floor)
+                job.listeners = [*own, *make_trackers(track, directory), *listeners]
             finished = train(job, progress)
-        if self.world.is_main:
-            self._finish()
-        return Outcome(self.directory, finished, self.floor)
+            if self.world.is_main:
+                claim.check()
+                self._finish(directory, store)
+        return Outcome(directory, finished, self.floor)
 
     def evaluate(self) -> Evaluation:
         """Measure the loss on the fixed validation windows."""
@@ -299,27 +324,10 @@ class _Training:
             for prompt in samples.prompts
         ]
 
-    def _open_files(self, step: int) -> list[Listener]:
-        """Write what describes the run before its first update, and return the listeners that keep it up."""
-        self.data.tokenizer.save(self.directory.tokenizer)
-        if not self.directory.lineage.is_file():
-            floor = dataclasses.asdict(self.floor) if self.floor else None
-            lineage = first_lineage(
-                self.data.shards, self.data.tokenizer, parameters=self.model.num_parameters(), floor=floor
-            )
-            files.write_json(self.directory.lineage, lineage)
-        metrics = MetricsFile(self.directory.metrics)
-        metrics.rewind(step)
-        return [
-            metrics,
-            SamplesFile(self.directory, self.config.samples.prompts),
-            PlotFile(self.directory, self.floor.loss if self.floor else None),
-        ]
-
-    def _finish(self) -> None:
+    def _finish(self, directory: RunDirectory, store: CheckpointStore) -> None:
         """Put the final weights in their place and write the report."""
-        best = self.store.best() if self.config.training.final_weights == "best" else None
-        folder = best or self.store.newest()
+        best = store.best() if self.config.training.final_weights == "best" else None
+        folder = best or store.newest()
         if folder is not None:
-            publish_weights(self.directory, folder)
-        write_report(self.directory)
+            publish_weights(directory, folder)
+        write_report(directory)

@@ -10,21 +10,34 @@ altered is passed over for the one before it, and that is said. The newest few a
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from glassgpt import files
-from glassgpt.errors import CheckpointError
-from glassgpt.training.state import Progress, TrainerState
+from glassgpt.errors import CheckpointError, ModelError
+from glassgpt.training.state import Progress, TrainerState, restore
 
 TENSORS = ("model", "optimizer", "random")
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """All of `state.json`."""
+
+    progress: Progress
+    plain: dict[str, Any] = field(default_factory=dict)
+    best: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,13 +50,12 @@ class CheckpointStore:
     def save(self, state: TrainerState, best: bool = False) -> Path:
         """Write a checkpoint of `state`, then remove those that need not be kept.
 
-        Later ones are removed too: they were passed over as broken, and what they held is told anew.
+        Later ones are removed too: they were passed over as broken, and what they held is trained again.
         Raises `DiskFullError` when the disk is full; every older checkpoint is untouched then.
         """
         path = self.folder / f"step-{state.progress.step:08d}"
         if path.is_dir() and files.broken_seal(path) is None:
             return path  # the same step of the same run is the same checkpoint
-        self._clear_leftovers()
         with files.atomic_directory(path) as temporary:
             for name in TENSORS:
                 _save_tensors(getattr(state, name), temporary / f"{name}.safetensors")
@@ -55,8 +67,19 @@ class CheckpointStore:
         return path
 
     def steps(self) -> list[Path]:
-        """Return the folders of all checkpoints, the oldest first."""
-        return sorted(path for path in self.folder.glob("step-*") if re.fullmatch(r"step-\d+", path.name))
+        """Return the folders of all checkpoints, the oldest first. Raises `CheckpointError` when nobody can tell."""
+        try:
+            found = list(self.folder.iterdir())
+        except FileNotFoundError:
+            if self.folder.is_symlink():
+                raise CheckpointError(
+                    f"{self.folder} is a link to {os.readlink(self.folder)}, which is not there. Is the disk that "  # noqa: PTH115
+                    "holds it connected?"
+                ) from None
+            return []
+        except OSError as error:
+            raise CheckpointError(f"{self.folder} cannot be read: {error.strerror}.") from error
+        return sorted(path for path in found if re.fullmatch(r"step-\d+", path.name) and path.is_dir())
 
     def load_newest(self, say: Callable[[str], None] = lambda _: None) -> TrainerState | None:
         """Return the newest whole checkpoint, or None when there is none at all.
@@ -68,12 +91,15 @@ class CheckpointStore:
         for path in reversed(paths):
             trouble = files.broken_seal(path)
             if trouble is None:
-                return load_checkpoint(path)
+                try:
+                    return load_checkpoint(path)
+                except CheckpointError as error:
+                    trouble = str(error)
             say(f"The checkpoint {path.name} cannot be used ({trouble}): trying the one before it.")
         if paths:
             raise CheckpointError(
-                f"None of the checkpoints in {self.folder} is whole. Start the training anew under another --name; "
-                "if you have a copy of one of these folders, put it back."
+                f"None of the checkpoints in {self.folder} is whole. If you have a copy of one of these folders, put "
+                "it back; otherwise train a new run under another --name."
             )
         return None
 
@@ -98,20 +124,51 @@ class CheckpointStore:
             if path not in kept:
                 shutil.rmtree(path)
 
-    def _clear_leftovers(self) -> None:
-        """Remove what a crash left half done. Only the one who saves may: another's half may be at work."""
-        for leftover in self.folder.glob(".step-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-
 
 def load_checkpoint(path: Path) -> TrainerState:
-    """Read a checkpoint whose seal has been checked."""
-    facts = files.read_json(path / "state.json")
+    """Read a checkpoint whose seal has been checked. Raises `CheckpointError` when something in it cannot be."""
+    state = read_state(path)
     return TrainerState(
-        progress=Progress(**facts["progress"]),
-        plain=facts["plain"],
+        progress=state.progress,
+        plain=state.plain,
         **{name: read_tensors(path / f"{name}.safetensors") for name in TENSORS},
     )
+
+
+def put_back(state: TrainerState, model: nn.Module, optimizer: Optimizer, folder: Path) -> Progress:
+    """Put a checkpoint of `folder` into a model and its optimizer; return its progress.
+
+    Raises `CheckpointError` when its tensors do not fit: the checkpoint or the run's settings are of another run.
+    """
+    try:
+        return restore(state, model, optimizer)
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        ModelError,
+    ) as error:
+        raise CheckpointError(
+            f"The checkpoint of step {state.progress.step} in {folder} does not fit the model of this run: "
+            f"{str(error).splitlines()[-1].strip()} Its config.toml was changed, or the checkpoint is of another run: "
+            "put the original back."
+        ) from error
+
+
+def read_state(path: Path) -> CheckpointFacts:
+    """Read the `state.json` of a checkpoint. Raises `CheckpointError` when it is of another shape."""
+    try:
+        values = files.read_json(path / "state.json")
+        facts = msgspec.convert(values, CheckpointFacts)
+        unknown = values["progress"].keys() - {known.name for known in dataclasses.fields(Progress)}
+        if unknown:  # what it means for going on, nobody here knows
+            raise ValueError(f"a newer version of GlassGPT wrote it, with {min(unknown)!r}")
+        return facts
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path / 'state.json'} cannot be read: {error}") from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -135,6 +192,6 @@ def _marked_best(paths: list[Path]) -> Path | None:
 
 def _is_best(path: Path) -> bool:
     try:
-        return files.read_json(path / "state.json")["best"]
-    except (OSError, ValueError, KeyError):
+        return read_state(path).best
+    except CheckpointError:
         return False

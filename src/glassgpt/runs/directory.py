@@ -8,14 +8,24 @@ The layout is the whole interface: every other module of this room reads or writ
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 import time
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from glassgpt.commands import command
+from glassgpt.commands import command, quoted
 from glassgpt.errors import RunError, did_you_mean
+from glassgpt.files import TEMPORARY
+
+LOCK = ".lock"
+"""Held by the process that writes to a run (see `claim`)."""
+MOST_BYTES = 200
+"""Longest name of a run in UTF-8. File systems take 255 bytes; temporary files beside it have longer names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,69 +123,164 @@ def runs_folder() -> Path:
 
 
 def list_runs() -> list[RunDirectory]:
-    """Return every run, the one worked on last at the end."""
+    """Return every run, the one worked on last at the end; also one whose files are damaged or partly gone.
+
+    Raises `RunError` when the folder of runs cannot be read.
+    """
     folder = runs_folder()
-    found = [RunDirectory(path) for path in folder.glob("*/") if (path / "config.toml").is_file()]
-    return sorted(found, key=lambda run: (_last_change(run), run.name))
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - Path.iterdir says the same later
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    found = [RunDirectory(folder / name) for name in names if not name.startswith(".")]
+    return sorted(filter(_shows_a_run, found), key=lambda run: (_last_change(run), run.name))
 
 
 def find_run(name: str) -> RunDirectory:
     """Return the run at a path, of a name, or the `latest`. Raises `RunError` naming what is near."""
-    runs = list_runs()
     if name == "latest":
-        if not runs:
-            raise RunError(f"There is no run in {runs_folder()} yet. Make one with:  glassgpt train")
-        return runs[-1]
-    for path in (Path(name), runs_folder() / name):
-        if (path / "config.toml").is_file():
+        return _latest()
+    there = [path for path in _places(name) if _kind(path)]
+    for path in there:
+        if _kind(path) == "folder" and _kind(path / "config.toml") == "file":
             return RunDirectory(path)
-    if Path(name).is_dir():
-        raise RunError(
-            f"{name} is not a run: it has no config.toml. `glassgpt runs` lists the runs there are."
-        )
-    hint = did_you_mean(name, [run.name for run in runs]) or " `glassgpt runs` lists the runs there are."
-    raise RunError(f"There is no run called {name!r} in {runs_folder()}.{hint}")
-
-
-def create_run(name: str | None, *, base: str) -> RunDirectory:
-    """Make a new run directory called `name`, or `base-1`, `base-2` ... when no name is given.
-
-    Raises `RunError` when the name is taken: nothing is ever overwritten.
-    """
-    if name is None:
-        return _create_numbered(re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-.") or "run")
-    refuse_taken(name)
-    path = runs_folder() / name
-    path.mkdir(parents=True, exist_ok=True)  # one left empty by a crash is free
-    return RunDirectory(path)
+    if there:
+        raise _no_run_there(there[0])
+    raise _unknown(name)
 
 
 def refuse_taken(name: str) -> None:
     """Raise `RunError` when a run of this name exists (nothing is ever overwritten), or none may have it."""
-    if name == "latest" or not re.fullmatch(r"[^\W_][^/\\\0]*", name):
+    refuse_impossible(name)
+    path = runs_folder() / normal(name)
+    if not _kind(path) or is_free(path):
+        return
+    if _kind(path) == "folder" and not _kind(path / "config.toml"):
         raise RunError(
-            f"A run cannot be called {name!r}. A name begins with a letter or a digit, has no slash in it, and is "
+            f"{path} exists already and is not a run: it has no config.toml. Perhaps it was killed as it began. "
+            f"Choose another --name, or move it away:  mv {quoted(str(path))} {quoted(f'{path}.old')}"
+        )
+    raise RunError(
+        f"{path} exists already. Choose another --name, go on with it "
+        f"({command('resume', RunDirectory(path).handle)}), or delete it."
+    )
+
+
+def refuse_impossible(name: str) -> None:
+    """Raise `RunError` when a run could not be found again by this name, or no file system would take it."""
+    shown = shortened(name)
+    if len(normal(name).encode("utf-8", "surrogatepass")) > MOST_BYTES:
+        raise RunError(f"The name {shown!r} is too long for a run: {MOST_BYTES} bytes are the most.")
+    if name == "latest" or not re.fullmatch(r"[^\W_][^/\\]*", name) or not name.isprintable():
+        raise RunError(
+            f"A run cannot be called {shown!r}. A name begins with a letter or a digit, has no slash in it, and is "
             "not `latest`, which always means the newest run."
         )
-    path = runs_folder() / name
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise RunError(
-            f"{path} exists already. Choose another --name, go on with it "
-            f"({command('resume', RunDirectory(path).handle)}), or delete it."
+
+
+def is_free(path: Path) -> bool:
+    """Say whether a new run may have this path, which exists: an empty folder, or the first file of a killed one.
+
+    Versions before 0.2 made a run's folder first; a fine-tuning killed then left `finetune.toml` and nothing else.
+    """
+    if _kind(path) != "folder":
+        return False
+    return all(name in ("finetune.toml", LOCK) or TEMPORARY.fullmatch(name) for name in os.listdir(path))  # noqa: PTH208
+
+
+def plain_name(base: str) -> str:
+    """Return a name for a run made from any text: its letters and digits, in whatever script, "run" without any."""
+    kept = "".join(char if _may_stay(char) else " " for char in normal(base))
+    name = re.sub(r"[ -]+", "-", kept)
+    name = name.encode()[: MOST_BYTES - 20].decode(errors="ignore")  # room for a number
+    while name and not name[0].isalnum():
+        name = name[1:]
+    return name.rstrip("-.") or "run"
+
+
+def normal(name: str) -> str:
+    """Return a name in the one form (NFC) in which equal letters are equal characters."""
+    return unicodedata.normalize("NFC", name)
+
+
+def shortened(name: str, most: int = 60) -> str:
+    """Return a name, or the beginning of a long one, for a message."""
+    return name if len(name) <= most else f"{name[: most - 3]}..."
+
+
+def _may_stay(char: str) -> bool:
+    return (
+        char in "._-" or unicodedata.category(char)[0] in "LNM"
+    )  # letters, numbers, and the marks on letters
+
+
+def _places(name: str) -> Iterator[Path]:
+    """Yield where a run of this name or path could be."""
+    if name:
+        yield from (Path(name), runs_folder() / name, runs_folder() / normal(name))
+
+
+def _kind(path: Path) -> str:
+    """Return "folder", "file", "link" for one that leads nowhere, or "" where nothing is.
+
+    Raises `RunError` where that cannot be told: being unable to look does not mean that nothing is there.
+    """
+    try:
+        return "folder" if stat.S_ISDIR(path.stat().st_mode) else "file"
+    except ValueError:  # a name that no file can have
+        return ""
+    except (FileNotFoundError, NotADirectoryError):
+        return "link" if path.is_symlink() else ""
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return ""
+        raise _unreadable(path, error) from error
+
+
+def _shows_a_run(run: RunDirectory) -> bool:
+    try:
+        return any(map(_kind, (run.config, run.lineage, run.checkpoints)))
+    except RunError:
+        return True  # what cannot be read is shown, as damaged
+
+
+def _latest() -> RunDirectory:
+    runs = [run for run in list_runs() if run.config.is_file()]
+    if not runs:
+        raise RunError(f"There is no run in {runs_folder()} yet. Make one with:  glassgpt train")
+    return runs[-1]
+
+
+def _no_run_there(path: Path) -> RunError:
+    if _kind(path) == "file":
+        return RunError(f"{path} is a file, and a run is a folder. `glassgpt runs` lists the runs there are.")
+    if _kind(path) == "link":
+        return RunError(
+            f"{path} is a link to {os.readlink(path)}, which is not there. Is the disk that holds it connected?"  # noqa: PTH115
         )
+    if is_free(path) and any(path.iterdir()):
+        return RunError(
+            f"{path} is not a run: it was killed as it began, and nothing was trained. Give the command that began "
+            f"it again, with --name {quoted(path.name)}."
+        )
+    return RunError(f"{path} is not a run: it has no config.toml. `glassgpt runs` lists the runs there are.")
 
 
-def _create_numbered(base: str) -> RunDirectory:
-    """Make the first of `base-1`, `base-2` ... that is free, also when another process looks for one too."""
-    number = 1
-    while True:
-        path = runs_folder() / f"{base}-{number}"
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        else:
-            return RunDirectory(path)
+def _unknown(name: str) -> RunError:
+    if not name.strip():
+        return RunError("The name of a run is empty. `glassgpt runs` lists the runs there are.")
+    if re.search(r"\s", name.strip()) and (len(name) > 30 or name.count(" ") > 2):
+        hint = " Did you mean:  glassgpt generate latest TEXT"
+    else:
+        hint = did_you_mean(name, [run.name for run in list_runs()])
+    hint = hint or " `glassgpt runs` lists the runs there are."
+    return RunError(f"There is no run called {shortened(name)!r} in {runs_folder()}.{hint}")
+
+
+def _unreadable(path: Path, error: OSError) -> RunError:
+    return RunError(f"{shortened(str(path), 200)} cannot be read: {error.strerror or error}.")
 
 
 def _is_same(path: Path, other: Path) -> bool:

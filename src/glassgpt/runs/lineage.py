@@ -11,20 +11,28 @@ from typing import Any
 from glassgpt import files
 from glassgpt.dataset.shards import TokenShards
 from glassgpt.device import machine_facts
+from glassgpt.runs.checkpoints import read_state
 from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.reading import read_lineage
 from glassgpt.tokenizers.fast import FastTokenizer
 
 
 def first_lineage(
-    shards: TokenShards, tokenizer: FastTokenizer, *, parameters: int, floor: dict[str, float] | None
+    shards: TokenShards,
+    tokenizer: FastTokenizer,
+    *,
+    sources: list[dict[str, str]],
+    parameters: int,
+    floor: dict[str, float] | None,
 ) -> dict[str, Any]:
     """Return what is known when training begins: the data, the tokenizer, the machine, the command."""
     return {
         **origin(tokenizer),
         "data": {
             "plan": shards.manifest["plan"],
-            "sources": shards.manifest["sources"],
+            "sources": sources,
             **shard_facts(shards),
+            "shards": shards.hashes,
             "floor": floor,
         },
         "base": None,  # the run these weights were fine-tuned from
@@ -65,8 +73,7 @@ def derived_lineage(
 
 def note_weights(run: RunDirectory, facts: dict[str, Any] | None) -> None:
     """Record which weights a run has: step, loss and hash; None while they are being written."""
-    lineage = files.read_json(run.lineage)
-    files.write_json(run.lineage, {**lineage, "weights": facts})
+    files.write_json(run.lineage, {**read_lineage(run), "weights": facts})
 
 
 def origin(tokenizer: FastTokenizer) -> dict[str, Any]:
@@ -105,13 +112,13 @@ def publish_weights(run: RunDirectory, checkpoint: Path) -> None:
 
     The record is emptied first: a crash in between leaves weights without a hash, never with a wrong one.
     """
-    progress = files.read_json(checkpoint / "state.json")["progress"]
-    step, best = progress["step"], progress["step"] == progress["best_step"]
+    progress = read_state(checkpoint).progress
+    step, best = progress.step, progress.step == progress.best_step
     note_weights(run, None)
     with (
         files.atomic_write(run.weights, "wb") as target,
         open(checkpoint / "model.safetensors", "rb") as source,
     ):
         shutil.copyfileobj(source, target)
-    loss = progress["best_loss"] if best else None
+    loss = progress.best_loss if best else None
     note_weights(run, {"step": step, "loss": loss, "sha256": files.hash_file(run.weights)})

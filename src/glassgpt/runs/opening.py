@@ -25,6 +25,8 @@ from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory, find_run, runs_folder
 from glassgpt.runs.lineage import weights_hash
+from glassgpt.runs.places import endings, is_there
+from glassgpt.runs.reading import read_config, read_lineage
 from glassgpt.system import explaining
 from glassgpt.tokenizers.fast import FastTokenizer
 
@@ -118,23 +120,12 @@ def open_run(name: str, *, device: torch.device | None = None, weights: Weights 
     Raises `RunError` when a part is missing or does not fit the others.
     """
     directory = find_run(name)
-    config = configs.load(RunConfig, directory.config)
+    config = read_config(directory)
     lineage = read_lineage(directory)
     tokenizer = _open_tokenizer(directory, lineage)
     model = _open_model(directory, config, tokenizer, lineage)
     model = model.to(device or torch.device("cpu")).eval()
     return Run(directory, config, quantize(model) if weights == "int8" else model, tokenizer, lineage)
-
-
-def read_lineage(directory: RunDirectory) -> dict[str, Any]:
-    """Read lineage.json. Raises `RunError` when it is missing or broken."""
-    try:
-        return files.read_json(directory.lineage)
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{directory.lineage} is missing or broken: this run cannot say where its parts came from. "
-            f"Delete what is left of it, and `{command('resume', directory.handle)}` writes it again."
-        ) from error
 
 
 def _open_tokenizer(directory: RunDirectory, lineage: dict[str, Any]) -> FastTokenizer:
@@ -143,7 +134,7 @@ def _open_tokenizer(directory: RunDirectory, lineage: dict[str, Any]) -> FastTok
             f"{directory.tokenizer} is missing: without it the model's ids mean nothing. Put it back."
         )
     tokenizer = FastTokenizer.from_file(directory.tokenizer)
-    made_with = lineage.get("tokenizer", {}).get("fingerprint", tokenizer.fingerprint)
+    made_with = lineage["tokenizer"]["fingerprint"]
     if tokenizer.fingerprint != made_with:
         raise RunError(
             f"{directory.tokenizer} is not the tokenizer this run was made with ({tokenizer.fingerprint[:12]} "
@@ -180,7 +171,7 @@ def _open_adapted(directory: RunDirectory, lineage: dict[str, Any]) -> GPT:
     base = find_base(directory, lineage)
     base_lineage = read_lineage(base)
     tokenizer = _open_tokenizer(base, base_lineage)
-    model = _open_model(base, configs.load(RunConfig, base.config), tokenizer, base_lineage)
+    model = _open_model(base, read_config(base), tokenizer, base_lineage)
     if directory.adapter.is_dir():
         trouble = files.broken_seal(directory.adapter)
         if trouble:
@@ -200,21 +191,34 @@ def _open_adapted(directory: RunDirectory, lineage: dict[str, Any]) -> GPT:
 def find_base(directory: RunDirectory, lineage: dict[str, Any]) -> RunDirectory:
     """Return the run that an adapter belongs on. Raises `RunError` when it is gone, or has other weights now."""
     base = lineage["base"]
-    places = (Path(base["path"]), directory.path.parent / base["name"], runs_folder() / base["name"])
-    found = next((RunDirectory(path) for path in places if (path / "config.toml").is_file()), None)
+    if base is None:
+        raise RunError(
+            f"{directory.lineage} says that {directory.name} is an adapter, and names no base for it."
+        )
+    places = [base["path"], directory.path.parent / base["name"], runs_folder() / base["name"]]
+    runs = [RunDirectory(Path(path)) for path in [*places, *endings(base["path"], directory)]]
+    there = [run for run in runs if is_there(str(run.config))]
+    found = next((run for run in there if _weights_of(run) == base["weights"]), next(iter(there), None))
     if found is None:
         raise RunError(
-            f"{directory.name} is an adapter on the run {base['name']}, which is not there any more: {base['path']}. "
-            "Put it back; the adapter alone is no model."
+            f"{directory.name} was made of the run {base['name']}, which is not there any more: {base['path']}. Put it "
+            "back, at that place or beside this run."
         )
-    there = weights_hash(read_lineage(found))
-    if there != base["weights"]:
+    now = weights_hash(read_lineage(found))
+    if now != base["weights"]:
         raise RunError(
-            f"{directory.name} is an adapter on {base['name']} with the weights {str(base['weights'])[:12]}, but the "
-            f"run {found.name} at {found.path} has the weights {str(there)[:12]}. On another base it would mean "
+            f"{directory.name} was made of {base['name']} with the weights {str(base['weights'])[:12]}, but the "
+            f"run {found.name} at {found.path} has the weights {str(now)[:12]}. On another base it would mean "
             "nothing: put the original base back, or fine-tune this one."
         )
     return found
+
+
+def _weights_of(run: RunDirectory) -> str | None:
+    try:
+        return weights_hash(read_lineage(run))
+    except RunError:
+        return None
 
 
 def _no_weights(directory: RunDirectory) -> RunError:
@@ -243,7 +247,8 @@ def _weights_file(directory: RunDirectory, lineage: dict[str, Any]) -> Path:
         if written and files.hash_file(directory.weights) != written:
             raise RunError(
                 f"{directory.weights} was truncated or altered since it was written (its hash differs). Put the "
-                f"original back, or delete it and run  {command('resume', directory.handle)}  to write it again."
+                "original back, or delete it and write it again from the checkpoints:  "
+                f"{command('resume', directory.handle)}"
             )
         return directory.weights
     folder = store.best() or store.newest()

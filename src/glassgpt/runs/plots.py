@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class PlotFile:
         self._drawn = float("-inf")
 
     def __call__(self, event: Event) -> None:
-        """Draw anew after an evaluation, if some time has passed, and at the end."""
+        """Draw again after an evaluation, if some time has passed, and at the end."""
         due = isinstance(event, Evaluated) and time.monotonic() - self._drawn > REDRAW_SECONDS
         if due or isinstance(event, TrainingFinished):
             events = read_events(self._run.metrics)
@@ -73,7 +74,7 @@ def loss_figure(events: Sequence[Event], *, title: str, floor: float | None = No
     axes.set_xlim(-0.02 * last, 1.03 * last)
     if floor is not None:
         _draw_floor(axes, floor)
-    axes.set_title(title, loc="left", fontweight="bold", pad=12)
+    axes.set_title(title, loc="left", fontweight="bold", pad=12, parse_math=False)
     if steps or evaluations:
         axes.legend(frameon=False, loc="upper right")
     _second_axis(axes, events)
@@ -110,7 +111,8 @@ def comparison_figure(runs: Sequence[tuple[str, Sequence[Event]]]) -> Figure:
     axes.set_ylabel("validation bits per byte")
     axes.set_title("Runs compared", loc="left", fontweight="bold")
     if measured:
-        axes.legend(frameon=False)
+        for text in axes.legend(frameon=False).get_texts():
+            text.set_parse_math(False)  # a run may be called $5
     return figure
 
 
@@ -128,7 +130,7 @@ def metric_figure(events: Sequence[Event], name: str, *, title: str | None = Non
     With a title, however short, it is as large as the loss's.
     """
     figure, axes = _figure(size=(7.2, 3.2)) if title is None else _figure()
-    axes.set_title(title or "", loc="left", fontweight="bold", pad=12)
+    axes.set_title(title or "", loc="left", fontweight="bold", pad=12, parse_math=False)
     steps = [event for event in events if isinstance(event, StepsFinished) and name in event.metrics]
     evaluations = [event for event in events if isinstance(event, Evaluated) and name in event.metrics]
     if steps:
@@ -138,7 +140,7 @@ def metric_figure(events: Sequence[Event], name: str, *, title: str | None = Non
     if evaluations:
         x, values = [event.step for event in evaluations], [event.metrics[name] for event in evaluations]
         axes.plot(x, values, color=VALIDATION, linewidth=2, marker="o", markersize=3.5, label="held out")
-    axes.set_ylabel(name)
+    axes.set_ylabel(name, parse_math=False)
     if steps or evaluations:
         axes.legend(frameon=False)
     return figure
@@ -188,7 +190,9 @@ def is_comparison(path: Path) -> bool:
 def figure_png(figure: Figure, *, made_by: str = "GlassGPT") -> bytes:
     """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": made_by})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # of a run's name, in a script that the font lacks
+        figure.savefig(buffer, format="png", metadata={"Software": made_by})
     return buffer.getvalue()
 
 

@@ -8,32 +8,94 @@ file always tells one story.
 from __future__ import annotations
 
 import json
+import math
+import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from glassgpt import files
+from glassgpt.errors import RunError
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.training.events import (
+    KINDS,
+    CheckpointSaved,
     Evaluated,
     Event,
     Sampled,
     TrainingFinished,
+    TrainingStarted,
     event_from_dict,
     event_to_dict,
 )
 
+_CONTROL = dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
+del _CONTROL[ord("\n")], _CONTROL[ord("\t")]
+
+
+@dataclass(frozen=True)
+class Story:
+    """What `metrics.jsonl` tells: the events, each line as it stands there, and how many lines are damaged."""
+
+    events: list[Event]
+    lines: list[bytes]
+    damaged: int
+
 
 def read_events(path: Path) -> list[Event]:
-    """Read `metrics.jsonl`, passing over lines that cannot be read, such as a last one that a crash has torn."""
-    if not path.is_file():
-        return []
-    events = []
+    """Read `metrics.jsonl`, passing over lines that cannot be read, such as a last one that a crash has torn.
+
+    Raises `RunError` when the file itself cannot be read.
+    """
+    return read_story(path).events
+
+
+def read_story(path: Path) -> Story:
+    """Read `metrics.jsonl` and count its damaged lines: a torn last one and events of other versions are none."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return Story([], [], 0)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
+    events, kept, damaged = [], [], 0
     # Bytes, because a crash tears characters too; "\n" alone, because a sample may hold any other line end.
-    for line in path.read_bytes().split(b"\n"):
+    *lines, last = content.split(b"\n")
+    for line in [*lines, last]:
         try:
-            events.append(event_from_dict(json.loads(line)))
-        except (ValueError, KeyError, TypeError):  # torn, or of a version with other events
+            event = event_of(json.loads(line))
+        except (ValueError, RecursionError):
+            damaged += line is not last and bool(line.strip())
             continue
-    return events
+        if event is not None:
+            events.append(event)
+            kept.append(line)
+    return Story(events, kept, damaged)
+
+
+def event_of(values: Any) -> Event | None:
+    """Return the event of a line's content, None for a kind that another version knows.
+
+    Raises `ValueError` when something in it is of the wrong type, or a number that cannot be.
+    """
+    kind = msgspec.convert(values, dict[str, Any]).get("event")
+    if not isinstance(kind, str):
+        raise ValueError("it names no event")
+    if kind not in KINDS:
+        return None
+    event = event_from_dict(values)
+    numbers = asdict(event)
+    if any(isinstance(value, int) and not 0 <= value < 2**63 for value in numbers.values()):
+        raise ValueError("a count is negative or has no end")
+    if not math.isfinite(numbers.get("seconds", 0.0)) or numbers.get("seconds", 0.0) < 0:
+        raise ValueError("a time is no time")
+    if isinstance(event, TrainingStarted) and not (
+        event.tokens_per_step > 0 and 0 < event.steps_per_epoch < math.inf
+    ):
+        raise ValueError("a step has no tokens, or an epoch no steps")
+    return event
 
 
 class MetricsFile:
@@ -42,18 +104,27 @@ class MetricsFile:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def rewind(self, step: int) -> None:
-        """Take back every event after `step`, and how an earlier attempt ended."""
+    def rewind(self, step: int, *, best: bool | None = None) -> None:
+        """Take back every event after `step`, and how an earlier attempt ended.
+
+        `best` is given where a checkpoint of that step is gone on from, and says whether it is the best: a kill may
+        have come between the checkpoint and its line, which is written now.
+        """
+        story = read_story(self._path)
         kept = [
-            event
-            for event in read_events(self._path)
+            (event, line)
+            for event, line in zip(story.events, story.lines, strict=True)
             if event.step <= step and not isinstance(event, TrainingFinished)
         ]
-        files.write_text(self._path, "".join(_line(event) for event in kept))
+        lines = [line.decode() + "\n" for _, line in kept]
+        told = any(isinstance(event, CheckpointSaved) and event.step == step for event, _ in kept)
+        if best is not None and not told:
+            lines.append(_line(CheckpointSaved(step, best)))
+        files.write_text(self._path, "".join(lines))
 
     def __call__(self, event: Event) -> None:
         """Append one event."""
-        with open(self._path, "a", encoding="utf-8") as file:
+        with files.explain_writing(self._path), open(self._path, "a", encoding="utf-8") as file:
             file.write(_line(event))
 
 
@@ -64,7 +135,7 @@ class SamplesFile:
         self._run, self._prompts = run, prompts
 
     def __call__(self, event: Event) -> None:
-        """Write the page anew after each sample; it must be called after `MetricsFile`."""
+        """Write the page again after each sample; it must be called after `MetricsFile`."""
         if isinstance(event, Sampled):
             files.write_text(
                 self._run.samples, samples_page(self._run.name, self._prompts, read_events(self._run.metrics))
@@ -72,23 +143,39 @@ class SamplesFile:
 
 
 def samples_page(name: str, prompts: tuple[str, ...], events: list[Event]) -> str:
-    """Return what the model wrote over time, as Markdown, with the loss it had then."""
+    """Return what the model wrote over time, as Markdown, with the loss it had then.
+
+    A model writes anything, Markdown and HTML included: each text stands in a fence that it cannot close.
+    """
     losses = {event.step: event.loss for event in events if isinstance(event, Evaluated)}
-    parts = [f"# What {name} wrote while it learned\n"]
+    parts = [f"# What {_code(name)} wrote while it learned\n"]
     for event in events:
         if not isinstance(event, Sampled):
             continue
         loss = f", validation loss {losses[event.step]:.3f}" if event.step in losses else ""
         parts.append(f"## Step {event.step}{loss}\n")
         for prompt, text in zip(prompts, event.texts, strict=False):
-            parts.append(_quote(f"**{prompt}**{text}" if prompt.strip() else text) + "\n")
+            if prompt.strip():
+                parts.append(f"After {_code(prompt)}:\n")
+            parts.append(_fenced(prompt + text if prompt.strip() else text) + "\n")
     return "\n".join(parts)
 
 
-def _quote(text: str) -> str:
-    """Quote a text. Two spaces at a line's end keep its lines apart when the page is rendered."""
-    lines = text.strip().split("\n")
-    return "\n".join(f"> {line}  " if line.strip() else ">" for line in lines).rstrip()
+def _fenced(text: str) -> str:
+    """Return a text as a block of code, with a fence longer than any in it."""
+    fence = "`" * max(3, 1 + _longest_ticks(text))
+    return f"{fence}text\n{text.translate(_CONTROL).strip()}\n{fence}"
+
+
+def _code(text: str) -> str:
+    """Return a text as code within a line, which it cannot end."""
+    ticks = "`" * (1 + _longest_ticks(text))
+    space = " " if "`" in text else ""
+    return ticks + space + " ".join(text.translate(_CONTROL).split()) + space + ticks
+
+
+def _longest_ticks(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)
 
 
 def _line(event: Event) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
-from glassgpt import config as configs
 from glassgpt import files
-from glassgpt.runs.config import RunConfig
+from glassgpt.errors import RunError
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.plots import figure_png, main_figure, metric_figure, metric_names, series_figure
+from glassgpt.runs.reading import Comparison, read_comparison, read_config, read_lineage
 from glassgpt.runs.records import read_events
 from glassgpt.runs.summary import duration
 from glassgpt.training.events import (
@@ -34,9 +34,8 @@ def write_report(run: RunDirectory) -> None:
 def report_page(run: RunDirectory) -> str:
     """Return the page: curves, samples over time, numbers, config, machine."""
     events = read_events(run.metrics)
-    lineage = files.read_json(run.lineage)
+    lineage = read_lineage(run)
     floor = (lineage["data"] or {}).get("floor")
-    comparison = files.read_json(run.comparison) if run.comparison.is_file() else None
     template = resources.files("glassgpt.runs").joinpath("report.html.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["duration"] = duration
@@ -50,7 +49,7 @@ def report_page(run: RunDirectory) -> str:
         curve_title=curve_title,
         curve=_picture(curve),
         details=_details(events),
-        comparison=comparison,
+        comparison=_comparison(run),
         chain=chain(run.name, lineage),
         pictures=_pictures(run, events),
         evaluations=evaluations,
@@ -59,9 +58,17 @@ def report_page(run: RunDirectory) -> str:
         else [],
         losses={event.step: event.loss for event in evaluations},
         samples=[event for event in events if isinstance(event, Sampled)],
-        prompts=configs.load(RunConfig, run.config).samples.prompts,
+        prompts=read_config(run).samples.prompts,
         **_summary(events),
     )
+
+
+def _comparison(run: RunDirectory) -> Comparison | None:
+    """Return what was compared; a damaged file, which the list of runs names, is no reason to have no report."""
+    try:
+        return read_comparison(run) if run.comparison.exists() else None
+    except RunError:
+        return None
 
 
 def chain(name: str, lineage: dict[str, Any]) -> list[str]:

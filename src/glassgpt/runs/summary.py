@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from glassgpt import files
+from glassgpt import config as configs
+from glassgpt.errors import GlassGPTError, RunError
 from glassgpt.runs.directory import RunDirectory
-from glassgpt.runs.records import read_events
-from glassgpt.training.events import Evaluated, StepsFinished, TrainingFinished, TrainingStarted
+from glassgpt.runs.reading import read_comparison, read_config, read_lineage
+from glassgpt.runs.records import read_events, read_story
+from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFinished, TrainingStarted
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,17 @@ def duration(seconds: float) -> str:
 
 
 def summarize(run: RunDirectory) -> RunSummary:
-    """Read the metrics of a run into a summary."""
-    events = read_events(run.metrics)
+    """Read the metrics of a run into a summary. Whatever is damaged is named in its state, and nothing is raised."""
+    events, damage = _events(run), damaged(run)
     started = [event for event in events if isinstance(event, TrainingStarted)]
     steps = [event for event in events if isinstance(event, StepsFinished)]
     evaluations = [event for event in events if isinstance(event, Evaluated)]
     finished = [event for event in events if isinstance(event, TrainingFinished)]
-    best = min(evaluations, key=lambda event: event.loss, default=None)
+    best = min(
+        (event for event in evaluations if math.isfinite(event.loss)),
+        key=lambda event: event.loss,
+        default=None,
+    )
     imported = None if started else _imported_parameters(run)
     return RunSummary(
         name=run.name,
@@ -63,14 +72,43 @@ def summarize(run: RunDirectory) -> RunSummary:
         bits_per_byte=best.bits_per_byte if best else None,
         tokens=steps[-1].tokens if steps else 0,
         seconds=max((event.seconds for event in [*steps, *evaluations]), default=0.0),
-        state=finished[-1].reason if finished else "imported" if imported else "unfinished",
+        state=damage or (finished[-1].reason if finished else "imported" if imported else "unfinished"),
     )
+
+
+def damaged(run: RunDirectory) -> str | None:
+    """Say in a few words which file of a run cannot be used, or return None when all can."""
+    unborn = not (run.lineage.exists() or run.checkpoints.exists() or run.weights.exists())
+    readers: list[tuple[Path, Callable[[RunDirectory], object]]] = [(run.config, read_config)]
+    if not unborn:
+        readers.append((run.lineage, read_lineage))
+    if run.finetune.exists():
+        readers.append((run.finetune, lambda run: configs.read_toml(run.finetune)["kind"]))
+    if run.comparison.exists():
+        readers.append((run.comparison, read_comparison))
+    for path, read in readers:
+        try:
+            read(run)
+        except (GlassGPTError, KeyError):
+            return f"damaged: {path.name}"
+    try:
+        lines = read_story(run.metrics).damaged
+    except RunError:
+        return f"damaged: {run.metrics.name}"
+    return f"damaged: {run.metrics.name} ({lines} line{'s' if lines > 1 else ''})" if lines else None
+
+
+def _events(run: RunDirectory) -> list[Event]:
+    try:
+        return read_events(run.metrics)
+    except RunError:
+        return []
 
 
 def _imported_parameters(run: RunDirectory) -> int | None:
     """Return how many parameters an imported run has, or None for any other run."""
     try:
-        lineage = files.read_json(run.lineage)
-        return lineage["model"]["parameters"] if lineage["kind"] == "import" else None
-    except (OSError, ValueError, KeyError):
+        lineage = read_lineage(run)
+        return lineage["model"]["parameters"] if lineage.get("kind") == "import" else None
+    except RunError:
         return None

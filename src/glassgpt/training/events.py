@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingStarted:
@@ -115,9 +117,8 @@ def event_to_dict(event: Event) -> dict[str, Any]:
 
 
 def event_from_dict(values: dict[str, Any]) -> Event:
-    """Rebuild an event from `event_to_dict`'s result. Raises `KeyError` on an unknown kind."""
-    values = dict(values)
-    kind = KINDS[values.pop("event")]
-    if kind is Sampled:
-        values["texts"] = tuple(values["texts"])
-    return kind(**values)
+    """Rebuild an event from `event_to_dict`'s result; keys that are not known here are left out.
+
+    Raises `KeyError` on an unknown kind, `ValueError` when a value is missing or of the wrong type.
+    """
+    return msgspec.convert(values, KINDS[values["event"]])

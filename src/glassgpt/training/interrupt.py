@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask the loop to stop after the current step instead of tearing it apart."""
+"""Ctrl-C, SIGTERM and a closed terminal ask the loop to stop after the current step instead of tearing it apart."""
 
 from __future__ import annotations
 
@@ -22,15 +22,19 @@ class StopRequest:
 
 @contextlib.contextmanager
 def graceful_stop() -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM inside the block into a `StopRequest`; a second one acts as usual.
+    """Turn the first SIGINT, SIGTERM or SIGHUP inside the block into a `StopRequest`; a second one acts as usual.
 
-    Outside the main thread, where Python cannot handle signals, it does nothing.
+    But for SIGHUP: the shell and the system may both send it when a terminal is closed, so it is ignored from then on
+    until the block ends. Where it is ignored already, as under nohup, it stays so. Outside the main thread, where
+    Python cannot handle signals, nothing is done.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    if before[signal.SIGHUP] is signal.SIG_IGN:
+        del before[signal.SIGHUP]
 
     def put_back() -> None:
         for number, handler in before.items():
@@ -39,6 +43,7 @@ def graceful_stop() -> Iterator[StopRequest]:
     def ask(_number: int, _frame: FrameType | None) -> None:
         request.requested = True
         put_back()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     for number in before:
         signal.signal(number, ask)

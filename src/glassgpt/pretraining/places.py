@@ -1,0 +1,48 @@
+"""Where the text of a run is now, known by its hash."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from glassgpt.corpus.sources import open_sources
+from glassgpt.errors import GlassGPTError, RunError
+from glassgpt.runs.config import RunConfig
+from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.places import absolute, find, is_there
+from glassgpt.runs.reading import read_lineage
+
+
+def find_text(directory: RunDirectory, config: RunConfig, given: Sequence[str] = ()) -> RunConfig:
+    """Return the config with each source of a run where it is now; `given` says where, in place of the config.
+
+    Raises `RunError` when a source is not to be found, or what is found there is not what the run was trained on.
+    """
+    lineage = read_lineage(directory)
+    if not given and all(map(is_there, config.corpus.sources)):
+        return config
+    known = {source["fingerprint"] for source in (lineage["data"] or {}).get("sources", [])}
+
+    def accept(spec: str) -> bool:
+        try:
+            return all(
+                source.fingerprint in known
+                for source in open_sources([spec], text_field=config.corpus.text_field)
+            )
+        except GlassGPTError:
+            return False
+
+    if given:
+        wrong = [spec for spec in given if not accept(spec)]
+        if wrong:
+            open_sources(wrong)  # what is not there says so itself
+            raise RunError(
+                f"{wrong[0]} is not the text that {directory.name} was trained on: its hash differs. The text has "
+                "changed since the run began, or it is another one."
+            )
+        sources = absolute(given)
+    else:
+        sources = tuple(
+            find(spec, directory, accept, setting="--corpus.sources") for spec in config.corpus.sources
+        )
+    return dataclasses.replace(config, corpus=dataclasses.replace(config.corpus, sources=sources))

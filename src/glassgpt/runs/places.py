@@ -1,0 +1,73 @@
+"""Where something that a run names is now: a project that was moved or copied brings its text and its runs along.
+
+A run notes absolute paths and hashes. Where a path leads nowhere, the same ending of it is looked for beside the run
+and in the current folder: of `/old/project/texts/tale.txt` first `old/project/texts/tale.txt`, at last `tale.txt`.
+Whoever asks says what counts, by its hash, so nothing is ever taken for something else.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from glassgpt.commands import command
+from glassgpt.errors import RunError
+from glassgpt.runs.directory import RunDirectory
+
+Accept = Callable[[str], bool]
+
+
+def find(spec: str, directory: RunDirectory, accept: Accept, *, setting: str) -> str:
+    """Return where a file, folder or pattern of a run is now. Raises `RunError` when `accept` takes no candidate."""
+    if is_there(spec):
+        return spec
+    candidates = [candidate for candidate in endings(spec, directory) if is_there(candidate)]
+    for candidate in candidates:
+        if accept(candidate):
+            return candidate
+    if candidates:
+        raise RunError(
+            f"{spec}, which {directory.name} was trained on, is not there any more, and {candidates[0]} is not the "
+            "same: it has changed since the run began. Put the original back."
+        )
+    raise RunError(
+        f"{spec}, which {directory.name} was trained on, is not there any more, nor beside the run, nor in this "
+        f"folder. Where it was moved, say so:  {command('resume', directory.handle)} {setting} PATH"
+    )
+
+
+def is_there(spec: str) -> bool:
+    """Say whether a source that is a path or a pattern leads somewhere; other names always do."""
+    try:
+        if Path(spec).exists():
+            return True
+        if glob.has_magic(spec):
+            return next(glob.iglob(spec, recursive=True), None) is not None  # noqa: PTH207 - absolute, too
+    except (OSError, ValueError):
+        return False
+    return not Path(spec).is_absolute()
+
+
+def absolute(sources: Sequence[str]) -> tuple[str, ...]:
+    """Return sources with every path and pattern made absolute, so that a run can be resumed from any folder."""
+    return tuple(map(_absolute, sources))
+
+
+def _absolute(source: str) -> str:
+    if Path(source).exists():
+        return str(Path(source).resolve())
+    named = source.startswith(("builtin:", "hf:", "~")) or Path(source).is_absolute()
+    if not named and glob.has_magic(source) and is_there(source):
+        return str(Path(glob.escape(str(Path.cwd()))) / source)
+    return source
+
+
+def endings(spec: str, directory: RunDirectory) -> Iterator[str]:
+    """Yield where a path may be now, the longest ending first, beside the run before the current folder."""
+    parts = [part for part in Path(spec).parts if part != Path(spec).anchor]
+    places = [*directory.path.resolve().parents, Path.cwd()]
+    for first in range(len(parts)):
+        for place in dict.fromkeys(places):
+            folder = glob.escape(str(place)) if glob.has_magic(spec) else str(place)
+            yield str(Path(folder, *parts[first:]))

@@ -1,0 +1,206 @@
+"""Reading what describes a run, with every type checked: config.toml, lineage.json, comparison.json.
+
+A file that is valid JSON or TOML and of another shape is refused here and named, so that nothing above meets it. Keys
+that are not known here are left alone: a later version may have written them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+import msgspec
+
+from glassgpt import config as configs
+from glassgpt import files
+from glassgpt.commands import command
+from glassgpt.errors import ConfigError, GlassGPTError, RunError
+from glassgpt.runs.config import RunConfig
+from glassgpt.runs.directory import RunDirectory
+from glassgpt.tokenizers.ready_made import READY_MADE
+
+
+class TokenizerFacts(TypedDict):
+    """Which vocabulary."""
+
+    fingerprint: str
+    kind: NotRequired[str]
+    vocab_size: NotRequired[int]
+
+
+class SourceFacts(TypedDict):
+    """One file or corpus, by the hash of its content."""
+
+    name: str
+    fingerprint: str
+
+
+class SplitFacts(TypedDict):
+    """How much text a split holds."""
+
+    documents: int
+    bytes: int
+    tokens: int
+
+
+class FloorFacts(TypedDict):
+    """The least loss that is possible."""
+
+    loss: float
+    bits_per_byte: NotRequired[float]
+
+
+class DataFacts(TypedDict):
+    """What was learned from."""
+
+    sources: list[SourceFacts]
+    documents: int
+    splits: dict[str, SplitFacts]
+    plan: NotRequired[str | None]
+    floor: NotRequired[FloorFacts | None]
+    shards: NotRequired[dict[str, str]]
+
+
+class BaseFacts(TypedDict):
+    """The run that was fine-tuned."""
+
+    name: str
+    path: str
+    weights: str | None
+    lineage: LineageFacts
+
+
+class ModelFacts(TypedDict):
+    """The size of the model."""
+
+    parameters: int
+
+
+class WeightFacts(TypedDict):
+    """Which weights were written last."""
+
+    step: int
+    loss: NotRequired[float | None]
+    sha256: NotRequired[str | None]
+
+
+class ChatFacts(TypedDict, total=False):
+    """How answers end."""
+
+    stop: list[str]
+
+
+class LineageFacts(TypedDict):
+    """All of `lineage.json` that is read again."""
+
+    tokenizer: TokenizerFacts
+    model: ModelFacts
+    data: DataFacts | None
+    base: NotRequired[BaseFacts | None]
+    weights: NotRequired[WeightFacts | None]
+    kind: NotRequired[str]
+    created: NotRequired[str]
+    command: NotRequired[list[str]]
+    machine: NotRequired[dict[str, Any]]
+    documents: NotRequired[bool]
+    begin: NotRequired[list[int] | None]
+    adapter: NotRequired[dict[str, Any] | None]
+    chat: NotRequired[ChatFacts | None]
+    source: NotRequired[dict[str, Any]]
+
+
+class SampleFacts(TypedDict):
+    """A prompt, and what was written after it before and after a fine-tuning."""
+
+    prompt: str
+    before: str
+    after: str
+
+
+class Comparison(TypedDict):
+    """All of `comparison.json`."""
+
+    numbers: dict[str, tuple[float, float]]
+    samples: list[SampleFacts]
+
+
+def read_lineage(directory: RunDirectory) -> dict[str, Any]:
+    """Read lineage.json. Raises `RunError` when it is missing, cannot be read, or is of another shape."""
+    return _typed(directory, directory.lineage, LineageFacts)
+
+
+def read_comparison(directory: RunDirectory) -> Comparison:
+    """Read comparison.json. Raises `RunError` when it cannot be read or is of another shape."""
+    return _typed(directory, directory.comparison, Comparison)
+
+
+def read_config(directory: RunDirectory) -> RunConfig:
+    """Read config.toml, whole: no setting of a run is ever guessed.
+
+    A vocabulary from a file that is not where it was is the run's own `tokenizer.json`. Raises `ConfigError`.
+    """
+    values = configs.read_toml(directory.config)
+    missing = [section for section in RunConfig.__dataclass_fields__ if section not in values]
+    if missing:
+        what = f"has no section [{missing[0]}]: it was cut short" if values else "is empty"
+        raise ConfigError(
+            f"{directory.config} {what}. Put the original back from a copy.{_begun_with(directory)}"
+        )
+    config = configs.from_dict(RunConfig, values, origin=str(directory.config))
+    return with_own_tokenizer(config, directory)
+
+
+def with_own_tokenizer(config: RunConfig, directory: RunDirectory) -> RunConfig:
+    """Return the config with the run's `tokenizer.json` in place of a vocabulary file that is not there.
+
+    A relative name is the run's own file, too: nobody knows from which folder it was named.
+    """
+    name = config.tokenizer.name
+    if name is None or name in READY_MADE or (Path(name).is_absolute() and Path(name).exists()):
+        return config
+    tokenizer = dataclasses.replace(config.tokenizer, name=str(directory.tokenizer))
+    return dataclasses.replace(config, tokenizer=tokenizer)
+
+
+def repeating(directory: RunDirectory) -> str | None:
+    """Return a command that trains a run of these settings again under another name, or None where none is known."""
+    try:
+        if directory.finetune.is_file():
+            values = configs.read_toml(directory.finetune)
+            return command("finetune", values["kind"], values["base"], *values["data"])
+        sources = read_config(directory).corpus.sources
+    except (GlassGPTError, KeyError, TypeError):
+        return None
+    return command("train", config=directory.config) if sources else None
+
+
+def _typed(directory: RunDirectory, path: Path, shape: type) -> Any:
+    """Return the content of a JSON file as it is, once it is known to have a shape."""
+    try:
+        values = files.read_json(path)
+        msgspec.convert(values, shape)
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is missing. Put it back from a copy{_or_repeat(directory)}") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
+        what = str(error).replace(" - at `$.", " at `").replace(" - at `$`", "")
+        raise RunError(
+            f"{path} is damaged ({what}). Put the original back from a copy{_or_repeat(directory)}"
+        ) from error
+    return values
+
+
+def _or_repeat(directory: RunDirectory) -> str:
+    again = repeating(directory)
+    return f", or train a new run of these settings:  {again}" if again else "."
+
+
+def _begun_with(directory: RunDirectory) -> str:
+    """Return a sentence with the command that began the run, where its lineage can tell."""
+    try:
+        words = files.read_json(directory.lineage)["command"]
+        return f" The run was begun with:  {command(*words[1:])}"
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return ""
