@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from glassgpt import config as configs
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.gpt import GPT
 from glassgpt.pretraining.run import start_run
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.opening import open_run
 from glassgpt.runs.records import read_events
 from glassgpt.training.events import StepsFinished
+from glassgpt.training.trainer import compile_blocks
 
 STEADY = {"precision": "float32", "threads": 1}
 
@@ -35,3 +39,18 @@ def test_compiled_training_is_the_same_training(tmp_path: Path, monkeypatch: pyt
         open_run(run.directory.name)  # its weights have the plain names
     assert len(losses[True]) == 12
     assert losses[True] == pytest.approx(losses[False], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_compiled_block_hears_hooks_that_come_later() -> None:
+    """A hook on a part of a compiled block changed nothing when it was put there after the first call."""
+    model = GPT(ModelConfig(vocab_size=31, context_length=12, n_layer=2, n_head=2, n_embd=16)).eval()
+    compile_blocks(model)
+    ids = torch.randint(31, (2, 8))
+    with torch.no_grad():
+        plain = model(ids)
+        handle = model.blocks[0].mlp.up.register_forward_hook(lambda module, inputs, output: 2 * output)
+        assert not torch.equal(model(ids), plain)
+        handle.remove()
+        assert torch.equal(model(ids), plain)

@@ -13,6 +13,7 @@ resumed from it repeats exactly what an uninterrupted one would have done.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -181,7 +182,12 @@ def _watch_threads(job: Job, progress: Progress, seconds: float) -> None:
 
 
 def compile_blocks(model: GPT) -> None:
-    """Let torch.compile make fast code for the blocks, in place: all of them share what is compiled once."""
+    """Let torch.compile make fast code for the blocks, in place: all of them share what is compiled once.
+
+    A hook that is put on a part of a block later is heard: torch leaves that question out unless it is told.
+    """
+    dynamo = importlib.import_module("torch._dynamo")  # a second's work, which training without it is spared
+    dynamo.config.skip_nnmodule_hook_guards = False
     for block in model.blocks:
         block.compile()
 
