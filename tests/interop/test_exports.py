@@ -335,3 +335,55 @@ def test_the_smallest_contexts_travel(make_run: Any) -> None:
     make_run(context_length=1)
     assert export_run("tiny", "hf").parity.by
     assert export_run("tiny", "gguf").parity.by
+
+
+@pytest.mark.parametrize("template", ["{% if", "{{ messages | frobnicate }}"])
+def test_a_template_that_llama_cpp_cannot_read_is_named(template: str, make_run: Any) -> None:
+    """A run with a template from elsewhere was told to report a file that llama.cpp "cannot open"."""
+    run = make_run()
+    files.write_text(run.chat_template, template)
+    with pytest.raises(InteropError, match=r"chat_template\.jinja"):
+        export_run("tiny", "gguf")
+    assert not list(Path().glob("*.gguf"))
+
+
+def test_what_lies_beside_an_output_stays(make_run: Any) -> None:
+    """An export that failed removed `NAME.data`, and one to ONNX wrote over it, whoever had put it there."""
+    make_run(activation="relu2")
+    Path("out.data").write_text("mine")
+    with pytest.raises(GlassGPTError, match="relu2"):
+        export_run("tiny", "gguf", output=Path("out"))
+    with pytest.raises(GlassGPTError, match=r"out\.data exists already"):
+        export_run("tiny", "onnx", output=Path("out"))
+    assert Path("out.data").read_text() == "mine"
+
+
+def test_no_output_goes_into_the_run(make_run: Any) -> None:
+    make_run()
+    for place in ("runs/tiny/hf", "runs/../runs/tiny/a/b"):
+        with pytest.raises(InteropError, match="inside the run"):
+            export_run("tiny", "hf", output=Path(place))
+
+
+def test_a_place_that_cannot_be_is_named_and_hides_nothing(make_run: Any) -> None:
+    make_run()
+    Path("file").write_text("here")
+    for to in ("hf", "gguf", "onnx"):
+        with pytest.raises(GlassGPTError, match="file"):
+            export_run("tiny", to, output=Path("file/out"))
+    assert sorted(path.name for path in Path().iterdir()) == ["file", "runs"]
+
+
+def test_a_program_that_fails_on_an_export_is_an_error(
+    make_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fails)
+    make_run()
+    with pytest.raises(InteropError, match=r"onnxruntime fails on it \(RuntimeError: no such operator"):
+        export_run("tiny", "onnx")
+    assert not Path("tiny.onnx").exists()

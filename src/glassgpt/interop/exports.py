@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from glassgpt.errors import InteropError, MissingExtraError, did_you_mean
+from glassgpt.errors import GlassGPTError, InteropError, MissingExtraError, did_you_mean
 from glassgpt.interop.parity import Expected, Parity, expect
 from glassgpt.outputs import refuse_overwriting
 from glassgpt.runs.opening import Run, open_run
@@ -16,6 +17,7 @@ from glassgpt.system import explaining
 
 Format = Literal["hf", "gguf", "onnx"]
 Dtype = Literal["f32", "f16", "q8_0"]
+PEERS = {"hf": "transformers", "gguf": "llama.cpp", "onnx": "onnxruntime"}
 DTYPES: dict[str, tuple[str, ...]] = {"hf": ("f32", "f16"), "gguf": ("f32", "f16", "q8_0"), "onnx": ("f32",)}
 
 
@@ -39,8 +41,7 @@ def export_run(name: str, to: Format, *, output: Path | None = None, dtype: Dtyp
     _check_choice(to, dtype)
     run = open_run(name)
     path = output or Path(default_name(run.directory.name, to, dtype))
-    for written in (path, _beside(path)) if to == "onnx" else (path,):
-        refuse_overwriting(written, option="--output", force=None, folder=True)
+    _refuse_place(path, to, run)
     expected = expect(run)
     try:
         notes = _write(run, to, path, dtype)
@@ -49,7 +50,7 @@ def export_run(name: str, to: Format, *, output: Path | None = None, dtype: Dtyp
         gc.collect()  # torch's exporter leaves circles that hold the weights
         return Exported(path, _check(to, path, expected, dtype), notes)
     except BaseException:
-        _remove(path)
+        _remove(path, to)
         raise
 
 
@@ -71,6 +72,21 @@ def _check_choice(to: str, dtype: str) -> None:
         )
 
 
+def _refuse_place(path: Path, to: str, run: Run) -> None:
+    """Raise `InteropError` where something is already, or where what belongs to a run is kept."""
+    for place in _places(path, to):
+        refuse_overwriting(place, option="--output", force=None, folder=True)
+    if path.resolve().is_relative_to(run.directory.path.resolve()):
+        raise InteropError(
+            f"{path} lies inside the run that is exported, which holds nothing but the run. Choose another --output."
+        )
+
+
+def _places(path: Path, to: str) -> list[Path]:
+    """Return the places that an export takes: a large ONNX graph has its weights in a file beside it."""
+    return [path, path.with_name(f"{path.name}.data")] if to == "onnx" else [path]
+
+
 def _write(run: Run, to: Format, path: Path, dtype: Dtype) -> list[str]:
     if to == "hf":
         from glassgpt.interop.hugging_face import write_folder
@@ -87,6 +103,20 @@ def _write(run: Run, to: Format, path: Path, dtype: Dtype) -> list[str]:
 
 
 def _check(to: Format, path: Path, expected: Expected, dtype: Dtype) -> Parity:
+    """Let the other program compute. Raises `InteropError` for whatever it raises."""
+    try:
+        return _check_there(to, path, expected, dtype)
+    except GlassGPTError:
+        raise
+    except Exception as error:  # programs of others raise anything
+        raise InteropError(
+            f"What was exported could not be checked: {PEERS[to]} fails on it ({type(error).__name__}: "
+            f"{str(error)[:300]}). Nothing was left. Install another version of it, or report this with the run's "
+            "config.toml."
+        ) from error
+
+
+def _check_there(to: Format, path: Path, expected: Expected, dtype: Dtype) -> Parity:
     if to == "hf":
         from glassgpt.interop.hugging_face import check_folder
 
@@ -103,14 +133,10 @@ def _check(to: Format, path: Path, expected: Expected, dtype: Dtype) -> Parity:
     return check_onnx(path, expected)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-        _beside(path).unlink(missing_ok=True)
-
-
-def _beside(path: Path) -> Path:
-    """Return the file beside an ONNX graph that holds the weights of a large one."""
-    return path.with_name(f"{path.name}.data")
+def _remove(path: Path, to: str) -> None:
+    for place in _places(path, to):
+        if place.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):  # what went wrong may be that it cannot be there
+                place.unlink()

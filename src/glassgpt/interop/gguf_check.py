@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from glassgpt.errors import InteropError
-from glassgpt.interop.llama_server import Llama
+from glassgpt.interop.llama_server import CannotOpenError, Llama
 from glassgpt.interop.parity import PROMPT, Expected, Parity
 
 NEARLY_AS_LIKELY = {"f32": 0.02, "f16": 0.05, "q8_0": 1.0}
@@ -25,7 +25,7 @@ def check_gguf(path: Path, expected: Expected, dtype: str) -> Parity:
     """Compare what llama.cpp makes of the file with `expected`. Raises `InteropError` when it is something else."""
     if not importlib.util.find_spec("xllamacpp"):
         return Parity("", "xllamacpp, which would run it, is not installed")
-    with Llama(path) as llama:
+    with _opened(path) as llama:
         for text, ids in expected.texts.items():
             if llama.tokenize(text) != ids:
                 raise _wrong(f"llama.cpp cuts {text!r} into other tokens")
@@ -42,6 +42,21 @@ def check_gguf(path: Path, expected: Expected, dtype: str) -> Parity:
         f"llama.cpp (xllamacpp {xllamacpp.__version__})",
         f"{alike} of {len(expected.greedy)} greedy tokens are the same",
     )
+
+
+def _opened(path: Path) -> Llama:
+    """Open a file in llama.cpp. Raises `InteropError` saying so when only its chat template is in the way."""
+    try:
+        return Llama(path)
+    except CannotOpenError as error:
+        try:
+            Llama(path, own_template=False).close()
+        except InteropError:
+            raise error from None
+        raise InteropError(
+            "llama.cpp cannot use this run's chat template: the rest of the file opens. Nothing was left. Correct "
+            "chat_template.jinja in the run's folder, or take it out of there, and export again; or use  --to hf."
+        ) from error
 
 
 def _refuse_unlikely(expected: Expected, at: int, written: list[int], dtype: str) -> None:

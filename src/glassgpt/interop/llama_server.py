@@ -10,12 +10,22 @@ import importlib
 import os
 import subprocess
 import sys
+import threading
+import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from glassgpt.errors import InteropError
+
+PATIENCE = 600.0
+"""Seconds after which it counts as hanging."""
+PLAIN = "plain-template"
+
+
+class CannotOpenError(InteropError):
+    """llama.cpp does not open the file."""
 
 
 class Llama:
@@ -25,11 +35,19 @@ class Llama:
     can be told not to.
     """
 
-    def __init__(self, path: Path, *, context: int = 512) -> None:
+    def __init__(
+        self, path: Path, *, context: int = 512, own_template: bool = True, patience: float = PATIENCE
+    ) -> None:
+        """Open a file, with its own chat template or a plain one.
+
+        `patience` is how many seconds it may take to open it, and to answer. Raises `InteropError` when it ends
+        or hangs meanwhile.
+        """
         import requests
 
+        self._patience = patience
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(path), str(context)],
+            [sys.executable, "-m", __name__, str(path), str(context), *[PLAIN] * (not own_template)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -47,15 +65,24 @@ class Llama:
         self.close()
 
     def ask(self, what: str, **question: Any) -> dict[str, Any]:
-        """Return the answer of one of its endpoints."""
-        answer = self._http.post(f"{self._address}/{what}", json=question, timeout=600)
-        if not answer.ok:
-            raise InteropError(f"llama.cpp cannot use the exported file: {answer.text[:300]}")
-        return answer.json()
+        """Return the answer of one of its endpoints. Raises `InteropError` when none comes, or another than asked."""
+        import requests
+
+        try:
+            answer = self._http.post(f"{self._address}/{what}", json=question, timeout=self._patience)
+            if not answer.ok:
+                raise InteropError(f"llama.cpp cannot use the exported file: {answer.text[:300]}")
+            return answer.json()
+        except (requests.RequestException, ValueError) as error:
+            how = f"ended (status {status})" if (status := self._process.poll()) is not None else "hangs"
+            raise InteropError(
+                f"llama.cpp has not answered: it {how}. Nothing was left. Try again; where it happens each time, "
+                "install another version of xllamacpp, or export with  --to hf."
+            ) from error
 
     def tokenize(self, text: str) -> list[int]:
         """Return the ids of a text."""
-        return self.ask("tokenize", content=text, add_special=False)["tokens"]
+        return _tokens(self.ask("tokenize", content=text, add_special=False))
 
     def greedy(self, prompt: list[int], count: int, *, never: Sequence[int] = ()) -> list[int]:
         """Return the likeliest ids after a prompt, none of them an end or one of `never`."""
@@ -68,17 +95,34 @@ class Llama:
             "ignore_eos": True,
         }
         settings["logit_bias"] = [[id, False] for id in never]
-        return self.ask("completion", prompt=prompt, **settings)["tokens"]
+        return _tokens(self.ask("completion", prompt=prompt, **settings))
 
     def _first_line(self) -> str:
         """Return the address, which comes after whatever else the library prints."""
         assert self._process.stdout
-        for line in self._process.stdout:
-            if line.startswith("http"):
-                return line.strip().rstrip("/")
-        raise InteropError(
-            "llama.cpp cannot open the exported file: it ended at once. Please report it with the run's config.toml."
+        began = time.monotonic()
+        alarm = threading.Timer(self._patience, self._process.kill)
+        alarm.start()
+        try:
+            for line in self._process.stdout:
+                if line.startswith("http"):
+                    return line.strip().rstrip("/")
+        finally:
+            alarm.cancel()
+        took = time.monotonic() - began
+        how = f"it hung for {took:.0f} s" if took >= self._patience else "it ended at once"
+        raise CannotOpenError(
+            f"llama.cpp cannot open the exported file: {how}. Nothing was left. Please report it with "
+            "the run's config.toml."
         )
+
+
+def _tokens(answer: dict[str, Any]) -> list[int]:
+    if not isinstance(answer, dict) or not isinstance(answer.get("tokens"), list):
+        raise InteropError(
+            "llama.cpp answers otherwise than it is known to: install another version of xllamacpp."
+        )
+    return answer["tokens"]
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -89,7 +133,7 @@ def _end(process: subprocess.Popen[str]) -> None:
             stream.close()
 
 
-def serve(path: str, context: int) -> None:
+def serve(path: str, context: int, *, own_template: bool) -> None:
     """Listen until the input ends, then leave without taking anything down."""
     xllamacpp: Any = importlib.import_module("xllamacpp")
     settings = xllamacpp.CommonParams()
@@ -97,6 +141,8 @@ def serve(path: str, context: int) -> None:
     settings.n_ctx = context
     settings.n_parallel = 1
     settings.warmup = False
+    if not own_template:
+        settings.chat_template = "chatml"
     settings.verbosity = -1
     settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
@@ -109,4 +155,4 @@ def serve(path: str, context: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]))
+    serve(sys.argv[1], int(sys.argv[2]), own_template=PLAIN not in sys.argv[3:])
