@@ -123,3 +123,14 @@ def test_an_interrupt_is_a_quiet_end_at_any_moment(workplace: Path, command: str
         status, ours = interrupted_after(hundredths / 100, *command.split())
         assert not ours, hundredths
         assert status in (0, 1, 130, -signal.SIGINT), hundredths
+
+
+@pytest.mark.parametrize("columns", ["20", "40", "80", "120"])
+def test_no_number_is_cut_in_a_narrow_window(workplace: Path, columns: str) -> None:
+    """In 80 columns the loss of a run with a long name was shown as "5…"."""
+    Path("runs/small").rename("runs/" + "a-very-long-name-" * 5)
+    printed = shell("glassgpt runs", COLUMNS=columns, PYTHONIOENCODING="utf-8").stdout.decode()
+    whole = shell("glassgpt runs", COLUMNS="300", PYTHONIOENCODING="utf-8").stdout.decode()
+    assert "…" not in printed
+    for figure in whole.splitlines()[1].split()[1:]:
+        assert figure in printed

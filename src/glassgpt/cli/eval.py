@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from glassgpt.cli.terminal import make_console, say_if_not_faster, shown
+from glassgpt.cli.terminal import make_console, print_table, say_if_not_faster, shown
 
 if TYPE_CHECKING:
     from glassgpt.evaluation.score import Score, Texts
@@ -102,7 +102,7 @@ def eval_(
             notes = [answer for answer in answers if isinstance(answer, str)]
             found = [answer for answer in answers if not isinstance(answer, str)] + found
     console.print(f"[bold]{shown(opened.directory.name)}[/]")
-    console.print(_table(found))
+    print_table(console, _table(found))
     for note in notes:
         console.print(f"Left out: {shown(note)}", style="dim")
     if json:

@@ -10,7 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from rich.console import Console
 
-from glassgpt.cli.terminal import make_console, shown
+from glassgpt.cli.terminal import make_console, print_table, shown
 from glassgpt.errors import ConfigError
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.presets import get_preset
@@ -57,7 +57,7 @@ def show(config: ModelConfig, *, title: str, batch_size: int = 16, console: Cons
     """Print the tables of one config."""
     console = console or make_console()
     console.print(f"[bold]{shown(title)}[/bold]: {_parts(config)}")
-    console.print(weights_table(config))
+    print_table(console, weights_table(config))
     console.print(costs_table(config, batch_size))
 
 

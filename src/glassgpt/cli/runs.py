@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from glassgpt.cli.terminal import make_console, shown
+from glassgpt.cli.terminal import make_console, print_table, shown
 
 app = App(name="runs", help="List runs, or compare several.")
 
@@ -24,7 +24,7 @@ def list_() -> None:
     if not summaries:
         console.print(f"There is no run in {shown(runs_folder())} yet. Make one with:  glassgpt train")
         return
-    console.print(_table(summaries))
+    print_table(console, _table(summaries))
 
 
 @app.command
@@ -58,14 +58,14 @@ def compare(
         replaceable=is_comparison,
     )
     console = make_console()
-    console.print(_table([summarize(run) for run in found]))
+    print_table(console, _table([summarize(run) for run in found]))
     save_comparison(comparison_figure([(run.name, read_events(run.metrics)) for run in found]), out)
     console.print(f"\nCurves over each other: {shown(out)}")
 
 
 def _table(summaries: list) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("run", no_wrap=True)
+    table.add_column("run", overflow="fold", min_width=12)
     for name in ("parameters", "steps", "loss", "bits/byte", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
-from rich.segment import Segment
+from rich.segment import Segment, Segments
 
 from glassgpt.errors import GlassGPTError, OutputError
 
@@ -154,6 +154,17 @@ def make_console(*, stderr: bool = False, lasting: bool = False, **options: Any)
     counts = output.isatty() or os.environ.get("COLUMNS", "").isdigit()
     options = {"width": None if counts else UNLIMITED, "highlight": False, "emoji": False, **options}
     return _Harmless(file=output, **options)  # pyright: ignore[reportArgumentType]
+
+
+def print_table(console: Console, table: RenderableType) -> None:
+    """Print a table in which no number is cut: where the window is too narrow for that, lines run over its edge."""
+    endless = console.options.update(width=UNLIMITED)
+    least = console.measure(table, options=endless).minimum
+    if least <= console.width:
+        console.print(table)
+        return
+    lines = console.render_lines(table, endless.update(width=least), new_lines=True)
+    console.print(Segments(segment for line in lines for segment in line), crop=False, end="")
 
 
 def print_error(error: GlassGPTError) -> None:

@@ -169,7 +169,7 @@ def compare(*tokenizers: str, text: str, text_field: TextField = None) -> None:
     from rich import box
     from rich.table import Table
 
-    from glassgpt.cli.terminal import make_console, shown
+    from glassgpt.cli.terminal import make_console, print_table, shown
 
     if not tokenizers:
         raise TokenizerError(
@@ -183,7 +183,7 @@ def compare(*tokenizers: str, text: str, text_field: TextField = None) -> None:
         table.add_column(column, justify="right")
     for name in tokenizers:
         table.add_row(shown(name), *_measure(_open(name), sample))
-    console.print(table)
+    print_table(console, table)
     size = sum(len(document.encode()) for document in sample)
     _say(console, f"Measured on {_counted(size, 'byte')} of {text}, by one thread.")
     _say(console, "Unknown are the different words or characters in it that a vocabulary lacks.")
