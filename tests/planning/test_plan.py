@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 
-from glassgpt.errors import TrainingError
+from glassgpt.corpus.cleaning import CleaningConfig
+from glassgpt.corpus.splits import SplitConfig
+from glassgpt.errors import CorpusError, TrainingError
 from glassgpt.machine.facts import free_memory
 from glassgpt.planning import plan as module
 from glassgpt.planning.plan import Plan, make_plan
@@ -36,15 +39,78 @@ def plan_for(path: Path, seconds: float, **training) -> Plan:
 
 def test_looking_at_a_text_counts_it(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("äb<|endoftext|>cdef<|endoftext|>g")
-    facts = look_at(CorpusConfig(sources=(str(tmp_path),)))
+    facts, short = look_at(RunConfig(corpus=CorpusConfig(sources=(str(tmp_path),)), split=SplitConfig(0.0)))
     assert (facts.bytes, facts.documents, facts.exact) == (3 + 4 + 1, 3, True)
     assert 3 <= facts.usual_bytes <= 4
     assert facts.words == 0  # no word stands there twice
+    assert short is not None
+    assert short.splits["train"] == [("äb", True), ("cdef", True), ("g", True)]
+
+
+def test_a_text_is_looked_at_as_training_will_see_it(tmp_path: Path) -> None:
+    """300 copies of a line were planned for as 300 lines, of which cleaning leaves one."""
+    line = " ".join(WORDS * 3)
+    (tmp_path / "copies.jsonl").write_text(f'{{"text": "{line}"}}\n' * 300)
+    config = RunConfig(corpus=CorpusConfig(sources=(str(tmp_path / "copies.jsonl"),)))
+    facts, _ = look_at(config)
+    assert (facts.bytes, facts.documents) == (len(line), 1)
+    assert facts.training_share == pytest.approx(0.9, abs=0.01)
+    everything, _ = look_at(dataclasses.replace(config, cleaning=CleaningConfig("off")))
+    assert everything.bytes == 300 * len(line)
+
+
+def test_the_tokens_of_a_short_text_are_those_that_training_gets(tmp_path: Path) -> None:
+    from glassgpt.pretraining.data import prepare_data
+
+    config = RunConfig(corpus=CorpusConfig(sources=(str(book(tmp_path / "book.txt", 3_000)),)))
+    facts, short = look_at(config)
+    assert short is not None
+    counted, vocab_size = short.tokenized(facts, config.tokenizer)
+    data = prepare_data(config)
+    assert counted.tokens == (len(data.shards.split("train")), len(data.shards.split("validation")))
+    assert vocab_size == data.tokenizer.vocab_size
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "No text is left to train on"),
+        (" \n \t" * 1500, "No text is left to train on"),
+        ("x", "No text is left to train on"),
+        ("the rain fell over old roofs again today", "too small to train on"),
+        ("word" * 10, "too small to train on"),
+    ],
+)
+def test_too_little_text_is_refused_with_what_is_needed(tmp_path: Path, text: str, said: str) -> None:
+    """These ended in a division by zero, `training.seconds must be greater than 0`, or an impossible context."""
+    (tmp_path / "tiny.txt").write_text(text)
+    with pytest.raises((TrainingError, CorpusError), match=said) as caught:
+        plan_for(tmp_path / "tiny.txt", 24.0)
+    assert "bytes or more" in str(caught.value) or "data inspect" in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [400, 800, 1500, 3000, 6000, 20_000, 60_000])
+def test_a_plan_for_a_small_text_is_small_and_can_be_trained(tmp_path: Path, size: int) -> None:
+    """A plan for 800 bytes had 3.4 million parameters and one update."""
+    path = book(tmp_path / "note.txt", size)
+    plan = plan_for(path, 24.0)
+    model, training = plan.config.model, plan.config.training
+    facts, short = look_at(plan.config)
+    assert short is not None
+    tokens = short.tokenized(facts, plan.config.tokenizer)[0].tokens
+    assert tokens is not None
+    assert model.context_length < tokens[0]
+    assert module.block_parameters(model) <= max(13_000, 2 * module.WEIGHTS_PER_BYTE * size)
+    assert training.steps >= 10
+    assert training.seconds is not None
+    assert training.seconds >= module.LEAST_PACED
 
 
 def test_a_long_text_is_judged_by_its_beginning(tmp_path: Path) -> None:
     book(tmp_path / "long.txt", 3_000_000)
-    facts = look_at(CorpusConfig(sources=(str(tmp_path / "long.txt"),)), most_characters=1_000_000)
+    config = RunConfig(corpus=CorpusConfig(sources=(str(tmp_path / "long.txt"),)))
+    facts, short = look_at(config, most_characters=1_000_000)
+    assert short is None
     assert facts.bytes == 3_000_000
     assert not facts.exact
 

@@ -34,15 +34,18 @@ from glassgpt.planning.rules import (
     pauses_for,
     vocabulary_for,
 )
-from glassgpt.planning.text import TextFacts, look_at
+from glassgpt.planning.text import ShortText, TextFacts, look_at
 from glassgpt.runs.config import RunConfig
 from glassgpt.system import explaining
 from glassgpt.tokenizers.load import load_tokenizer
 from glassgpt.training.choices import compiling_pays, seconds_per_update
 from glassgpt.training.config import TrainingConfig
 
-# Layers, heads and width from the smallest model that learns anything to what a large GPU trains in days.
+# Layers, heads and width: first for notes of a few hundred words, then from the smallest model that learns to write to
+# what a large GPU trains in days.
+TINY_SHAPES = ((1, 1, 32), (2, 1, 64))
 SHAPES = (
+    *TINY_SHAPES,
     (2, 2, 128),
     (3, 3, 192),
     (4, 4, 256),
@@ -55,6 +58,12 @@ SHAPES = (
 LEAST_SECONDS = 3.0
 """Less than this does not train a model that is worth the name."""
 LEAST_UPDATES = 20
+LEAST_TOKENS = 64
+"""A text with fewer tokens to train on is refused: there is nothing to learn from so little."""
+WEIGHTS_PER_BYTE = 20
+"""Weights of the blocks for each byte of text, beyond which a larger model is not considered."""
+LEAST_PACED = 0.5
+"""Seconds that a run takes at least: with less there is no pace to keep."""
 MOST_EPOCHS = 12
 """Passes over the text after which a model only learns it by heart."""
 PROBE_TOKENS = 2048
@@ -65,6 +74,8 @@ COMPILING_SECONDS = 900
 """From this much time on it is tried whether compiling pays: the trial alone takes half a minute."""
 MEASURING_SHARE = 0.05
 """Of the time, what measuring may take."""
+MEASURING_MOST = 120.0
+"""Seconds of measuring, however much time there is: beyond, larger shapes are reckoned from smaller ones."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +117,11 @@ def make_plan(config: RunConfig, seconds: float, say: Callable[[str], None] = la
             f"{seconds:.0f} s of training are too few to train anything: the smallest model needs about "
             f"{LEAST_SECONDS:.0f} s. Give it --minutes {_minutes(3 * LEAST_SECONDS)} or more."
         )
-    text = look_at(config.corpus)
+    text, short = look_at(config)
+    config, text = _with_vocabulary(config, text, short, seconds)
     say(f"Measuring what this machine does with {byte_size(text.bytes)} of text.")
     base = _base(config, text, seconds)
-    smallest = _shaped(base, SHAPES[0])
+    smallest = _shaped(base, _shapes_for(text)[0])
     machine = this_machine(smallest, _probing(base.training, smallest), say)
     considered = _consider(base, machine, text, seconds)
     best = min(considered, key=lambda candidate: candidate.excess)
@@ -120,14 +132,53 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.2g}"
 
 
+def _with_vocabulary(
+    config: RunConfig, text: TextFacts, short: ShortText | None, seconds: float
+) -> tuple[RunConfig, TextFacts]:
+    """Return the config with its vocabulary decided, and the facts with the tokens of a short text counted."""
+    if config.tokenizer.name is None:
+        tokenizer = replace(config.tokenizer, kind="bpe", vocab_size=vocabulary_for(text, seconds))
+        config = replace(config, tokenizer=tokenizer)
+    if short is None:
+        return config, text
+    text, _ = short.tokenized(text, config.tokenizer)
+    _refuse_too_little(config, text)
+    return config, text
+
+
+def _refuse_too_little(config: RunConfig, text: TextFacts) -> None:
+    train, validation = text.tokens or (LEAST_TOKENS, 2)
+    if train >= LEAST_TOKENS and (validation >= 2 or not config.split.validation):
+        return
+    shares = [LEAST_TOKENS / max(1, train)]
+    if config.split.validation:
+        shares.append(2 / max(1, validation))
+    needed = math.ceil(text.bytes * max(shares) / 100) * 100
+    raise TrainingError(
+        f"The text is too small to train on: cleaning leaves {text.bytes:,} bytes, which are {train:,} tokens to learn "
+        f"from and {validation:,} to measure on. Give it about {needed:,} bytes or more that do not repeat themselves; "
+        "a few thousand words make the smallest model that is worth the name."
+    )
+
+
+def _shapes_for(text: TextFacts) -> tuple[tuple[int, int, int], ...]:
+    """Return the shapes to consider: as large as time allows, but none far larger than what is to be learned."""
+    tiny = len(TINY_SHAPES)
+    fitting = [
+        (layers, heads, width)
+        for layers, heads, width in SHAPES[: tiny + 1]
+        if 12 * layers * width**2 <= WEIGHTS_PER_BYTE * text.bytes
+    ]
+    if len(fitting) > tiny:
+        return SHAPES[tiny:]
+    return (fitting[-1] if fitting else SHAPES[0],)
+
+
 def _base(config: RunConfig, text: TextFacts, seconds: float) -> RunConfig:
     """Return the config with everything that does not depend on the shape."""
-    tokenizer = config.tokenizer
-    if tokenizer.name is None:
-        vocab_size = vocabulary_for(text, seconds)
-        tokenizer = replace(tokenizer, kind="bpe", vocab_size=vocab_size)
-    else:
-        vocab_size = load_tokenizer(tokenizer.name).vocab_size
+    named = config.tokenizer.name
+    vocab_size = load_tokenizer(named).vocab_size if named else config.tokenizer.vocab_size
+    assert vocab_size is not None  # decided before
     context_length, order = context_for(text, vocab_size, seconds)
     model = ModelConfig(
         vocab_size=vocab_size, context_length=context_length, tied_head=False, embedding_std=0.3
@@ -145,7 +196,7 @@ def _base(config: RunConfig, text: TextFacts, seconds: float) -> RunConfig:
         matrix_weight_decay=0.3,
         clip=1.0,
     )
-    return replace(config, tokenizer=tokenizer, model=model, training=training)
+    return replace(config, model=model, training=training)
 
 
 def _shaped(base: RunConfig, shape: tuple[int, int, int]) -> ModelConfig:
@@ -161,12 +212,12 @@ def _probing(training: TrainingConfig, model: ModelConfig) -> TrainingConfig:
 def _consider(base: RunConfig, machine: Machine, text: TextFacts, seconds: float) -> tuple[Candidate, ...]:
     """Measure shapes from small to large until they get worse, or the time for measuring is over."""
     considered: list[Candidate] = []
-    left = MEASURING_SHARE * seconds
+    left = min(MEASURING_SHARE * seconds, MEASURING_MOST)
     context = base.model.context_length
     probe = replace(_probing(base.training, base.model), threads=machine.threads)
     tokens = probe.batch_size * context
     flops_per_second = 0.0
-    for shape in SHAPES:
+    for shape in _shapes_for(text):
         model = _shaped(base, shape)
         if _memory(model, probe.batch_size, machine) > MEMORY_SHARE * machine.memory_bytes:
             break
@@ -205,7 +256,7 @@ def _settle(
     """Fill in what follows from the shape: batch, threads, steps, rates, dropout, evaluations."""
     notes: list[str] = []
     tokens = best.tokens_per_second * seconds
-    per_epoch = text.bytes * (1 - base.split.validation) / bytes_per_token(text, best.model.vocab_size)
+    per_epoch = text.training_bytes / bytes_per_token(text, best.model.vocab_size)
     if tokens > MOST_EPOCHS * per_epoch:
         seconds, tokens = seconds * MOST_EPOCHS * per_epoch / tokens, MOST_EPOCHS * per_epoch
         notes.append(
@@ -225,7 +276,7 @@ def _settle(
     training = replace(
         training,
         steps=steps,
-        seconds=round(seconds, 1),
+        seconds=max(LEAST_PACED, round(seconds, 1)),
         learning_rate=learning_rate,
         matrix_learning_rate=matrix_learning_rate,
         evaluate_every=max(1, steps // pauses_for(seconds)),

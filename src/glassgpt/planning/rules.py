@@ -28,20 +28,27 @@ def vocabulary_for(text: TextFacts, seconds: float) -> int:
 def bytes_per_token(text: TextFacts, vocab_size: int) -> float:
     """Return about how many bytes a token stands for.
 
-    Of English 2.5 with 1,024 ids, and 0.4 more for each doubling; whole words where they all have one.
+    Counted where the text is short. Of English 2.5 with 1,024 ids, and 0.4 more for each doubling; whole words where
+    they all have one.
     """
+    if text.token_bytes is not None:
+        return text.token_bytes
     if vocab_size >= BYTE_IDS + text.words:
         return max(1.0, text.word_bytes)
     return min(max(1.0, text.word_bytes), max(1.0, 0.4 * math.log2(vocab_size) - 1.5))
 
 
 def batch_tokens_for(tokens: float) -> int:
-    """Return the tokens of an update in a run of so many: growing as their square root, a power of two.
+    """Return the tokens of an update in a run that sees a number of tokens: as their square root, a power of two.
 
     Half as many updates of twice the size see as much text and are cheaper, until too few are left to learn. Below
-    2,048 tokens the optimizer's own work becomes a large part of an update.
+    2,048 tokens the optimizer's own work becomes a large part of an update; a run so short that it would make fewer
+    than 60 of those makes smaller ones.
     """
-    return 2 ** round(math.log2(min(262144.0, max(2048.0, 1.25 * math.sqrt(tokens)))))
+    least = min(2048.0, max(64.0, tokens / 60))
+    return 2 ** round(
+        math.log2(min(262144.0, max(least, 1.25 * math.sqrt(tokens) if tokens >= 60 * 2048 else least)))
+    )
 
 
 def context_for(text: TextFacts, vocab_size: int, seconds: float) -> tuple[int, str]:
@@ -56,7 +63,7 @@ def context_for(text: TextFacts, vocab_size: int, seconds: float) -> tuple[int, 
     by_time = 128 if seconds < 240 else 256 if seconds < 3600 else 512 if seconds < 8 * 3600 else 1024
     # The validation text has to fill some windows, too.
     held = text.bytes / bytes_per_token(text, vocab_size) / 20
-    return min(by_time, max(16, 2 ** int(math.log2(max(16.0, held))))), "random"
+    return min(by_time, max(8, 2 ** int(math.log2(max(8.0, held))))), "random"
 
 
 def dropout_for(epochs: float) -> float:

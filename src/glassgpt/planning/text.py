@@ -1,20 +1,32 @@
-"""What a plan needs to know of a text: how much there is, and how long its documents are."""
+"""What a plan needs to know of a text: how much training will see, and how long its documents are.
+
+The text is looked at as training will see it: read, cleaned and split by the same settings. Of a long one the
+beginning is enough. A short one is tokenized here and now, so that the plan of a note of a few lines rests on the
+very tokens that there will be.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from glassgpt.corpus.cleaning import CleaningReport, clean
 from glassgpt.corpus.sources import open_sources, read_all
-from glassgpt.runs.config import CorpusConfig
+from glassgpt.corpus.splits import SPLITS, split
+from glassgpt.errors import CorpusError
+from glassgpt.runs.config import RunConfig
+from glassgpt.tokenizers.config import TokenizerConfig
+from glassgpt.tokenizers.train import train_tokenizer
 
 WORD_CHARACTERS = 2_000_000
 """Words are counted in the first so many characters."""
 LOOK_CHARACTERS = 16_000_000
 """A longer text is judged by its beginning and the size of its files: reading it all would take too long."""
+SHORT_CHARACTERS = 200_000
+"""A text up to this length is tokenized for its plan, which takes a fraction of a second."""
 
 WORD = re.compile(r" ?\w+|[^\w\s]+|\s+")
 """Roughly what a byte-level vocabulary takes for a piece."""
@@ -22,10 +34,10 @@ WORD = re.compile(r" ?\w+|[^\w\s]+|\s+")
 
 @dataclass(frozen=True, slots=True)
 class TextFacts:
-    """A corpus in four numbers."""
+    """A corpus in a few numbers, cleaned and split as training will see it."""
 
     bytes: int
-    """UTF-8 bytes in all."""
+    """UTF-8 bytes in all splits."""
     documents: int
     """Documents in what was looked at."""
     usual_bytes: int
@@ -36,33 +48,104 @@ class TextFacts:
     """Bytes of a usual word there, with the space or the sign after it."""
     exact: bool
     """Whether all of the text was looked at."""
+    training_share: float = 0.9
+    """Share of the bytes that is trained on."""
+    tokens: tuple[int, int] | None = None
+    """Tokens to train on and to validate on, where the text was short enough to count them."""
+
+    @property
+    def training_bytes(self) -> float:
+        """Bytes of text to train on."""
+        return self.bytes * self.training_share
+
+    @property
+    def token_bytes(self) -> float | None:
+        """Bytes a token stands for, where they were counted."""
+        return self.training_bytes / self.tokens[0] if self.tokens and self.tokens[0] else None
 
 
-def look_at(corpus: CorpusConfig, *, most_characters: int = LOOK_CHARACTERS) -> TextFacts:
-    """Read a corpus, or the beginning of a long one. Raises `CorpusError` when it cannot be read."""
+@dataclass(frozen=True)
+class ShortText:
+    """The whole of a short text, by split."""
+
+    splits: dict[str, list[tuple[str, bool]]]
+    """By split, each text and whether a document ends with it."""
+
+    def tokenized(self, facts: TextFacts, config: TokenizerConfig) -> tuple[TextFacts, int]:
+        """Return the facts with the number of tokens, and the size that the vocabulary really has."""
+        names = SPLITS if config.kind == "char" else SPLITS[:1]
+        tokenizer = train_tokenizer([text for name in names for text, _ in self.splits[name]], config)
+        train, validation = (
+            sum(len(tokenizer.encode(text)) + ends for text, ends in self.splits[name]) for name in SPLITS[:2]
+        )
+        return replace(facts, tokens=(train, validation)), tokenizer.vocab_size
+
+
+def look_at(
+    config: RunConfig, *, most_characters: int = LOOK_CHARACTERS
+) -> tuple[TextFacts, ShortText | None]:
+    """Return what is known of the corpus of `config`, and the text itself where it is short.
+
+    Raises `CorpusError` when it cannot be read, or when nothing is left of it.
+    """
+    corpus = config.corpus
     sources = open_sources(list(corpus.sources), text_field=corpus.text_field)
-    lengths: list[int] = []
-    characters, seen, open_bytes, exact = 0, 0, 0, True
-    words: Counter[str] = Counter()
-    for document in read_all(sources):
-        if characters < WORD_CHARACTERS:
-            words.update(WORD.findall(document.text[:WORD_CHARACTERS]))
-        size = len(document.text.encode("utf-8", "surrogatepass"))
-        seen, characters, open_bytes = seen + size, characters + len(document.text), open_bytes + size
-        if document.is_last_piece:
-            lengths.append(open_bytes)
-            open_bytes = 0
-        if characters >= most_characters:
-            exact = False
+    looked = _Look()
+    documents = clean(read_all(sources), config.cleaning, CleaningReport())
+    for name, document in split(documents, config.split):
+        looked.add(name, document.text, ends=document.is_last_piece)
+        if looked.characters >= most_characters:
             break
-    lengths = lengths or [open_bytes]
+    if not looked.bytes["train"]:
+        names = ", ".join(source.name for source in sources[:3])
+        raise CorpusError(
+            f"No text is left to train on in {names}: it is empty, or cleaning dropped all of it. `glassgpt data "
+            "inspect` shows what is there; --cleaning.mode off keeps everything."
+        )
+    exact = looked.characters < most_characters
     known = sum(source.bytes or 0 for source in sources)
-    spelled = sum(count * len(word.encode()) for word, count in words.items())
-    return TextFacts(
-        bytes=seen if exact else max(seen, known),
-        documents=len(lengths),
-        usual_bytes=int(np.percentile(lengths, 90)),
-        words=sum(count > 1 for count in words.values()),
-        word_bytes=spelled / max(1, words.total()),
-        exact=exact,
-    )
+    short = ShortText(looked.texts) if exact and looked.characters <= SHORT_CHARACTERS else None
+    return looked.facts(exact=exact, known=known), short
+
+
+class _Look:
+    """What was seen so far."""
+
+    def __init__(self) -> None:
+        self.characters = 0
+        self.bytes: dict[str, int] = dict.fromkeys(SPLITS, 0)
+        self.texts: dict[str, list[tuple[str, bool]]] = {name: [] for name in SPLITS}
+        self._lengths: list[int] = []
+        self._open = 0
+        self._words: Counter[str] = Counter()
+
+    def add(self, name: str, text: str, *, ends: bool) -> None:
+        """Take in a document, or a piece of one."""
+        if self.characters < WORD_CHARACTERS:
+            self._words.update(WORD.findall(text[:WORD_CHARACTERS]))
+        if self.characters <= SHORT_CHARACTERS:
+            self.texts[name].append((text, ends))
+        size = len(text.encode("utf-8", "surrogatepass"))
+        self.bytes[name] += size
+        self.characters += len(text)
+        self._open += size
+        if ends:
+            self._lengths.append(self._open)
+            self._open = 0
+
+    def facts(self, *, exact: bool, known: int) -> TextFacts:
+        """Return it in numbers; `known` are the bytes of all files."""
+        seen = sum(self.bytes.values())
+        lengths = self._lengths or [self._open]
+        spelled = sum(
+            count * len(word.encode("utf-8", "surrogatepass")) for word, count in self._words.items()
+        )
+        return TextFacts(
+            bytes=seen if exact else max(seen, known),
+            documents=len(lengths),
+            usual_bytes=int(np.percentile(lengths, 90)),
+            words=sum(count > 1 for count in self._words.values()),
+            word_bytes=spelled / max(1, self._words.total()),
+            exact=exact,
+            training_share=self.bytes["train"] / seen,
+        )
