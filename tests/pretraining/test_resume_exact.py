@@ -213,7 +213,7 @@ def test_two_that_prepare_the_same_text_at_once_do_the_work_once(tmp_path: Path)
     cache = tmp_path / "cache"
     both = [
         subprocess.Popen(
-            [sys.executable, "-m", "glassgpt", "train", *SETTINGS, "--training.steps=1", "--name", name],
+            [sys.executable, "-m", "glassgpt", "train", *SETTINGS, "--name", name],
             env={**os.environ, "GLASSGPT_RUNS": str(tmp_path), "GLASSGPT_CACHE": str(cache)},
             stdout=subprocess.PIPE,
             text=True,
