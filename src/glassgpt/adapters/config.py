@@ -24,8 +24,8 @@ class LoRAConfig:
     """Which matrices: query, key, value, output, gate, up, down."""
 
     def __post_init__(self) -> None:
-        if self.rank < 0:
-            raise ConfigError(f"lora.rank = {self.rank}: it must be 0 (no LoRA) or more.")
+        if not 0 <= self.rank < 2**31:
+            raise ConfigError(f"lora.rank = {self.rank}: it must be 0 (no LoRA) or more, and below 2**31.")
         if not 0 < self.alpha < math.inf:
             raise ConfigError(f"lora.alpha = {self.alpha}: it must be a number above 0.")
         if not 0 <= self.dropout < 1:

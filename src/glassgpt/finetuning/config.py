@@ -102,8 +102,8 @@ class SamplesConfig(ShownConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_tokens < 1:
-            raise ConfigError("samples.max_tokens must be at least 1.")
+        if not 1 <= self.max_tokens < 2**63:
+            raise ConfigError("samples.max_tokens must be from 1 to below 2**63.")
         if not 0 <= self.temperature < math.inf:
             raise ConfigError("samples.temperature must be 0 (the likeliest token) or more.")
 
@@ -206,7 +206,7 @@ class GRPOConfig(ChatConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.group < 2:
+        if not 2 <= self.group < 2**31:
             raise ConfigError(
                 f"group is {self.group}: answers are compared within a group, so it takes 2 or more."
             )
@@ -216,8 +216,8 @@ class GRPOConfig(ChatConfig):
             raise ConfigError(
                 "temperature must be a number above 0: without chance all answers of a group are the same."
             )
-        if self.max_tokens < 1 or self.prompts < 1:
-            raise ConfigError("max_tokens and prompts must be at least 1.")
+        if not all(1 <= number < 2**31 for number in (self.max_tokens, self.prompts, self.length or 1)):
+            raise ConfigError("max_tokens, prompts and length must be at least 1, and below 2**31.")
         if not self.reward:
             raise ConfigError("Name at least one --reward.")
 
@@ -261,8 +261,8 @@ class DistillConfig(FineTuneConfig):
             raise ConfigError(f"temperature is {self.temperature}; it must be a number above 0.")
         if not 0 <= self.alpha <= 1:
             raise ConfigError(f"alpha is {self.alpha}; it is a share from 0 to 1.")
-        if self.layers < 1 or (self.width is not None and self.width < 1):
-            raise ConfigError("layers and width must be at least 1.")
+        if not all(1 <= size < 2**31 for size in (self.layers, self.width or 1)):
+            raise ConfigError("layers and width must be at least 1, and below 2**31.")
 
 
 KINDS: dict[str, type[FineTuneConfig]] = {

@@ -48,6 +48,7 @@ from glassgpt.training import distributed
 from glassgpt.training.choices import settled, thread_watch
 from glassgpt.training.config import TrainingConfig
 from glassgpt.training.events import Listener, TrainingFinished
+from glassgpt.training.fits import refuse_what_does_not_fit
 from glassgpt.training.interrupt import graceful_stop
 from glassgpt.training.jobs import make_job, workplace
 from glassgpt.training.trainer import train
@@ -83,6 +84,7 @@ def start_finetuning(
         )
         start = begin(run, choice.data, choice.config, device=device, world=world, say=say)
         task = build_task(start, choice)
+        _refuse_what_does_not_fit(start, task, choice)
         before = look(task)
         if minutes is not None:
             left = max(1.0, 60 * minutes - (time.perf_counter() - began) - REPORT_SECONDS)
@@ -156,6 +158,18 @@ def _refuse_other_amounts(directory: RunDirectory, then: dict[str, Any], task: T
 def build_task(start: Start, choice: Choice) -> Task:
     """Return the task of a kind; each has a module of its name."""
     return importlib.import_module(f"glassgpt.finetuning.{choice.kind}").build(start, choice.config)
+
+
+def _refuse_what_does_not_fit(start: Start, task: Task, choice: Choice) -> None:
+    model = language_model(task).config
+    refuse_what_does_not_fit(
+        model,
+        choice.config.training,
+        start.device,
+        rows=-(-task.batches.tokens_per_batch // model.context_length),
+        trained=sum(weight.numel() for weight in task.model.parameters() if weight.requires_grad),
+        loaded=True,
+    )
 
 
 def _resolve(

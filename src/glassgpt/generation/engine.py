@@ -27,9 +27,13 @@ from glassgpt.device import threads_set
 from glassgpt.errors import GenerationError, ModelError
 from glassgpt.generation.decoder import ONE_THREAD_WORK, RECORD_AFTER, Decoder, group_by_length
 from glassgpt.generation.sampling import SamplingConfig, distribution, draw
+from glassgpt.machine.facts import free_memory
 from glassgpt.machine.watch import ThreadWatch, alternatives
 from glassgpt.model.gpt import GPT
-from glassgpt.model.summary import matmul_parameters
+from glassgpt.model.summary import byte_size, inference_bytes, matmul_parameters
+
+WORTH_ASKING = 64 * 2**20
+"""Bytes from which on a cache is compared with the memory that is free."""
 
 
 def window_start(length: int, context_length: int) -> int:
@@ -138,6 +142,8 @@ class Batch:
         self._never = _bias(model, exclude)
         self._work = matmul_parameters(model.config)
         self._watch = ThreadWatch(alternatives(torch.get_num_threads())) if adapt_threads else None
+        if use_cache:
+            _refuse_what_does_not_fit(model, len(prompts))
         with torch.inference_mode():
             self._decoder = Decoder(model, len(prompts), record_after=record_after) if use_cache else None
 
@@ -235,6 +241,18 @@ def _bias(model: GPT, exclude: Sequence[int]) -> Tensor | None:
     bias_V = torch.zeros(model.config.vocab_size, device=model.token_embedding.weight.device)
     bias_V[list(exclude)] = float("-inf")
     return bias_V
+
+
+def _refuse_what_does_not_fit(model: GPT, rows: int) -> None:
+    """Raise `GenerationError` when the keys and values of so many texts need more memory than is free."""
+    weight = model.token_embedding.weight
+    need = inference_bytes(model.config, batch_size=rows, bytes_per_number=weight.element_size()).cache
+    if need < WORTH_ASKING or need <= (free := free_memory(weight.device)):
+        return
+    raise GenerationError(
+        f"The cache of {rows:,} texts of {model.config.context_length:,} tokens needs {byte_size(need)} of memory, "
+        f"and {byte_size(free)} are free. Write fewer texts at once (--count), or do without a cache (--no-cache)."
+    )
 
 
 def _generator(seed: int | None) -> torch.Generator:

@@ -161,8 +161,8 @@ def _check_counts(config: ModelConfig) -> None:
 
 
 def _require_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{name} = {value!r}: it must be a whole number of at least 1.")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**63:
+        raise ConfigError(f"{name} = {value!r}: it must be a whole number from 1 to below 2**63.")
 
 
 def _check_choices(config: ModelConfig) -> None:

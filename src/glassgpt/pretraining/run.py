@@ -46,6 +46,7 @@ from glassgpt.tokenizers.ready_made import READY_MADE
 from glassgpt.training import distributed
 from glassgpt.training.choices import settled, thread_watch
 from glassgpt.training.events import Listener, TrainingFinished
+from glassgpt.training.fits import refuse_what_does_not_fit
 from glassgpt.training.interrupt import graceful_stop
 from glassgpt.training.jobs import make_job, workplace
 from glassgpt.training.trainer import train
@@ -83,9 +84,13 @@ def start_run(
     if name is not None:
         refuse_taken(name)
     with workplace(config.training) as (world, device):
+        smallest = dataclasses.replace(config.model, vocab_size=1)  # the text decides the vocabulary
+        refuse_what_does_not_fit(smallest, config.training, device, rows=_rows(config, world))
         data = _prepare(config, world, say)
-        config = distributed.from_main(lambda: _decide(config, data, device, world, say, deadline), world)
         check_length(data.shards.split("train"), config.model.context_length)  # before anything is made
+        model = dataclasses.replace(config.model, vocab_size=data.tokenizer.vocab_size)
+        refuse_what_does_not_fit(model, config.training, device, rows=_rows(config, world))
+        config = distributed.from_main(lambda: _decide(config, data, device, world, say, deadline), world)
         training = _Training(config, data, world, device, say)
         base = source_name(config.corpus.sources[0])
         with on_all_ranks(lambda: new_run(name, base=base, describe=training.describe), world) as claim:
@@ -116,6 +121,7 @@ def resume_run(
         unborn = is_unborn(directory)
         config = noted if unborn else find_text(directory, noted, sources)
         data = _prepare(config, world, say)
+        refuse_what_does_not_fit(config.model, config.training, device, rows=_rows(config, world))
         training = _Training(config, data, world, device, say)
         if world.is_main and unborn:
             training.describe(directory)
@@ -124,6 +130,11 @@ def resume_run(
         if world.is_main and config != noted:
             files.write_text(directory.config, configs.to_toml(config))
         return training.run(claim, listeners, track)
+
+
+def _rows(config: RunConfig, world: World) -> int:
+    """Return the rows of a batch of this process."""
+    return -(-config.training.batch_size // world.size)
 
 
 def source_name(source: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from glassgpt.corpus.cleaning import CleaningConfig
@@ -38,14 +39,14 @@ class SamplesConfig:
     """Seed of the draws, the same at each evaluation."""
 
     def __post_init__(self) -> None:
-        if self.max_tokens < 1:
-            raise ConfigError("samples.max_tokens must be at least 1.")
-        if self.temperature < 0:
+        if not 1 <= self.max_tokens < 2**63:
+            raise ConfigError("samples.max_tokens must be from 1 to below 2**63.")
+        if not 0 <= self.temperature < math.inf:
             raise ConfigError("samples.temperature must be 0 (greedy) or more.")
-        if self.top_k < 0:
+        if not 0 <= self.top_k < 2**63:
             raise ConfigError("samples.top_k must be 0 (off) or more.")
-        if self.seed < 0:
-            raise ConfigError("samples.seed must be 0 or more.")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError("samples.seed must be from 0 to below 2**63.")
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ class LoopConfig:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             _require(not isinstance(value, float) or math.isfinite(value), field.name, "a finite number")
+            _require(not isinstance(value, int) or value < 2**63, field.name, "below 2**63")
         for name in ("steps", "batch_size", "accumulate", "evaluate_every", "log_every"):
             _require(getattr(self, name) >= 1, name, "at least 1")
         for name in ("warmup_steps", "patience", "threads", "seed", "sample_every"):
@@ -91,7 +92,6 @@ class LoopConfig:
         _require(
             self.checkpoint_every is None or self.checkpoint_every >= 1, "checkpoint_every", "at least 1"
         )
-        _require(self.seed < 2**63, "seed", "below 2**63")
         _require(self.keep_checkpoints >= 1, "keep_checkpoints", "at least 1")
         _require(self.epochs is None or self.epochs >= 0, "epochs", "0 (off) or more")
         _require(self.seconds is None or self.seconds > 0, "seconds", "greater than 0")
