@@ -71,6 +71,8 @@ def test_a_reward_that_is_not_told_what_it_needs_says_so(name: str) -> None:
         ("return 1 / 0", "mine:reward raised ZeroDivisionError"),
         ("return float('nan')", "mine:reward returned nan"),
         ("return 'good'", "mine:reward raised ValueError"),
+        ("return None", "mine:reward raised TypeError"),
+        ("raise SystemExit(3)", "mine:reward raised SystemExit"),
     ],
 )
 def test_a_reward_of_ones_own_that_fails_is_told(
@@ -91,6 +93,8 @@ def test_a_reward_of_ones_own_that_fails_is_told(
     [
         ("tinytale", "Did you mean tinytales"),
         ("nowhere_at_all:reward", "cannot be imported"),
+        (".x:y", "cannot be imported"),
+        (":y", "cannot be imported"),
         ("math:nothing", "cannot be imported"),
         ("math:pi", "is no function"),
     ],

@@ -132,9 +132,9 @@ def _load(name: str) -> Reward:
     sys.path.insert(0, here)
     try:
         function: Any = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, SyntaxError) as error:
+    except (Exception, SystemExit) as error:  # importing a module runs it, so anything may be raised
         raise ConfigError(
-            f"The reward {name} cannot be imported: {error}. It is looked for in {here} and among what is installed."
+            f"The reward {name} cannot be imported: {type(error).__name__}: {error}. It is looked for in {here} and among what is installed."
         ) from error
     finally:
         sys.path.remove(here)
@@ -151,10 +151,10 @@ def _ask(name: str, reward: Reward, prompt: str, answer: str, record: dict[str, 
         value = float(reward(prompt, answer, record))
     except TrainingError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a reward that calls sys.exit would end the training unsaid
         raise TrainingError(
             f"The reward {name} raised {type(error).__name__}: {error} ({asked}). Nothing was changed by that "
-            "update, and the run can be resumed when the function is mended."
+            "update, and the run can be resumed when the function is fixed."
         ) from error
     if not math.isfinite(value):
         raise TrainingError(f"The reward {name} returned {value} {asked}. It must return a finite number.")
