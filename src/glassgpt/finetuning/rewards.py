@@ -134,7 +134,8 @@ def _load(name: str) -> Reward:
         function: Any = getattr(importlib.import_module(module_name), function_name)
     except (Exception, SystemExit) as error:  # importing a module runs it, so anything may be raised
         raise ConfigError(
-            f"The reward {name} cannot be imported: {type(error).__name__}: {error}. It is looked for in {here} and among what is installed."
+            f"The reward {name} cannot be imported: {type(error).__name__}: {error}. It is looked for in {here} and "
+            "among what is installed."
         ) from error
     finally:
         sys.path.remove(here)
