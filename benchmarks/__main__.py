@@ -15,6 +15,7 @@ from benchmarks.texts import use_kept_vocabularies
 # Quick ones first. A module is imported only when it is run.
 BENCHMARKS = (
     "start",
+    "steady",
     "tokenize",
     "generate",
     "train_step",
