@@ -80,7 +80,9 @@ def test_naming_one_setting_keeps_the_other_defaults_of_the_kind(glassgpt: Comma
 def test_preferences_and_rewards_run_from_one_command(kind: str, glassgpt: Command, records: Path) -> None:
     more = () if kind == "dpo" else ("--reward", "length", "--length", "2", "--max-tokens", "6", "--group", "2",
                                      "--prompts", "2")  # fmt: skip
-    done = glassgpt("finetune", kind, "small", "asked.json", "--name", kind, *FEW, *more)
+    done = glassgpt(
+        "finetune", kind, "small", "asked.json", "--name", kind, *(FEW if kind == "dpo" else FEW[:-1]), *more
+    )
     assert done.status == 0, done.errors
     assert ("margin" if kind == "dpo" else "reward") in done.output
     assert glassgpt("resume", kind).status == 0

@@ -243,4 +243,5 @@ def test_memory_that_does_not_suffice(workplace: Path) -> None:
     done = limited("-v 6000000", "train", "text.txt", *wide)
     assert done.returncode == 1, done
     assert "Traceback" not in done.stderr
-    assert "memory does not suffice" in done.stderr
+    assert "of memory" in done.stderr
+    assert "--model.n-embd" in done.stderr

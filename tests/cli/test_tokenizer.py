@@ -155,4 +155,4 @@ def test_mistakes_are_explained(trained: str, story: Path) -> None:
     with pytest.raises(CorpusError):
         run("train", str(story.parent / "nothing.txt"), "--out", trained)
     with pytest.raises(TokenizerError, match="257 or more"):
-        run("train", str(story), "--out", trained, "--vocab-size", "100")
+        run("train", str(story), "--out", trained, "--vocab-size", "100", "--force")

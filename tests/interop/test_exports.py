@@ -136,7 +136,7 @@ def test_llama_cpp_begins_a_prompt_as_we_do(documents: int, make_run: Any) -> No
     run = make_run()
     lineage = files.read_json(run.lineage)
     del lineage["begin"], lineage["documents"]
-    files.write_json(run.lineage, lineage | {"data": {"documents": documents}})
+    files.write_json(run.lineage, lineage | {"data": {"sources": [], "splits": {}, "documents": documents}})
     opened, llama = open_run("tiny"), Llama(export_run("tiny", "gguf").path, context=64)
     ids = llama.ask("tokenize", content="The cat", add_special=True)["tokens"]
     assert ids == prompt_ids(opened.tokenizer, "The cat", documents=documents > 1)

@@ -11,7 +11,7 @@ import pytest
 
 from glassgpt.errors import InteropError
 from glassgpt.interop.exports import export_run
-from glassgpt.interop.llama_server import CannotOpenError, Llama
+from glassgpt.interop.llama_server import CannotOpen, Llama
 
 pytest.importorskip("xllamacpp")
 
@@ -47,11 +47,11 @@ def test_one_that_hangs_is_an_error(exported: Path) -> None:
 
 
 def test_one_that_hangs_while_it_opens_is_an_error(exported: Path) -> None:
-    with pytest.raises(CannotOpenError, match="hung"):
+    with pytest.raises(CannotOpen, match="hung"):
         Llama(exported, patience=0.01)
 
 
 def test_a_truncated_file_is_an_error(exported: Path) -> None:
     exported.write_bytes(exported.read_bytes()[:2000])
-    with pytest.raises(CannotOpenError, match="ended at once"):
+    with pytest.raises(CannotOpen, match="ended at once"):
         Llama(exported)

@@ -17,11 +17,11 @@ SCALAR = re.compile(r'[^\[\]{}",: \t\r\n]*+')  # a number, true, false or null
 CHANGE = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
-class MalformedError(Exception):
+class Malformed(Exception):
     """The text is no JSON; the message says why."""
 
 
-class TooLargeError(Exception):
+class TooLarge(Exception):
     """A value that should be kept has more characters than it may."""
 
 
@@ -44,24 +44,24 @@ class JsonScanner:
                 return ""
 
     def take(self, expected: str) -> str:
-        """Pass over the next character and return it: one of `expected`. Raises `MalformedError` on any other."""
+        """Pass over the next character and return it: one of `expected`. Raises `Malformed` on any other."""
         found = self.peek()
         if not found:
-            raise MalformedError("it ends too early")
+            raise Malformed("it ends too early")
         if found not in expected:
-            raise MalformedError(f"{found!r} stands where {' or '.join(expected)} should")
+            raise Malformed(f"{found!r} stands where {' or '.join(expected)} should")
         self._at += 1
         return found
 
     def value(self) -> str:
-        """Return the text of the next value. Raises `TooLargeError` when it is longer than `most` characters."""
+        """Return the text of the next value. Raises `TooLarge` when it is longer than `most` characters."""
         self.peek()
         self._kept, self._start, self._size = [], self._at, 0
         self.skip()
         text = "".join(self._kept) + self._text[self._start : self._at]
         self._kept = None
         if len(text) > self._most:
-            raise TooLargeError
+            raise TooLarge
         return text
 
     def skip(self) -> None:
@@ -101,13 +101,13 @@ class JsonScanner:
         self._at = _end(SCALAR, self._text, self._at)
         if self._at == before:
             found = self.peek()
-            raise MalformedError(f"{found!r} stands where a value should" if found else "it ends too early")
+            raise Malformed(f"{found!r} stands where a value should" if found else "it ends too early")
         while self._at == len(self._text) and self._refill():
             self._at = _end(SCALAR, self._text, self._at)
 
     def _need_more(self) -> None:
         if not self._refill():
-            raise MalformedError("it ends too early")
+            raise Malformed("it ends too early")
 
     def _refill(self) -> bool:
         """Put the next block after what is not passed yet. Returns False at the end of the text."""
@@ -118,7 +118,7 @@ class JsonScanner:
             self._kept.append(self._text[self._start : self._at])
             self._size += self._at - self._start
             if self._size > self._most:
-                raise TooLargeError
+                raise TooLarge
         self._text, self._at, self._start = self._text[self._at :] + block, 0, 0
         return True
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from glassgpt.corpus.decoding import text_blocks, too_large
-from glassgpt.corpus.json_scanner import JsonScanner, MalformedError, TooLargeError, is_deeper
+from glassgpt.corpus.json_scanner import JsonScanner, Malformed, TooLarge, is_deeper
 from glassgpt.errors import CorpusError
 
 LARGEST_RECORD = 20_000_000
@@ -44,7 +44,7 @@ def json_records(path: Path, own: Collection[str] = ()) -> Iterator[tuple[Any, s
         for number, _ in enumerate(values, start=1):
             source = f"{path}#{number}" if several else str(path)
             yield parse_json(_text(values.scanner, source), source), source
-    except MalformedError as error:
+    except Malformed as error:
         after = f" after record {number}" if number else ""
         raise CorpusError(
             f"{path} is not valid JSON{after}: {error}. It may have been cut short, or the file may hold something "
@@ -65,7 +65,7 @@ def parse_json(text: str, source: str) -> Any:
         raise CorpusError(
             f"{source} is not valid JSON: {error.msg} (at character {error.pos + 1}). Correct or remove it."
         ) from error
-    except MalformedError as error:
+    except Malformed as error:
         raise CorpusError(f"{source}: {error}") from error
     return without_surrogates(value) if SURROGATE.search(text) else value
 
@@ -99,7 +99,7 @@ class _Values:
             while self.scanner.take(f",{self._closing}") == ",":
                 yield
         if self._is_whole and self.scanner.peek():
-            raise MalformedError("something stands after the end of its list")
+            raise Malformed("something stands after the end of its list")
 
 
 def _opened(path: Path, own: Collection[str]) -> tuple[_Values, bool]:
@@ -107,7 +107,7 @@ def _opened(path: Path, own: Collection[str]) -> tuple[_Values, bool]:
     scanner = JsonScanner(text_blocks(path), LARGEST_RECORD)
     match scanner.peek():
         case "":
-            raise MalformedError("it is empty")
+            raise Malformed("it is empty")
         case "[":
             scanner.take("[")
             return _Values(scanner, "]", is_whole=True), True
@@ -142,7 +142,7 @@ def _keys(scanner: JsonScanner, source: str) -> Iterator[str]:
     scanner.take("{")
     for _ in _Values(scanner, "}"):
         if scanner.peek() != '"':
-            raise MalformedError("a name of a field is not in quotation marks")
+            raise Malformed("a name of a field is not in quotation marks")
         key = parse_json(_text(scanner, source), source)
         scanner.take(":")
         yield key
@@ -165,19 +165,19 @@ def _entered(scanner: JsonScanner, source: str, wanted: str) -> _Values:
             scanner.take("[")
             return _Values(scanner, "]")
         scanner.skip()
-    raise MalformedError("it changed while it was read")
+    raise Malformed("it changed while it was read")
 
 
 def _text(scanner: JsonScanner, source: str) -> str:
     try:
         return scanner.value()
-    except TooLargeError:
+    except TooLarge:
         raise too_large(source, LARGEST_RECORD) from None
 
 
 def _integer(digits: str) -> int:
     if len(digits) > LONGEST_NUMBER:
-        raise MalformedError(
+        raise Malformed(
             f"a number has {len(digits):,} digits, and {LONGEST_NUMBER:,} is the most. Write it as a text, in "
             "quotation marks."
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from glassgpt.errors import InteropError
-from glassgpt.interop.llama_server import CannotOpenError, Llama
+from glassgpt.interop.llama_server import CannotOpen, Llama
 from glassgpt.interop.parity import PROMPT, Expected, Parity
 
 NEARLY_AS_LIKELY = {"f32": 0.02, "f16": 0.05, "q8_0": 1.0}
@@ -48,7 +48,7 @@ def _opened(path: Path) -> Llama:
     """Open a file in llama.cpp. Raises `InteropError` saying so when only its chat template is in the way."""
     try:
         return Llama(path)
-    except CannotOpenError as error:
+    except CannotOpen as error:
         try:
             Llama(path, own_template=False).close()
         except InteropError:

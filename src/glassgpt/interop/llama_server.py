@@ -24,7 +24,7 @@ PATIENCE = 600.0
 PLAIN = "plain-template"
 
 
-class CannotOpenError(InteropError):
+class CannotOpen(InteropError):
     """llama.cpp does not open the file."""
 
 
@@ -111,7 +111,7 @@ class Llama:
             alarm.cancel()
         took = time.monotonic() - began
         how = f"it hung for {took:.0f} s" if took >= self._patience else "it ended at once"
-        raise CannotOpenError(
+        raise CannotOpen(
             f"llama.cpp cannot open the exported file: {how}. Nothing was left. Please report it with "
             "the run's config.toml."
         )
