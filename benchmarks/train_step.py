@@ -20,9 +20,10 @@ from benchmarks.report import Figure
 from glassgpt.evaluation.loss import Evaluation
 from glassgpt.model.config import ModelConfig
 from glassgpt.training.config import TrainingConfig
+from glassgpt.training.jobs import Job
 from glassgpt.training.losses import next_token_loss
 from glassgpt.training.optimizers import make_optimizer
-from glassgpt.training.trainer import Job, train
+from glassgpt.training.trainer import train
 
 WORDY = replace(SMALL, vocab_size=notebook.VOCABULARY, context_length=notebook.CONTEXT)
 

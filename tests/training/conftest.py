@@ -19,9 +19,10 @@ from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.training.config import TrainingConfig
 from glassgpt.training.events import Event, TrainingFinished
+from glassgpt.training.jobs import Job
 from glassgpt.training.optimizers import make_optimizer
 from glassgpt.training.state import Progress, TrainerState
-from glassgpt.training.trainer import Job, train
+from glassgpt.training.trainer import train
 
 VOCABULARY, CONTEXT = 17, 12
 DEFAULTS = {"steps": 10, "batch_size": 4, "warmup_steps": 2, "evaluate_every": 1000, "learning_rate": 1e-2}

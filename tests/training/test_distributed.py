@@ -35,7 +35,8 @@ TRAIN = """
     from glassgpt.training.config import TrainingConfig
     from glassgpt.training.events import StepsFinished
     from glassgpt.training.optimizers import make_optimizer
-    from glassgpt.training.trainer import Job, train
+    from glassgpt.training.jobs import Job
+    from glassgpt.training.trainer import train
 
     torch.set_num_threads(1)
     world = world_from_environment()

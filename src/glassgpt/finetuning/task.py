@@ -19,8 +19,8 @@ from glassgpt.finetuning.templates import ChatTemplate
 from glassgpt.model.gpt import GPT
 from glassgpt.runs.opening import Run
 from glassgpt.tokenizers.fast import FastTokenizer
+from glassgpt.training.jobs import BatchSource
 from glassgpt.training.losses import LossFunction
-from glassgpt.training.trainer import BatchSource
 
 Say = Callable[[str], None]
 

@@ -27,7 +27,7 @@ from glassgpt.machine.watch import ThreadWatch, alternatives
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.summary import training_bytes
 from glassgpt.training.config import LoopConfig
-from glassgpt.training.trainer import Job
+from glassgpt.training.jobs import Job
 from glassgpt.training.trial import steady_seconds, trial_job, undisturbed, updates_of
 
 PROBE_TOKENS = 2048

@@ -1,4 +1,4 @@
-"""From settings to a running job: the one place that turns a training config into live objects.
+"""What a training is made of, and the one place that turns settings into it.
 
 Pretraining and every kind of fine-tuning come by here, so that a setting does for all of them what it does for
 one: device, threads and precision, compiling, activations that are computed twice, the optimizer. What is left open
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from glassgpt.device import (
     World,
@@ -23,13 +25,94 @@ from glassgpt.device import (
     set_threads,
     world_from_environment,
 )
+from glassgpt.machine.watch import ThreadWatch
 from glassgpt.model.gpt import GPT
 from glassgpt.training import distributed
 from glassgpt.training.config import LoopConfig
+from glassgpt.training.events import Event, Listener
+from glassgpt.training.losses import LossFunction, next_token_loss
 from glassgpt.training.optimizers import make_optimizer
-from glassgpt.training.trainer import Job
+from glassgpt.training.state import TrainerState
 
 Config = TypeVar("Config", bound=LoopConfig)
+
+
+class BatchSource(Protocol):
+    """What is asked of the data: the batch of a number, and how long an epoch is."""
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Batches in one pass over the data."""
+        ...
+
+    @property
+    def tokens_per_batch(self) -> int:
+        """Tokens of one batch of this process."""
+        ...
+
+    def at(self, step: int) -> tuple[Tensor, ...]:
+        """Return what the loss is given beside the model, the same each time it is asked.
+
+        The first is token ids (B, T), which are counted; in pretraining inputs and targets (B, T). A source may
+        look at the model, as reinforcement does: then the same step and the same weights give the same batch.
+        """
+        ...
+
+
+class EvaluationResult(Protocol):
+    """What is asked of an evaluation."""
+
+    @property
+    def loss(self) -> float:
+        """Mean nats a token."""
+        ...
+
+    @property
+    def perplexity(self) -> float | None:
+        """exp(loss), where the loss is about predicting text."""
+        ...
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """The loss in bits for each UTF-8 byte of text."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Further numbers by name."""
+        ...
+
+
+@dataclass
+class Job:
+    """One training: what is trained, on what, and whom to tell."""
+
+    model: GPT
+    optimizer: Optimizer
+    batches: BatchSource
+    config: LoopConfig
+    steps: int
+    evaluate: Callable[[], EvaluationResult]
+    save: Callable[[TrainerState, bool], object]  # (state, is it the best?)
+    sample: Callable[[int], Sequence[str]] | None = None
+    numbers: Callable[[], dict[str, float]] = dict
+    """Further numbers of the updates since it was last asked, such as their mean reward."""
+    listeners: Sequence[Listener] = ()
+    stop: Callable[[], bool] = lambda: False
+    loss: LossFunction = next_token_loss
+    """The mean over what counts in a batch."""
+    counted: Callable[[Sequence[Tensor]], int] | None = None
+    """How much counts in a batch, at least 1; None where that is the same for every batch of every process."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: torch.dtype = torch.float32
+    world: World = field(default_factory=World)
+    watch: ThreadWatch | None = None
+    """What may change the number of CPU threads between updates; None keeps it."""
+
+    def tell(self, event: Event) -> None:
+        """Send one event to every listener. Only the main process has listeners."""
+        for listener in self.listeners:
+            listener(event)
 
 
 @contextlib.contextmanager

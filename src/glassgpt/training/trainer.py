@@ -16,114 +16,30 @@ import contextlib
 import importlib
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from glassgpt.device import World, threads_set
+from glassgpt.device import threads_set
 from glassgpt.errors import NonFiniteLossError
-from glassgpt.machine.watch import ThreadWatch
 from glassgpt.model.gpt import GPT
 from glassgpt.training import distributed
 from glassgpt.training.config import LoopConfig
 from glassgpt.training.events import (
     CheckpointSaved,
     Evaluated,
-    Event,
-    Listener,
     Noted,
     Sampled,
     StepsFinished,
     TrainingFinished,
     TrainingStarted,
 )
-from glassgpt.training.losses import LossFunction, next_token_loss
+from glassgpt.training.jobs import Job
 from glassgpt.training.optimizers import set_learning_rate
 from glassgpt.training.pace import Pacer, place, repace
 from glassgpt.training.schedules import learning_rate
-from glassgpt.training.state import Progress, TrainerState, capture
-
-
-class BatchSource(Protocol):
-    """What is asked of the data: the batch of a number, and how long an epoch is."""
-
-    @property
-    def steps_per_epoch(self) -> float:
-        """Batches in one pass over the data."""
-        ...
-
-    @property
-    def tokens_per_batch(self) -> int:
-        """Tokens of one batch of this process."""
-        ...
-
-    def at(self, step: int) -> tuple[Tensor, ...]:
-        """Return what the loss is given beside the model, the same each time it is asked.
-
-        The first is token ids (B, T), which are counted; in pretraining inputs and targets (B, T). A source may
-        look at the model, as reinforcement does: then the same step and the same weights give the same batch.
-        """
-        ...
-
-
-class EvaluationResult(Protocol):
-    """What is asked of an evaluation."""
-
-    @property
-    def loss(self) -> float:
-        """Mean nats a token."""
-        ...
-
-    @property
-    def perplexity(self) -> float | None:
-        """exp(loss), where the loss is about predicting text."""
-        ...
-
-    @property
-    def bits_per_byte(self) -> float | None:
-        """The loss in bits for each UTF-8 byte of text."""
-        ...
-
-    @property
-    def metrics(self) -> Mapping[str, float]:
-        """Further numbers by name."""
-        ...
-
-
-@dataclass
-class Job:
-    """One training: what is trained, on what, and whom to tell."""
-
-    model: GPT
-    optimizer: Optimizer
-    batches: BatchSource
-    config: LoopConfig
-    steps: int
-    evaluate: Callable[[], EvaluationResult]
-    save: Callable[[TrainerState, bool], object]  # (state, is it the best?)
-    sample: Callable[[int], Sequence[str]] | None = None
-    numbers: Callable[[], dict[str, float]] = dict
-    """Further numbers of the updates since it was last asked, such as their mean reward."""
-    listeners: Sequence[Listener] = ()
-    stop: Callable[[], bool] = lambda: False
-    loss: LossFunction = next_token_loss
-    """The mean over what counts in a batch."""
-    counted: Callable[[Sequence[Tensor]], int] | None = None
-    """How much counts in a batch, at least 1; None where that is the same for every batch of every process."""
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    precision: torch.dtype = torch.float32
-    world: World = field(default_factory=World)
-    watch: ThreadWatch | None = None
-    """What may change the number of CPU threads between updates; None keeps it."""
-
-    def tell(self, event: Event) -> None:
-        """Send one event to every listener. Only the main process has listeners."""
-        for listener in self.listeners:
-            listener(event)
+from glassgpt.training.state import Progress, capture
 
 
 def train(job: Job, progress: Progress | None = None) -> TrainingFinished:

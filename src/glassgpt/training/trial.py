@@ -20,9 +20,9 @@ from glassgpt.device import threads_set
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.training.config import LoopConfig
-from glassgpt.training.jobs import make_job
+from glassgpt.training.jobs import Job, make_job
 from glassgpt.training.state import Progress
-from glassgpt.training.trainer import Job, compile_blocks, update
+from glassgpt.training.trainer import compile_blocks, update
 
 STEADY = 1.05
 """Updates are timed until the two quickest are this close."""
