@@ -124,7 +124,7 @@ def test_what_may_not_be_read(glassgpt: Any, place: Path, closed: str, command: 
     refused(without_rights(glassgpt, place, place / closed, *command), closed)
 
 
-RUN_FILES = ("", "config.toml", "tokenizer.json", "model.safetensors")
+RUN_FILES = ("", "config.toml", "tokenizer.json", "model.safetensors", "lineage.json")
 
 
 @pytest.mark.parametrize("closed", RUN_FILES)
@@ -132,6 +132,15 @@ def test_a_run_that_may_not_be_read(glassgpt: Any, place: Path, closed: str) -> 
     """A lineage without permission was called missing, with the advice to delete what is left of it."""
     result = without_rights(glassgpt, place, place / "runs/small" / closed, "generate", "small", "The")
     refused(result, str(Path("runs/small") / closed))
+
+
+@pytest.mark.parametrize("command", [("runs",), ("generate", "latest", "The"), ("resume", "latest")])
+def test_a_folder_of_runs_that_may_not_be_read_is_not_called_empty(
+    glassgpt: Any, place: Path, command: tuple[str, ...]
+) -> None:
+    result = without_rights(glassgpt, place, place / "runs", *command)
+    refused(result, "runs")
+    assert "There is no run" not in result.errors
 
 
 @pytest.mark.parametrize(
