@@ -48,15 +48,20 @@ def literals(path: Path) -> Iterator[str]:
     """Yield each text of a module that is no docstring, neighbours joined as Python joins them."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     descriptions = {
-        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
     inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             yield "".join(part.value if isinstance(part, ast.Constant) else "X" for part in node.values)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if id(node) not in descriptions and id(node) not in inside:
-                yield node.value
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in descriptions | inside
+        ):
+            yield node.value
 
 
 def longest_command(words: list[str]) -> tuple[str, ...]:

@@ -36,11 +36,14 @@ def test_a_source_has_a_short_name(source: str, name: str) -> None:
 def test_a_run_ends_with_its_best_or_its_last_weights(
     which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A learning rate this high makes the loss turn, so that best and last are different steps."""
+    """A learning rate this high makes the loss turn, so that best and last are different steps.
+
+    It was 50 without clipping: on a processor with other kernels that ended in NaN.
+    """
     monkeypatch.setenv("GLASSGPT_RUNS", str(tmp_path))
     training = {
-        "steps": 24, "evaluate_every": 4, "batch_size": 4, "learning_rate": 50.0, "min_learning_rate": 50.0,
-        "schedule": "constant", "warmup_steps": 12, "clip": 0.0, "final_weights": which,
+        "steps": 24, "evaluate_every": 4, "batch_size": 4, "learning_rate": 10.0, "min_learning_rate": 10.0,
+        "schedule": "constant", "warmup_steps": 12, "clip": 1.0, "final_weights": which,
         "precision": "float32", "threads": 1,
     }  # fmt: skip
     values = {"corpus": {"sources": ["builtin:tinytales:200"]}, **TINY, "training": training}
