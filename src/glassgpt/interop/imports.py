@@ -119,7 +119,15 @@ def make_by(recipes: Mapping[str, Match], tensors: TensorFiles) -> Callable[[str
                 )
             refuse_kind(name, tensors.dtypes[given[name]])
     _refuse_rest(plain.keys() - set(names.values()))
-    return lambda ours: recipes[ours].join(lambda name: tensors.read(given[name]))
+
+    def read(ours: str):
+        if ours not in recipes:
+            raise InteropError(
+                f"config.json asks for {ours}, which no model of its family has. Correct it there."
+            )
+        return recipes[ours].join(lambda name: tensors.read(given[name]))
+
+    return read
 
 
 def _refuse_rest(names: Iterable[str]) -> None:
