@@ -108,7 +108,7 @@ def test_a_changed_document_is_used_or_refused(name: str) -> None:
                 continue
             container, key = data.draw(st.sampled_from(found))
             if data.draw(st.booleans()):
-                container[key] = data.draw(values)
+                container[key] = copy.deepcopy(data.draw(values))  # a drawn list is shared, and changed here
             elif key in container or isinstance(container, list):
                 del container[key]
         with contextlib.suppress(TokenizerError):
