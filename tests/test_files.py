@@ -8,6 +8,7 @@ import functools
 import http.server
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -311,6 +312,102 @@ def test_a_lock_is_waited_for_and_ends_with_its_process(tmp_path: Path):
         waiting.join()
 
 
+# Folders of the cache, which several processes write to
+
+LEFT_BY_A_KILL = (".gpt2-1.json.0a1b2c3d", "tmpk3_x9abc")
+KEPT = ("gpt2-1.json", "tmp.txt", ".notes", "temporary")
+
+
+@pytest.fixture
+def crowded(tmp_path: Path) -> Path:
+    """A folder with what kills left, and other files, all last written to an hour ago."""
+    for name in (*LEFT_BY_A_KILL, *KEPT):
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (time.time() - 3600,) * 2)
+    return tmp_path
+
+
+def test_what_killed_processes_left_in_a_shared_folder_is_removed(crowded: Path):
+    """Of a killed download the part that had come stayed for good, and so did half a vocabulary."""
+    with files.shared_folder(crowded):
+        assert names(crowded) == sorted([".lock", *KEPT])
+
+
+def test_what_was_written_a_moment_ago_may_be_of_a_process_that_holds_no_lock(crowded: Path):
+    for name in LEFT_BY_A_KILL:
+        os.utime(crowded / name)
+    with files.shared_folder(crowded):
+        assert names(crowded) == sorted([".lock", *KEPT, *LEFT_BY_A_KILL])
+
+
+def test_nothing_is_removed_while_another_process_writes(crowded: Path):
+    """However long its download has been waiting, as in a process that was stopped with Ctrl-Z."""
+    hold = "import sys, time; from pathlib import Path; from glassgpt.files import shared_folder\n"
+    hold += "with shared_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    (crowded / "elsewhere").mkdir()
+    for name in LEFT_BY_A_KILL:
+        (crowded / name).rename(crowded / "elsewhere" / name)
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(crowded)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for name in LEFT_BY_A_KILL:
+            (crowded / "elsewhere" / name).rename(crowded / name)
+        with files.shared_folder(crowded):  # neither waits for the other
+            assert set(LEFT_BY_A_KILL) <= set(names(crowded))
+        process.kill()
+    with files.shared_folder(crowded):
+        assert not set(LEFT_BY_A_KILL) & set(names(crowded))
+
+
+def test_a_killed_download_leaves_nothing_for_good(server: str, isolated_cache: Path):
+    folder = isolated_cache / "downloads"
+    begin = "import sys; from glassgpt.files import download; download(sys.argv[1], sha256='0' * 64, name='lamp.txt')"
+    with subprocess.Popen([sys.executable, "-c", begin, f"{server}/endless.txt"]) as process:
+        deadline = time.monotonic() + 60
+        while not list(folder.glob("tmp*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
+    (left,) = folder.glob("tmp*")
+    os.utime(left, (time.time() - 3600,) * 2)
+    for _ in range(2):
+        download(f"{server}/lamp.txt", sha256=SHA256, name="lamp.txt")
+        assert names(folder) == [".lock", "lamp.txt"]
+        os.utime(shutil.copy(folder / "lamp.txt", left), (time.time() - 3600,) * 2)
+
+
+@pytest.mark.parametrize("folder", ["tokenizers", "machine"])
+def test_the_other_folders_of_the_cache_are_cleared_as_well(
+    isolated_cache: Path, folder: str, tiktoken_cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from glassgpt.machine.kept import keep
+    from glassgpt.tokenizers.ready_made import ready_made_json
+
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tiktoken_cache))
+    left = isolated_cache / folder / ".gpt2-1.json.0a1b2c3d"
+    for _ in range(2):  # also when what is asked for is there
+        left.parent.mkdir(exist_ok=True)
+        left.write_text("{")
+        os.utime(left, (time.time() - 3600,) * 2)
+        if folder == "tokenizers":
+            ready_made_json("gpt2")
+        else:
+            keep("threads", "2")
+        assert not left.exists()
+
+
+def test_a_cache_that_can_only_be_read_serves_what_it_holds(isolated_cache: Path):
+    """Its lock cannot be made."""
+    from glassgpt.tokenizers.ready_made import ready_made_json
+
+    (isolated_cache / "tokenizers" / ".lock").mkdir(
+        parents=True
+    )  # root may write anywhere, but not to a folder
+    (isolated_cache / "tokenizers" / "gpt2-1.json").write_text("{}")
+    assert ready_made_json("gpt2") == "{}"
+
+
 # Downloads, from a real server on this machine
 
 CONTENT = b"Once there was a lamp.\n" * 100
@@ -322,12 +419,15 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        if self.path != "/cut-short.txt":
+        if self.path not in ("/cut-short.txt", "/endless.txt"):
             return super().do_GET()
         self.send_response(200)
         self.send_header("Content-Length", str(len(CONTENT)))
         self.end_headers()
         self.wfile.write(CONTENT[:100])
+        if self.path == "/endless.txt":
+            self.wfile.flush()
+            self.rfile.read(1)  # until who asked has gone
         return None
 
 

@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +28,10 @@ MANIFEST = "manifest.json"
 GIT_LFS = b"version https://git-lfs.github.com/spec/"
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}", re.DOTALL)
 """Names of what is being written and was not renamed into place yet."""
+DOWNLOADING = re.compile(r"tmp[a-z0-9_]{8}")
+"""Names that Python's `tempfile`, and so pooch, gives to what is being downloaded."""
+ABANDONED_SECONDS = 600.0
+"""A download that lives writes every few seconds: pooch gives up after half a minute of silence."""
 
 
 @contextlib.contextmanager
@@ -84,6 +89,50 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
         if TEMPORARY.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def shared_folder(folder: Path) -> Iterator[None]:
+    """Write into a folder of the cache that several processes share, once what killed ones left there is removed.
+
+    All writers hold its lock file together. Who gets that alone knows that no process of this version writes, and
+    removes temporary files that nobody has written to for `ABANDONED_SECONDS`; the age protects writers that hold no
+    lock, such as earlier versions, or any on a file system that knows none. A folder that cannot be written is left
+    as it is: a write into it says why.
+    """
+    import fcntl
+
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context(open(folder / ".lock", "a"))
+            if _is_alone(lock):
+                _remove_abandoned(folder)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+
+
+def _is_alone(lock: IO[Any]) -> bool:
+    """Say whether no other process holds a lock file, and take it if so; True where there are no locks."""
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _remove_abandoned(folder: Path) -> None:
+    newest = time.time() - ABANDONED_SECONDS
+    for path in folder.iterdir():
+        if not (TEMPORARY.fullmatch(path.name) or DOWNLOADING.fullmatch(path.name)):
+            continue
+        with contextlib.suppress(OSError):
+            if path.is_file() and not path.is_symlink() and path.stat().st_mtime < newest:
+                path.unlink()
 
 
 def _open_to_write(path: Path, mode: str) -> IO[Any]:
@@ -247,7 +296,7 @@ def download(url: str, *, sha256: str, name: str) -> Path:
             f"{target} is not the file that was expected (its SHA-256 differs). "
             "Delete it to have it downloaded again, or replace it by the original."
         )
-    with explain_writing(target):
+    with shared_folder(target.parent), explain_writing(target):
         try:
             pooch.retrieve(url, known_hash=f"sha256:{sha256}", path=target.parent, fname=name)
         except requests.RequestException as error:

@@ -61,7 +61,8 @@ def keep(question: str, choice: str, **figures: float) -> None:
     answer = Kept(choice, figures, datetime.datetime.now().isoformat(timespec="seconds"))
     content = msgspec.to_builtins(_File(VERSION, {**all_kept(), question: answer}))
     try:
-        files.write_json(kept_file(), content)
+        with files.shared_folder(kept_file().parent):
+            files.write_json(kept_file(), content)
     except (OSError, GlassGPTError):
         return
 

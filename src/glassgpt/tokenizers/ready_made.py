@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from glassgpt.errors import OfflineError
-from glassgpt.files import cache_dir, write_text
+from glassgpt.files import cache_dir, shared_folder, write_text
 from glassgpt.tokenizers import layout
 from glassgpt.tokenizers.byte_chars import to_chars
 from glassgpt.tokenizers.patterns import GPT2, LLAMA3, O200K, pre_tokenizer
@@ -30,9 +30,10 @@ def ready_made_json(name: str) -> str:
     neither can be.
     """
     kept = cache_dir() / "tokenizers" / f"{name}-{_CONVERSION}.json"
-    if not kept.is_file():
-        write_text(kept, _convert(name))
-    return kept.read_text(encoding="utf-8")
+    with shared_folder(kept.parent):
+        if not kept.is_file():
+            write_text(kept, _convert(name))
+        return kept.read_text(encoding="utf-8")
 
 
 def _convert(name: str) -> str:
