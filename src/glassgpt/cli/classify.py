@@ -25,7 +25,8 @@ def classify(run: str, *texts: str, device: str = "auto") -> None:
     if not any(asked):
         raise GenerationError('There is no text to classify. Give one:  glassgpt classify RUN "text"')
     console = make_console()
-    found = iter(classifier.probabilities([text for text in asked if text]))
+    aside = make_console(stderr=True, lasting=True, soft_wrap=True)
+    found = iter(classifier.probabilities([text for text in asked if text], say=aside.print))
     for text in asked:
         if not text:
             console.print("[bold]-[/]")

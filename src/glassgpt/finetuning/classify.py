@@ -8,20 +8,20 @@ Legend: B texts, T tokens, C width, L labels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from glassgpt import files
 from glassgpt.commands import command
-from glassgpt.errors import CorpusError, RunError
+from glassgpt.errors import CheckpointError, CorpusError, RunError
 from glassgpt.finetuning.config import ClassifyConfig
 from glassgpt.finetuning.labelled import Labelled, read_labelled
 from glassgpt.finetuning.packing import pad
@@ -31,6 +31,7 @@ from glassgpt.finetuning.task import HEAD, Measured, Start, Task, in_batches, sp
 from glassgpt.generation.engine import evaluating
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
+from glassgpt.runs.checkpoints import read_tensors
 from glassgpt.runs.opening import Run
 
 LABELS = "labels.json"
@@ -110,12 +111,10 @@ def freeze(model: Classifier, config: ClassifyConfig) -> None:
 
 def encode(start: Start, texts: Sequence[Labelled], labels: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
     """Return ids (N, T) filled up, lengths (N,) and numbers of labels (N,). A long text keeps its beginning."""
-    ids = [text_ids(start.run, item.text, start.context_length) for item in texts]
-    cut = sum(len(row) == start.context_length for row in ids)
-    if cut:
-        start.say(
-            f"{cut} of {len(texts)} texts fill the context of {start.context_length} tokens and may be cut."
-        )
+    whole = [text_ids(start.run, item.text) for item in texts]
+    if longer := longer_than(whole, start.context_length):
+        start.say(longer)
+    ids = [row[: start.context_length] for row in whole]
     lengths = torch.tensor([len(row) for row in ids])
     return (
         pad([np.array(row) for row in ids], 0),
@@ -124,9 +123,20 @@ def encode(start: Start, texts: Sequence[Labelled], labels: Sequence[str]) -> tu
     )
 
 
-def text_ids(run: Run, text: str, context_length: int) -> list[int]:
-    """Return the ids of a text as the base read texts in pretraining, at most a context of them."""
-    return run.prompt_ids(text.strip())[:context_length]
+def text_ids(run: Run, text: str) -> list[int]:
+    """Return the ids of a text as the base read texts in pretraining."""
+    return run.prompt_ids(text.strip())
+
+
+def longer_than(texts: Sequence[Sequence[int]], context_length: int) -> str | None:
+    """Return a sentence that counts the texts longer than the context, or None when each fits."""
+    longer = sum(len(ids) > context_length for ids in texts)
+    if not longer:
+        return None
+    return (
+        f"{longer} of {len(texts)} text{'s' * (len(texts) > 1)} {'is' if longer == 1 else 'are'} longer than the "
+        f"context of {context_length} tokens: only the beginning is read."
+    )
 
 
 @torch.inference_mode()
@@ -161,10 +171,15 @@ class OpenedClassifier:
     run: Run
     labels: list[str]
 
-    def probabilities(self, texts: Sequence[str]) -> list[dict[str, float]]:
-        """Return the probability of each label, for each text."""
+    def probabilities(
+        self, texts: Sequence[str], say: Callable[[str], None] = lambda _: None
+    ) -> list[dict[str, float]]:
+        """Return the probability of each label, for each text. `say` gets a line where texts are too long."""
         context = self.model.config.context_length
-        rows = [np.array(text_ids(self.run, text, context)) for text in texts]
+        whole = [text_ids(self.run, text) for text in texts]
+        if longer := longer_than(whole, context):
+            say(longer)
+        rows = [np.array(ids[:context]) for ids in whole]
         device = self.model.head.weight.device
         lengths = torch.tensor([len(row) for row in rows])
         shares = logits_of(self.model, (pad(rows, 0), lengths), device).softmax(-1).tolist()
@@ -179,10 +194,31 @@ def open_classifier(run: Run) -> OpenedClassifier:
             f"{run.directory.name} has not learned to classify. Teach it with:  "
             + command("finetune", "classify", run.directory.handle, "DATA")
         )
-    names: list[str] = files.read_json(labels)
+    names = _read_labels(labels)
     model = Classifier(run.model, len(names))
-    model.head.load_state_dict(load_file(head))
+    try:
+        model.head.load_state_dict(read_tensors(head))
+    except (CheckpointError, RuntimeError) as error:
+        raise _damaged(head, f"it holds no weights for {len(names)} labels") from error
     return OpenedClassifier(model.eval(), run, names)
+
+
+def _read_labels(path: Path) -> list[str]:
+    """Return the names of the labels: at least two, all different."""
+    try:
+        names = msgspec.convert(files.read_json(path), list[str])
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from error
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise _damaged(path, "it does not name two or more different labels")
+    return names
+
+
+def _damaged(path: Path, why: str) -> RunError:
+    return RunError(
+        f"{path} is damaged: {why.rstrip('.')}. Put the original back, or make the classifier again with:  "
+        + command("finetune", "classify", "BASE", "DATA")
+    )
 
 
 def _check_labels(labels: Sequence[str], train: Tensor, held: Tensor, texts: Sequence[Labelled]) -> None:
