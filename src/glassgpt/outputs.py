@@ -15,7 +15,7 @@ def refuse_overwriting(
     *,
     option: str,
     inputs: Callable[[], Iterable[Path]] = lambda: (),
-    force: bool | None = False,
+    force: bool = False,
     replaceable: Callable[[Path], bool] = lambda _: False,
     folder: bool = False,
 ) -> None:
@@ -23,8 +23,7 @@ def refuse_overwriting(
 
     `inputs` gives the files and folders that are read: they are never written over, whatever link or spelling leads
     to them. Any other file is with `force`, or where `replaceable` knows it as one that the same command made.
-    With `force` None there is no such option; with `folder` a folder is written. Call this before the work, so that
-    no hour is spent for nothing.
+    With `folder` a folder is written. Call this before the work, so that no hour is spent for nothing.
     """
     try:
         found = path.stat()
@@ -43,8 +42,7 @@ def refuse_overwriting(
         )
     if force or replaceable(path):
         return
-    way_out = "" if force is None else ", or add --force to write over it"
-    raise OutputError(f"{path} exists already. Choose another {option}{way_out}.")
+    raise OutputError(f"{path} exists already. Choose another {option}, or add --force to write over it.")
 
 
 def _is_within(found: os.stat_result, path: Path, place: Path) -> bool:

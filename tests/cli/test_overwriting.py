@@ -14,6 +14,8 @@ WAYS = {
     "compare": (("runs", "compare", "small", "small"), "--out"),
     "plan": (("plan", "text.txt", *QUICK), "--output"),
     "eval": (("eval", "small", "--tasks", "induction"), "--json"),
+    "gguf": (("export", "small", "--to", "gguf"), "--output"),
+    "onnx": (("export", "small", "--to", "onnx"), "--output"),
 }
 
 
@@ -38,6 +40,8 @@ def test_a_file_that_is_there_is_kept_without_force(glassgpt: Any, workplace: Pa
         ("plan", "text.txt"),
         ("compare", "runs/small/metrics.jsonl"),
         ("eval", "runs/small/config.toml"),
+        ("gguf", "runs/small/model.safetensors"),
+        ("onnx", "runs/small/tokenizer.json"),
     ],
 )
 @pytest.mark.parametrize("link", [False, True])
@@ -81,3 +85,61 @@ def test_the_weights_beside_a_graph_are_kept(glassgpt: Any, workplace: Path) -> 
     assert "mine.onnx.data exists already" in result.errors
     assert Path("mine.onnx.data").read_text() == "weights of another graph"
     assert not Path("mine.onnx").exists()
+    assert glassgpt("export", "small", "--to", "onnx", "--output", "mine.onnx", "--force").status == 0
+    assert Path("mine.onnx").exists()
+
+
+def test_an_earlier_export_is_replaced_with_force(glassgpt: Any, workplace: Path) -> None:
+    assert glassgpt("export", "small").status == 0
+    Path("small-hf/config.json").write_text("{}")
+    refused = glassgpt("export", "small")
+    assert refused.status == 1
+    assert "small-hf exists already. Choose another --output, or add --force" in refused.errors
+    assert glassgpt("export", "small", "--force").status == 0
+    assert len(Path("small-hf/config.json").read_text()) > 2
+    assert sorted(path.name for path in workplace.iterdir()) == ["runs", "small-hf", "text.txt"]
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("runs", "other files than those of an export, such as small"),
+        ("mixed", "other files than those of an export, such as novel.txt"),
+        ("text.txt", "is not a folder, and --to hf writes one"),
+        ("runs/small", "other files than those of an export"),
+    ],
+)
+def test_a_folder_of_anything_else_is_kept_even_with_force(
+    glassgpt: Any, workplace: Path, place: str, says: str
+) -> None:
+    """To write over a folder is to remove it: one with a novel in it, or with all runs."""
+    assert glassgpt("export", "small", "--output", "mixed").status == 0
+    Path("mixed/novel.txt").write_text("Chapter 1")
+    before = sorted(workplace.rglob("*"))
+    result = glassgpt("export", "small", "--output", place, "--force")
+    assert result.status == 1
+    assert says in result.errors
+    assert sorted(workplace.rglob("*")) == before
+
+
+def test_a_folder_is_no_place_for_a_file_even_with_force(glassgpt: Any, workplace: Path) -> None:
+    result = glassgpt("export", "small", "--to", "gguf", "--output", "runs", "--force")
+    assert result.status == 1
+    assert "runs is a folder. Name a file in it with --output" in result.errors
+
+
+@pytest.mark.parametrize("to", ["hf", "gguf", "onnx"])
+def test_an_export_that_fails_leaves_the_earlier_one(
+    glassgpt: Any, workplace: Path, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    from glassgpt.errors import InteropError
+    from glassgpt.interop import exports
+
+    def fails(*_: object) -> None:
+        raise InteropError("The exported file is wrong.")
+
+    assert glassgpt("export", "small", "--to", to, "--output", "mine").status == 0
+    before = {path: path.read_bytes() for path in workplace.rglob("*") if path.is_file()}
+    monkeypatch.setattr(exports, "_check", fails)
+    assert glassgpt("export", "small", "--to", to, "--output", "mine", "--force").status == 1
+    assert {path: path.read_bytes() for path in workplace.rglob("*") if path.is_file()} == before

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 
 def export(
@@ -12,20 +14,22 @@ def export(
     to: Literal["hf", "gguf", "onnx"] = "hf",
     output: Path | None = None,
     dtype: Literal["f32", "f16", "q8_0"] = "f32",
+    force: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Write a run for other programs, and check that they compute the same.
 
     Args:
         run: A run's name or path, or latest.
         to: hf is a folder for transformers and vLLM; gguf a file for llama.cpp and Ollama; onnx a graph.
-        output: Where to write it; by itself here, under the run's name.
+        output: Where to write it; by default here, under the run's name.
         dtype: f32 is exact; f16 halves it; q8_0 (gguf) is about a quarter.
+        force: Write over a file that is there, or over the folder of an earlier export.
     """
     from glassgpt.cli.terminal import make_console, shown
     from glassgpt.interop.exports import export_run
     from glassgpt.model.summary import byte_size
 
-    done = export_run(run, to, output=output, dtype=dtype)
+    done = export_run(run, to, output=output, dtype=dtype, force=force)
     paths = done.path.iterdir() if done.path.is_dir() else [done.path]
     size = sum(path.stat().st_size for path in paths)
     console = make_console(soft_wrap=True)

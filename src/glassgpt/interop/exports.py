@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import secrets
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from glassgpt.errors import GlassGPTError, InteropError, MissingExtraError, did_you_mean
+from glassgpt import files
+from glassgpt.errors import GlassGPTError, InteropError, MissingExtraError, OutputError, did_you_mean
 from glassgpt.interop.parity import Expected, Parity, expect
 from glassgpt.outputs import refuse_overwriting
-from glassgpt.runs.opening import Run, open_run
+from glassgpt.runs.opening import Run, find_base, open_run
 from glassgpt.system import explaining
 
 Format = Literal["hf", "gguf", "onnx"]
@@ -31,27 +34,27 @@ class Exported:
 
 
 @explaining
-def export_run(name: str, to: Format, *, output: Path | None = None, dtype: Dtype = "f32") -> Exported:
+def export_run(
+    name: str, to: Format, *, output: Path | None = None, dtype: Dtype = "f32", force: bool = False
+) -> Exported:
     """Write the run at a path, of a name, or the `latest`, for other programs, and check what was written.
 
-    Raises `OutputError` when something is at `output` already, `ModelError` or `InteropError` when the format cannot
-    hold it, or when the check fails (nothing is left then), `MissingExtraError` when the library that writes the
-    format is not installed.
+    With `force` it may replace a file, or the folder of an earlier export, but nothing that belongs to the run.
+    Raises `OutputError` when something else is at `output` already, `ModelError` or `InteropError` when the format
+    cannot hold it, or when the check fails (then everything is as it was before), `MissingExtraError` when the library
+    that writes the format is not installed.
     """
     _check_choice(to, dtype)
     run = open_run(name)
     path = output or Path(default_name(run.directory.name, to, dtype))
-    _refuse_place(path, to, run)
+    _refuse_place(path, to, run, force=force)
     expected = expect(run)
-    try:
+    with _replacing(_places(path, to)):
         notes = _write(run, to, path, dtype)
         run.model.to("meta")  # its weights are not needed any more
         del run
         gc.collect()  # torch's exporter leaves circles that hold the weights
         return Exported(path, _check(to, path, expected, dtype), notes)
-    except BaseException:
-        _remove(path, to)
-        raise
 
 
 def default_name(run: str, to: Format, dtype: Dtype) -> str:
@@ -72,14 +75,44 @@ def _check_choice(to: str, dtype: str) -> None:
         )
 
 
-def _refuse_place(path: Path, to: str, run: Run) -> None:
-    """Raise `InteropError` where something is already, or where what belongs to a run is kept."""
+def _refuse_place(path: Path, to: str, run: Run, *, force: bool) -> None:
+    """Raise `OutputError` where something is that may not be replaced, or where what belongs to a run is kept."""
     for place in _places(path, to):
-        refuse_overwriting(place, option="--output", force=None, folder=True)
+        if force and to == "hf" and place.exists():
+            _refuse_all_but_an_export(place)
+        refuse_overwriting(
+            place, option="--output", inputs=lambda: _folders_of(run), force=force, folder=to == "hf"
+        )
     if path.resolve().is_relative_to(run.directory.path.resolve()):
         raise InteropError(
             f"{path} lies inside the run that is exported, which holds nothing but the run. Choose another --output."
         )
+
+
+def _folders_of(run: Run) -> list[Path]:
+    """Return the folders that a run is read from."""
+    adapted = run.lineage.get("adapter") is not None
+    return [run.directory.path, *([find_base(run.directory, run.lineage).path] if adapted else [])]
+
+
+def _refuse_all_but_an_export(path: Path) -> None:
+    """Raise `OutputError` when a path is no folder, or when a folder holds anything that no export wrote there."""
+    if not path.is_dir():
+        raise OutputError(f"{path} is not a folder, and --to hf writes one. Choose another --output.")
+    others = sorted({file.name for file in path.iterdir()} - _exported_there(path))
+    if others:
+        raise OutputError(
+            f"{path} holds other files than those of an export, such as {others[0]}, and they would be lost. Choose "
+            "another --output."
+        )
+
+
+def _exported_there(path: Path) -> set[str]:
+    """Return the names of the files that an export wrote into a folder."""
+    try:
+        return {files.MANIFEST, *files.read_json(path / files.MANIFEST)["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def _places(path: Path, to: str) -> list[Path]:
@@ -133,10 +166,31 @@ def _check_there(to: Format, path: Path, expected: Expected, dtype: Dtype) -> Pa
     return check_onnx(path, expected)
 
 
-def _remove(path: Path, to: str) -> None:
-    for place in _places(path, to):
-        if place.is_dir():
-            shutil.rmtree(place, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):  # what went wrong may be that it cannot be there
-                place.unlink()
+@contextlib.contextmanager
+def _replacing(places: list[Path]) -> Iterator[None]:
+    """Let what stands at the places step aside during the block: it comes back on failure, and goes on success."""
+    aside = {place: place.with_name(f".{place.name[:48]}.{secrets.token_hex(4)}") for place in places}
+    moved: dict[Path, Path] = {}
+    try:
+        with files.explain_writing(places[0]):
+            for place, hidden in aside.items():
+                if place.exists():
+                    place.rename(hidden)
+                    moved[place] = hidden
+        yield
+    except BaseException:
+        for place in places:
+            _remove(place)
+        for place, hidden in moved.items():
+            hidden.rename(place)
+        raise
+    for hidden in moved.values():
+        _remove(hidden)
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):  # what went wrong may be that it cannot be there
+            place.unlink()
