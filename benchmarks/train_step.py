@@ -20,9 +20,8 @@ from benchmarks.report import Figure
 from glassgpt.evaluation.loss import Evaluation
 from glassgpt.model.config import ModelConfig
 from glassgpt.training.config import TrainingConfig
-from glassgpt.training.jobs import Job
+from glassgpt.training.jobs import make_job
 from glassgpt.training.losses import next_token_loss
-from glassgpt.training.optimizers import make_optimizer
 from glassgpt.training.trainer import train
 
 WORDY = replace(SMALL, vocab_size=notebook.VOCABULARY, context_length=notebook.CONTEXT)
@@ -200,11 +199,12 @@ def _train_ours(config: ModelConfig, ids: Tensor, batch_size: int, steps: int) -
     )
     model = transformers_gpt2.as_ours(transformers_gpt2.make(config), config)
     finished = train(
-        Job(
-            model=model,
-            optimizer=make_optimizer(model, settings),
+        make_job(
+            settings,
+            model,
+            device=torch.device("cpu"),
+            say=print,
             batches=Rows(ids, batch_size),
-            config=settings,
             steps=steps,
             evaluate=lambda: Evaluation(0.0, 1, 1.0),
             save=lambda _state, _best: None,

@@ -26,8 +26,6 @@ def test_what_is_there_needs_force(book: Path) -> None:
     with pytest.raises(OutputError, match=r"exists already.*--force"):
         refuse_overwriting(book, option="--out")
     refuse_overwriting(book, option="--out", force=True)
-    with pytest.raises(OutputError, match=r"exists already. Choose another --output\.$"):
-        refuse_overwriting(book, option="--output", force=None)
 
 
 def test_what_the_same_command_made_needs_none(book: Path) -> None:

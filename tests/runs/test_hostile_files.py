@@ -94,6 +94,22 @@ def refusal(act: Callable[[], object]) -> str | None:
     return None
 
 
+def original_of(run: RunDirectory, file: Path) -> bytes:
+    """The bytes a file of the run had at first, which are kept beside the run; every example begins with them."""
+    kept = run.path.parent / f"original {file.name}"
+    if not kept.exists():
+        shutil.copy(file, kept)
+    return kept.read_bytes()
+
+
+def alter(data: st.DataObject, file: Path, original: bytes) -> None:
+    """Write a JSON file with another value somewhere in it, or with other bytes."""
+    if data.draw(st.booleans()):
+        file.write_text(json.dumps(data.draw(altered_json(json.loads(original)))))
+    else:
+        file.write_bytes(data.draw(altered_bytes(original)))
+
+
 def look_at_all(run: RunDirectory) -> None:
     """Everything that reads a run but does not train it."""
     assert run.name in [each.name for each in list_runs()]
@@ -110,32 +126,24 @@ def look_at_all(run: RunDirectory) -> None:
 @EXAMPLES
 @given(data=st.data())
 def test_lineage(run: RunDirectory, data: st.DataObject) -> None:
-    original = run.path.parent / "lineage"
-    if not original.exists():
-        shutil.copy(run.lineage, original)
-    content = original.read_bytes()
-    if data.draw(st.booleans()):
-        run.lineage.write_text(json.dumps(data.draw(altered_json(json.loads(content)))))
-    else:
-        run.lineage.write_bytes(data.draw(altered_bytes(content)))
+    original = original_of(run, run.lineage)
+    alter(data, run.lineage, original)
     look_at_all(run)
-    shutil.copy(original, run.lineage)
+    run.lineage.write_bytes(original)
 
 
 @EXAMPLES
 @given(data=st.data())
 def test_metrics(run: RunDirectory, data: st.DataObject) -> None:
     """One odd line broke `glassgpt runs` for all runs."""
-    original = run.path.parent / "metrics"
-    if not original.exists():
-        shutil.copy(run.metrics, original)
-    lines = original.read_text().splitlines()
+    original = original_of(run, run.metrics)
+    lines = original.splitlines(keepends=True)
     index = data.draw(st.integers(0, len(lines) - 1))
     if data.draw(st.booleans()):
-        lines[index] = json.dumps(data.draw(altered_json(json.loads(lines[index]))))
-        run.metrics.write_text("".join(f"{line}\n" for line in lines))
+        lines[index] = json.dumps(data.draw(altered_json(json.loads(lines[index])))).encode() + b"\n"
+        run.metrics.write_bytes(b"".join(lines))
     else:
-        run.metrics.write_bytes(data.draw(altered_bytes(original.read_bytes())))
+        run.metrics.write_bytes(data.draw(altered_bytes(original)))
     assert len(summarize(run).row()) == 7
     MetricsFile(run.metrics).rewind(8, best=True)
     assert all(event.step <= 8 for event in read_events(run.metrics))
@@ -144,10 +152,7 @@ def test_metrics(run: RunDirectory, data: st.DataObject) -> None:
 @EXAMPLES
 @given(data=st.data())
 def test_config(run: RunDirectory, data: st.DataObject) -> None:
-    original = run.path.parent / "config"
-    if not original.exists():
-        shutil.copy(run.config, original)
-    run.config.write_bytes(data.draw(altered_bytes(original.read_bytes())))
+    run.config.write_bytes(data.draw(altered_bytes(original_of(run, run.config))))
     look_at_all(run)
 
 
@@ -155,14 +160,8 @@ def test_config(run: RunDirectory, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_the_state_of_a_checkpoint(run: RunDirectory, data: st.DataObject) -> None:
     newest = CheckpointStore(run.checkpoints).steps()[-1]
-    original = run.path.parent / "state"
-    if not original.exists():
-        shutil.copy(newest / "state.json", original)
-    content = original.read_bytes()
-    if data.draw(st.booleans()):
-        (newest / "state.json").write_text(json.dumps(data.draw(altered_json(json.loads(content)))))
-    else:
-        (newest / "state.json").write_bytes(data.draw(altered_bytes(content)))
+    (newest / files.MANIFEST).write_bytes(original_of(run, newest / files.MANIFEST))
+    alter(data, newest / "state.json", original_of(run, newest / "state.json"))
     if data.draw(st.booleans()):
         files.seal(newest)
     look_at_all(run)
@@ -172,24 +171,16 @@ def test_the_state_of_a_checkpoint(run: RunDirectory, data: st.DataObject) -> No
 @given(data=st.data())
 def test_the_manifest_of_a_checkpoint(run: RunDirectory, data: st.DataObject) -> None:
     manifest = CheckpointStore(run.checkpoints).steps()[-1] / "manifest.json"
-    original = run.path.parent / "manifest"
-    if not original.exists():
-        shutil.copy(manifest, original)
-    content = original.read_bytes()
-    if data.draw(st.booleans()):
-        manifest.write_text(json.dumps(data.draw(altered_json(json.loads(content)))))
-    else:
-        manifest.write_bytes(data.draw(altered_bytes(content)))
+    original = original_of(run, manifest)
+    alter(data, manifest, original)
     look_at_all(run)
+    manifest.write_bytes(original)
 
 
 @EXAMPLES
 @given(data=st.data())
 def test_comparison(run: RunDirectory, data: st.DataObject) -> None:
-    if data.draw(st.booleans()):
-        run.comparison.write_text(json.dumps(data.draw(altered_json(COMPARISON))))
-    else:
-        run.comparison.write_bytes(data.draw(altered_bytes(json.dumps(COMPARISON).encode())))
+    alter(data, run.comparison, json.dumps(COMPARISON).encode())
     assert "comparison.json" in (refusal(lambda: read_comparison(run)) or "comparison.json")
     assert summarize(run).state in ("finished", "damaged: comparison.json")
 
