@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from glassgpt import files
+from glassgpt.errors import RunError
 from glassgpt.finetuning.run import resume_finetuning
 from glassgpt.generation.text import GenerationConfig
 from glassgpt.pretraining.run import resume_run
@@ -69,3 +72,33 @@ def test_an_old_fine_tuning_goes_on_to_the_end_it_would_have_had(project: Path) 
     run = resume_finetuning("polite").directory
     assert_near(run.adapter / "adapter_model.safetensors", project / "ends/polite.safetensors")
     assert_same_story(run.metrics, project / "ends/polite.jsonl")
+
+
+@pytest.mark.parametrize("name", ["choosy", "sorter"])
+def test_an_old_fine_tuning_keeps_the_records_that_newer_ones_leave_out(project: Path, name: str) -> None:
+    """Of its pairs every fourth has two equal answers; of its labels some are empty, and some begin with a space."""
+    run = resume_finetuning(name).directory
+    assert_near(run.adapter / "adapter_model.safetensors", project / f"ends/{name}.safetensors")
+    assert_same_story(run.metrics, project / f"ends/{name}.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "old", "new"),
+    [("choosy", "pairs.json", '"In the gate."', '""'), ("sorter", "labels.csv", "a spade is dry", "")],
+)
+def test_an_old_fine_tuning_on_data_that_is_prepared_otherwise_now_is_refused(
+    project: Path, name: str, file: str, old: str, new: str
+) -> None:
+    """Such as after an answer was emptied: its record is left out now, and was refused then."""
+    text = (project / file).read_text()
+    assert old in text
+    (project / file).write_text(text.replace(old, new, 1))
+    lineage = project / "runs" / name / "lineage.json"
+    facts = json.loads(lineage.read_text())
+    facts["data"]["sources"][0]["fingerprint"] = files.hash_file(project / file)  # as if it had been so then
+    lineage.write_text(json.dumps(facts))
+    with pytest.raises(
+        RunError, match=r"reads 15 records.*version 0\.1\.0 read 16.*glassgpt finetune"
+    ) as caught:
+        resume_finetuning(name)
+    assert "has changed" not in str(caught.value)

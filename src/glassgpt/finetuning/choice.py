@@ -53,10 +53,14 @@ def read_choice(directory: RunDirectory) -> Choice:
         raise ConfigError(
             f"{directory.finetune} has no section [training]: it was cut short. Put the original back from a copy."
         )
-    values.setdefault("split_by", "place")  # a run of version 0.1.0 goes on as it began
+    if "split_by" not in values:  # a run of version 0.1.0 goes on as it began
+        values = {**AS_0_1_0.get(kind, {}), "split_by": "place", **values}
     values = without_retired(KINDS[kind], values)
     return Choice(base, data, configs.from_dict(KINDS[kind], values, origin=str(directory.finetune)))
 
+
+AS_0_1_0: dict[str, dict[str, Any]] = {"dpo": {"keep_equal": True}, "classify": {"labels_as_written": True}}
+"""By kind, the settings by which records are read as version 0.1.0 read them."""
 
 _HEAD: dict[str, Any] = {"kind": str, "base": str, "data": tuple[str, ...]}
 

@@ -70,6 +70,7 @@ def build(start: Start, config: ClassifyConfig) -> Task:
         text_field=config.text_field,
         label_field=config.label_field,
         say=start.say,
+        labels_as_written=config.labels_as_written,
     )
     learn, hold = split_rows(
         [item.text.strip() for item in texts],

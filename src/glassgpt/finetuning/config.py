@@ -174,6 +174,8 @@ class DPOConfig(ChatConfig):
     samples: SamplesConfig = field(default_factory=SamplesConfig)
     beta: float = 0.1
     """How strongly the model is held to the base: lower lets it move further."""
+    keep_equal: bool = False
+    """Keep pairs whose two answers are equal, as version 0.1.0 did; nothing is learned from them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -232,6 +234,8 @@ class ClassifyConfig(RecordsConfig):
     """The field that holds the text; found by its usual names when left out."""
     label_field: str | None = None
     """The field that holds the label; found by its usual names when left out."""
+    labels_as_written: bool = False
+    """Keep spaces around labels and take an empty label for one, as version 0.1.0 did."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

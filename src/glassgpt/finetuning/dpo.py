@@ -33,8 +33,15 @@ MEASURED_AT_ONCE = 8  # pairs
 def build(start: Start, config: DPOConfig) -> Task:
     """Return the task of preferring the chosen answers of `start.data`."""
     assert start.template is not None
-    fitting = Fitting(start.tokenizer, start.template, start.context_length, config.too_long == "skip")
-    fitted = fitting.pairs(read_preferences([Path(path) for path in start.data], start.say))
+    fitting = Fitting(
+        start.tokenizer,
+        start.template,
+        start.context_length,
+        skip_long=config.too_long == "skip",
+        keep_equal=config.keep_equal,
+    )
+    paths = [Path(path) for path in start.data]
+    fitted = fitting.pairs(read_preferences(paths, start.say, keep_equal=config.keep_equal))
     if fitting.same:
         start.say(f"{fitting.same:,} pairs were left out: cut to the context, both answers are the same.")
     contents = [each.content for each, _ in some(fitted)]

@@ -62,8 +62,10 @@ class Fitting:
     """The ids of a prompt without a template."""
     cut: int = 0
     skipped: int = 0
+    keep_equal: bool = False
+    """Keep pairs whose answers are the same within the context, as version 0.1.0 did."""
     same: int = 0
-    """Pairs whose answers are the same within the context."""
+    """Pairs that were left out because their answers are the same within the context."""
 
     def example(self, messages: Sequence[Message], source: str) -> Example | None:
         """Return a conversation's example, or None when it is left out. Raises `CorpusError` when it cannot be used."""
@@ -98,7 +100,7 @@ class Fitting:
             )
             if chosen is None or rejected is None:
                 pairs.append((preference, None))
-            elif np.array_equal(chosen.ids, rejected.ids):
+            elif np.array_equal(chosen.ids, rejected.ids) and not self.keep_equal:
                 self.same += 1
             else:
                 pairs.append((preference, (chosen, rejected)))

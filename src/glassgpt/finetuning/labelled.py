@@ -34,20 +34,24 @@ def read_labelled(
     text_field: str | None = None,
     label_field: str | None = None,
     say: Say = lambda _: None,
+    labels_as_written: bool = False,
 ) -> list[Labelled]:
     """Return all texts with their labels; `say` is told of those that were left out.
 
+    With `labels_as_written` an empty label is one too, and spaces around a label belong to it, as in version 0.1.0.
     Raises `CorpusError` where a record has no text or label, or there is one label only.
     """
 
     def make(record: Any, source: str) -> Labelled:
         text = _field(fields_of(record, source), text_field, TEXT_FIELDS, "text_field", source)
-        label = _field(record, label_field, LABEL_FIELDS, "label_field", source).strip()
+        label = _field(record, label_field, LABEL_FIELDS, "label_field", source)
         if not text.strip():
             raise NothingToLearn("an empty text")
-        if not label:
+        if labels_as_written:
+            return Labelled(text, label, source)
+        if not label.strip():
             raise NothingToLearn("an empty label")
-        return Labelled(text, label, source)
+        return Labelled(text, label.strip(), source)
 
     found = gather(_records(paths), make, paths, say)
     labels = sorted({item.label for item in found})

@@ -92,12 +92,22 @@ def read_conversations(paths: Sequence[Path], say: Say = lambda _: None) -> list
     return gather(records_of(paths, OWN_FIELDS), _conversation, paths, say)
 
 
-def read_preferences(paths: Sequence[Path], say: Say = lambda _: None) -> list[Preference]:
+def read_preferences(
+    paths: Sequence[Path], say: Say = lambda _: None, *, keep_equal: bool = False
+) -> list[Preference]:
     """Return the preferences of some files; `say` is told of those that were left out.
 
-    Raises `CorpusError` where records are none.
+    With `keep_equal` two equal answers are a preference too, as in version 0.1.0. Raises `CorpusError` where records
+    are none.
     """
-    return gather(records_of(paths, OWN_FIELDS), _preference, paths, say)
+
+    def make(record: Any, source: str) -> Preference:
+        made = _preference(record, source)
+        if made.chosen == made.rejected and not keep_equal:
+            raise NothingToLearn("equal answers, chosen and rejected")
+        return made
+
+    return gather(records_of(paths, OWN_FIELDS), make, paths, say)
 
 
 def read_prompts(paths: Sequence[Path], say: Say = lambda _: None) -> list[Prompt]:
@@ -171,8 +181,6 @@ def _preference(record: Any, source: str) -> Preference:
     _refuse_unasked(prompt, source)
     if not chosen.strip() or not rejected.strip():
         raise NothingToLearn("an empty answer")
-    if chosen == rejected:
-        raise NothingToLearn("equal answers, chosen and rejected")
     return Preference(prompt, chosen, rejected, source)
 
 

@@ -20,6 +20,7 @@ import torch
 from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.adapters.peft_format import WEIGHTS, save_adapter
+from glassgpt.commands import command
 from glassgpt.device import World
 from glassgpt.errors import RunError
 from glassgpt.finetuning.begin import begin, fitted
@@ -130,7 +131,7 @@ def resume_finetuning(
             if lineage is None:
                 training.describe(directory)
             else:
-                _refuse_other_amounts(directory, lineage["data"], task)
+                _refuse_other_amounts(directory, lineage, task, choice)
                 training.describe_missing(directory)
                 if choice != noted:
                     files.write_text(directory.finetune, choice.to_toml())
@@ -145,14 +146,37 @@ def _refuse_other_data(directory: RunDirectory, then: Sequence[dict[str, Any]], 
         )
 
 
-def _refuse_other_amounts(directory: RunDirectory, then: dict[str, Any], task: Task) -> None:
+def _refuse_other_amounts(
+    directory: RunDirectory, lineage: dict[str, Any], task: Task, choice: Choice
+) -> None:
     """Refuse data that counts other examples now: a hash is not noted of everything, by older versions above all."""
-    now = task.data
-    if any(then.get(key, now[key]) != now[key] for key in now):
+    then, now = lineage["data"], task.data
+    if all(then.get(key, now[key]) == now[key] for key in now):
+        return
+    if [each["fingerprint"] for each in then["sources"]] == [
+        each["fingerprint"] for each in source_facts(choice.data)
+    ]:
+        again = command("finetune", choice.kind, choice.base, *choice.data)
         raise RunError(
-            f"The data of {directory.name} (or how it is prepared) has changed since the run began, so going on would "
-            "not be the same run. Put the original files back, or start a new run."
+            f"The files that {directory.name} learns from are the same as when it began, but this version of GlassGPT "
+            f"reads {_counted(now)} from them, and {_version_of(lineage)} read {_counted(then)}. So it would "
+            f"not be the same run. Finish it with that version, or start a new run with:  {again}"
         )
+    raise RunError(
+        f"The data of {directory.name} (or how it is prepared) has changed since the run began, so going on would "
+        "not be the same run. Put the original files back, or start a new run."
+    )
+
+
+def _version_of(lineage: dict[str, Any]) -> str:
+    """Return the version of GlassGPT that began a run, in words."""
+    version = (lineage.get("machine") or {}).get("glassgpt")
+    return f"version {version}" if version else "the version that began it"
+
+
+def _counted(data: dict[str, Any]) -> str:
+    tokens = sum(split["tokens"] for split in data["splits"].values())
+    return f"{data['documents']:,} records with {tokens:,} tokens"
 
 
 def build_task(start: Start, choice: Choice) -> Task:
