@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -358,3 +359,81 @@ def test_copies_are_said_and_never_measured_after_they_were_learned(here: Path) 
     with pytest.raises(CorpusError, match="stands only in the texts that are held out"):
         start_finetuning("base", ["copies.jsonl"], KINDS["classify"][0], name="copies", say=said.append)
     assert "38 of 40 records are copies of others; copies are all learned from or all held out." in said
+
+
+def test_prompts_that_leave_no_room_for_an_answer_are_counted(here: Path) -> None:
+    """They were left out without a word."""
+    asked = json.loads((here / "asked.json").read_text())
+    (here / "long.json").write_text(json.dumps([*asked, {"instruction": "word " * 200, "output": "Yes."}]))
+    config: Any = dataclasses.replace(KINDS["grpo-lora"][0], too_long="skip")
+    said: list[str] = []
+    start_finetuning("base", ["long.json"], config, name="some", say=said.append)
+    assert f"1 of {len(asked) + 1} prompts leave no room for an answer and were left out." in said
+
+
+def test_a_reward_in_another_folder_leaves_the_run_where_it_is(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLASSGPT_RUNS", "runs")
+    (here / "away.py").write_text("import os\ndef reward(*_):\n    os.chdir('/')\n    return 1\n")
+    config: Any = dataclasses.replace(KINDS["grpo"][0], reward=("away:reward",))
+    start_finetuning("base", [], config, name="away")
+    assert (here / "runs/away/report.html").is_file()
+    assert Path.cwd() == here
+
+
+def test_a_damaged_classifier_says_so(here: Path) -> None:
+    """Each ended in a traceback, or said sad for glad."""
+    finetune("classify")
+    run = here / "runs/classify"
+    for name, content, says in (
+        ("labels.json", "", "is damaged"),
+        ("labels.json", "[1, 2]", "is damaged"),
+        ("labels.json", "[" * 100_000, "is damaged"),
+        ("labels.json", '["sad", "glad"]', "names other labels"),
+        ("labels.json", '["glad", "low", "sad"]', "names other labels"),
+        ("head.safetensors", "", "was altered since"),
+    ):
+        original = (run / name).read_bytes()
+        (run / name).write_text(content)
+        with pytest.raises(RunError, match=rf"{name} .*{says}.*Put the original back"):
+            open_classifier(open_run("classify"))
+        (run / name).write_bytes(original)
+    (run / "labels.json").unlink()
+    (run / "head.safetensors").unlink()
+    resume_finetuning("classify")
+    assert open_classifier(open_run("classify")).labels == ["glad", "sad"]
+
+
+def test_texts_and_labels_of_any_kind_are_told_apart(here: Path) -> None:
+    """More labels than a picture can show, names that are formulas, and texts longer than the context."""
+    labels = [r"$\frac{$", "$x$", "L" * 400, "\u202eabc", "日本", "3", "True", "<b>"]
+    rows = [
+        {"text": f"{'word ' * (60 * (row % 3 == 0))}{row}", "label": labels[row % 8]} for row in range(96)
+    ]
+    (here / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said: list[str] = []
+    config, _ = KINDS["classify"]
+    start_finetuning("base", ["odd.jsonl"], config, name="odd", say=said.append)
+    assert (here / "runs/odd/confusion.png").is_file()
+    cut = [line for line in said if "longer than the context of 96 tokens" in line]
+    assert sum(int(line.split()[0]) for line in cut) == 32
+    told: list[str] = []
+    classifier = open_classifier(open_run("odd"))
+    assert sorted(classifier.probabilities(["word " * 99, "x"], told.append)[0]) == sorted(labels)
+    assert len(told) == 1
+
+
+def test_many_labels_take_no_memory_for_each_pair_of_them(here: Path) -> None:
+    """A matrix of all pairs of 10,000 labels took 1.6 GB, and its picture did not end."""
+    rows = [{"text": f"a {label}", "label": str(label)} for _ in range(2) for label in range(4_000)]
+    (here / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config: Any = dataclasses.replace(KINDS["classify"][0], split_by="place", validation=0.001)
+    said: list[str] = []
+    tracemalloc.start()
+    start_finetuning("base", ["many.jsonl"], config, name="many", say=said.append)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 100e6
+    assert any("labels: 0, 1, 10, " in line and "and 3,980 more" in line for line in said)
+    assert not (here / "runs/many/confusion.png").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from glassgpt.corpus.tinytales.generate import stories
 from glassgpt.errors import ConfigError, TrainingError
-from glassgpt.finetuning.rewards import arithmetic, evaluate_sum, make_reward, tinytales
+from glassgpt.finetuning.rewards import Reward, arithmetic, evaluate_sum, make_reward, tinytales
 
 
 def test_a_valid_story_is_worth_one_and_a_broken_one_what_is_still_valid() -> None:
@@ -70,22 +71,62 @@ def test_a_reward_that_is_not_told_what_it_needs_says_so(name: str) -> None:
     [
         ("return 1 / 0", "mine:reward raised ZeroDivisionError"),
         ("return float('nan')", "mine:reward returned nan"),
-        ("return 'good'", "mine:reward raised ValueError"),
-        ("return None", "mine:reward raised TypeError"),
+        ("return 'good'", "mine:reward returned 'good'"),
+        ("return None", "mine:reward returned None"),
+        ("return [1, 2]", r"mine:reward returned \[1, 2\]"),
+        ("return float('-inf')", "mine:reward returned -inf"),
+        ("return 10 ** 400", "mine:reward returned 1000"),
+        ("return 10 ** 9000", "mine:reward returned a value of the type int"),
+        ("import torch; return torch.ones(2)", r"mine:reward returned tensor"),
+        ("return 1j", "mine:reward returned 1j"),
+        ("return float(input())", "mine:reward raised EOFError"),
+        ("return reward(prompt, answer, record)", "mine:reward raised RecursionError"),
         ("raise SystemExit(3)", "mine:reward raised SystemExit"),
     ],
 )
 def test_a_reward_of_ones_own_that_fails_is_told(
     body: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     (tmp_path / "mine.py").write_text(f"def reward(prompt, answer, record):\n    {body}\n")
     with pytest.raises(TrainingError, match=message):
         make_reward(["mine:reward"])("asked", "answered", {})
     sys.modules.pop("mine", None)
+
+
+def own_reward(monkeypatch: pytest.MonkeyPatch, folder: Path, body: str) -> Reward:
+    monkeypatch.chdir(folder)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    (folder / "mine.py").write_text(body)
+    return make_reward(["mine:reward"])
+
+
+def test_a_reward_that_changes_its_surroundings_changes_nothing_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `os.chdir` the checkpoints of a run with a relative path were looked for in the other folder."""
+    reward = own_reward(
+        monkeypatch,
+        tmp_path,
+        "import os, sys\nos.chdir('/')\nsys.path.pop(0)\n"
+        "def reward(prompt, answer, record):\n"
+        "    os.chdir('/')\n    record['length'][0] += 1\n    sys.stdin = None\n    return record['length'][0]\n",
+    )
+    stdin, record = sys.stdin, {"length": [1]}
+    assert [reward("", "", record) for _ in range(3)] == [2.0, 2.0, 2.0]
+    assert record == {"length": [1]}
+    assert Path.cwd() == tmp_path
+    assert sys.stdin is stdin
+
+
+def test_a_reward_that_does_not_return_is_spoken_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_reward(monkeypatch, tmp_path, "import time\ndef reward(*_):\n    time.sleep(0.3)\n    return 1\n")
+    said: list[str] = []
+    assert make_reward(["mine:reward"], say=said.append, patience=0.05)("asked", "answered", {}) == 1.0
+    assert len(said) == 1
+    assert "mine:reward has not returned" in said[0]
+    assert "'answered'" in said[0]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +138,8 @@ def test_a_reward_of_ones_own_that_fails_is_told(
         (":y", "cannot be imported"),
         ("math:nothing", "cannot be imported"),
         ("math:pi", "is no function"),
+        ("mine.py:reward", r"--reward mine:reward"),
+        ("folder/mine.py:reward", r"--reward mine:reward"),
     ],
 )
 def test_a_reward_that_is_not_there_is_told(name: str, message: str) -> None:

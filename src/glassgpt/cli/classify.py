@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from glassgpt.cli.terminal import input_text, make_console, shorten, shown, typed
 
+MOST = 20
+"""Labels that are shown beside the likeliest."""
+
 
 def classify(run: str, *texts: str, device: str = "auto") -> None:
     """Say which label each text has, and how likely each label is. Without texts, each line of the input is one.
@@ -32,8 +35,10 @@ def classify(run: str, *texts: str, device: str = "auto") -> None:
             console.print("[bold]-[/]")
             continue
         shares = next(found)
-        best = max(shares, key=lambda label: shares[label])
-        others = ", ".join(f"{shown(label)} {share:.1%}" for label, share in shares.items() if label != best)
+        best, *rest = sorted(shares, key=lambda label: -shares[label])
+        others = ", ".join(f"{shown(label)} {shares[label]:.1%}" for label in rest[:MOST])
+        if len(rest) > MOST:
+            others += f", {len(rest) - MOST:,} more"
         console.print(
             f"[bold]{shown(best)}[/] {shares[best]:.1%}  [dim]({others})[/]  {shown(shorten(text, 60))}",
             soft_wrap=True,

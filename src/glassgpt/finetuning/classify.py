@@ -26,7 +26,7 @@ from glassgpt.finetuning.config import ClassifyConfig
 from glassgpt.finetuning.labelled import Labelled, read_labelled
 from glassgpt.finetuning.packing import pad
 from glassgpt.finetuning.rows import RowBatches, split_rows
-from glassgpt.finetuning.scores import Scores, confusion_figure, scores_of
+from glassgpt.finetuning.scores import MOST_PICTURED, Scores, confusion_figure, scores_of
 from glassgpt.finetuning.task import HEAD, Measured, Start, Task, in_batches, split_facts
 from glassgpt.generation.engine import evaluating
 from glassgpt.model.config import ModelConfig
@@ -35,6 +35,8 @@ from glassgpt.runs.checkpoints import read_tensors
 from glassgpt.runs.opening import Run
 
 LABELS = "labels.json"
+MOST_NAMED = 20
+"""Labels that are named in a line."""
 
 
 class Classifier(nn.Module):
@@ -84,7 +86,10 @@ def build(start: Start, config: ClassifyConfig) -> Task:
     _check_labels(labels, train[2], held[2], [texts[index] for index in hold])
     model = Classifier(start.model, len(labels)).to(start.device).train()
     freeze(model, config)
-    start.say(f"{len(learn):,} texts to learn from, {len(hold):,} held out; labels: {', '.join(labels)}.")
+    start.say(f"{len(learn):,} texts to learn from, {len(hold):,} held out; labels: {_named(labels)}.")
+    pictured = len(labels) <= MOST_PICTURED
+    if not pictured:
+        start.say(f"With more than {MOST_PICTURED} labels no picture is drawn of which are taken for which.")
     return Task(
         model=model,
         batches=RowBatches(train, start.batch_size, start.seed, start.world),
@@ -96,7 +101,9 @@ def build(start: Start, config: ClassifyConfig) -> Task:
         facts={"labels": labels},
         extras={LABELS: labels},
         tensors=lambda: dict(model.head.state_dict()),
-        pictures=lambda: {"confusion.png": confusion_figure(scores(model, held, labels, start.device))},
+        pictures=lambda: (
+            {"confusion.png": confusion_figure(scores(model, held, labels, start.device))} if pictured else {}
+        ),
     )
 
 
@@ -116,11 +123,12 @@ def encode(start: Start, texts: Sequence[Labelled], labels: Sequence[str]) -> tu
     if longer := longer_than(whole, start.context_length):
         start.say(longer)
     ids = [row[: start.context_length] for row in whole]
+    numbers = {label: number for number, label in enumerate(labels)}
     lengths = torch.tensor([len(row) for row in ids])
     return (
         pad([np.array(row) for row in ids], 0),
         lengths,
-        torch.tensor([labels.index(item.label) for item in texts]),
+        torch.tensor([numbers[item.label] for item in texts]),
     )
 
 
@@ -196,6 +204,11 @@ def open_classifier(run: Run) -> OpenedClassifier:
             + command("finetune", "classify", run.directory.handle, "DATA")
         )
     names = _read_labels(labels)
+    if run.lineage.get("labels", names) != names:
+        raise _damaged(labels, "it names other labels than those that the run has learned")
+    noted = (run.lineage.get("weights") or {}).get("head")
+    if noted and files.hash_file(head) != noted:
+        raise _damaged(head, "it was altered since it was written")
     model = Classifier(run.model, len(names))
     try:
         model.head.load_state_dict(read_tensors(head))
@@ -222,12 +235,18 @@ def _damaged(path: Path, why: str) -> RunError:
     )
 
 
+def _named(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:MOST_NAMED])
+    return shown if len(labels) <= MOST_NAMED else f"{shown} and {len(labels) - MOST_NAMED:,} more"
+
+
 def _check_labels(labels: Sequence[str], train: Tensor, held: Tensor, texts: Sequence[Labelled]) -> None:
     unseen = set(held.tolist()) - set(train.tolist())
     if unseen:
         label = labels[min(unseen)]
         item: Any = next(item for item in texts if item.label == label)
+        others = f" So do {len(unseen) - 1:,} other labels." if len(unseen) > 1 else ""
         raise CorpusError(
             f"The label {label!r} ({item.source}) stands only in the texts that are held out, so it cannot be "
-            "learned. Add texts with it, or remove it."
+            f"learned. Add texts with it, or remove it.{others}"
         )

@@ -106,7 +106,7 @@ class Rollouts:
 
 def build(start: Start, config: GRPOConfig) -> Task:
     """Return the task of being rewarded. Without data the model writes from nothing, as it did in pretraining."""
-    reward = make_reward(config.reward, words=config.words, length=config.length)
+    reward = make_reward(config.reward, words=config.words, length=config.length, say=start.say)
     prompts, held = _prompts(start, config)
     start.say(
         f"{len(prompts):,} prompts, {config.group} answers to each; measured by {config.prompts} answers to "
@@ -246,6 +246,10 @@ def _prompts(
     for rows in (learn, hold):
         encoded = ((fitting.prompt(prompts[row], config.max_tokens), prompts[row]) for row in rows)
         parts.append([(ids, prompt) for ids, prompt in encoded if ids is not None])
+    if fitting.skipped:
+        start.say(
+            f"{fitting.skipped:,} of {len(prompts):,} prompts leave no room for an answer and were left out."
+        )
     if not all(parts):
         raise CorpusError("No prompt is left that leaves room for an answer. Lower --max-tokens.")
     return parts[0], parts[1]

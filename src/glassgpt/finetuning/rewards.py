@@ -5,17 +5,24 @@
 `prompt` is the text of the last question, `answer` what the model wrote, `record` the data's record, with whatever
 further fields it has. A function of your own is named as `module:function`; the module is looked for where the
 command was called, too. Rewards from 0 to 1 are easiest to read.
+
+A function of one's own runs in the training's process. What it changes there is put back after each call: the working
+folder, in which the run may be written, and the record. It finds the standard input empty.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import copy
 import importlib
 import math
 import operator
+import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +31,10 @@ from glassgpt.corpus.tinytales.score import valid_prefix
 from glassgpt.errors import ConfigError, TrainingError, did_you_mean
 
 Reward = Callable[[str, str, dict[str, Any]], float]
+Say = Callable[[str], None]
+
+PATIENCE = 60.0
+"""Seconds after which a reward that has not returned is spoken of. It may take longer; it may also never return."""
 
 
 def tinytales(prompt: str, answer: str, record: dict[str, Any]) -> float:  # noqa: ARG001
@@ -104,8 +115,18 @@ def _value(node: ast.AST) -> float:
 BUILT_IN = ("tinytales", "words", "arithmetic", "length")
 
 
-def make_reward(names: Sequence[str], *, words: Sequence[str] = (), length: int | None = None) -> Reward:
-    """Return the sum of the named rewards. Raises `ConfigError` for one that cannot be found."""
+def make_reward(
+    names: Sequence[str],
+    *,
+    words: Sequence[str] = (),
+    length: int | None = None,
+    say: Say = lambda _: None,
+    patience: float = PATIENCE,
+) -> Reward:
+    """Return the sum of the named rewards. Raises `ConfigError` for one that cannot be found.
+
+    `say` is told of a function that has not returned after `patience` seconds.
+    """
     made: dict[str, Reward] = {
         "tinytales": tinytales,
         "words": words_reward(words),
@@ -115,7 +136,11 @@ def make_reward(names: Sequence[str], *, words: Sequence[str] = (), length: int 
     rewards: dict[str, Reward] = {name: made.get(name) or _load(name) for name in names}
 
     def total(prompt: str, answer: str, record: dict[str, Any]) -> float:
-        return sum(_ask(name, reward, prompt, answer, record) for name, reward in rewards.items())
+        total = 0.0
+        for name, reward in rewards.items():
+            with _watched(name, answer, say, patience):
+                total += _ask(name, reward, prompt, answer, record)
+        return total
 
     return total
 
@@ -128,17 +153,24 @@ def _load(name: str) -> Reward:
             f"There is no reward {name!r}.{did_you_mean(name, BUILT_IN)} There are: {', '.join(BUILT_IN)}, or a "
             "function of your own as module:function."
         )
+    if module_name.endswith(".py"):
+        raise ConfigError(
+            f"The reward {name} names a file. Name the module, from the folder that it is in:  "
+            f"--reward {Path(module_name).stem}:{function_name}"
+        )
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        function: Any = getattr(importlib.import_module(module_name), function_name)
+        with _put_back():
+            function: Any = getattr(importlib.import_module(module_name), function_name)
     except (Exception, SystemExit) as error:  # importing a module runs it, so anything may be raised
         raise ConfigError(
             f"The reward {name} cannot be imported: {type(error).__name__}: {error}. It is looked for in {here} and "
             "among what is installed."
         ) from error
     finally:
-        sys.path.remove(here)
+        with contextlib.suppress(ValueError):  # the module may have removed it
+            sys.path.remove(here)
     if not callable(function):
         raise ConfigError(f"The reward {name} is no function.")
     reward: Any = function
@@ -149,7 +181,8 @@ def _ask(name: str, reward: Reward, prompt: str, answer: str, record: dict[str, 
     """Return one reward, its mistakes told with what it was asked."""
     asked = f"for the answer {answer!r:.80} to {prompt!r:.60}"
     try:
-        value = float(reward(prompt, answer, record))
+        with _put_back():
+            returned: Any = reward(prompt, answer, copy.deepcopy(record))
     except TrainingError:
         raise
     except (Exception, SystemExit) as error:  # a reward that calls sys.exit would end the training unsaid
@@ -157,6 +190,48 @@ def _ask(name: str, reward: Reward, prompt: str, answer: str, record: dict[str, 
             f"The reward {name} raised {type(error).__name__}: {error} ({asked}). Nothing was changed by that "
             "update, and the run can be resumed when the function is fixed."
         ) from error
+    try:
+        value = float(returned)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor of several numbers
+        value = math.nan
     if not math.isfinite(value):
-        raise TrainingError(f"The reward {name} returned {value} {asked}. It must return a finite number.")
+        raise TrainingError(
+            f"The reward {name} returned {_shown(returned)} {asked}. It must return a finite number."
+        )
     return value
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.80}"
+    except Exception:  # such as an integer of more digits than Python writes, or an object's own mistake
+        return f"a value of the type {type(value).__name__} that cannot be shown"
+
+
+@contextlib.contextmanager
+def _put_back() -> Iterator[None]:
+    """Give the block an empty standard input, and go back to the working folder after it."""
+    folder, stdin = os.open(".", os.O_RDONLY), sys.stdin
+    try:
+        with open(os.devnull, encoding="utf-8") as sys.stdin:
+            yield
+    finally:
+        sys.stdin = stdin
+        os.fchdir(folder)
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def _watched(name: str, answer: str, say: Say, patience: float) -> Iterator[None]:
+    """Say it once when the block takes longer than `patience` seconds."""
+    line = (
+        f"The reward {name} has not returned after {patience:.0f} seconds for the answer {answer!r:.80}. Ctrl-C, given "
+        "twice, ends the training; it can be resumed from its last checkpoint."
+    )
+    timer = threading.Timer(patience, say, (line,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

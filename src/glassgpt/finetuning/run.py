@@ -339,10 +339,12 @@ class _FineTuning:
         else:
             _write(model.state_dict(), directory.weights)
             written = directory.weights
+        noted = {"step": step, "loss": None, "sha256": files.hash_file(written)}
         beside = self.task.tensors()
         if beside:
             _write(beside, directory.path / HEAD)
-        note_weights(directory, {"step": step, "loss": None, "sha256": files.hash_file(written)})
+            noted["head"] = files.hash_file(directory.path / HEAD)
+        note_weights(directory, noted)
 
 
 def _write(tensors: dict[str, torch.Tensor], path: Path) -> None:

@@ -9,54 +9,76 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+MOST_PICTURED = 60
+"""Labels up to which a picture of which is taken for which can be read."""
+MOST_CHARACTERS = 24
+"""Characters of a label that stand at a picture's edge."""
+
 
 @dataclass(frozen=True)
 class Scores:
-    """`confusion[i, j]` counts texts of label i that were taken for label j."""
+    """Which labels some texts have and which were said, as numbers of `labels`: two int64 (N,).
+
+    The figures need memory for each label, not for each pair of labels.
+    """
 
     labels: tuple[str, ...]
-    confusion: np.ndarray
+    right: np.ndarray
+    said: np.ndarray
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """`confusion[i, j]` counts texts of label i that were taken for label j: int64 (L, L)."""
+        counted = np.zeros((len(self.labels), len(self.labels)), np.int64)
+        np.add.at(counted, (self.right, self.said), 1)
+        return counted
 
     @property
     def accuracy(self) -> float:
         """Share of texts with the right label."""
-        return float(np.trace(self.confusion) / max(1, self.confusion.sum()))
+        return float(np.mean(self.right == self.said)) if len(self.right) else 0.0
 
     @property
     def f1(self) -> np.ndarray:
         """Of each label: the harmonic mean of precision and recall; 0 where it was never right."""
-        right = np.diag(self.confusion)
-        either = self.confusion.sum(0) + self.confusion.sum(1)
-        return np.divide(2 * right, either, out=np.zeros(len(right)), where=either > 0)
+        hits = self._counts(self.right[self.right == self.said])
+        either = self._counts(self.right) + self._counts(self.said)
+        return np.divide(2 * hits, either, out=np.zeros(len(hits)), where=either > 0)
 
     @property
     def macro_f1(self) -> float:
         """The mean F1 of the labels that occur: rare ones count as much as frequent ones."""
-        occurs = (self.confusion.sum(0) + self.confusion.sum(1)) > 0
+        occurs = (self._counts(self.right) + self._counts(self.said)) > 0
         return float(self.f1[occurs].mean()) if occurs.any() else 0.0
+
+    def _counts(self, numbers: np.ndarray) -> np.ndarray:
+        return np.bincount(numbers, minlength=len(self.labels))
 
 
 def scores_of(right: np.ndarray, said: np.ndarray, labels: Sequence[str]) -> Scores:
     """Return the scores of numbers of labels: what is right, and what was said, both (N,)."""
-    confusion = np.zeros((len(labels), len(labels)), np.int64)
-    np.add.at(confusion, (right, said), 1)
-    return Scores(tuple(labels), confusion)
+    return Scores(tuple(labels), np.asarray(right, np.int64), np.asarray(said, np.int64))
 
 
 def confusion_figure(scores: Scores) -> Figure:
     """Return the confusion matrix as a picture: rows are right labels, each row's shares the colours."""
-    count = len(scores.labels)
+    count, confusion = len(scores.labels), scores.confusion
     size = min(12.0, 2.6 + 0.7 * count)
     figure = Figure(figsize=(size + 0.6, size), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    rows = scores.confusion.sum(1, keepdims=True)
-    shares = np.divide(scores.confusion, rows, out=np.zeros(scores.confusion.shape), where=rows > 0)
+    rows = confusion.sum(1, keepdims=True)
+    shares = np.divide(confusion, rows, out=np.zeros(confusion.shape), where=rows > 0)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    names = [_at_the_edge(label) for label in scores.labels]
     axes.set_xticks(
-        range(count), scores.labels, rotation=30 if count > 3 else 0, ha="right" if count > 3 else "center"
+        range(count),
+        names,
+        rotation=30 if count > 3 else 0,
+        ha="right" if count > 3 else "center",
+        parse_math=False,  # a label may be $5
     )
-    axes.set_yticks(range(count), scores.labels)
+    axes.set_yticks(range(count), names, parse_math=False)
     axes.set_xlabel("what the model says")
     axes.set_ylabel("what is right")
     axes.set_title(f"accuracy {scores.accuracy:.1%}, F1 {scores.macro_f1:.3f}", loc="left", fontweight="bold")
@@ -64,9 +86,16 @@ def confusion_figure(scores: Scores) -> Figure:
         for j in range(count):
             if count <= 20:
                 axes.text(
-                    j, i, f"{scores.confusion[i, j]:,}", ha="center", va="center",
+                    j, i, f"{confusion[i, j]:,}", ha="center", va="center",
                     color="white" if shares[i, j] > 0.6 else "black",
                 )  # fmt: skip
     for side in axes.spines.values():
         side.set_visible(False)
     return figure
+
+
+def _at_the_edge(label: str) -> str:
+    """Return a label as it stands beside a picture: on one line, the middle of a long one left out."""
+    line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in label)
+    half = MOST_CHARACTERS // 2
+    return line if len(line) <= MOST_CHARACTERS else f"{line[:half]}…{line[1 - half :]}"
