@@ -23,6 +23,32 @@ MEASURE = "GLASSGPT_MEASURE"
 os.environ[MEASURE] = "off"
 
 SHARED = Path(__file__).parents[2] / "shared"
+CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of the workers that run beside each other its own share of the cores, for all that it starts.
+
+    Where every worker computes on all cores, their threads mostly wait for each other, and they wait busily: the
+    tests of planning took five times the work that they take on a core each.
+    """
+    place = getattr(config, "workerinput", None)  # pytest-xdist's; None where there is one process
+    if place is not None and CORES:
+        number, count = int(place["workerid"].removeprefix("gw")), place["workercount"]
+        cores = sorted(CORES)
+        os.sched_setaffinity(0, cores[number::count] or {cores[number % len(cores)]})
+
+
+@pytest.fixture
+def all_cores() -> Iterator[None]:
+    """Let this test have every core: it is about their number."""
+    if not CORES:
+        yield
+        return
+    share = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, CORES)
+    yield
+    os.sched_setaffinity(0, share)
 
 
 @pytest.fixture(scope="session")

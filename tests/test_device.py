@@ -115,7 +115,7 @@ def test_one_seed_repeats_every_generator(seed: int):
     assert all(new != old for new, old in zip(draw(), first, strict=True))
 
 
-def test_threads_are_set_and_counted():
+def test_threads_are_set_and_counted(all_cores: None):
     before = torch.get_num_threads()
     try:
         assert set_threads(1) == 1 == torch.get_num_threads()

@@ -18,7 +18,14 @@ from glassgpt.training.config import TrainingConfig
 CPU = torch.device("cpu")
 MODEL = ModelConfig(vocab_size=300, context_length=8, n_layer=1, n_head=1, n_embd=16)
 TRAINING = TrainingConfig(batch_size=2, precision="auto")
-two_cores = pytest.mark.skipif(available_cores() < 2, reason="one core leaves no choice")
+pytestmark = pytest.mark.usefixtures("all_cores")
+two_cores = pytest.mark.usefixtures("more_cores")
+
+
+@pytest.fixture
+def more_cores(all_cores: None) -> None:
+    if available_cores() < 2:
+        pytest.skip("one core leaves no choice")
 
 
 @pytest.fixture
