@@ -20,6 +20,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.pretraining.forked import Forked
+
 STEPS = 120
 SETTINGS = (
     "builtin:tinytales:1500",
@@ -41,23 +43,17 @@ SETTINGS = (
 )
 
 
-def start(folder: Path, name: str, cache: Path) -> subprocess.Popen[str]:
+def start(folder: Path, name: str, cache: Path) -> Forked:
     """Begin the run, or go on with it where it exists, in a process of its own."""
     exists = (folder / name / "config.toml").is_file()
     arguments = ["resume", name] if exists else ["train", *SETTINGS, "--name", name]
-    return subprocess.Popen(
-        [sys.executable, "-m", "glassgpt", *arguments],
-        env={**os.environ, "GLASSGPT_RUNS": str(folder), "GLASSGPT_CACHE": str(cache)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    place = {"GLASSGPT_RUNS": str(folder), "GLASSGPT_CACHE": str(cache)}
+    return Forked(*arguments, output=folder / f"{name}.txt", **place)
 
 
 def finish(folder: Path, name: str, cache: Path) -> None:
     process = start(folder, name, cache)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+    assert process.wait() == 0, process.printed
 
 
 def last_step(folder: Path, name: str) -> int:
@@ -67,15 +63,14 @@ def last_step(folder: Path, name: str) -> int:
     return json.loads(lines[-1])["step"] if lines else -1
 
 
-def kill_after(process: subprocess.Popen[str], folder: Path, name: str, *, steps: int, delay: float) -> None:
+def kill_after(process: Forked, folder: Path, name: str, *, steps: int, delay: float) -> None:
     """Kill once so many steps were made since now, and some time after that."""
     wanted = last_step(folder, name) + steps
     deadline = time.monotonic() + 60
-    while last_step(folder, name) < wanted and process.poll() is None and time.monotonic() < deadline:
+    while last_step(folder, name) < wanted and process.returncode is None and time.monotonic() < deadline:
         time.sleep(0.005)
     time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
 
 
 def assert_same_state(one: Path, other: Path) -> None:
@@ -88,8 +83,11 @@ def assert_same_state(one: Path, other: Path) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run by the command as a shell starts it."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    finish(folder, "calm", folder / "cache")
+    command = [sys.executable, "-m", "glassgpt", "train", *SETTINGS, "--name", "calm"]
+    place = {"GLASSGPT_RUNS": str(folder), "GLASSGPT_CACHE": str(folder / "cache")}
+    subprocess.run(command, env={**os.environ, **place}, stdout=subprocess.DEVNULL, check=True, timeout=120)
     return folder / "calm"
 
 
@@ -115,7 +113,6 @@ def test_killed_while_preparing(undisturbed: Path, tmp_path: Path) -> None:
     while not (tmp_path / "cache").is_dir() and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()
-    process.wait()
     finish(tmp_path, "early", tmp_path / "cache")
     assert (tmp_path / "early" / "model.safetensors").read_bytes() == (
         undisturbed / "model.safetensors"
@@ -140,21 +137,14 @@ def test_metrics_tell_one_story(undisturbed: Path, tmp_path: Path) -> None:
 def test_asked_to_stop_it_saves_and_says_how_to_go_on(
     undisturbed: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    environment = {**os.environ, "GLASSGPT_RUNS": str(tmp_path), "GLASSGPT_CACHE": str(tmp_path / "cache")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "glassgpt", "train", *SETTINGS, "--name", "asked"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = start(tmp_path, "asked", tmp_path / "cache")
     deadline = time.monotonic() + 60
     while last_step(tmp_path, "asked") < 10 and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"glassgpt resume {tmp_path / 'asked'}" in output
-    assert "Traceback" not in output
+    assert process.wait() == 130
+    assert f"glassgpt resume {tmp_path / 'asked'}" in process.printed
+    assert "Traceback" not in process.printed
     finish(tmp_path, "asked", tmp_path / "cache")
     assert (tmp_path / "asked" / "model.safetensors").read_bytes() == (
         undisturbed / "model.safetensors"
@@ -198,10 +188,10 @@ def test_stopped_twice_while_it_saves_it_goes_on_all_the_same(undisturbed: Path,
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
     half = tmp_path / "twice" / "checkpoints"
-    while process.poll() is None and not list(half.glob(".step-*")):
+    while process.returncode is None and not list(half.glob(".step-*")):
         time.sleep(0.0005)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.wait()
     finish(tmp_path, "twice", tmp_path / "cache")
     assert not list(half.glob(".*"))
     assert (tmp_path / "twice" / "model.safetensors").read_bytes() == (
