@@ -37,10 +37,10 @@ class PlotFile:
 
     def __init__(self, run: RunDirectory, floor: float | None) -> None:
         self._run, self._floor = run, floor
-        self._drawn = float("-inf")
+        self._drawn = time.monotonic()
 
     def __call__(self, event: Event) -> None:
-        """Draw again after an evaluation, if some time has passed, and at the end."""
+        """Draw after an evaluation, if some time has passed since the last picture or the beginning, and at the end."""
         due = isinstance(event, Evaluated) and time.monotonic() - self._drawn > REDRAW_SECONDS
         if due or isinstance(event, TrainingFinished):
             events = read_events(self._run.metrics)
