@@ -14,7 +14,9 @@ help:  ## Show these lines
 demo: $(CORE)  ## Plan and train on the built-in stories for two minutes, then print what the model writes
 	$(BIN)/glassgpt train --minutes 2
 
-test: $(TEST) lint types rehearse check  ## Lint, types, the tests as other machines run them, and the whole test suite (the slow tests excepted)
+test: $(TEST) lint  ## Lint, types, the tests as other machines run them, and the whole test suite (the slow tests excepted)
+	@$(MAKE) --no-print-directory -j 2 types rehearse
+	@$(MAKE) --no-print-directory check
 
 lint: $(TEST)
 	$(BIN)/ruff check .
@@ -24,7 +26,7 @@ types: $(TEST)
 	$(BIN)/pyright
 
 check: $(TEST)
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist worksteal
 
 rehearse: $(TEST)
 	$(BIN)/python tests/rehearse.py
