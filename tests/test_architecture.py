@@ -21,6 +21,7 @@ FLOORS = {
     "system": 0,
     "files": 0,
     "config": 0,
+    "idle": 0,
     "commands": 0,
     "outputs": 0,
     "corpus": 1,
@@ -50,6 +51,7 @@ NEIGHBOURS = {
     ("files", "commands"),
     ("files", "system"),
     ("config", "errors"),
+    ("idle", "errors"),
     ("dataset", "device"),
     ("machine", "device"),
     ("model", "device"),
@@ -57,7 +59,7 @@ NEIGHBOURS = {
     ("finetuning", "pretraining"),
 }
 # The rooms that must work without torch, and single modules of higher rooms that must, too.
-WITHOUT_TORCH = ("errors", "system", "files", "config", "commands", "outputs", "corpus", "tokenizers")
+WITHOUT_TORCH = ("errors", "system", "files", "config", "idle", "commands", "outputs", "corpus", "tokenizers")
 
 # The one module that opens what `torch.save` wrote, and only its tensors.
 READS_NOTEBOOKS = "glassgpt.interop.state_dicts"

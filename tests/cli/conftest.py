@@ -27,6 +27,16 @@ SMALL = (
     "--samples.max-tokens=8",
 )
 
+TINY = (
+    "--training.steps=2",
+    "--training.threads=1",
+    "--training.precision=float32",
+    "--model.n-layer=1",
+    "--model.n-embd=16",
+    "--model.n-head=2",
+)
+"""For a training that is expected to be refused, should it begin all the same."""
+
 
 @dataclass
 class Result:
@@ -38,6 +48,16 @@ class Result:
 
 
 Command = Callable[..., Result]
+
+
+def refused(result: Result, *parts: str) -> None:
+    """The command failed with one paragraph that holds each of `parts`."""
+    assert result.status == 1, result
+    assert "Traceback" not in result.errors
+    assert len(result.errors) < 800, result.errors
+    assert "Delete what is left" not in result.errors
+    for part in parts:
+        assert part in result.errors, (part, result.errors)
 
 
 @pytest.fixture

@@ -9,46 +9,29 @@ from typing import Any
 
 import pytest
 
-SMALL = (
-    "--training.steps=2",
-    "--training.threads=1",
-    "--training.precision=float32",
-    "--model.n-layer=1",
-    "--model.n-embd=16",
-    "--model.n-head=2",
-)
-
-
-def refused(result: Any, *parts: str) -> None:
-    """The command failed with one paragraph that holds each of `parts`."""
-    assert result.status == 1, result
-    message = result.errors
-    assert "Traceback" not in message
-    assert len(message) < 700, message
-    for part in parts:
-        assert part in message, (part, message)
+from tests.cli.conftest import TINY, refused
 
 
 def test_empty_file(glassgpt: Any, workplace: Path) -> None:
     Path("empty.txt").write_text("")
-    refused(glassgpt("train", "empty.txt", *SMALL), "empty")
+    refused(glassgpt("train", "empty.txt", *TINY), "empty")
     assert not Path("runs/empty-1").exists()
 
 
 def test_text_shorter_than_one_window(glassgpt: Any, workplace: Path) -> None:
     Path("short.txt").write_text("A few words only, and then no more of them. " * 3)
-    result = glassgpt("train", "short.txt", *SMALL, "--tokenizer.kind=char", "--model.context-length=512")
+    result = glassgpt("train", "short.txt", *TINY, "--tokenizer.kind=char", "--model.context-length=512")
     refused(result, "too few for one window", "--model.context-length", "at most")
 
 
 def test_binary_file(glassgpt: Any, workplace: Path) -> None:
     Path("picture.txt").write_bytes(bytes(range(256)) * 20)
-    refused(glassgpt("train", "picture.txt", *SMALL), "picture.txt")
+    refused(glassgpt("train", "picture.txt", *TINY), "picture.txt")
 
 
 def test_utf16_with_a_mark_is_read(glassgpt: Any, workplace: Path) -> None:
     Path("wide.txt").write_text("Größe und Güte gehören zusammen. " * 200, encoding="utf-16")
-    result = glassgpt("train", "wide.txt", *SMALL, "--tokenizer.kind=char", "--model.context-length=16")
+    result = glassgpt("train", "wide.txt", *TINY, "--tokenizer.kind=char", "--model.context-length=16")
     assert result.status == 0, result
     assert "ö" in Path("runs/wide-1/tokenizer.json").read_text(encoding="utf-8")
 
@@ -83,7 +66,7 @@ def test_setting_out_of_range(glassgpt: Any, workplace: Path) -> None:
 
 
 def test_vocabulary_smaller_than_the_alphabet(glassgpt: Any, workplace: Path) -> None:
-    refused(glassgpt("train", "text.txt", *SMALL, "--tokenizer.vocab-size=100"), "257")
+    refused(glassgpt("train", "text.txt", *TINY, "--tokenizer.vocab-size=100"), "257")
 
 
 def test_run_with_another_tokenizer(glassgpt: Any, workplace: Path) -> None:
@@ -125,7 +108,7 @@ def test_changed_text_cannot_be_resumed(glassgpt: Any, workplace: Path) -> None:
 
 
 def test_prompt_never_seen(glassgpt: Any, workplace: Path) -> None:
-    settings = (*SMALL, "--model.context-length=16", "--tokenizer.kind=char", "--name=chars")
+    settings = (*TINY, "--model.context-length=16", "--tokenizer.kind=char", "--name=chars")
     assert glassgpt("train", "text.txt", *settings).status == 0
     refused(glassgpt("generate", "chars", "The 猫 sat"), "'猫'", "never seen")
 
@@ -151,7 +134,7 @@ def test_no_network(glassgpt: Any, workplace: Path, monkeypatch: pytest.MonkeyPa
 
 def test_broken_line_in_a_jsonl(glassgpt: Any, workplace: Path) -> None:
     Path("broken.jsonl.gz").write_bytes(gzip.compress(b'{"text": "fine"}\n{"text": \n'))
-    refused(glassgpt("train", "broken.jsonl.gz", *SMALL), "broken.jsonl.gz:2")
+    refused(glassgpt("train", "broken.jsonl.gz", *TINY), "broken.jsonl.gz:2")
 
 
 def test_unknown_tracker(glassgpt: Any, workplace: Path) -> None:

@@ -41,7 +41,9 @@ def records(trained_longer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_sft_shows_before_and_after_and_then_chats(
     glassgpt: Command, records: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = glassgpt("finetune", "sft", "small", "asked.json", "--name", "talks", *FEW, "--training.epochs=1")
+    done = glassgpt(
+        "finetune", "sft", "small", "asked.json", "--name", "talks", *FEW[1:], "--training.epochs=1"
+    )
     assert done.status == 0, done.errors
     for words in ("<|im_start|>", "held-out loss", "before", "after", "glassgpt chat talks"):
         assert words in done.output

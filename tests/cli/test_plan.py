@@ -26,12 +26,13 @@ def test_training_in_minutes_plans_finishes_and_keeps_what_was_given(glassgpt, w
     result = glassgpt(
         "train", "text.txt", "--minutes", "0.1", "--name", "quick",
         "--training.precision", "float32", "--training.seed", "5", "--model.n-layer", "1", "--split.validation", "0.2",
+        "--training.momentum", "0.9",
     )  # fmt: skip
     assert result.status == 0
     assert "The plan" in result.output
     config = open_run("runs/quick").config
     assert (config.training.seed, config.model.n_layer, config.split.validation) == (5, 1, 0.2)
-    assert config.training.optimizer == "muon"
+    assert (config.training.optimizer, config.training.momentum) == ("muon", 0.9)
     assert config.training.seconds is not None
     assert config.training.seconds < 6
 

@@ -17,28 +17,11 @@ from typing import Any
 
 import pytest
 
+from tests.cli.conftest import TINY, refused
+
 NOBODY = 65534
-SMALL = (
-    "--training.steps=2",
-    "--training.threads=1",
-    "--training.precision=float32",
-    "--model.n-layer=1",
-    "--model.n-embd=16",
-    "--model.n-head=2",
-    "--model.context-length=16",
-    "--tokenizer.kind=char",
-)
+SMALL = (*TINY, "--model.context-length=16", "--tokenizer.kind=char")
 TRAIN = ("train", "text.txt", *SMALL)
-
-
-def refused(result: Any, *parts: str) -> None:
-    """The command failed with one paragraph that holds each of `parts`."""
-    assert result.status == 1, result
-    assert "Traceback" not in result.errors
-    assert len(result.errors) < 800, result.errors
-    assert "Delete what is left" not in result.errors
-    for part in parts:
-        assert part in result.errors, (part, result.errors)
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from glassgpt.errors import ConfigError, did_you_mean
+from glassgpt.idle import OnlyWith
 
 PARTS = ("query", "key", "value", "output", "gate", "up", "down")
 
@@ -22,6 +24,10 @@ class LoRAConfig:
     """Share of a correction's inputs that training drops."""
     targets: tuple[str, ...] = PARTS
     """Which matrices: query, key, value, output, gate, up, down."""
+
+    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
+        OnlyWith(("alpha", "dropout", "targets"), "rank", test=lambda lora: lora.rank > 0, use="8"),
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < 2**31:

@@ -6,9 +6,11 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
+from glassgpt.cli.given import Given
 from glassgpt.cli.terminal import make_console, printable, say_if_not_faster, shown, typed
 from glassgpt.commands import command
 from glassgpt.errors import GenerationError
+from glassgpt.idle import refuse_idle
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +28,7 @@ def chat(
     top_p: float = 1.0,
     weights: Literal["as-saved", "int8"] = "as-saved",
     device: str = "auto",
+    given: Given = (),
 ) -> None:
     """Talk with a run that was taught to answer. A base model continues what you write instead.
 
@@ -47,6 +50,7 @@ def chat(
         import readline  # noqa: F401 - gives input() a history
 
     config = GenerationConfig(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
+    refuse_idle(config, given)
     opened = open_run(run, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)
     console = make_console()

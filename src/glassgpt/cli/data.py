@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 import cyclopts
 
+from glassgpt.cli.given import Given
+from glassgpt.idle import refuse_idle
+
 app = cyclopts.App(name="data", help="Look at text before training on it.")
 
 
@@ -20,6 +23,7 @@ def inspect(
     validation: float = 0.1,
     test: float = 0.0,
     seed: int = 0,
+    given: Given = (),
 ) -> None:
     """Read text as training would, and say what is in it, what cleaning does, and how it would be split.
 
@@ -43,14 +47,17 @@ def inspect(
     from glassgpt.cli.terminal import make_console
     from glassgpt.corpus.cleaning import CleaningConfig, CleaningReport
     from glassgpt.corpus.cleaning import clean as clean_documents
-    from glassgpt.corpus.sources import open_sources, read_all
+    from glassgpt.corpus.sources import open_sources, read_all, refuse_idle_field
     from glassgpt.corpus.splits import SplitConfig
     from glassgpt.corpus.statistics import survey
     from glassgpt.tokenizers.special import unknown_line
 
     console, report = make_console(markup=False), CleaningReport()
-    sources = open_sources(paths, text_field=text_field)
     split_config = SplitConfig(validation=validation, test=test, seed=seed)
+    refuse_idle(split_config, given)
+    if text_field is not None:
+        refuse_idle_field(paths)
+    sources = open_sources(paths, text_field=text_field)
     counted_by = None
     if tokenizer is not None:
         from glassgpt.tokenizers.load import load_tokenizer

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
+from glassgpt.cli.given import Given
 from glassgpt.cli.terminal import make_console, print_table, say_if_not_faster, shown
+from glassgpt.idle import OnlyWith, refuse_idle
 
 if TYPE_CHECKING:
     from glassgpt.evaluation.score import Score, Texts
@@ -18,6 +20,33 @@ if TYPE_CHECKING:
 
 
 MOST_SAMPLES = 100_000
+WRITTEN = ("memorisation", "tinytales")
+"""Probes that judge what the run writes."""
+DRAWN = ("induction", *WRITTEN)
+"""Probes that draw something at random."""
+ONLY_WITH = (
+    OnlyWith(("force",), "json", test=lambda said: said["json"]),
+    OnlyWith(
+        ("include", "limit", "few_shots"),
+        "tasks",
+        test=lambda said: said["asks_tasks"],
+        use="TASK of lm-eval",
+    ),
+    OnlyWith(
+        ("samples",),
+        "tasks",
+        test=lambda said: said["asks_all_probes"] or not {*WRITTEN}.isdisjoint(said["tasks"]),
+        use="memorisation or tinytales",
+    ),
+    OnlyWith(
+        ("seed",),
+        "tasks",
+        test=lambda said: (
+            said["asks_all_probes"] or said["asks_tasks"] or not {*DRAWN}.isdisjoint(said["tasks"])
+        ),
+        use="induction, memorisation, tinytales or TASK of lm-eval",
+    ),
+)
 
 
 def eval_(
@@ -33,6 +62,7 @@ def eval_(
     force: Annotated[bool, Parameter(negative=())] = False,
     weights: Literal["as-saved", "int8"] = "as-saved",
     device: str = "auto",
+    given: Given = (),
 ) -> None:
     """Ask a run questions with right answers: grammar, copying, recall, memorisation, or tasks of lm-eval.
 
@@ -61,6 +91,16 @@ def eval_(
     from glassgpt.runs.directory import find_run
     from glassgpt.runs.opening import open_run
 
+    names = list(dict.fromkeys(name.strip() for part in tasks for name in part.split(",") if name.strip()))
+    probes = [name for name in names if name in PROBES]
+    others = [name for name in names if name not in PROBES]
+    said = {
+        "json": json,
+        "tasks": names,
+        "asks_tasks": others or (include and not names),
+        "asks_all_probes": not names,
+    }
+    refuse_idle(said, given, ONLY_WITH)
     if samples < 1:
         raise EvaluationError(f"--samples is {samples}: the run must write 1 text at least.")
     if samples > MOST_SAMPLES:
@@ -77,9 +117,6 @@ def eval_(
     set_threads(0)
     opened = open_run(run, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)
-    names = list(dict.fromkeys(name.strip() for given in tasks for name in given.split(",") if name.strip()))
-    probes = [name for name in names if name in PROBES]
-    others = [name for name in names if name not in PROBES]
     if include and not names:
         others = local_tasks(include)
     subject = Subject(opened, lambda: _texts(opened.config, opened.directory), seed, samples)

@@ -8,9 +8,15 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from glassgpt.cli.given import Given
 from glassgpt.cli.terminal import make_console, say_if_not_faster, shown
+from glassgpt.idle import OnlyWith, refuse_idle
 
 MOST_STORIES = 1_000_000
+ONLY_WITH = (
+    OnlyWith(("split",), "SOURCES", ((),)),
+    OnlyWith(("text_field",), "SOURCES", test=lambda said: said["SOURCES"]),
+)
 
 
 def evaluate(
@@ -21,6 +27,7 @@ def evaluate(
     weights: Literal["as-saved", "int8"] = "as-saved",
     device: str = "auto",
     text_field: Annotated[str | None, Parameter(name=["--text-field", "--corpus.text-field"])] = None,
+    given: Given = (),
 ) -> None:
     """Measure a run's loss on the whole of its validation text, or on other text.
 
@@ -35,6 +42,7 @@ def evaluate(
         device: auto, cpu, cuda, mps.
         text_field: The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """
+    from glassgpt.corpus.sources import refuse_idle_field
     from glassgpt.dataset.shards import SPLITS
     from glassgpt.device import pick_device, set_threads
     from glassgpt.errors import ConfigError, did_you_mean
@@ -46,6 +54,9 @@ def evaluate(
     from glassgpt.runs.opening import open_run
     from glassgpt.tokenizers.special import unknown_line
 
+    refuse_idle({"SOURCES": sources}, given, ONLY_WITH)
+    if text_field is not None:
+        refuse_idle_field(sources)
     if split not in SPLITS:
         raise ConfigError(
             f"There is no split {split!r}.{did_you_mean(split, SPLITS)} Use {', '.join(SPLITS)}."

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from cyclopts import App, ArgumentCollection, Parameter
-from cyclopts.config import Dict
+from cyclopts import App, Parameter
 
+from glassgpt.cli.given import Given, note_given
 from glassgpt.finetuning.config import (
     ClassifyConfig,
     DistillConfig,
@@ -16,22 +16,14 @@ from glassgpt.finetuning.config import (
     FineTuneConfig,
     GRPOConfig,
     SFTConfig,
+    without_usual_passes,
 )
-
-
-def _note_given(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Tell the command which settings the command line names: what is fitted to the base leaves these as they are."""
-    given = [argument.name for argument in arguments if argument.tokens]
-    values: dict = {"given": [name.removeprefix("--").replace("-", "_") for name in given if "." in name]}
-    for command in reversed(commands):
-        values = {command: values}
-    Dict(values, source="the command line")(app, commands, arguments)
-
+from glassgpt.idle import OnlyWith, refuse_idle
 
 app = App(
     name="finetune",
     help="Fine-tune a run: classify, sft, dpo, grpo or distill. `glassgpt finetune KIND --help` shows each one's.",
-    config=_note_given,
+    config=note_given,
 )
 
 
@@ -45,10 +37,12 @@ class Options:
     """Finish after so many minutes, all included."""
     track: tuple[str, ...] = ()
     """Also send metrics to: tensorboard, wandb."""
-    given: Annotated[tuple[str, ...], Parameter(show=False)] = ()
+    given: Given = ()
     """Settings that the command line names."""
 
 
+FROM_NOTHING = (OnlyWith(("validation", "split_by", "too_long"), "DATA", test=lambda said: said["DATA"]),)
+"""What grpo reads only of records."""
 Common = Annotated[Options, Parameter(name="*")]
 
 
@@ -97,6 +91,7 @@ def grpo(
         run: The base: a run's name or path, or latest.
         data: Files of records with prompts; without any the model writes from nothing, as in pretraining.
     """
+    refuse_idle({"DATA": data}, options.given, FROM_NOTHING)
     return _finetune(run, data, config, options)
 
 
@@ -129,10 +124,17 @@ def distill(
         run: The teacher: a run's name or path, or latest.
         data: Text to learn on, as for `glassgpt train`; the teacher's own when left out.
     """
+    if config.text_field is not None:
+        from glassgpt.corpus.sources import refuse_idle_field
+        from glassgpt.runs.directory import find_run
+        from glassgpt.runs.reading import read_config
+
+        refuse_idle_field(data or read_config(find_run(run)).corpus.sources)
     return _finetune(run, data, config, options)
 
 
 def _finetune(run: str, data: Sequence[str], config: FineTuneConfig, options: Options) -> int:
+    refuse_idle(without_usual_passes(config, options.given), options.given)
     from glassgpt.cli.session import show_finetuning
     from glassgpt.finetuning.run import start_finetuning
 

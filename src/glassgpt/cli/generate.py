@@ -7,11 +7,14 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from glassgpt.cli.given import Given
 from glassgpt.cli.terminal import Output, make_console, printable, say_if_not_faster, typed
 from glassgpt.errors import GenerationError
+from glassgpt.idle import OnlyWith, refuse_idle
 
 MOST = 10_000
 """Continuations that are written together: all of them are kept in memory."""
+ONLY_WITH = (OnlyWith(("temperature", "top_k", "top_p", "min_p", "seed"), "greedy", (False,)),)
 
 
 def generate(
@@ -31,6 +34,7 @@ def generate(
     cache: bool = True,
     weights: Literal["as-saved", "int8"] = "as-saved",
     device: str = "auto",
+    given: Given = (),
 ) -> None:
     """Let a run continue a text. The prompt is shown first, then what the model adds.
 
@@ -55,6 +59,7 @@ def generate(
     from glassgpt.generation.text import GenerationConfig
     from glassgpt.runs.opening import open_run
 
+    refuse_idle({"greedy": greedy}, given, ONLY_WITH)
     if not 1 <= count <= MOST:
         raise GenerationError(f"--count is {count:,}: it must be from 1 to {MOST:,}.")
     config = GenerationConfig(
@@ -67,6 +72,7 @@ def generate(
         stop=stop,
         seed=seed,
     )
+    refuse_idle(config, given)
     output = Output(sys.stdout)
 
     def write(text: str) -> None:

@@ -7,6 +7,16 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from glassgpt.cli.given import Given
+from glassgpt.idle import OnlyWith, refuse_idle
+
+ONLY_WITH = (
+    OnlyWith(
+        ("heads", "activation", "characters"), "SOURCE", test=lambda said: said["notebook"], use="FILE.pth"
+    ),
+    OnlyWith(("tokenizer",), "characters", (None,)),
+)
+
 
 def import_(
     source: Annotated[
@@ -18,6 +28,7 @@ def import_(
     heads: int | None = None,
     activation: Literal["relu", "gelu", "gelu_tanh"] | None = None,
     characters: Path | None = None,
+    given: Given = (),
 ) -> None:
     """Make a run of a model from elsewhere, to generate with, fine-tune, evaluate and export.
 
@@ -35,7 +46,9 @@ def import_(
     from glassgpt.interop.notebooks import import_notebook, is_notebook
     from glassgpt.runs.reading import read_lineage
 
-    if is_notebook(source):
+    notebook = is_notebook(source)
+    refuse_idle({"SOURCE": source, "notebook": notebook, "characters": characters}, given, ONLY_WITH)
+    if notebook:
         run = import_notebook(
             source, name=name, tokenizer=tokenizer, heads=heads, activation=activation, characters=characters
         )

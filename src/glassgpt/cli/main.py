@@ -67,6 +67,7 @@ def make_app() -> App:
     from cyclopts import App, Parameter
 
     from glassgpt import __version__
+    from glassgpt.cli.given import note_given
     from glassgpt.cli.terminal import make_console
     from glassgpt.config import refuse_number
 
@@ -78,6 +79,7 @@ def make_app() -> App:
         result_action="return_value",
         default_parameter=Parameter(validator=lambda _, value: refuse_number(value)),
         console=make_console(width=_help_width()),
+        config=note_given,
         error_console=make_console(stderr=True, lasting=True, width=_help_width()),
     )
     for name, (path, help_) in COMMANDS.items():

@@ -11,10 +11,12 @@ from rich.table import Table
 
 from glassgpt import config as configs
 from glassgpt import files
+from glassgpt.cli.given import Given
 from glassgpt.cli.terminal import make_console, shown
 from glassgpt.commands import command
-from glassgpt.corpus.sources import open_sources
+from glassgpt.corpus.sources import open_sources, refuse_idle_field
 from glassgpt.errors import ConfigError
+from glassgpt.idle import OnlyWith, refuse_idle
 from glassgpt.model.summary import byte_size
 from glassgpt.outputs import refuse_overwriting
 from glassgpt.planning.plan import Plan, make_plan
@@ -23,6 +25,7 @@ from glassgpt.runs.summary import duration
 
 YEAR = 525_600
 """Minutes of a year. For more time no plan can be believed."""
+ONLY_WITH = (OnlyWith(("force",), "output", test=lambda said: said["output"]),)
 
 
 def plan(
@@ -31,6 +34,7 @@ def plan(
     output: Path | None = None,
     force: Annotated[bool, Parameter(negative=())] = False,
     text_field: Annotated[str | None, Parameter(name=["--text-field", "--corpus.text-field"])] = None,
+    given: Given = (),
 ) -> None:
     """Show the best run for a text in the minutes given, on this machine; train nothing.
 
@@ -41,6 +45,9 @@ def plan(
         force: Write over a file that is there.
         text_field: The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """
+    refuse_idle({"output": output}, given, ONLY_WITH)
+    if text_field is not None:
+        refuse_idle_field(sources or CorpusConfig().sources)
     corpus = CorpusConfig(sources=sources or CorpusConfig().sources, text_field=text_field)
     config = RunConfig(corpus=corpus)
     if output is not None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
 
+from glassgpt.cli.given import Given
 from glassgpt.errors import TokenizerError
+from glassgpt.idle import refuse_idle
 from glassgpt.tokenizers.config import Engine, Kind, PatternName
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def train(
     min_frequency: int = 2,
     force: Annotated[bool, cyclopts.Parameter(negative=())] = False,
     text_field: TextField = None,
+    given: Given = (),
 ) -> None:
     """Train a vocabulary on text and write it as tokenizer.json, which other tools load too.
 
@@ -72,6 +75,8 @@ def train(
     config = TokenizerConfig(
         kind=kind, vocab_size=vocab_size, pattern=pattern, engine=engine, min_frequency=min_frequency
     )
+    refuse_idle(config, given)
+    _refuse_idle_field(sources, text_field)
     path = out / TOKENIZER_FILE if out.is_dir() else out
     refuse_overwriting(path, option="--out", inputs=lambda: _files(sources, text_field), force=force)
     console = make_console()
@@ -176,6 +181,7 @@ def compare(*tokenizers: str, text: str, text_field: TextField = None) -> None:
             "No tokenizer was named. Give one or more, for example `gpt2 runs/mine --text my.txt`."
         )
     console = make_console()
+    _refuse_idle_field([text], text_field)
     sample = _sample(text, text_field, lambda line: _say(console, line))
     table = Table(box=box.SIMPLE)
     table.add_column("tokenizer", overflow="fold")
@@ -192,6 +198,13 @@ def compare(*tokenizers: str, text: str, text_field: TextField = None) -> None:
 def _how_far(done: Progress) -> str:
     of = f" of {done.most:,} at most" if done.most else ""
     return f"{done.done:,} {done.what}{of} ..."
+
+
+def _refuse_idle_field(sources: Sequence[str], text_field: str | None) -> None:
+    if text_field is not None:
+        from glassgpt.corpus.sources import refuse_idle_field
+
+        refuse_idle_field(sources)
 
 
 def _files(sources: Sequence[str], text_field: str | None) -> list[Path]:

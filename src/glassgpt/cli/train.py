@@ -5,33 +5,30 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Dict
 
 from glassgpt import config as configs
+from glassgpt.cli.given import Given, names_given
+from glassgpt.corpus.sources import refuse_idle_field
+from glassgpt.errors import ConfigError
+from glassgpt.idle import OnlyWith, refuse_idle
 from glassgpt.model.presets import get_preset
-from glassgpt.pretraining.recipes import DEFAULT, read_recipe
+from glassgpt.pretraining.recipes import DEFAULT, read_recipe, recipe_values, refuse_idle_recipe
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import refuse_taken
-
-
-def recipe_values(recipe: str | None, preset: str | None) -> dict[str, Any]:
-    """Return what lies under the command line: the preset's model, and the recipe over it."""
-    values = read_recipe(recipe) if recipe else {}
-    return configs.merge({"model": configs.to_dict(get_preset(preset))}, values) if preset else values
 
 
 def _from_recipe(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Fill in from the recipe every setting that the command line leaves open."""
     given = {argument.name: argument.tokens[0].value for argument in arguments if argument.tokens}
-    explicit = [name.removeprefix("--").replace("-", "_") for name in given if "." in name]
     recipe = given.get("--recipe") or (None if "SOURCES" in given or "--corpus.sources" in given else DEFAULT)
     values = recipe_values(recipe, given.get("--preset"))
     if recipe == DEFAULT and "--recipe" not in given and "--preset" in given:
         values["model"] = configs.to_dict(get_preset(given["--preset"]))  # asked for, unlike this recipe's
-    values["given"] = explicit
+    values["given"] = names_given(arguments)
     # Keyed by the command, because a flat Dict takes the sections that are named as commands are (model,
     # tokenizer) for those commands' settings and passes over them.
     for command in reversed(commands):
@@ -57,7 +54,7 @@ def train(
     track: tuple[str, ...] = (),
     text_field: str | None = None,
     config: Annotated[RunConfig, Parameter(name="*")] = RunConfig(),  # noqa: B008 - frozen
-    given: Annotated[tuple[str, ...], Parameter(show=False)] = (),
+    given: Given = (),
 ) -> int:
     """Train a model on text you own, or on the built-in stories when no source is named.
 
@@ -75,26 +72,56 @@ def train(
         given: Settings that the command line names, which a plan leaves as they are.
     """
     began = time.perf_counter()
-    from glassgpt.cli.session import show_training
-    from glassgpt.pretraining.run import start_run
-
+    _refuse_double(given, sources, recipe, preset)
     corpus = dataclasses.replace(
         config.corpus,
         sources=sources or config.corpus.sources,
         text_field=config.corpus.text_field if text_field is None else text_field,
     )
     config = dataclasses.replace(config, corpus=corpus)
+    if {"text_field", "corpus.text_field"} & {*given}:
+        refuse_idle_field(config.corpus.sources)
+    plans = minutes is not None and not recipe and not preset
+    refuse_idle(config, given, decided=given if plans else None)
+    if recipe:
+        refuse_idle_recipe(recipe, preset, config)
     if name is not None:
         refuse_taken(name)  # before any time is spent on a plan
     deadline = None
     if minutes is not None:
         deadline = began + 60 * minutes
-        config = config if recipe or preset else planned(config, minutes, given)
+        if plans:
+            config = planned(config, minutes, given)
+            refuse_idle(config, given)
+    from glassgpt.cli.session import show_training
+    from glassgpt.pretraining.run import start_run
+
     return show_training(
         lambda say, listeners: start_run(
             config, name=name, say=say, listeners=listeners, track=track, deadline=deadline
         )
     )
+
+
+TWICE = (
+    OnlyWith(("corpus.sources",), "SOURCES", ((),)),
+    OnlyWith(("corpus.text_field",), "text_field", (None,)),
+)
+
+
+def _refuse_double(
+    given: Sequence[str], sources: Sequence[str], recipe: str | None, preset: str | None
+) -> None:
+    """Raise `ConfigError` when one option takes the place of another that was given, too."""
+    said = {"SOURCES": tuple(sources), "text_field": "NAME" if "text_field" in given else None}
+    refuse_idle(said, given, TWICE)
+    if recipe and preset:
+        values = read_recipe(recipe)
+        if values == configs.merge({"model": configs.to_dict(get_preset(preset))}, values):
+            raise ConfigError(
+                f"--preset {preset} has no effect with --recipe {recipe}, which names every part of the model. Leave "
+                "out one of the two."
+            )
 
 
 def planned(config: RunConfig, minutes: float, given: Sequence[str]) -> RunConfig:

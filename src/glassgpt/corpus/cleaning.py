@@ -23,12 +23,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from glassgpt.corpus.documents import Document
 from glassgpt.corpus.near_duplicates import NearDuplicates
 from glassgpt.corpus.repetition import repetitions
 from glassgpt.errors import ConfigError
+from glassgpt.idle import OnlyWith
 
 LINE_END = re.compile("\r\n|[\r\x0b\x0c\u2028\u2029]")
 CONTROL = re.compile(
@@ -54,6 +55,10 @@ class CleaningConfig:
     """strict: drop documents that repeat themselves."""
     near_duplicates: float = 0.8
     """strict: drop a document this much like an earlier one (Jaccard similarity); 0 keeps them."""
+
+    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
+        OnlyWith(("min_words", "repetition", "near_duplicates"), "mode", ("strict",)),
+    )
 
     def __post_init__(self) -> None:
         if self.mode not in ("off", "gentle", "strict"):

@@ -46,6 +46,36 @@ def open_sources(specs: Sequence[str], *, text_field: str | None = None) -> list
     return [source for spec in specs for source in _open(str(spec), text_field)]
 
 
+def refuse_idle_field(specs: Sequence[str], setting: str = "--text-field") -> None:
+    """Raise `CorpusError` where a text field was given and none of the sources has fields to choose from.
+
+    A name that leads nowhere passes: `open_sources` says so better.
+    """
+    if specs and not any(_has_fields(str(spec)) for spec in specs):
+        raise CorpusError(
+            f"{setting} has no effect with {', '.join(map(str, specs[:3]))}{', ...' * (len(specs) > 3)}: only "
+            f"{', '.join(RECORD_SUFFIXES)} and hf:owner/name without a #column have fields. Name such a source, or "
+            f"leave out {setting}."
+        )
+
+
+def _has_fields(spec: str) -> bool:
+    path = Path(spec).expanduser()
+    if spec.startswith("builtin:"):
+        return False
+    if spec.startswith("hf:"):
+        return hub.parse_spec(spec).column is None
+    if spec.strip() and path.exists():
+        return any(format_of(file) in RECORD_SUFFIXES for file in _files_in(path))
+    if spec in downloads.DOWNLOADS:
+        return False
+    if spec in downloads.HUB_NAMES:
+        return hub.parse_spec(downloads.HUB_NAMES[spec]).column is None
+    return not glob.has_magic(spec) or any(
+        format_of(file) in RECORD_SUFFIXES for file in _files_matching(spec)
+    )
+
+
 def read_all(sources: Iterable[Source]) -> Iterator[Document]:
     """Yield the documents of all sources, one source after the other."""
     for source in sources:
@@ -59,13 +89,13 @@ def _open(spec: str, text_field: str | None) -> Iterator[Source]:
     elif spec.startswith("hf:"):
         yield _hub(spec, spec, text_field)
     elif spec.strip() and path.exists():
-        yield from _open_path(path, text_field)
+        yield from (_file(file, text_field) for file in _files_in(path))
     elif spec in downloads.DOWNLOADS:
         yield _download(spec)
     elif spec in downloads.HUB_NAMES:
         yield _hub(spec, downloads.HUB_NAMES[spec], text_field)
     elif glob.has_magic(spec):
-        yield from _open_glob(spec, text_field)
+        yield from (_file(file, text_field) for file in _files_matching(spec))
     else:
         raise _missing(spec)
 
@@ -98,9 +128,10 @@ def _renamed(documents: Iterable[Document], name: str) -> Iterator[Document]:
         yield Document(document.text, name, document.begins, document.ends)
 
 
-def _open_path(path: Path, text_field: str | None) -> Iterator[Source]:
+def _files_in(path: Path) -> Iterator[Path]:
+    """Yield a file itself, or those of a folder that can be read."""
     if not path.is_dir():
-        yield _file(path, text_field)
+        yield path
         return
     found = [file for file in files_below(path) if format_of(file) in SUFFIXES]
     if not found:
@@ -108,20 +139,19 @@ def _open_path(path: Path, text_field: str | None) -> Iterator[Source]:
             f"The folder {path} holds no text that can be read. Looked for files ending in "
             f"{', '.join(SUFFIXES)}, each also with .gz or .zst after it."
         )
-    for file in found:
-        yield _file(file, text_field)
+    yield from found
 
 
-def _open_glob(pattern: str, text_field: str | None) -> Iterator[Source]:
+def _files_matching(pattern: str) -> Iterator[Path]:
     # Path.glob takes no absolute pattern and no `~`.
     matches = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))  # noqa: PTH111, PTH207
     if not matches:
         raise CorpusError(f"No file matches {pattern!r}.")
     for match in matches:
         if Path(match).is_file():
-            yield _file(Path(match), text_field)
+            yield Path(match)
         elif "**" not in pattern:  # `**` itself also matches what is in the folders it matches
-            yield from _open_path(Path(match), text_field)
+            yield from _files_in(Path(match))
 
 
 def files_below(folder: Path) -> Iterator[Path]:

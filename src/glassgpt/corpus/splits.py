@@ -21,10 +21,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from glassgpt.corpus.documents import Document
 from glassgpt.errors import ConfigError
 from glassgpt.files import hash_text
+from glassgpt.idle import OnlyWith
 
 SPLITS = ("train", "validation", "test")
 EXPECTED = 10  # so that a split stays empty by chance about once in e^10, some twenty thousand times
@@ -44,6 +46,15 @@ class SplitConfig:
     """Another seed keeps back other documents."""
     long_document: int = 20_000
     """Characters from which on a document is cut instead of going whole to one split."""
+
+    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
+        OnlyWith(
+            ("seed", "long_document"),
+            "validation",
+            test=lambda split: split.validation + split.test > 0,
+            use="0.1",
+        ),
+    )
 
     def __post_init__(self) -> None:
         for name in ("validation", "test"):

@@ -13,7 +13,13 @@ from glassgpt.architectures.families import family_of
 from glassgpt.device import World, seed_everything
 from glassgpt.errors import ConfigError
 from glassgpt.finetuning.chat import template_of
-from glassgpt.finetuning.config import ChatConfig, DPOConfig, FineTuneConfig, GRPOConfig
+from glassgpt.finetuning.config import (
+    ChatConfig,
+    DPOConfig,
+    FineTuneConfig,
+    GRPOConfig,
+    without_usual_passes,
+)
 from glassgpt.finetuning.task import Say, Start
 from glassgpt.finetuning.templates import NEW_TOKENS, ChatTemplate, TemplateName, make_template
 from glassgpt.finetuning.vocabulary import grow, missing, with_special_tokens
@@ -103,12 +109,11 @@ def fitted(config: FineTuneConfig, width: int, given: Sequence[str]) -> FineTune
     that. Preferences are learned in smaller steps, or the model forgets how to speak while it learns what not to
     say.
     """
-    training = config.training
-    if "training.steps" in given and "training.epochs" not in given:
-        training = dataclasses.replace(training, epochs=0)
+    training = without_usual_passes(config, given).training
     if "training.learning_rate" not in given:
         rate = min(1e-3, 2e-4 * 768 / width) if width < 768 else 5e-5
         rate *= 5 if config.adapter.rank else 1
         rate *= 0.1 if isinstance(config, DPOConfig) else 1
-        training = dataclasses.replace(training, learning_rate=float(f"{rate:.2g}"), min_learning_rate=0.0)
+        lowest = training.min_learning_rate if "training.min_learning_rate" in given else 0.0
+        training = dataclasses.replace(training, learning_rate=float(f"{rate:.2g}"), min_learning_rate=lowest)
     return dataclasses.replace(config, training=training)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from glassgpt.adapters.config import LoRAConfig
 from glassgpt.errors import ConfigError
+from glassgpt.idle import OnlyWith
 from glassgpt.training.config import LoopConfig
+
+Config = TypeVar("Config", bound="FineTuneConfig")
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,11 @@ class SamplesConfig(ShownConfig):
     temperature: float = 0.0
     """0 takes the likeliest token each time."""
 
+    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
+        OnlyWith(("max_tokens", "temperature", "seed"), "count", test=lambda shown: shown.count > 0, use="4"),
+        OnlyWith(("seed",), "temperature", test=lambda shown: shown.temperature > 0, use="0.8"),
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.max_tokens < 2**63:
@@ -116,6 +125,11 @@ class StudentSamples(SamplesConfig):
     """Texts to write."""
     temperature: float = 0.8
     """0 takes the likeliest token each time."""
+
+
+SHOWN = OnlyWith(
+    ("training.sample_every",), "samples.count", test=lambda config: config.samples.count > 0, use="4"
+)
 
 
 @dataclass(frozen=True)
@@ -158,6 +172,17 @@ class ChatConfig(RecordsConfig):
     """How turns are marked. auto: as the base has it; else chatml, or with LoRA alpaca, which needs no new tokens."""
     too_long: Literal["error", "skip"] = "error"
     """What to do with a record whose prompt leaves no room for an answer."""
+
+    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
+        SHOWN,
+        # Corrections are all matrices, so that with Muon nothing is left to AdamW.
+        OnlyWith(
+            ("training.beta1", "training.beta2", "training.epsilon", "training.weight_decay"),
+            "training.optimizer",
+            test=lambda config: not config.lora.rank or config.training.optimizer != "muon",
+            use="adamw",
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -206,6 +231,12 @@ class GRPOConfig(ChatConfig):
     prompts: int = 64
     """Held-out answers by which it is measured."""
 
+    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
+        *ChatConfig.ONLY_WITH,
+        OnlyWith(("words",), "reward", test=lambda config: "words" in config.reward, use="words"),
+        OnlyWith(("length",), "reward", test=lambda config: "length" in config.reward, use="length"),
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 2 <= self.group < 2**31:
@@ -237,10 +268,20 @@ class ClassifyConfig(RecordsConfig):
     labels_as_written: bool = False
     """Keep spaces around labels and take an empty label for one, as version 0.1.0 did."""
 
+    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
+        OnlyWith(("training.sample_every",), "", test=lambda _: False, use="a classifier writes no samples"),
+        OnlyWith(("training.checkpoint_activations",), "freeze", ("none", "all-but-last")),
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.lora.rank and self.freeze != "none":
             raise ConfigError("LoRA freezes the base itself: leave out --freeze, or --lora.rank.")
+        if self.training.optimizer == "muon" and self.freeze == "all":
+            raise ConfigError(
+                "--training.optimizer muon trains the matrices of the blocks, which --freeze all leaves as they are. "
+                "Leave out one of the two."
+            )
 
 
 @dataclass(frozen=True)
@@ -260,6 +301,11 @@ class DistillConfig(FineTuneConfig):
     text_field: str | None = None
     """The field of .jsonl, .json, .csv and .parquet records that holds the text."""
 
+    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
+        SHOWN,
+        OnlyWith(("temperature",), "alpha", test=lambda config: config.alpha < 1, use="0.5"),
+    )
+
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
             raise ConfigError(f"temperature is {self.temperature}; it must be a number above 0.")
@@ -276,6 +322,14 @@ KINDS: dict[str, type[FineTuneConfig]] = {
     "grpo": GRPOConfig,
     "distill": DistillConfig,
 }
+
+
+def without_usual_passes(config: Config, given: Collection[str]) -> Config:
+    """Return the config without its default number of passes where steps were `given` instead."""
+    if "training.steps" not in given or "training.epochs" in given:
+        return config
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=0))
+
 
 RETIRED = (
     "training.order", "training.stride", "training.evaluate_tokens", "samples", "samples.max_tokens",

@@ -58,6 +58,14 @@ def build(start: Start, config: DistillConfig) -> Task:
     teacher_loss = measure_split(
         teacher, start.tokenizer, run_config, validation, most_tokens=config.training.evaluate_tokens
     ).loss
+
+    def write(count: int) -> list[Sample]:
+        if count == 0:
+            return []
+        known = start.run.knows_documents
+        texts = complete(student, start.tokenizer, "", settings, count=count, documents=known)
+        return [Sample("", text) for text in texts]
+
     settings = GenerationConfig(
         temperature=config.samples.temperature,
         max_tokens=config.samples.max_tokens,
@@ -77,17 +85,7 @@ def build(start: Start, config: DistillConfig) -> Task:
         ),
         loss=loss,
         evaluate=evaluate,
-        samples=lambda: [
-            Sample("", text)
-            for text in complete(
-                student,
-                start.tokenizer,
-                "",
-                settings,
-                count=config.samples.count,
-                documents=start.run.knows_documents,
-            )
-        ],
+        samples=lambda: write(config.samples.count),
         data=shard_facts(data.shards),
     )
 

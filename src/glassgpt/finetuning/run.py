@@ -215,7 +215,8 @@ def _resolve(
 
 
 def _in_seconds(choice: Choice, seconds: float) -> Choice:
-    training = dataclasses.replace(choice.config.training, seconds=round(seconds, 1))
+    training = choice.config.training
+    training = dataclasses.replace(training, seconds=round(min(seconds, training.seconds or seconds), 1))
     return dataclasses.replace(choice, config=dataclasses.replace(choice.config, training=training))
 
 
@@ -292,7 +293,7 @@ class _FineTuning:
                 steps=self.config.training.updates(self.task.batches.steps_per_epoch),
                 evaluate=self.task.evaluate,
                 save=saving(claim, store),
-                sample=lambda _step: [sample.text for sample in self.task.samples()],
+                sample=self.sample if self.prompts else None,
                 numbers=self.task.numbers,
                 stop=lambda: stop.requested,
                 loss=self.task.loss,
@@ -314,6 +315,10 @@ class _FineTuning:
                 claim.check()
                 self._finish(directory, store, finished)
         return Outcome(directory, finished, None)
+
+    def sample(self, _step: int) -> list[str]:
+        """Write what is shown while it learns."""
+        return [sample.text for sample in self.task.samples()]
 
     def _finish(self, directory: RunDirectory, store: CheckpointStore, finished: TrainingFinished) -> None:
         """Put the final weights in their place, compare with the base, and write the report."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from glassgpt.errors import GenerationError
+from glassgpt.idle import OnlyWith
 
 TINY = torch.finfo(torch.float32).tiny
 
@@ -32,6 +34,12 @@ class SamplingConfig:
     """Keep tokens at least min_p times as likely as the likeliest; 0 keeps all."""
     repetition_penalty: float = 1.0
     """Makes tokens the model sees already there less likely (more likely below 1); 1 does nothing."""
+
+    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
+        OnlyWith(
+            ("top_k", "top_p", "min_p"), "temperature", test=lambda chosen: chosen.temperature > 0, use="0.8"
+        ),
+    )
 
     def __post_init__(self) -> None:
         _check(0 <= self.temperature < math.inf, "temperature must be 0 (greedy) or more")

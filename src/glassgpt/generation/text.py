@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from glassgpt.errors import GenerationError
 from glassgpt.generation.engine import Batch, evaluating
 from glassgpt.generation.sampling import SamplingConfig
+from glassgpt.idle import OnlyWith
 from glassgpt.model.gpt import GPT
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.stream import StreamDecoder
@@ -31,6 +33,11 @@ class GenerationConfig(SamplingConfig):
     """Stop before any of these strings."""
     seed: int | None = None
     """Seed of the draws; None draws anew each time."""
+
+    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
+        *SamplingConfig.ONLY_WITH,
+        OnlyWith(("seed",), "temperature", test=lambda chosen: chosen.temperature > 0, use="0.8"),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from glassgpt.errors import ConfigError, ModelError, did_you_mean
+from glassgpt.idle import OnlyWith
 
 POSITIONS = ("learned", "sinusoidal", "rotary", "none")
 NORMS = ("layernorm", "rmsnorm")
@@ -90,6 +92,15 @@ class ModelConfig:
     learns to copy names much sooner from a larger one."""
     dropout: float = 0.0
     """Share of embeddings, attention weights and branch outputs that training drops."""
+
+    ONLY_WITH: ClassVar[
+        tuple[OnlyWith, ...]
+    ] = (  # what cannot stand beside another setting at all is checked below
+        OnlyWith(("rope_theta",), "positions", ("rotary",)),
+        OnlyWith(
+            ("rope_original_length", "rope_low_frequency", "rope_high_frequency"), "rope_scaling", ("llama3",)
+        ),
+    )
 
     def __post_init__(self) -> None:
         _check_counts(self)

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from glassgpt import config as configs
+from glassgpt.corpus.sources import refuse_idle_field
 from glassgpt.errors import ConfigError, RunError, did_you_mean
+from glassgpt.idle import idle, value_of
+from glassgpt.model.presets import get_preset
 from glassgpt.pretraining.places import find_text
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
@@ -55,6 +58,36 @@ def read_recipe(name: str) -> dict[str, Any]:
     values = configs.read_toml(path)
     configs.from_dict(RunConfig, values, origin=str(path))
     return values
+
+
+def recipe_values(recipe: str | None, preset: str | None) -> dict[str, Any]:
+    """Return what lies under the command line: the preset's model, and the recipe over it."""
+    values = read_recipe(recipe) if recipe else {}
+    return configs.merge({"model": configs.to_dict(get_preset(preset))}, values) if preset else values
+
+
+def refuse_idle_recipe(recipe: str, preset: str | None, config: RunConfig) -> None:
+    """Raise `ConfigError` for a setting of a recipe that nothing reads, neither by itself nor in the whole `config`.
+
+    The command line may put other values over a recipe, which is what makes others of it idle. A default says nothing
+    that would not hold without it, and a file that names every setting, as a run or a plan leaves it, is no list of
+    wishes.
+    """
+    values = read_recipe(recipe)
+    if configs.to_dict(configs.from_dict(RunConfig, values, origin=recipe)) == values:
+        return
+    alone = configs.from_dict(RunConfig, recipe_values(recipe, preset), origin=recipe)
+    idle_at_last, usual = {found.setting for found in idle(config)}, RunConfig()
+    for found in idle(alone):
+        section, _, key = found.setting.partition(".")
+        if key not in values.get(section, {}) or found.setting not in idle_at_last:
+            continue
+        if value_of(alone, found.setting) != value_of(usual, found.setting):
+            raise ConfigError(f"{recipe}: {found.message(str)}")
+    corpus = values.get("corpus", {})
+    sources = config.corpus.sources
+    if "text_field" in corpus and list(corpus.get("sources", sources)) == list(sources):
+        refuse_idle_field(sources, f"{recipe}: corpus.text_field")
 
 
 def _found(run: RunDirectory) -> RunConfig:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from glassgpt.corpus.cleaning import CleaningConfig
 from glassgpt.corpus.splits import SplitConfig
 from glassgpt.errors import ConfigError
+from glassgpt.idle import OnlyWith
 from glassgpt.model.config import ModelConfig
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.training.config import TrainingConfig
@@ -38,6 +40,10 @@ class SamplesConfig:
     seed: int = 7
     """Seed of the draws, the same at each evaluation."""
 
+    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
+        OnlyWith(("top_k", "seed"), "temperature", test=lambda samples: samples.temperature > 0, use="0.8"),
+    )
+
     def __post_init__(self) -> None:
         if not 1 <= self.max_tokens < 2**63:
             raise ConfigError("samples.max_tokens must be from 1 to below 2**63.")
@@ -60,3 +66,18 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     samples: SamplesConfig = field(default_factory=SamplesConfig)
+
+    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
+        OnlyWith(
+            ("model.vocab_size",),
+            "tokenizer.vocab_size",
+            test=lambda run: run.model.vocab_size == run.tokenizer.vocab_size,
+            use="instead",
+        ),
+        OnlyWith(
+            tuple(f"samples.{name}" for name in ("prompts", "max_tokens", "temperature", "top_k", "seed")),
+            "training.sample_every",
+            test=lambda run: run.training.sampling_interval > 0,
+            use="100",
+        ),
+    )

@@ -141,7 +141,7 @@ def read_config(directory: RunDirectory) -> RunConfig:
     A vocabulary from a file that is not where it was is the run's own `tokenizer.json`. Raises `ConfigError`.
     """
     values = configs.read_toml(directory.config)
-    missing = [section for section in RunConfig.__dataclass_fields__ if section not in values]
+    missing = [field.name for field in dataclasses.fields(RunConfig) if field.name not in values]
     if missing:
         what = f"has no section [{missing[0]}]: it was cut short" if values else "is empty"
         raise ConfigError(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from glassgpt.errors import ConfigError, did_you_mean
+from glassgpt.idle import OnlyWith
 
 Kind = Literal["char", "word", "bpe", "wordpiece"]
 PatternName = Literal["gpt2", "llama3", "qwen2"]
@@ -27,12 +28,18 @@ class TokenizerConfig:
     """BPE: how text is cut before merging. These three are the ones llama.cpp knows by name."""
     name: str | None = None
     """A ready-made vocabulary (`gpt2`, `cl100k_base`, `o200k_base`), a `tokenizer.json`, or a folder with
-    one, to take instead of training. Nothing else here matters then."""
+    one, to take instead of training. No other setting of this section goes with it."""
     engine: Engine = "auto"
     """BPE: who learns the merges, all the same ones: `python` (which auto takes), or the Rust library."""
     min_frequency: int = 2
     """A pair (BPE, WordPiece) or a word that occurs less often gets no id of its own. It also makes `word`
     see `<|unk|>` in training. Characters are all kept."""
+
+    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
+        OnlyWith(("kind", "vocab_size", "pattern", "engine", "min_frequency"), "name", (None,)),
+        OnlyWith(("pattern", "engine"), "kind", ("bpe",)),
+        OnlyWith(("min_frequency",), "kind", ("bpe", "word", "wordpiece")),
+    )
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, get_args(Kind))

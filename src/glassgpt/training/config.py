@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from glassgpt.errors import ConfigError
+from glassgpt.idle import OnlyWith
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,19 @@ class LoopConfig:
     checkpoint_activations: bool = False
     """Compute activations twice instead of keeping them: less memory, more time."""
 
+    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
+        OnlyWith(("momentum", "matrix_learning_rate", "matrix_weight_decay"), "optimizer", ("muon",)),
+        OnlyWith(("decay_share",), "schedule", ("wsd",)),
+        OnlyWith(
+            ("min_learning_rate",),
+            "schedule",
+            # A constant rate that ends where it begins says the same thing twice.
+            test=lambda loop: loop.schedule != "constant" or loop.min_learning_rate == loop.learning_rate,
+            use="cosine, linear or wsd",
+        ),
+        OnlyWith(("steps",), "epochs", test=lambda loop: not loop.epochs, use="0"),
+    )
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -96,9 +110,8 @@ class LoopConfig:
         _require(self.epochs is None or self.epochs >= 0, "epochs", "0 (off) or more")
         _require(self.seconds is None or self.seconds > 0, "seconds", "greater than 0")
         _require(self.learning_rate > 0, "learning_rate", "greater than 0")
-        _require(
-            0 <= self.min_learning_rate <= self.learning_rate, "min_learning_rate", "from 0 to learning_rate"
-        )
+        highest = math.inf if self.schedule == "constant" else self.learning_rate  # which never falls
+        _require(0 <= self.min_learning_rate <= highest, "min_learning_rate", "from 0 to learning_rate")
         _require(self.matrix_learning_rate > 0, "matrix_learning_rate", "greater than 0")
         _require(self.matrix_weight_decay >= 0, "matrix_weight_decay", "0 or more")
         _require(0 <= self.momentum < 1, "momentum", "from 0 to below 1")
@@ -137,6 +150,11 @@ class TrainingConfig(LoopConfig):
     """Distance between windows in order "windows"; the context length when left out."""
     evaluate_tokens: int = 65_536
     """Most validation tokens to look at each time."""
+
+    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
+        *LoopConfig.ONLY_WITH,
+        OnlyWith(("stride",), "order", ("windows",)),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -70,7 +70,8 @@ def make_optimizer(model: GPT, config: LoopConfig) -> Optimizer:
     groups = parameter_groups(model, config.weight_decay)
     for group in groups:
         group["params"] = [weight for weight in group["params"] if id(weight) not in taken]
-    return OptimizerPair(muon, _adamw([group for group in groups if group["params"]], config))
+    left = [group for group in groups if group["params"]]
+    return OptimizerPair(muon, _adamw(left, config)) if left else muon  # corrections by LoRA are all matrices
 
 
 def _adamw(groups: list[dict[str, Any]], config: LoopConfig) -> Optimizer:

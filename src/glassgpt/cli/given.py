@@ -1,0 +1,29 @@
+"""Which settings the command line names, for commands that ask: a hidden parameter `given` is filled with them.
+
+What is fitted, planned or read from a recipe leaves these as they are, and one that nothing reads is refused
+(`glassgpt.idle`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, ArgumentCollection, Parameter
+from cyclopts.config import Dict
+
+Given = Annotated[tuple[str, ...], Parameter(show=False)]
+
+
+def names_given(arguments: ArgumentCollection) -> list[str]:
+    """Return the settings that the command line names, such as "training.steps" or "top_k"."""
+    return [argument.name.removeprefix("--").replace("-", "_") for argument in arguments if argument.tokens]
+
+
+def note_given(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Tell the command which settings the command line names, if it asks."""
+    if not any(argument.name == "--given" for argument in arguments):
+        return
+    values: dict = {"given": names_given(arguments)}
+    for command in reversed(commands):
+        values = {command: values}
+    Dict(values, source="the command line")(app, commands, arguments)

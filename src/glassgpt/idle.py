@@ -1,0 +1,117 @@
+"""Settings that nothing reads beside others, such as the momentum of an optimizer that does not train.
+
+Each config says which of its settings are read only with some values of another one: `ONLY_WITH`, a tuple of
+`OnlyWith`. Such a setting is idle where the other one has another value. Whoever gives an idle setting is refused,
+instead of being left to believe in it. In a file that names every setting, as the `config.toml` of a run does, idle
+ones stand there and mean nothing; so whoever asks says which settings were given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from glassgpt.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class OnlyWith:
+    """Settings that are read only with some values of another one. Dots lead into the sections of a config."""
+
+    settings: tuple[str, ...]
+    other: str
+    values: tuple[Any, ...] = ()
+    """The values of `other` with which the settings are read."""
+    test: Callable[[Any], bool] | None = None
+    """Whether the settings of a whole config are read, where `values` cannot say it."""
+    use: str = ""
+    """What to give `other`, in a word or two, where `test` decides; "" where it is in the way altogether. Where there
+    is no other setting, why nothing reads these."""
+
+    def holds(self, config: Any) -> bool:
+        """Say whether the settings are read."""
+        return self.test(config) if self.test else value_of(config, self.other) in self.values
+
+    @property
+    def way_out(self) -> str:
+        """What to give `other`, in words; "" where it is in the way altogether."""
+        return self.use or " or ".join(shown(value) for value in self.values if value)
+
+
+@dataclass(frozen=True)
+class Idle:
+    """A setting that nothing reads, and the one that stands in its way."""
+
+    setting: str
+    other: str
+    value: Any
+    """What `other` is."""
+    way_out: str
+
+    def message(self, spell: Callable[[str], str]) -> str:
+        """Return what is wrong and the way out, in two sentences; `spell` says how a setting is written."""
+        setting, other = spell(self.setting), spell(self.other)
+        if not self.other:
+            return f"{setting} has no effect: {self.way_out}. Leave it out."
+        missing = self.value is None or self.value is False or self.value in ((), "")
+        beside = f"without {other}" if missing else f"with {other} {shown(self.value)}".rstrip()
+        if not self.way_out and not missing:
+            return f"{setting} has no effect {beside}. Leave out one of the two."
+        return f"{setting} has no effect {beside}. Use {f'{other} {self.way_out}'.rstrip()}, or leave out {setting}."
+
+
+def idle(config: Any, rules: Sequence[OnlyWith] | None = None, prefix: str = "") -> Iterator[Idle]:
+    """Yield the settings of a config, those of its sections included, that nothing reads beside the others.
+
+    `rules` are those of `config` where it is a mapping, without any of its own.
+    """
+    for rule in getattr(config, "ONLY_WITH", ()) if rules is None else rules:
+        if not rule.holds(config):
+            value = value_of(config, rule.other) if rule.other else None
+            for setting in rule.settings:
+                yield Idle(prefix + setting, prefix + rule.other, value, rule.way_out)
+    for field in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
+        part = getattr(config, field.name)
+        if dataclasses.is_dataclass(part):
+            yield from idle(part, prefix=f"{prefix}{field.name}.")
+
+
+def refuse_idle(
+    config: Any,
+    given: Collection[str],
+    rules: Sequence[OnlyWith] | None = None,
+    *,
+    decided: Collection[str] | None = None,
+) -> None:
+    """Raise `ConfigError` for the first setting `given` on the command line that nothing reads.
+
+    `decided` names the settings that will stay as they are, where something may still change the others: only what
+    one of these makes idle is refused.
+    """
+    for found in idle(config, rules):
+        if found.setting in given and (decided is None or found.other in decided):
+            raise ConfigError(found.message(option))
+
+
+def option(setting: str) -> str:
+    """Return a setting as it is written on the command line, where what has no name is in capitals."""
+    return setting if setting.isupper() else "--" + setting.replace("_", "-")
+
+
+def value_of(config: Any, setting: str) -> Any:
+    """Return the value of a setting, by its dotted name; of a mapping, which has no sections, by its key."""
+    if isinstance(config, Mapping):
+        return config[setting]
+    return functools.reduce(getattr, setting.split("."), config)
+
+
+def shown(value: Any) -> str:
+    """Return a value as a person would give it; of a flag that is set, nothing more."""
+    if value is True:
+        return ""
+    if isinstance(value, (tuple, list)):
+        return " ".join(map(shown, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
