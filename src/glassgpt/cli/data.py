@@ -9,6 +9,9 @@ import cyclopts
 from glassgpt.cli.given import Given
 from glassgpt.idle import refuse_idle
 
+NUMBERS = ("size on disk", "split", "documents", "characters", "share")
+"""Columns of tables that are never folded."""
+
 app = cyclopts.App(name="data", help="Look at text before training on it.")
 
 
@@ -83,7 +86,7 @@ def inspect(
 
 
 def _print_sources(console, sources) -> None:
-    from glassgpt.cli.terminal import visible
+    from glassgpt.cli.terminal import print_table, visible
 
     most = 12
     table = _table("Sources", "name", "size on disk")
@@ -91,7 +94,7 @@ def _print_sources(console, sources) -> None:
         table.add_row(visible(source.name), "" if source.bytes is None else f"{source.bytes:,} bytes")
     if len(sources) > most:
         table.add_row(f"... and {len(sources) - most:,} more", "")
-    console.print(table)
+    print_table(console, table)
     for note in (note for source in sources for note in source.notes):
         console.print(f"  {note}", soft_wrap=True)
 
@@ -103,7 +106,7 @@ def _print_cleaning(console, report) -> None:
 
 
 def _print_figures(console, figures) -> None:
-    from glassgpt.cli.terminal import visible
+    from glassgpt.cli.terminal import print_table, visible
 
     table = _table("\nWhat is left", "", "")
     about = "about " if figures.is_sampled else ""
@@ -124,7 +127,7 @@ def _print_figures(console, figures) -> None:
             rows[name] = f"{extreme.characters:,} characters, {extreme.source}: {extreme.first_words} ..."
     for name, value in rows.items():
         table.add_row(name, visible(value))
-    console.print(table)
+    print_table(console, table)
     if figures.tokens is None:
         console.print("  Tokens were not counted, only words and bytes: name a --tokenizer to count them.")
 
@@ -149,13 +152,15 @@ def _runs(share: float | None) -> str:
 
 
 def _print_splits(console, figures) -> None:
+    from glassgpt.cli.terminal import print_table
+
     table = _table("\nSplits", "split", "documents", "characters", "share", "copies of training text")
     for name, counted in figures.splits.items():
         leak = figures.leaks.get(name)
         copied = f"{leak.documents:.1%} of documents, {_runs(leak.runs)}" if leak else ""
         share = f"{counted.characters / max(figures.characters, 1):.1%}"
         table.add_row(name, f"{counted.documents:,}", f"{counted.characters:,}", share, copied)
-    console.print(table)
+    print_table(console, table)
 
 
 def _table(title: str, *columns: str):
@@ -166,5 +171,5 @@ def _table(title: str, *columns: str):
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE, show_header=any(columns)
     )
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=column in NUMBERS or (not column and not table.columns))
     return table

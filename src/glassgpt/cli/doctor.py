@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from glassgpt.cli.terminal import make_console, shown
+from glassgpt.cli.terminal import make_console, print_table, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,7 +101,7 @@ def _print(console: Console, title: str, rows: Iterator[tuple[str, str]]) -> Non
     for label, value in rows:
         table.add_row(label, value)
     console.print(f"\n[bold]{title}[/]")
-    console.print(table)
+    print_table(console, table)
 
 
 def _machine_rows(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:

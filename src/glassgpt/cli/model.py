@@ -58,7 +58,7 @@ def show(config: ModelConfig, *, title: str, batch_size: int = 16, console: Cons
     console = console or make_console()
     console.print(f"[bold]{shown(title)}[/bold]: {_parts(config)}")
     print_table(console, weights_table(config))
-    console.print(costs_table(config, batch_size))
+    print_table(console, costs_table(config, batch_size))
 
 
 def weights_table(config: ModelConfig) -> Table:
@@ -66,7 +66,7 @@ def weights_table(config: ModelConfig) -> Table:
     table = Table()
     table.add_column("weight")
     for heading in ("shape", "layers", "parameters"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows(config):
         shape = " x ".join(f"{size:,}" for size in row.shape)
         table.add_row(row.name, shape, str(row.count), f"{row.parameters:,}")
@@ -80,9 +80,9 @@ def costs_table(config: ModelConfig, batch_size: int) -> Table:
     train = training_bytes(config, batch_size=batch_size)
     infer = inference_bytes(config)
     table = Table(show_header=False)
-    for _ in range(3):
-        table.add_column()
-    table.columns[1].justify = "right"
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column()
     table.add_row("FLOPs a token, training", short_number(flops_per_token(config)), "forward and backward")
     forward = flops_per_token(config, training=False)
     table.add_row("FLOPs a token, reading", short_number(forward), f"at {config.context_length:,} tokens")

@@ -12,11 +12,12 @@ from rich.table import Table
 from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.cli.given import Given
-from glassgpt.cli.terminal import make_console, shown
+from glassgpt.cli.terminal import make_console, print_table, shown
 from glassgpt.commands import command
 from glassgpt.corpus.sources import open_sources, refuse_idle_field
 from glassgpt.errors import ConfigError
 from glassgpt.idle import OnlyWith, refuse_idle
+from glassgpt.model.config import ModelConfig
 from glassgpt.model.summary import byte_size
 from glassgpt.outputs import refuse_overwriting
 from glassgpt.planning.plan import Plan, make_plan
@@ -79,16 +80,21 @@ def plan_minutes(config: RunConfig, minutes: float, console: Console) -> Plan:
 
 def show(plan: Plan, console: Console) -> None:
     """Print what was considered, what was chosen, and what is to be said about it."""
-    console.print(_considered(plan))
-    console.print(_chosen(plan))
+    print_table(console, _considered(plan))
+    print_table(console, _chosen(plan))
     for note in plan.notes:
         console.print(f"[yellow]{shown(note)}[/]", width=min(100, console.width))
 
 
+def _shape(model: ModelConfig) -> str:
+    layers = f"{model.n_layer} layer{'s' * (model.n_layer > 1)}"
+    return f"{layers}, {model.n_head} head{'s' * (model.n_head > 1)}, {model.n_embd} wide"
+
+
 def _considered(plan: Plan) -> Table:
     table = Table(title="Shapes that were considered", title_justify="left", title_style="bold")
-    for heading in ("layers", "width", "tokens/s here", "expected bits/byte above the best"):
-        table.add_column(heading, justify="right")
+    for heading in ("layers", "width", "tokens/s\nhere", "expected bits/byte\nabove the best"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for candidate in plan.considered:
         chosen = candidate.model.n_embd == plan.config.model.n_embd
         too_slow = candidate.excess == float("inf")
@@ -96,7 +102,7 @@ def _considered(plan: Plan) -> Table:
             str(candidate.model.n_layer),
             str(candidate.model.n_embd),
             f"{candidate.tokens_per_second:,.0f}",
-            "too slow for the time" if too_slow else f"{candidate.excess:.3f}",
+            "too slow" if too_slow else f"{candidate.excess:.3f}",
             style="bold green" if chosen else None,
         )
     return table
@@ -110,7 +116,7 @@ def _chosen(plan: Plan) -> Table:
         ("vocabulary", f"{model.vocab_size:,} ({plan.config.tokenizer.name or plan.config.tokenizer.kind})"),
         (
             "model",
-            f"{plan.parameters:,} parameters: {model.n_layer} layers, {model.n_head} heads, {model.n_embd} wide",
+            f"{plan.parameters:,} parameters: {_shape(model)}",
         ),
         ("context", f"{model.context_length} tokens, rows in the order {training.order!r}"),
         ("batch", f"{training.batch_size * training.accumulate * model.context_length:,} tokens an update"),
@@ -128,6 +134,8 @@ def _chosen(plan: Plan) -> Table:
         ("training", f"about {duration(plan.seconds)}"),
     )
     table = Table(title="The plan", title_justify="left", title_style="bold", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
     for label, value in rows:
         table.add_row(label, value)
     return table

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from glassgpt.cli.progress import TerminalProgress
-from glassgpt.cli.terminal import make_console, printable, shorten, shown
+from glassgpt.cli.terminal import make_console, print_table, printable, shorten, shown
 from glassgpt.commands import command
 from glassgpt.device import world_from_environment
 from glassgpt.evaluation.stories import score_run, story_source
@@ -67,11 +67,11 @@ def _show_comparison(console: Console, comparison: Comparison) -> None:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", title_justify="left")
     table.add_column("")
     for column in ("before", "after"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for name, (before, after) in comparison["numbers"].items():
         table.add_row(shown(name), f"{before:,.3f}", f"[bold]{after:,.3f}[/]")
     console.print()
-    console.print(table)
+    print_table(console, table)
     if not comparison["samples"]:
         return
     beside = Table(box=box.ROUNDED, show_lines=True, header_style="bold", width=min(120, console.width))

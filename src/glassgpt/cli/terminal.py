@@ -24,9 +24,12 @@ from rich.segment import Segment, Segments
 from glassgpt.errors import GlassGPTError, OutputError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from glassgpt.model.gpt import GPT
 
 UNLIMITED = 100_000  # columns, where nobody looks through a window
+NARROWEST = 16  # columns to which text in a table is folded
 
 _CONTROL = (*range(32), *range(127, 160))
 _INVISIBLE = (
@@ -153,18 +156,44 @@ def make_console(*, stderr: bool = False, lasting: bool = False, **options: Any)
     output = Output(sys.stderr if stderr else sys.stdout, lasting=lasting)
     counts = output.isatty() or os.environ.get("COLUMNS", "").isdigit()
     options = {"width": None if counts else UNLIMITED, "highlight": False, "emoji": False, **options}
+    if not output.isatty():
+        options = {"force_terminal": False, **options}  # a forced terminal in a pipe would be sent spinners
+        if os.environ.get("FORCE_COLOR"):
+            options = {"color_system": "standard", **options}
+    if os.environ.get("NO_COLOR"):
+        options["color_system"] = None  # rich would still write the escape codes of bold and dim
     return _Harmless(file=output, **options)  # pyright: ignore[reportArgumentType]
 
 
-def print_table(console: Console, table: RenderableType) -> None:
-    """Print a table in which no number is cut: where the window is too narrow for that, lines run over its edge."""
+def print_table(console: Console, table: Table) -> None:
+    """Print a table in which no number and no short word is cut, however narrow the window is.
+
+    Columns of numbers are marked `no_wrap`. The others are folded, long names too, down to `NARROWEST` columns each;
+    where that does not suffice, lines run over the window's edge.
+    """
     endless = console.options.update(width=UNLIMITED)
-    least = console.measure(table, options=endless).minimum
-    if least <= console.width:
-        console.print(table)
-        return
-    lines = console.render_lines(table, endless.update(width=least), new_lines=True)
+    for column in table.columns:
+        cells = [console.measure(cell, options=endless) for cell in (column.header, *column.cells)]
+        if column.no_wrap:
+            column.min_width = max(cell.maximum for cell in cells)
+        else:
+            column.overflow = "fold"
+            column.min_width = min(NARROWEST, max(cell.minimum for cell in cells))
+    least = console.measure(_narrowest(table), options=endless).maximum
+    lines = console.render_lines(
+        table, endless.update(width=max(least, console.width)), pad=False, new_lines=True
+    )
     console.print(Segments(segment for line in lines for segment in line), crop=False, end="")
+
+
+def _narrowest(table: Table) -> Table:
+    """Return an empty table with the frame of another and each of its columns as narrow as it may be."""
+    from rich.table import Table
+
+    bare = Table(box=table.box, show_edge=table.show_edge, pad_edge=table.pad_edge, padding=table.padding)
+    for column in table.columns:
+        bare.add_column(width=column.min_width)
+    return bare
 
 
 def print_error(error: GlassGPTError) -> None:

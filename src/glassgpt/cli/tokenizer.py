@@ -128,7 +128,9 @@ def encode(
         make_console(soft_wrap=True).print(*found)
         return
     console = make_console()
-    for line in _lines(loaded, found, width=min(100, console.width), coloured=console.is_terminal):
+    for line in _lines(
+        loaded, found, width=min(100, console.width), coloured=console.color_system is not None
+    ):
         console.print(line, soft_wrap=True)
     size = len(text.encode("utf-8", "replace"))
     per_token = f", {size / len(found):.2f} bytes a token" if found else ""
@@ -186,7 +188,7 @@ def compare(*tokenizers: str, text: str, text_field: TextField = None) -> None:
     table = Table(box=box.SIMPLE)
     table.add_column("tokenizer", overflow="fold")
     for column in ("kind", "ids", "tokens", "bytes a token", "unknown", "MB/s"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for name in tokenizers:
         table.add_row(shown(name), *_measure(_open(name), sample))
     print_table(console, table)
