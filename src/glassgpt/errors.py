@@ -34,7 +34,7 @@ from types import ModuleType
 
 
 class GlassGPTError(Exception):
-    """Base of every error that is the user's to mend. `str(error)` is the whole message."""
+    """Base of every error that the user can correct. `str(error)` is the whole message."""
 
 
 class ConfigError(GlassGPTError):

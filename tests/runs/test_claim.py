@@ -144,7 +144,7 @@ def test_a_full_disk_names_the_command_that_goes_on(run: RunDirectory) -> None:
     """It said to run the same command again, which `train --name` refuses: the run exists."""
     with (
         pytest.raises(
-            DiskFullError, match=r"Free some space, then go on with:  glassgpt resume .*first"
+            DiskFullError, match=r"Free some space, then resume with:  glassgpt resume .*first"
         ) as caught,
         writing(run),
         files.explain_writing(run.metrics),

@@ -104,7 +104,7 @@ def merge(model: GPT) -> GPT:
 
 @contextlib.contextmanager
 def switched_off(model: nn.Module) -> Iterator[None]:
-    """Let the model be its base meanwhile."""
+    """Let the model be its base during the block."""
     layers = [module for module in model.modules() if isinstance(module, LoRALinear)]
     for layer in layers:
         layer.enabled = False

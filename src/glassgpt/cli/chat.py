@@ -34,7 +34,7 @@ def chat(
 
     Args:
         run: A run's name or path, or latest.
-        system: What the run is told before the conversation, if it was taught to answer.
+        system: The system prompt: what stands before the conversation, for a run that was taught to answer.
         max_tokens: Most tokens of each turn.
         temperature: Higher is more surprising; 0 always takes the likeliest token.
         top_p: Keep the likeliest tokens that together reach this probability.

@@ -31,13 +31,13 @@ def evaluate(
 ) -> None:
     """Measure a run's loss on the whole of its validation text, or on other text.
 
-    What it is good at, question by question, is told by `glassgpt eval`.
+    `glassgpt eval` shows what it is good at, question by question.
 
     Args:
         run: A run's name or path, or latest.
         sources: Text to measure on instead of the run's own; all of it is looked at.
         split: Which split of the run's own text: train, validation or test.
-        stories: Also let it write so many stories and score them by the built-in grammar.
+        stories: Number of stories to write and to score by the built-in grammar.
         weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, time.
         device: auto, cpu, cuda, mps.
         text_field: The field of .jsonl, .json, .csv and .parquet records that holds the text.

@@ -29,12 +29,12 @@ app = App(
 
 @dataclass(frozen=True)
 class Options:
-    """What all kinds are told beside their own settings."""
+    """Options of all kinds beside their own settings."""
 
     name: str | None = None
     """Name of the new run; by default made from the base's."""
     minutes: float | None = None
-    """Finish after so many minutes, all included."""
+    """Finish within this number of minutes, all included."""
     track: tuple[str, ...] = ()
     """Also send metrics to: tensorboard, wandb."""
     given: Given = ()

@@ -37,7 +37,7 @@ def import_(
         name: What to call the run; by itself that of the source, with a number.
         tokenizer: A tokenizer.json, gpt2, or a folder with one, where the source has none.
         heads: For a FILE.pth: number of attention heads, which its shapes do not tell.
-        activation: For a FILE.pth: what its MLP bends with, if not the usual one of its kind.
+        activation: For a FILE.pth: the activation of its MLP, if not the usual one of its kind.
         characters: For a FILE.pth: the text whose sorted characters are its vocabulary.
     """
     from glassgpt.cli.terminal import make_console, shown

@@ -32,7 +32,7 @@ COMMANDS = {
         "glassgpt.cli.classify:classify",
         "Let a run that has learned to say which label a text has.",
     ),
-    "resume": ("glassgpt.cli.resume:resume", "Go on with a run that was stopped or killed."),
+    "resume": ("glassgpt.cli.resume:resume", "Resume a run that was stopped or killed."),
     "generate": ("glassgpt.cli.generate:generate", "Let a run continue a text."),
     "chat": (
         "glassgpt.cli.chat:chat",

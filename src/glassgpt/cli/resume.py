@@ -1,4 +1,4 @@
-"""`glassgpt resume`: go on with a run from its newest whole checkpoint."""
+"""`glassgpt resume`: continue a run from its newest whole checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def resume(
     sources: Annotated[tuple[str, ...], Parameter(name="--corpus.sources")] = (),
     track: tuple[str, ...] = (),
 ) -> int:
-    """Go on with a run that was stopped or killed; the result is the same as if it never had been.
+    """Resume a run that was stopped or killed; the result is the same as without the interruption.
 
     Args:
         run: A run's name or path, or latest.

@@ -39,7 +39,7 @@ def _show(start: Start, say_end: Callable[[Console, Outcome], None]) -> int:
     with TerminalProgress(console) as progress:
         outcome = start(lambda line: console.print(shown(line), style="dim", soft_wrap=True), [progress])
     if outcome.finished.reason == "interrupted":
-        console.print(f"\nStopped at step {outcome.finished.step} with everything saved. Go on with:\n")
+        console.print(f"\nStopped at step {outcome.finished.step} with everything saved. Resume with:\n")
         console.print(f"  [bold]{shown(command('resume', outcome.directory.handle))}[/]\n", soft_wrap=True)
         return 130
     if world_from_environment().is_main:

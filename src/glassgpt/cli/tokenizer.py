@@ -60,7 +60,7 @@ def train(
     engine
         Who learns bpe's merges, all the same ones: python (from scratch, and what auto takes), or rust.
     min_frequency
-        Pairs and words that occur less often get no id of their own.
+        Pairs and words that occur less often get no id.
     force
         Write over a file that is there.
     text_field

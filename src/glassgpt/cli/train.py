@@ -62,7 +62,7 @@ def train(
 
     Args:
         sources: Files, folders, globs, builtin:name, hf:owner/name[:split][#column], or a known corpus.
-        minutes: Plan the best model for so many minutes on this machine, all included, and finish in time.
+        minutes: Minutes for everything: plan the best model for them on this machine, and finish in time.
             With --recipe or --preset that model is kept, and only fitted to the time.
         recipe: A recipe by name, or a TOML file such as a run's config.toml.
         preset: Shape of the model by name; `glassgpt model --help` names them.
@@ -125,7 +125,7 @@ def _refuse_double(
 
 
 def planned(config: RunConfig, minutes: float, given: Sequence[str]) -> RunConfig:
-    """Return the config of the plan for so many minutes, with the settings that were `given` put over it."""
+    """Return the config of the plan for a number of minutes, with the settings that were `given` put over it."""
     from glassgpt.cli.plan import plan_minutes, show
     from glassgpt.cli.terminal import make_console
 

@@ -1,4 +1,4 @@
-"""Records (`.jsonl`, `.json`, `.csv`, `.parquet`) and where each stands: for pretraining and for fine-tuning alike.
+"""Records (`.jsonl`, `.json`, `.csv`, `.parquet`) and where each stands: for pretraining and for fine-tuning.
 
 As documents one field of each record is the text: the one that was asked for, or else the first of `TEXT_FIELDS`
 that the record has. A record without it is an error that shows which fields there are: training on the wrong

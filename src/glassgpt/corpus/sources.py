@@ -27,7 +27,7 @@ SUFFIXES = (".txt", ".md", *RECORD_SUFFIXES)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file, built-in corpus or hub data set; `read()` opens it anew each time."""
+    """One file, built-in corpus or hub data set; `read()` opens it again each time."""
 
     name: str  # as shown to the user
     fingerprint: str  # of the content: a file's SHA-256, a built-in's name and version, a hub data set's name

@@ -29,7 +29,7 @@ def read_text(path: Path, *, block: int = BLOCK) -> Iterator[Document]:
 
 
 def documents_of(blocks: Callable[[], Iterable[str]], *, name: str, block: int = BLOCK) -> Iterator[Document]:
-    """Yield the documents of a text. Each call of `blocks` delivers that text anew, in parts."""
+    """Yield the documents of a text. Each call of `blocks` delivers that text again, in parts."""
     lengths = _document_lengths(blocks, block)
     index = measured = position = length = 0
     for text, is_last in _cut_long(blocks(), block):

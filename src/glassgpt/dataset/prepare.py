@@ -100,7 +100,7 @@ def prepare(
     """Write the shards of `documents` (split name, document) into `folder` and open them.
 
     `plan` is a hash of everything that decides the stream: work left there by another plan (or tokenizer) is
-    discarded, work of the same plan is gone on with. `facts` go into the manifest as they are; a callable
+    discarded, work of the same plan is continued. `facts` go into the manifest as they are; a callable
     among them is called at the end, when the stream has been read. Of several processes that prepare the
     same folder one does the work, and the others wait for it. `encode` is a quicker way than the tokenizer's
     `encode_batch` to the same ids, such as one that gives arrays. Raises `DiskFullError` when the disk is full.

@@ -173,7 +173,7 @@ def _chance(task: Any, metric: str) -> float | None:
 
 @contextlib.contextmanager
 def _offline() -> Iterator[None]:
-    """Keep the Hugging Face libraries from the network meanwhile; they read the environment only when imported."""
+    """Keep the Hugging Face libraries offline during the block; they read the environment only when imported."""
     import datasets.config
     import huggingface_hub.constants
 

@@ -22,7 +22,7 @@ class ShortTraining(LoopConfig):
     """Training of a model that knows something already, on little data. Most of it is as in pretraining."""
 
     epochs: float | None = 3
-    """Train for so many passes over the data, unless `steps` are asked for."""
+    """Number of passes over the data, unless `steps` are given."""
     batch_size: int = 8
     """Rows of one update on all processes together, before accumulation."""
     learning_rate: float = 5e-4
@@ -48,7 +48,7 @@ class Reinforcement(ShortTraining):
     """Training by rewards: each update's answers are written first, so there are few updates."""
 
     epochs: float | None = None
-    """Answer each prompt so many times, each time in a group; `steps` updates when left out."""
+    """Number of passes over the prompts, each answered by a group; `steps` updates when left out."""
     steps: int = 100
     """Number of optimizer updates."""
     batch_size: int = 4
@@ -134,7 +134,7 @@ SHOWN = OnlyWith(
 
 @dataclass(frozen=True)
 class FineTuneConfig:
-    """What every kind of fine-tuning is told. A kind has no setting that it does not read."""
+    """Settings of every kind of fine-tuning. A kind has no setting that it does not read."""
 
     training: ShortTraining = field(default_factory=ShortTraining)
 
@@ -146,7 +146,7 @@ class FineTuneConfig:
 
 @dataclass(frozen=True)
 class RecordsConfig(FineTuneConfig):
-    """What kinds that learn from records are told."""
+    """Settings of kinds that learn from records."""
 
     validation: float = 0.1
     """Share of the records that is held out, to measure on."""
@@ -166,7 +166,7 @@ class RecordsConfig(FineTuneConfig):
 
 @dataclass(frozen=True)
 class ChatConfig(RecordsConfig):
-    """What kinds that speak in turns are told."""
+    """Settings of kinds that speak in turns."""
 
     template: Literal["auto", "chatml", "alpaca"] = "auto"
     """How turns are marked. auto: as the base has it; else chatml, or with LoRA alpaca, which needs no new tokens."""

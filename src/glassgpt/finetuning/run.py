@@ -2,7 +2,7 @@
 
     base run -> begin -> task -> look (before) -> the loop -> best weights or adapter -> look (after) -> report
 
-`start_finetuning` begins one, `resume_finetuning` goes on with one from its newest whole checkpoint. What is
+`start_finetuning` begins one, `resume_finetuning` continues one from its newest whole checkpoint. What is
 decided once stands in `finetune.toml` of the run; base and data are read again, and are refused when they changed.
 """
 
@@ -105,7 +105,7 @@ def resume_finetuning(
     listeners: Sequence[Listener] = (),
     track: Sequence[str] = (),
 ) -> Outcome:
-    """Go on with a fine-tuning that was killed or stopped, from its newest whole checkpoint.
+    """Resume a fine-tuning that was killed or stopped, from its newest whole checkpoint.
 
     `sources` says where its data is now, if it was moved. Raises `RunError` when base or data are others now, or when
     another process writes to the run.

@@ -88,7 +88,7 @@ def generate_ids(
     exclude: Sequence[int] = (),
     use_cache: bool = True,
 ) -> Generator[list[int], None, None]:
-    """Yield, for ever, the next id of each of `count` continuations of `prompt`; the caller stops.
+    """Yield, without end, the next id of each of `count` continuations of `prompt`; the caller stops.
 
     The same seed gives the same ids; none of `exclude` is ever among them. The model is in evaluation mode
     until the iterator is closed or let go.
@@ -104,7 +104,7 @@ def generate_ids(
 
 @contextlib.contextmanager
 def evaluating(model: GPT) -> Iterator[None]:
-    """Keep the model in evaluation mode meanwhile, and give it its own mode back."""
+    """Keep the model in evaluation mode during the block, and give it its own mode back."""
     was_training = model.training
     model.eval()
     try:

@@ -32,7 +32,7 @@ class GenerationConfig(SamplingConfig):
     stop: tuple[str, ...] = ()
     """Stop before any of these strings."""
     seed: int | None = None
-    """Seed of the draws; None draws anew each time."""
+    """Seed of the draws; None draws differently each time."""
 
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
         *SamplingConfig.ONLY_WITH,

@@ -129,7 +129,7 @@ def tokenizer_settings(run: Run) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """Keep a library from drawing progress bars meanwhile."""
+    """Keep a library from drawing progress bars during the block."""
     transformers.utils.logging.disable_progress_bar()
     try:
         yield

@@ -95,7 +95,7 @@ class ModelFolder:
         if pickled:
             raise InteropError(
                 f"{self.path} has its weights only in {pickled[0].name}, a pickle, which can run any code when it is "
-                "opened. Where you trust it, write it anew with transformers: "
+                "opened. Where you trust it, write it again with transformers: "
                 "AutoModelForCausalLM.from_pretrained(OLD).save_pretrained(NEW), and import NEW."
             )
         raise InteropError(f"{self.path} has no weights: neither {WEIGHTS} nor {INDEX} is there.")

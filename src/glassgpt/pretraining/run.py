@@ -2,7 +2,7 @@
 
     corpus -> tokenizer -> shards -> model -> the loop -> checkpoints, metrics, samples -> best weights, report
 
-`start_run` begins one, `resume_run` goes on with one from its newest whole checkpoint; both end in the
+`start_run` begins one, `resume_run` continues one from its newest whole checkpoint; both end in the
 same few lines, so a resumed run cannot take another path than an uninterrupted one.
 """
 
@@ -106,7 +106,7 @@ def resume_run(
     listeners: Sequence[Listener] = (),
     track: Sequence[str] = (),
 ) -> Outcome:
-    """Go on with a run that was killed or stopped, from its newest whole checkpoint.
+    """Resume a run that was killed or stopped, from its newest whole checkpoint.
 
     `sources` says where its text is now, if it was moved. Raises `RunError` when the data or the tokenizer is no
     longer what the run began with, or when another process writes to the run.

@@ -178,7 +178,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} cannot be read as weights ({error}). It is truncated or not a safetensors file; "
-            "`glassgpt resume` on its run writes it anew from the checkpoints."
+            "`glassgpt resume` on its run writes it again from the checkpoints."
         ) from error
 
 

@@ -72,7 +72,7 @@ class Claim:
 def writing(run: RunDirectory) -> Iterator[Claim]:
     """Hold the right to write to a run, and remove first what a killed process left half written there.
 
-    Raises `RunError` when another process holds it, or when the folder is deleted meanwhile.
+    Raises `RunError` when another process holds it, or when the folder is deleted during the block.
     """
     with held(take(run)) as claim:
         clear_leftovers(run)
@@ -89,7 +89,7 @@ def held(claim: Claim) -> Iterator[Claim]:
             claim.check()
         if isinstance(error, DiskFullError):
             raise DiskFullError(
-                f"{str(error).partition(' Free some space')[0]} Free some space, then go on with:  "
+                f"{str(error).partition(' Free some space')[0]} Free some space, then resume with:  "
                 f"{command('resume', claim.run.handle)}"
             ) from error
         raise

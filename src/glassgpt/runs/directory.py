@@ -163,7 +163,7 @@ def refuse_taken(name: str) -> None:
             f"Choose another --name, or move it away:  mv {quoted(str(path))} {quoted(f'{path}.old')}"
         )
     raise RunError(
-        f"{path} exists already. Choose another --name, go on with it "
+        f"{path} exists already. Choose another --name, continue it "
         f"({command('resume', RunDirectory(path).handle)}), or delete it."
     )
 

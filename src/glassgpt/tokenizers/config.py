@@ -32,7 +32,7 @@ class TokenizerConfig:
     engine: Engine = "auto"
     """BPE: who learns the merges, all the same ones: `python` (which auto takes), or the Rust library."""
     min_frequency: int = 2
-    """A pair (BPE, WordPiece) or a word that occurs less often gets no id of its own. It also makes `word`
+    """A pair (BPE, WordPiece) or a word that occurs less often gets no id. It also makes `word`
     see `<|unk|>` in training. Characters are all kept."""
 
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (

@@ -13,14 +13,14 @@ from glassgpt.idle import OnlyWith
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """What every training is told, on text or on records. Raises `ConfigError` for a setting that cannot be."""
+    """Settings of every training, on text or on records. Raises `ConfigError` for a setting that cannot be."""
 
     steps: int = 1000
     """Number of optimizer updates."""
     epochs: float | None = None
-    """Train for so many passes over the data instead of `steps` updates; 0 is the same as leaving it out."""
+    """Number of passes over the data, instead of `steps` updates; 0 is the same as leaving it out."""
     seconds: float | None = None
-    """Finish after about so many seconds of training: the schedule is fitted to what the machine turns out to
+    """Finish after about this number of seconds of training: the schedule is fitted to what the machine turns out to
     do. `steps` is then a first guess."""
     batch_size: int = 12
     """Rows of one update on all processes together, before accumulation."""
@@ -65,7 +65,7 @@ class LoopConfig:
     final_weights: Literal["best", "last"] = "best"
     """Which weights the run ends with: those of the lowest validation loss, or the last ones."""
     patience: int = 0
-    """Stop after so many evaluations without a new best loss; 0 never stops early."""
+    """Stop after this number of evaluations without a new best loss; 0 never stops early."""
     log_every: int = 10
     """Steps between lines in metrics.jsonl."""
     seed: int = 1337
