@@ -147,6 +147,10 @@ def test_finishing_in_minutes(glassgpt: Command, records: Path) -> None:
             ("classify", "small", "moods.jsonl", "--lora.rank", "2", "--freeze", "all"),
             "LoRA freezes the base",
         ),
+        (
+            ("classify", "small", "moods.jsonl", "--freeze", "all", "--training.optimizer", "muon"),
+            "--freeze all leaves as they are",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_clear_line(

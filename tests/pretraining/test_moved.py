@@ -62,6 +62,17 @@ def test_a_moved_text_is_found_where_it_is_named(moved: Path) -> None:
     assert find_text(run, read_config(run)).corpus.sources == (str(elsewhere / "renamed.txt"),)  # noted
 
 
+def test_a_run_that_was_killed_before_it_was_described_takes_the_text_that_is_named(moved: Path) -> None:
+    """`--corpus.sources` was accepted for such a run and ignored: the text was missed where it had been."""
+    run = RunDirectory(moved / "runs" / "garden")
+    for path in run.path.iterdir():
+        if path != run.config:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    done = resume_run("garden", sources=[str(moved / "garden.txt")])
+    assert done.finished.step == 20
+    assert read_config(run).corpus.sources == (str(moved / "garden.txt"),)
+
+
 def test_a_moved_and_changed_text_is_refused(moved: Path) -> None:
     path = moved / "garden.txt"
     path.write_text(path.read_text() + "One more line.\n")

@@ -120,6 +120,7 @@ def resume_finetuning(
         noted, lineage = choice, None if is_unborn(directory) else read_lineage(directory)
         if lineage is None:
             base = open_run(choice.base)
+            choice = dataclasses.replace(choice, data=absolute(sources) if sources else choice.data)
         else:
             choice = find_data(directory, choice, lineage, sources)
             base = open_run(str(find_base(directory, lineage).path))

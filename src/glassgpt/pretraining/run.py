@@ -119,7 +119,7 @@ def resume_run(
         on_all_ranks(lambda: writing(directory), world) as claim,
     ):
         unborn = is_unborn(directory)
-        config = noted if unborn else find_text(directory, noted, sources)
+        config = _with_sources(noted, sources) if unborn else find_text(directory, noted, sources)
         data = _prepare(config, world, say)
         refuse_what_does_not_fit(config.model, config.training, device, rows=_rows(config, world))
         training = _Training(config, data, world, device, say)
@@ -130,6 +130,12 @@ def resume_run(
         if world.is_main and config != noted:
             files.write_text(directory.config, configs.to_toml(config))
         return training.run(claim, listeners, track)
+
+
+def _with_sources(config: RunConfig, sources: Sequence[str]) -> RunConfig:
+    """Return the config with other sources, if any are given: nothing was learned yet that they could contradict."""
+    corpus = dataclasses.replace(config.corpus, sources=absolute(sources)) if sources else config.corpus
+    return dataclasses.replace(config, corpus=corpus)
 
 
 def _rows(config: RunConfig, world: World) -> int:
