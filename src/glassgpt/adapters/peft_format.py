@@ -75,6 +75,9 @@ class PeftSettings(msgspec.Struct, frozen=True):
     use_rslora: bool = False
     alpha_pattern: dict[str, float] = {}
     rank_pattern: dict[str, int] = {}
+    target_modules: str | list[str] | None = None
+    exclude_modules: str | list[str] | None = None
+    fan_in_fan_out: bool = False
     init_lora_weights: bool | Literal["gaussian", "orthogonal"] = True
     """Other ways to begin change the base, too."""
 
@@ -136,13 +139,30 @@ def merge_adapter(model: GPT, folder: Path) -> GPT:
                     continue
                 into_NC = weight_NC if len(parts) == len(rows) else weight_NC[rows[parts[0]]]  # a view
                 a_RC, b_NR = _fitting(folder, module, pair, tuple(into_NC.shape))
-                changes.append((into_NC, a_RC, b_NR, _scale(about, module, len(a_RC))))
+                scale = _scale(about, module, len(a_RC))
+                if not (into_NC + _change(into_NC, a_RC, b_NR, scale)).isfinite().all():
+                    raise _uncountable(folder, module)
+                changes.append((into_NC, a_RC, b_NR, scale))
     if tensors:
         raise _misfit(folder, next(iter(tensors)))
-    for into_NC, a_RC, b_NR, scale in changes:
-        change_NC = (b_NR.float() @ a_RC.float()) * scale
-        into_NC += change_NC.to(device=into_NC.device, dtype=into_NC.dtype)
+    if not changes:
+        raise ModelError(
+            f"The adapter {folder} holds no correction: {WEIGHTS} is empty. Take the file of the training."
+        )
+    for (
+        into_NC,
+        a_RC,
+        b_NR,
+        scale,
+    ) in changes:  # made again: to keep them all takes as much memory as the model
+        into_NC += _change(into_NC, a_RC, b_NR, scale)
     return model
+
+
+def _change(into_NC: Tensor, a_RC: Tensor, b_NR: Tensor, scale: float) -> Tensor:
+    """Return what a correction adds to a matrix (N, C)."""
+    change_NC = (b_NR.float() @ a_RC.float()) * scale
+    return change_NC.to(device=into_NC.device, dtype=into_NC.dtype)
 
 
 def _taken(tensors: dict[str, Tensor], name: str) -> Tensor | None:
@@ -160,13 +180,16 @@ def _fitting(
     """Return A (R, C) and B (N, R). Raises `ModelError` when they are no two halves for a matrix of that shape."""
     a_RC, b_NR = pair
     if a_RC is None or b_NR is None:
-        raise ModelError(f"The adapter {folder} is not whole: of {module} it has only one of two halves.")
+        raise ModelError(
+            f"The adapter {folder} is not whole: of {module} it has only one of two halves. Save it or "
+            "fetch it again."
+        )
     halves_fit = a_RC.dim() == b_NR.dim() == 2 and a_RC.shape[0] == b_NR.shape[1]
     if not halves_fit or (b_NR.shape[0], a_RC.shape[1]) != shape or not a_RC.shape[0]:
         raise _misfit(folder, module)
     for half in (a_RC, b_NR):
         if not half.is_floating_point() or not half.float().isfinite().all():
-            raise ModelError(f"The adapter {folder} holds numbers for {module} that cannot be computed with.")
+            raise _uncountable(folder, module)
     return a_RC, b_NR
 
 
@@ -204,8 +227,10 @@ def _read(folder: Path) -> tuple[PeftSettings, dict[str, Tensor]]:
     special += [
         f"alpha_pattern for {key!r}" for key in about.alpha_pattern if not re.fullmatch(r"[\w.]+", key)
     ]
-    if not all(map(math.isfinite, (about.lora_alpha, *about.alpha_pattern.values()))):
-        special.append("an lora_alpha that is no number")
+    alphas = {"lora_alpha": about.lora_alpha} | {
+        f"alpha_pattern for {key!r}": alpha for key, alpha in about.alpha_pattern.items()
+    }
+    special += [f"{name} = {alpha}" for name, alpha in alphas.items() if not math.isfinite(alpha)]
     if special:
         raise ModelError(
             f"The adapter {folder} has {special[0]}, which cannot be added into a model's matrices here."
@@ -219,5 +244,15 @@ def _scale(about: PeftSettings, module: str, rank: int) -> float:
     return alpha / (math.sqrt(rank) if about.use_rslora else rank)
 
 
+def _uncountable(folder: Path, module: str) -> ModelError:
+    return ModelError(
+        f"The adapter {folder} holds numbers for {module} that cannot be computed with: they are not finite, too "
+        "large, or whole numbers. Take another checkpoint of it."
+    )
+
+
 def _misfit(folder: Path, name: str) -> ModelError:
-    return ModelError(f"The adapter {folder} does not fit this model: there is no place for {name}.")
+    return ModelError(
+        f"The adapter {folder} does not fit this model: there is no place for {name}. Take the base that it was "
+        "trained on."
+    )
