@@ -68,3 +68,18 @@ def test_a_taken_name_is_refused_before_anything_is_measured(glassgpt, workplace
     assert result.status == 1
     assert "small" in result.errors
     assert "Measuring" not in result.output
+
+
+def test_a_plan_says_what_readers_decided(glassgpt, workplace: Path) -> None:
+    """`plan` was silent where `train` and `data inspect` said how a table was read; in a training it is said once."""
+    rows = [f"the cat number {n} sat on the mat; and the dog on the log" for n in range(300)]
+    (workplace / "rows.csv").write_text("\n".join(rows) + "\n")
+    inspected = glassgpt("data", "inspect", "rows.csv").output
+    notes = [line.strip() for line in inspected.splitlines() if line.strip().startswith("rows.csv")]
+    notes = [note for note in notes if note.endswith(".")]
+    assert notes
+    planned = glassgpt("plan", "rows.csv", "--minutes", "0.06")
+    trained = glassgpt("train", "rows.csv", "--minutes", "0.06")
+    for note in notes:
+        assert planned.output.count(note) == 1
+        assert trained.output.count(note) == 1

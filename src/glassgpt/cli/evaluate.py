@@ -22,6 +22,7 @@ ONLY_WITH = (
 def evaluate(
     run: str = "latest",
     *sources: str,
+    moved: Annotated[tuple[str, ...], Parameter(name="--corpus.sources")] = (),
     split: str = "validation",
     stories: int = 0,
     weights: Literal["as-saved", "int8"] = "as-saved",
@@ -36,6 +37,7 @@ def evaluate(
     Args:
         run: A run's name or path, or latest.
         sources: Text to measure on instead of the run's own; all of it is looked at.
+        moved: Where the run's own text is now, if it was moved; it must be the same.
         split: Which split of the run's own text: train, validation or test.
         stories: Number of stories to write and to score by the built-in grammar.
         weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, time.
@@ -63,6 +65,11 @@ def evaluate(
         )
     if not 0 <= stories <= MOST_STORIES:
         raise ConfigError(f"--stories is {stories:,}: it must be from 0 to {MOST_STORIES:,}.")
+    if sources and moved:
+        raise ConfigError(
+            "--corpus.sources says where the run's own text is now, and another text is named to measure on. Give one "
+            "of the two."
+        )
     set_threads(0)
     opened = open_run(run, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)
@@ -75,7 +82,7 @@ def evaluate(
         )
         tokens = prepare_whole(config, opened.directory.tokenizer)
     else:
-        data = prepare_data(find_text(opened.directory, config))
+        data = prepare_data(find_text(opened.directory, config, moved, ask="evaluate"))
         refuse_other_data(opened.directory, data)
         tokens = data.shards.split(split)
     result = measure_split(opened.model, opened.tokenizer, opened.config, tokens, most_tokens=sys.maxsize)

@@ -22,7 +22,7 @@ from glassgpt.idle import OnlyWith, refuse_idle
 
 app = App(
     name="finetune",
-    help="Fine-tune a run: classify, sft, dpo, grpo or distill. `glassgpt finetune KIND --help` shows each one's.",
+    help="Fine-tune a run: classify, sft, dpo, grpo or distill.",
     config=note_given,
 )
 

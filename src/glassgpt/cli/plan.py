@@ -55,6 +55,8 @@ def plan(
         refuse_overwriting(output, option="--output", inputs=lambda: files_of(corpus), force=force)
     console = make_console()
     made = plan_minutes(config, minutes, console)
+    for note in made.text.notes:  # a training says them itself, when it reads the text
+        console.print(shown(note), soft_wrap=True)
     show(made, console)
     if output is not None:
         files.write_text(output, configs.to_toml(made.config))

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from glassgpt import files
+from glassgpt.commands import command
 from glassgpt.corpus import builtin, downloads, hub
 from glassgpt.corpus.decoding import open_bytes
 from glassgpt.corpus.documents import Document
@@ -80,6 +81,18 @@ def read_all(sources: Iterable[Source]) -> Iterator[Document]:
     """Yield the documents of all sources, one source after the other."""
     for source in sources:
         yield from source.read()
+
+
+def nothing_left(specs: Sequence[str], *, text_field: str | None = None) -> CorpusError:
+    """Return the error for sources of which no text is left to train on."""
+    most = 3
+    names = ", ".join(specs[:most]) + (f" and {len(specs) - most} more" if len(specs) > most else "")
+    field = {} if text_field is None else {"text_field": text_field}
+    return CorpusError(
+        f"No text is left to train on in {names}: it is empty, or cleaning dropped all of it. "
+        "--cleaning.mode off keeps everything. What is there:  "
+        + command("data", "inspect", *specs[:most], **field)
+    )
 
 
 def _open(spec: str, text_field: str | None) -> Iterator[Source]:

@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from glassgpt.corpus.cleaning import CleaningReport, clean
-from glassgpt.corpus.sources import open_sources, read_all
+from glassgpt.corpus.sources import nothing_left, open_sources, read_all
 from glassgpt.corpus.splits import SPLITS, split
-from glassgpt.errors import CorpusError
 from glassgpt.runs.config import RunConfig
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.train import train_tokenizer
@@ -50,6 +49,8 @@ class TextFacts:
     """Whether all of the text was looked at."""
     training_share: float = 0.9
     """Share of the bytes that is trained on."""
+    notes: tuple[str, ...] = ()
+    """What readers decided by the look of a file, such as whether its first row is a heading."""
     tokens: tuple[int, int] | None = None
     """Tokens to train on and to validate on, where the text was short enough to count them."""
 
@@ -97,15 +98,12 @@ def look_at(
         if looked.characters >= most_characters:
             break
     if not looked.bytes["train"]:
-        names = ", ".join(source.name for source in sources[:3])
-        raise CorpusError(
-            f"No text is left to train on in {names}: it is empty, or cleaning dropped all of it. `glassgpt data "
-            "inspect` shows what is there; --cleaning.mode off keeps everything."
-        )
+        raise nothing_left(corpus.sources, text_field=corpus.text_field)
     exact = looked.characters < most_characters
     known = sum(source.bytes or 0 for source in sources)
     short = ShortText(looked.texts) if exact and looked.characters <= SHORT_CHARACTERS else None
-    return looked.facts(exact=exact, known=known), short
+    notes = tuple(note for source in sources for note in source.notes)
+    return replace(looked.facts(exact=exact, known=known), notes=notes), short
 
 
 class _Look:

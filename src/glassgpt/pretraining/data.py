@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import numpy as np
 from glassgpt import files
 from glassgpt.corpus.cleaning import CleaningReport, clean
 from glassgpt.corpus.documents import Document
-from glassgpt.corpus.sources import Source, open_sources, read_all
+from glassgpt.corpus.sources import Source, nothing_left, open_sources, read_all
 from glassgpt.corpus.splits import SplitConfig, split
 from glassgpt.dataset.prepare import prepare
 from glassgpt.dataset.shards import SPLITS, TokenShards, TokenSplit, open_shards, unusable
@@ -183,7 +184,11 @@ def _tokenizer(config: RunConfig, sources: list[Source], kept: Path, say: Say) -
     if files.broken_seal(kept) is None:
         return FastTokenizer.from_file(kept / "tokenizer.json")
     say(f"Training a {config.tokenizer.kind} tokenizer.")
-    tokenizer = train_tokenizer(_tokenizer_texts(config, sources), config.tokenizer)
+    texts = (text for text in _tokenizer_texts(config, sources) if text)
+    first = next(texts, None)
+    if first is None:
+        raise nothing_left(config.corpus.sources, text_field=config.corpus.text_field)
+    tokenizer = train_tokenizer(itertools.chain([first], texts), config.tokenizer)
     with files.atomic_directory(kept) as temporary:
         tokenizer.save(temporary / "tokenizer.json")
     return tokenizer
@@ -204,10 +209,7 @@ def _tokenizer_texts(config: RunConfig, sources: list[Source]) -> Iterator[str]:
 
 def _check(shards: TokenShards, names: tuple[str, ...], config: RunConfig) -> None:
     if not len(shards.split("train")):
-        raise CorpusError(
-            f"No text is left to train on in {_names(names)}: it is empty, or cleaning dropped all of it. "
-            "`glassgpt data inspect` shows what is there; --cleaning.mode off keeps everything."
-        )
+        raise nothing_left(config.corpus.sources, text_field=config.corpus.text_field)
     if config.split.validation and len(shards.split("validation")) < 2:
         raise DatasetError(
             f"Too little text is left to validate on in {_names(names)}. Give more text, or a larger "

@@ -13,8 +13,12 @@ from glassgpt.runs.places import absolute, find, is_there
 from glassgpt.runs.reading import read_lineage
 
 
-def find_text(directory: RunDirectory, config: RunConfig, given: Sequence[str] = ()) -> RunConfig:
+def find_text(
+    directory: RunDirectory, config: RunConfig, given: Sequence[str] = (), *, ask: str = "resume"
+) -> RunConfig:
     """Return the config with each source of a run where it is now; `given` says where, in place of the config.
+
+    `ask` is the command that an error advises, to say where the text was moved.
 
     Raises `RunError` when a source is not to be found, or what is found there is not what the run was trained on.
     """
@@ -43,6 +47,7 @@ def find_text(directory: RunDirectory, config: RunConfig, given: Sequence[str] =
         sources = absolute(given)
     else:
         sources = tuple(
-            find(spec, directory, accept, setting="--corpus.sources") for spec in config.corpus.sources
+            find(spec, directory, accept, setting="--corpus.sources", ask=ask)
+            for spec in config.corpus.sources
         )
     return dataclasses.replace(config, corpus=dataclasses.replace(config.corpus, sources=sources))

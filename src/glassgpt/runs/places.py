@@ -18,8 +18,11 @@ from glassgpt.runs.directory import RunDirectory
 Accept = Callable[[str], bool]
 
 
-def find(spec: str, directory: RunDirectory, accept: Accept, *, setting: str) -> str:
-    """Return where a file, folder or pattern of a run is now. Raises `RunError` when `accept` takes no candidate."""
+def find(spec: str, directory: RunDirectory, accept: Accept, *, setting: str, ask: str = "resume") -> str:
+    """Return where a file, folder or pattern of a run is now. Raises `RunError` when `accept` takes no candidate.
+
+    The error names the command `ask` with its option `setting`, which says where it was moved.
+    """
     if is_there(spec):
         return spec
     candidates = [candidate for candidate in endings(spec, directory) if is_there(candidate)]
@@ -33,7 +36,7 @@ def find(spec: str, directory: RunDirectory, accept: Accept, *, setting: str) ->
         )
     raise RunError(
         f"{spec}, which {directory.name} was trained on, is not there any more, nor beside the run, nor in this "
-        f"folder. Where it was moved, say so:  {command('resume', directory.handle)} {setting} PATH"
+        f"folder. Where it was moved, say so:  {command(ask, directory.handle)} {setting} PATH"
     )
 
 

@@ -1,0 +1,468 @@
+"""Each printed command works when it is pasted: the situation is made, its message read, and its line run.
+
+A command counts as printed where the source calls `commands.command`, or holds a literal `glassgpt ...` that is no
+docstring. Each such place has a situation here, or stands in `CANNOT_RUN` with the reason, so a new one fails until it
+has either. The project's folder has a space and quotes in its name. Most lines are run in this process, with the words
+that a shell would pass; a few are pasted into `sh`.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import glassgpt
+from glassgpt.cli.main import main
+
+PACKAGE = Path(glassgpt.__path__[0])
+TEXT = "The cat sat on the mat. The dog sat on the log. A bird sang to the cat and the dog.\n\n" * 60
+SMALL = (
+    "--training.steps=2", "--training.batch-size=4", "--training.threads=1", "--training.precision=float32",
+    "--training.sample-every=0", "--model.context-length=48", "--model.n-layer=1", "--model.n-head=2",
+    "--model.n-embd=16", "--tokenizer.vocab-size=280",
+)  # fmt: skip
+FEW = ("--training.steps=2", "--training.threads=1", "--training.precision=float32", "--samples.max-tokens=4")
+RECORDS = [{"instruction": f"Say {n}.", "output": f"The cat says {n}."} for n in range(12)]
+LABELLED = [{"text": f"The {name} number {n}", "label": name} for n in range(12) for name in ("cat", "dog")]
+FIRST_LINE = re.compile(r"glassgpt [^\n]*")
+
+
+class Project:
+    """A folder with texts and runs, in which commands are called."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.capsys = folder, capsys
+
+    def call(self, *words: str) -> tuple[int, str]:
+        """Call the command line in this process; return its status and all that it printed."""
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main(list(words))
+        printed = self.capsys.readouterr()
+        code = exit_.value.code
+        return (code if isinstance(code, int) else 0), printed.out + printed.err
+
+    def refused(self, *words: str) -> str:
+        """Return what a command prints that fails."""
+        status, printed = self.call(*words)
+        assert status == 1, printed
+        return printed
+
+    def done(self, *words: str) -> str:
+        """Return what a command prints that succeeds."""
+        status, printed = self.call(*words)
+        assert status == 0, printed
+        return printed
+
+
+def line_of(printed: str, before: str) -> str:
+    """Return the command that follows some words in what was printed, without the sentence's end after it."""
+    _, found, rest = printed.partition(before)
+    assert found, (before, printed)
+    line = FIRST_LINE.search(rest)
+    assert line is not None, printed
+    command = line[0].partition("`")[0].rstrip()
+    command = command[: command.index("), or delete")] if "), or delete" in command else command
+    return command.removesuffix(".")
+
+
+def filled(line: str, **words: str) -> str:
+    """Put what a person would put in the place of words such as RUN and DATA."""
+    for name, value in words.items():
+        assert re.search(rf"\b{name}\b", line), (name, line)
+        line = re.sub(rf"\b{name}\b", value, line)
+    return line
+
+
+def paste(project: Project, line: str) -> str:
+    """Run a printed line in this process, with the words that a shell makes of it."""
+    program, *words = shlex.split(line)
+    assert program == "glassgpt"
+    return project.done(*words)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a trained run. Copy it, never change it."""
+    folder = tmp_path_factory.mktemp("pasted") / 'it\'s a "small" project'
+    folder.mkdir()
+    (folder / "my text.txt").write_text(TEXT)
+    (folder / "records.json").write_text(json.dumps(RECORDS))
+    (folder / "labelled.json").write_text(json.dumps(LABELLED))
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLASSGPT_CACHE", str(folder / "cache"))
+        patch.delenv("GLASSGPT_RUNS", raising=False)
+        with pytest.raises(SystemExit) as exit_:
+            main(["train", "my text.txt", *SMALL, "--name", "a tale"])
+    assert not exit_.value.code
+    return folder
+
+
+@pytest.fixture
+def project(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Project:
+    folder = tmp_path / 'it\'s a "small" project'
+    shutil.copytree(finished, folder)
+    config = folder / "runs/a tale/config.toml"  # the copy names its own text
+    there, here = (json.dumps(str(path))[1:-1] for path in (finished, folder))
+    config.write_text(config.read_text().replace(there, here))
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("GLASSGPT_CACHE", str(folder / "cache"))
+    monkeypatch.delenv("GLASSGPT_RUNS", raising=False)
+    return Project(folder, capsys)
+
+
+# Where a command is printed, each: the module and the words of the call or the literal, as `places` writes them.
+
+
+def train_says_generate(project: Project) -> None:
+    printed = project.done("train", "my text.txt", *SMALL, "--name", "it's new")
+    assert "The cat" in paste(project, line_of(printed, "Ask it for more:") + " 'The cat' --max-tokens 4")
+
+
+def sft_says_chat(project: Project) -> None:
+    printed = project.done("finetune", "sft", "a tale", "records.json", *FEW)
+    line = line_of(printed, "Ask it for more:")
+    assert line.startswith("glassgpt chat")
+    assert "Talking with" in shell(project, line, typed="Say 1.\n/quit\n")
+
+
+def classify_says_classify(project: Project) -> None:
+    """A run that cannot classify says how to teach it; the fine-tuning then says how to ask it."""
+    printed = project.refused("classify", "a tale", "The cat")
+    line = filled(line_of(printed, "Teach it with:"), DATA="labelled.json")
+    line = line_of(paste(project, line + " " + " ".join(FEW[:-1])), "Ask it for more:")
+    assert "cat" in paste(project, line)
+    made = "a-tale-classify-1"
+    printed = project.refused("classify", made, " ")
+    assert "dog" in paste(project, filled(line_of(printed, "Give one:"), RUN=made))
+    Path(f"runs/{made}/labels.json").write_text("[]")
+    printed = project.refused("classify", made, "The cat")
+    line = filled(line_of(printed, "make the classifier again with:"), BASE="'a tale'", DATA="labelled.json")
+    paste(project, line + " " + " ".join(FEW[:-1]))
+
+
+def a_stopped_run_says_resume(project: Project) -> None:
+    """A Ctrl-C, as the trainer gets it: SIGINT in the middle of a training."""
+    printed = stopped(project)
+    printed = paste(project, line_of(printed, "Go on with:"))
+    assert "Best validation loss" in printed
+
+
+def stopped(project: Project) -> str:
+    """Return what a training prints that a signal ends."""
+    words = ["train", "my text.txt", "--training.steps=1500", *SMALL[1:], "--name", "stopped"]
+    words += ["--training.evaluate-every=100"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "glassgpt", *words], stdout=subprocess.PIPE, text=True, cwd=project.folder
+    )
+    metrics = project.folder / "runs/stopped/metrics.jsonl"
+    while process.poll() is None and not (metrics.is_file() and metrics.stat().st_size > 0):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+    process.send_signal(2)
+    printed, _ = process.communicate()
+    assert process.returncode == 130, printed
+    return printed
+
+
+def a_base_model_says_sft(project: Project) -> None:
+    printed = project.refused("chat", "a tale", "--system", "Be kind.")
+    line = filled(line_of(printed, "Teach it to answer first:"), DATA="records.json")
+    paste(project, line + " " + " ".join(FEW))
+    assert "Talking with" in shell(project, "glassgpt chat latest --system 'Be kind.'", typed="/quit\n")
+
+
+def chat_with_a_base_model_says_sft(project: Project) -> None:
+    printed = shell(project, "glassgpt chat 'a tale'", typed="/quit\n")
+    paste(project, filled(line_of(printed, "Teach it to answer:"), DATA="records.json") + " " + " ".join(FEW))
+
+
+def import_says_generate_or_chat(project: Project) -> None:
+    """A model from elsewhere without a chat template continues; one with it talks."""
+    project.done("export", "a tale", "--to", "hf", "--output", "for the hub")
+    printed = project.done("import", "for the hub", "--name", "came back")
+    paste(project, line_of(printed, "Let it write:") + " --max-tokens 4")
+    printed = project.refused("finetune", "distill", "came back", *FEW)
+    paste(
+        project,
+        filled(line_of(printed, "Name a text:"), TEXT="'my text.txt'")
+        + " --width 8 --layers 1 "
+        + " ".join(FEW),
+    )
+    printed = project.refused("evaluate", "came back")
+    line = filled(
+        line_of(printed.replace(" FILE)", " FILE`"), "Name some"), RUN="'came back'", FILE="'my text.txt'"
+    )
+    assert "bits per byte" in paste(project, line)
+    project.done("finetune", "sft", "a tale", "records.json", *FEW)
+    project.done("export", "latest", "--to", "hf", "--output", "it talks")
+    printed = project.done("import", "it talks", "--name", "talks")
+    assert "Talking with" in shell(project, line_of(printed, "Talk with it:"), typed="/quit\n")
+
+
+def plan_says_train(project: Project) -> None:
+    printed = project.done("plan", "my text.txt", "--minutes", "0.06")
+    line = line_of(printed, "Train it with:")
+    assert line == "glassgpt train 'my text.txt' --minutes 0.06" or line.endswith(
+        '"my text.txt" --minutes 0.06'
+    )
+    assert "Best validation loss" in paste(project, line)
+
+
+def a_plan_that_is_written_says_train(project: Project) -> None:
+    printed = project.done("plan", "my text.txt", "--minutes", "0.06", "--output", "a 'plan'.toml")
+    assert "Best validation loss" in paste(project, line_of(printed, "Train it with:"))
+
+
+def a_run_without_weights_says_resume(project: Project) -> None:
+    stopped(project)
+    config = Path("runs/stopped/config.toml")
+    config.write_text(config.read_text().replace("steps = 1500", "steps = 2"))
+    shutil.rmtree("runs/stopped/checkpoints")
+    Path("runs/stopped/model.safetensors").unlink(missing_ok=True)
+    printed = project.refused("generate", "stopped")
+    assert "Best validation loss" in paste(project, line_of(printed, "Go on training it with:"))
+
+
+def altered_weights_say_resume(project: Project) -> None:
+    weights = Path("runs/a tale/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-8] + b"12345678")
+    line = line_of(project.refused("generate", "a tale"), "from the checkpoints:")
+    weights.unlink()  # as the message says
+    paste(project, line)
+    project.done("generate", "a tale", "--max-tokens", "4")
+
+
+def damaged_weights_say_resume(project: Project) -> None:
+    """The weights of an older version have no hash, so that they are only found to be damaged when they are read."""
+    weights, lineage = Path("runs/a tale/model.safetensors"), Path("runs/a tale/lineage.json")
+    facts = json.loads(lineage.read_text())
+    del facts["weights"]["sha256"]
+    lineage.write_text(json.dumps(facts))
+    weights.write_bytes(weights.read_bytes()[:40])
+    printed = project.refused("generate", "a tale")
+    paste(project, line_of(printed, "not a safetensors file;") + " 'a tale'")
+    project.done("generate", "a tale", "--max-tokens", "4")
+
+
+def a_damaged_lineage_says_how_to_repeat(project: Project) -> None:
+    Path("runs/a tale/lineage.json").write_text("{}")
+    printed = project.refused("generate", "a tale")
+    assert "Best validation loss" in paste(project, line_of(printed, "of these settings:"))
+
+
+def a_damaged_fine_tuning_says_how_to_repeat(project: Project) -> None:
+    project.done("finetune", "sft", "a tale", "records.json", *FEW, "--name", "answers")
+    Path("runs/answers/lineage.json").write_text("{}")
+    printed = project.refused("generate", "answers")
+    os.chdir(project.folder.parent)  # a run is found from any folder
+    paste(project, line_of(printed, "of these settings:") + " " + " ".join(FEW))
+
+
+def other_amounts_say_how_to_begin_again(project: Project) -> None:
+    """A version that reads more or fewer records from the same files goes on with no run of another."""
+    project.done("finetune", "sft", "a tale", "records.json", *FEW, "--name", "answers")
+    lineage = Path("runs/answers/lineage.json")
+    facts = json.loads(lineage.read_text())
+    facts["data"]["documents"] += 1
+    lineage.write_text(json.dumps(facts))
+    printed = project.refused("resume", "answers")
+    paste(project, line_of(printed, "start a new run with:") + " " + " ".join(FEW))
+
+
+def a_damaged_config_says_how_the_run_was_begun(project: Project) -> None:
+    lineage = Path("runs/a tale/lineage.json")
+    facts = json.loads(lineage.read_text())
+    facts["command"] = ["glassgpt", "train", "my text.txt", *SMALL, "--training.seed", "-1", "--name=begun"]
+    lineage.write_text(json.dumps(facts))
+    Path("runs/a tale/config.toml").write_text("")
+    printed = project.refused("generate", "a tale")
+    line = line_of(printed, "The run was begun with:")
+    assert shlex.split(line) == facts["command"]
+    paste(project, line.replace("-1", "1"))
+
+
+def a_moved_text_says_resume(project: Project) -> None:
+    Path("my text.txt").rename("my moved text.txt")
+    printed = project.refused("resume", "a tale")
+    moved = "'my moved text.txt'"
+    measured = filled(line_of(project.refused("evaluate", "a tale"), "say so:"), PATH=moved)
+    assert "bits per byte" in paste(project, measured)
+    paste(project, filled(line_of(printed, "say so:"), PATH=moved))
+    project.done("evaluate", "a tale")  # the resumed run has noted where its text is
+
+
+def a_taken_name_says_resume(project: Project) -> None:
+    printed = project.refused("train", "my text.txt", *SMALL, "--name", "a tale")
+    paste(project, line_of(printed, "go on with it ("))
+
+
+def nothing_left_says_data_inspect(project: Project) -> None:
+    Path("no text.txt").write_text("\n")
+    for words in (
+        ("train", "no text.txt", *SMALL),
+        ("plan", "no text.txt"),
+        ("train", "no text.txt", *SMALL, "--tokenizer.name", "runs/a tale"),
+    ):
+        line = line_of(project.refused(*words), "What is there:")
+        assert "No text is left" in paste(project, line)
+
+
+def runs_say_train(project: Project) -> None:
+    os.environ["GLASSGPT_RUNS"] = "no runs"
+    printed = (project.done("runs"), project.refused("generate", "latest"))
+    few = ["'my text.txt'", *SMALL]
+    for number, text in enumerate(printed):
+        paste(project, " ".join([line_of(text, "Make one with:"), *few, f"--name=run{number}"]))
+    del os.environ["GLASSGPT_RUNS"]
+
+
+def runs_compare_says_how(project: Project) -> None:
+    shutil.copytree("runs/a tale", "runs/other")
+    printed = project.refused("runs", "compare")
+    line = filled(line_of(printed, "two runs or more:"), A="'a tale'", B="other")
+    assert "Curves" in paste(project, line)
+
+
+def names_that_lead_nowhere_say_runs(project: Project) -> None:
+    Path("folder").mkdir()
+    for name in ("my text.txt", "folder", "", "nothing"):
+        line = line_of(project.refused("generate", name), "`")
+        assert line == "glassgpt runs"
+    assert "a tale" in shell(project, line)
+    printed = project.refused("generate", "Once upon a time, there was a cat that sat")
+    paste(project, filled(line_of(printed, "Did you mean:"), TEXT="'Once upon'") + " --max-tokens 4")
+
+
+SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
+    train_says_generate: ("cli/session.py: name outcome.directory.handle",),
+    sft_says_chat: (),
+    classify_says_classify: (
+        "finetuning/classify.py: finetune classify run.directory.handle DATA",
+        'cli/classify.py: glassgpt classify RUN "text"',
+        "finetuning/classify.py: finetune classify BASE DATA",
+    ),
+    a_stopped_run_says_resume: ("cli/session.py: resume outcome.directory.handle",),
+    a_base_model_says_sft: ("cli/chat.py: finetune sft opened.directory.handle DATA",),
+    chat_with_a_base_model_says_sft: ("cli/chat.py: finetune sft run.directory.handle DATA",),
+    import_says_generate_or_chat: (
+        "cli/import_.py: generate run.handle Once upon a time",
+        "cli/import_.py: chat run.handle",
+        "finetuning/distill.py: finetune distill start.run.directory.handle TEXT",
+        "pretraining/data.py: glassgpt evaluate RUN FILE",
+        "pretraining/data.py: glassgpt finetune",
+    ),
+    plan_says_train: ("cli/plan.py: train",),
+    a_plan_that_is_written_says_train: ("cli/plan.py: train recipe",),
+    a_run_without_weights_says_resume: ("runs/opening.py: resume directory.handle",),
+    altered_weights_say_resume: ("runs/opening.py: resume directory.handle",),
+    damaged_weights_say_resume: ("runs/checkpoints.py: glassgpt resume",),
+    a_damaged_lineage_says_how_to_repeat: ("runs/reading.py: train config",),
+    a_damaged_fine_tuning_says_how_to_repeat: ("runs/reading.py: finetune values['kind'] values['base']",),
+    a_damaged_config_says_how_the_run_was_begun: (),
+    other_amounts_say_how_to_begin_again: ("finetuning/run.py: finetune choice.kind choice.base",),
+    a_moved_text_says_resume: ("runs/places.py: ask directory.handle",),
+    a_taken_name_says_resume: ("runs/directory.py: resume RunDirectory(path).handle",),
+    nothing_left_says_data_inspect: ("corpus/sources.py: data inspect",),
+    runs_say_train: ("cli/runs.py: glassgpt train", "runs/directory.py: glassgpt train"),
+    runs_compare_says_how: ("cli/runs.py: glassgpt runs compare A B",),
+    names_that_lead_nowhere_say_runs: (
+        *["runs/directory.py: glassgpt runs"] * 4,
+        "runs/directory.py: glassgpt generate latest TEXT",
+    ),
+}
+
+CANNOT_RUN = {
+    "runs/claim.py: resume claim.run.handle": "needs a full disk; the words are those of runs/directory.py",
+    "system.py: glassgpt resume": "needs a full disk",
+    "cli/doctor.py: glassgpt doctor --again": "measures for minutes, and only where other programs are busy",
+    "cli/main.py: glassgpt doctor": "measures for minutes; tests/doctor runs it",
+    "architectures/families.py: glassgpt export --to onnx": "takes a minute; tests/interop exports to ONNX",
+    "architectures/weights.py: glassgpt export --to onnx": "takes a minute; tests/interop exports to ONNX",
+}
+
+QUICK = {
+    classify_says_classify,
+    a_damaged_lineage_says_how_to_repeat,
+    a_damaged_config_says_how_the_run_was_begun,
+    a_taken_name_says_resume,
+    a_moved_text_says_resume,
+    altered_weights_say_resume,
+    names_that_lead_nowhere_say_runs,
+    nothing_left_says_data_inspect,
+    runs_compare_says_how,
+    train_says_generate,
+}
+
+
+@pytest.mark.parametrize(
+    "situation",
+    [
+        pytest.param(each, id=each.__name__, marks=[] if each in QUICK else [pytest.mark.slow])
+        for each in SITUATIONS
+    ],
+)
+def test_what_is_printed_works_when_it_is_pasted(
+    situation: Callable[[Project], None], project: Project
+) -> None:
+    situation(project)
+
+
+def test_each_place_that_prints_a_command_is_pasted_or_has_a_reason() -> None:
+    known = Counter(place for places in SITUATIONS.values() for place in places)
+    known.update(CANNOT_RUN.keys())
+    found = Counter(place for path in sorted(PACKAGE.rglob("*.py")) for place in places(path))
+    assert found - known == Counter(), "a printed command that no situation above pastes"
+    assert known - found == Counter(), "a situation for a command that is printed no more"
+
+
+def places(path: Path) -> list[str]:
+    """Return where a module prints a command: each call of `command`, and each literal `glassgpt ...`."""
+    tree, name = ast.parse(path.read_text(encoding="utf-8")), str(path.relative_to(PACKAGE))
+    descriptions = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "command":
+            words = [_word(word) for word in node.args if not isinstance(word, ast.Starred)]
+            words += [keyword.arg for keyword in node.keywords if keyword.arg not in (None, "minutes")]
+            if words:  # else it is the command line of the past, which is a situation, too
+                found.append(f"{name}: {' '.join(map(str, words))}")
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in descriptions:
+            found += [f"{name}: {line.rstrip(' .')}" for line in LITERAL.findall(node.value)]
+    return found
+
+
+LITERAL = re.compile(
+    r"(?<=[ (`])glassgpt [a-z]+(?: (?!is\b|to\b|shows|lists|can\b|on\b)(?:[a-z]+\b|[A-Z]+\b|--[a-z]+|\"text\"))*"
+)
+
+
+def _word(node: ast.expr) -> str:
+    return str(node.value) if isinstance(node, ast.Constant) else ast.unparse(node)
+
+
+def shell(project: Project, line: str, typed: str = "") -> str:
+    """Paste a line into `sh`, with something typed after it; return what it prints, once it has succeeded."""
+    programs = project.folder / "programs"
+    programs.mkdir(exist_ok=True)
+    program = programs / "glassgpt"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m glassgpt "$@"\n')
+    program.chmod(0o755)
+    environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(PACKAGE.parent)}
+    ran = subprocess.run(["sh", "-c", line], input=typed, capture_output=True, text=True, env=environment)
+    assert ran.returncode == 0, (line, ran.stdout, ran.stderr)
+    return ran.stdout + ran.stderr
