@@ -20,6 +20,7 @@ import msgspec
 import tomli_w
 
 from glassgpt.errors import ConfigError, did_you_mean
+from glassgpt.files import git_lfs_pointer
 
 Config = TypeVar("Config")
 LARGEST = 2**63 - 1
@@ -54,8 +55,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # the latter where brackets stand in brackets a thousand times
+        pointer = git_lfs_pointer(path)
+        raise ConfigError(pointer or f"{path} is not valid TOML: {str(error).rstrip('.')}.") from error
 
 
 def load(kind: type[Config], path: Path) -> Config:

@@ -201,7 +201,7 @@ def broken_seal(directory: Path, *, hashes: bool = True) -> str | None:
     try:
         files = read_json(directory / MANIFEST)["files"]
         expected = {name: (facts["bytes"], facts["sha256"]) for name, facts in files.items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return f"its {MANIFEST} cannot be read"
     for name, (size, sha256) in expected.items():
         file = directory / name
@@ -241,8 +241,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a UTF-8 JSON file. Raises `ValueError` when it is not JSON."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a UTF-8 JSON file. Raises `ValueError` when it is not JSON, or a pointer in its place."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(git_lfs_pointer(path) or str(error)) from error
 
 
 def git_lfs_pointer(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,26 @@ def test_lines_keep_their_ends_and_may_be_longer_than_a_chunk(tmp_path: Path):
 def test_a_directory_cannot_be_read(tmp_path: Path):
     with pytest.raises(CorpusError, match="cannot be read"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16LE", "UTF-16BE", "UTF-32LE", "UTF-32BE"])
+@pytest.mark.parametrize(
+    "text", ["The miller counts.\n" * 9, "Größe und Güte.\n" * 400, "磨坊主 数着 麻袋。\n" * 9]
+)
+def test_wide_text_without_a_mark_is_named_and_not_called_a_picture(
+    tmp_path: Path, encoding: str, text: str
+) -> None:
+    path = tmp_path / "wide one.txt"
+    path.write_bytes(text.encode(encoding))
+    with pytest.raises(CorpusError, match=rf"looks like {encoding} without.*iconv -f {encoding}") as caught:
+        list(text_blocks(path))
+    command = str(caught.value).rpartition("first:  ")[2]
+    subprocess.run(command, shell=True, check=True)
+    assert (tmp_path / "wide one.utf8.txt").read_text(encoding="utf-8") == text
+
+
+def test_a_program_is_no_wide_text(tmp_path: Path) -> None:
+    for content in (bytes(range(256)) * 20, b"\0" * 500, Path(sys.executable).resolve().read_bytes()[:9000]):
+        (tmp_path / "program.txt").write_bytes(content)
+        with pytest.raises(CorpusError, match="is not text: it holds NUL bytes"):
+            list(text_blocks(tmp_path / "program.txt"))

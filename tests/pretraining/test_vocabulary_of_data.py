@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from glassgpt.corpus.cleaning import CleaningConfig
+from glassgpt.errors import DatasetError
 from glassgpt.pretraining.data import prepare_data
 from glassgpt.runs.config import CorpusConfig, RunConfig
 from glassgpt.tokenizers.config import TokenizerConfig
@@ -42,3 +46,34 @@ def test_data_prepared_by_an_engine_of_before_is_found_again(config: RunConfig) 
         for engine in ("rust", "auto")
     )
     assert rust.shards.folder == auto.shards.folder
+
+
+def read_all_of(config: RunConfig) -> None:
+    split = prepare_data(config).shards.split("train")
+    split.read(0, len(split))
+
+
+@pytest.mark.parametrize(("kind", "id"), [("char", 60_000), ("bpe", 400), ("bpe", 65_535)])
+def test_tokens_altered_behind_the_back_are_refused_and_prepared_again(
+    tmp_path: Path, isolated_cache: Path, kind: Any, id: int
+) -> None:
+    """Of the same size and time but with other bytes, they ended in an IndexError of torch's embedding."""
+    (tmp_path / "text.txt").write_text("The miller counts his sacks, and the cat counts the mice.\n\n" * 80)
+    config = RunConfig(
+        corpus=CorpusConfig(sources=(str(tmp_path / "text.txt"),)),
+        tokenizer=TokenizerConfig(kind=kind, vocab_size=300 if kind == "bpe" else None),
+    )
+    data = prepare_data(config)
+    shard = next(data.shards.folder.glob("train-*.bin"))
+    then = shard.stat()
+    ids = np.fromfile(shard, "<u2")
+    original = ids.copy()
+    ids[len(ids) // 2] = id
+    ids.tofile(shard)
+    os.utime(shard, ns=(then.st_atime_ns, then.st_mtime_ns))
+    with pytest.raises(DatasetError, match="ids that are not in the vocabulary"):
+        read_all_of(config)
+    said: list[str] = []
+    assert prepare_data(config, said.append).shards.hashes == data.shards.hashes
+    assert any("making them again" in line for line in said)
+    assert (np.fromfile(shard, "<u2") == original).all()

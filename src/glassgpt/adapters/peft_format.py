@@ -220,7 +220,8 @@ def _read(folder: Path) -> tuple[PeftSettings, dict[str, Tensor]]:
         content, tensors = files.read_json(folder / CONFIG), load_file(folder / WEIGHTS)
     except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise ModelError(
-            f"{folder} is not a whole adapter: it needs {CONFIG} and {WEIGHTS} ({error})."
+            files.git_lfs_pointer(folder / WEIGHTS)
+            or f"{folder} is not a whole adapter: it needs {CONFIG} and {WEIGHTS} ({error})."
         ) from error
     about = stated(PeftSettings, content, origin=str(folder / CONFIG))
     special = sorted(name for name, value in content.items() if value and name not in KNOWN)

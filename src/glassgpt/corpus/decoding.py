@@ -54,7 +54,7 @@ def text_blocks(path: Path) -> Iterator[str]:
             except UnicodeDecodeError as error:
                 raise _undecodable(path, encoding, offset - held + error.start, error) from error
             if "\0" in text:
-                raise _binary(path)
+                raise _binary(path, chunk)
             if text:
                 yield text
             if not chunk:
@@ -164,7 +164,7 @@ def _open(path: Path) -> IO[bytes]:
 
 def _undecodable(path: Path, encoding: str, position: int, error: UnicodeDecodeError) -> CorpusError:
     if b"\0" in error.object and encoding == "utf-8":
-        return _binary(path)
+        return _binary(path, error.object)
     byte = error.object[error.start : error.start + 1].hex().upper()
     return CorpusError(
         f"{path} is not valid {encoding.upper()}: byte 0x{byte} at position {position} belongs to no "
@@ -172,7 +172,7 @@ def _undecodable(path: Path, encoding: str, position: int, error: UnicodeDecodeE
     )
 
 
-def _iconv(path: Path) -> str:
+def _iconv(path: Path, encoding: str = "WINDOWS-1252") -> str:
     """Return a line for a shell that writes a UTF-8 copy of a text file beside it."""
     whole = path.absolute()
     plain = whole.with_suffix("") if compression(whole) else whole
@@ -183,11 +183,31 @@ def _iconv(path: Path) -> str:
         ".zst": f"zstd -dc {quoted(str(whole))} | ",
     }
     source = "" if compression(whole) else f" {quoted(str(whole))}"
-    return f"{unpack[compression(whole)]}iconv -f WINDOWS-1252 -t UTF-8{source} > {converted}"
+    return f"{unpack[compression(whole)]}iconv -f {encoding} -t UTF-8{source} > {converted}"
 
 
-def _binary(path: Path) -> CorpusError:
+def _binary(path: Path, sample: bytes) -> CorpusError:
+    encoding = _wide_encoding(sample[:4096])
+    if encoding:
+        return CorpusError(
+            f"{path} looks like {encoding} without a byte order mark, and nothing is guessed. If it is, convert it "
+            f"first:  {_iconv(path, encoding)}"
+        )
     return CorpusError(
         f"{path} is not text: it holds NUL bytes, as programs, pictures and office files do. "
         "Leave it out, or save its text as a UTF-8 .txt file first."
     )
+
+
+def _wide_encoding(sample: bytes) -> str | None:
+    """Return the encoding of two or four bytes a character in which a sample is a text, None for none."""
+    for encoding in ("UTF-32LE", "UTF-32BE", "UTF-16LE", "UTF-16BE"):
+        try:
+            text = codecs.getincrementaldecoder(encoding)().decode(sample)
+        except UnicodeDecodeError:
+            continue
+        legible = sum(char.isprintable() or char.isspace() for char in text)
+        # Read in the wrong order, a space or the end of a line is another character.
+        if legible > 0.98 * len(text) and ("\n" in text or " " in text):
+            return encoding
+    return None

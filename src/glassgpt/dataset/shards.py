@@ -77,6 +77,7 @@ class TokenSplit:
     starts: np.ndarray  # where each shard begins in the row; one more entry than there are shards
     text_bytes: int
     documents: int
+    vocab_size: int = 2**32  # every id must be below it
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -95,15 +96,24 @@ class TokenSplit:
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
     def counts(self, vocab_size: int) -> np.ndarray:
-        """Return how often each id below `vocab_size` stands in the row: int64 (vocab_size,)."""
+        """Return how often each id below `vocab_size` stands in the row: int64 (vocab_size,).
+
+        Raises `DatasetError` where there is another id.
+        """
         counted = np.zeros(vocab_size, np.int64)
         for shard in self.shards:
             for start in range(0, len(shard), COUNTED_AT_ONCE):  # counting copies to 8 bytes an id
-                counted += np.bincount(shard[start : start + COUNTED_AT_ONCE], minlength=vocab_size)
+                ids = shard[start : start + COUNTED_AT_ONCE]
+                if ids.max() >= vocab_size:  # counting it would take memory for each id up to it
+                    raise _beyond(self.shards)
+                counted += np.bincount(ids, minlength=vocab_size)
         return counted
 
     def read(self, start: int, length: int) -> np.ndarray:
-        """Return ids [start, start + length) as int64, crossing from shard to shard where needed."""
+        """Return ids [start, start + length) as int64, crossing from shard to shard where needed.
+
+        Raises `DatasetError` for an id that is not in the vocabulary: the file was altered since it was verified.
+        """
         assert 0 <= start <= start + length <= len(self), (start, length, len(self))
         pieces = []
         shard = int(np.searchsorted(self.starts, start, side="right")) - 1
@@ -112,7 +122,10 @@ class TokenSplit:
             piece = self.shards[shard][offset : offset + length]
             pieces.append(piece)
             start, length, shard = start + len(piece), length - len(piece), shard + 1
-        return np.concatenate(pieces).astype(np.int64)
+        ids = np.concatenate(pieces)
+        if len(ids) and ids.max() >= self.vocab_size:
+            raise _beyond(self.shards)
+        return ids.astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -147,7 +160,7 @@ class TokenShards:
         dtype = np.dtype(self.manifest["dtype"])
         shards = tuple(_map(self.folder / shard["file"], dtype, shard["tokens"]) for shard in facts["shards"])
         starts = np.cumsum([0, *(len(shard) for shard in shards)])
-        return TokenSplit(name, shards, starts, facts["bytes"], facts["documents"])
+        return TokenSplit(name, shards, starts, facts["bytes"], facts["documents"], self.vocab_size)
 
 
 def open_shards(folder: Path, *, fingerprint: str | None = None) -> TokenShards:
@@ -232,6 +245,20 @@ def _highest(path: Path, dtype: np.dtype) -> int:
 
 def _cure(folder: Path) -> str:
     return f"Delete that folder, and the text is prepared again:  rm -r {quoted(str(folder))}"
+
+
+def _beyond(shards: tuple[np.ndarray, ...]) -> DatasetError:
+    """Return what to say of ids that no token has, and let the files be verified again when they are opened."""
+    path = next((shard.filename for shard in shards if isinstance(shard, np.memmap)), None)
+    if path is None:
+        return DatasetError("The tokens hold ids that are not in the vocabulary.")
+    folder = Path(path).parent
+    with contextlib.suppress(OSError):
+        (folder / VERIFIED).unlink(missing_ok=True)
+    return DatasetError(
+        f"The prepared tokens in {folder} were altered: they hold ids that are not in the vocabulary. Run the command "
+        "again, and they are verified and prepared again; a training that had begun goes on with  glassgpt resume"
+    )
 
 
 def _map(path: Path, dtype: np.dtype, tokens: int) -> np.ndarray:

@@ -54,7 +54,7 @@ class CheckpointStore:
         Raises `DiskFullError` when the disk is full; every older checkpoint is untouched then.
         """
         path = self.folder / f"step-{state.progress.step:08d}"
-        if path.is_dir() and files.broken_seal(path) is None:
+        if _is_whole(path):
             return path  # the same step of the same run is the same checkpoint
         with files.atomic_directory(path) as temporary:
             for name in TENSORS:
@@ -177,13 +177,25 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} cannot be read as weights ({error}). It is truncated or not a safetensors file; "
+            files.git_lfs_pointer(path)
+            or f"{path} cannot be read as weights ({error}). It is truncated or not a safetensors file; "
             "`glassgpt resume` on its run writes it again from the checkpoints."
         ) from error
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+
+
+def _is_whole(path: Path) -> bool:
+    """Say whether there is a checkpoint that can be gone on from. A whole seal may have been put on damaged files."""
+    if not path.is_dir() or files.broken_seal(path) is not None:
+        return False
+    try:
+        load_checkpoint(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _marked_best(paths: list[Path]) -> Path | None:

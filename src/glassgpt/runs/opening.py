@@ -246,7 +246,8 @@ def _weights_file(directory: RunDirectory, lineage: dict[str, Any]) -> Path:
         written = noted.get("sha256")
         if written and files.hash_file(directory.weights) != written:
             raise RunError(
-                f"{directory.weights} was truncated or altered since it was written (its hash differs). Put the "
+                files.git_lfs_pointer(directory.weights)
+                or f"{directory.weights} was truncated or altered since it was written (its hash differs). Put the "
                 "original back, or delete it and write it again from the checkpoints:  "
                 f"{command('resume', directory.handle)}"
             )

@@ -140,7 +140,10 @@ def read_config(directory: RunDirectory) -> RunConfig:
 
     A vocabulary from a file that is not where it was is the run's own `tokenizer.json`. Raises `ConfigError`.
     """
-    values = configs.read_toml(directory.config)
+    try:
+        values = configs.read_toml(directory.config)
+    except ConfigError as error:
+        raise ConfigError(f"{error} Put the original back from a copy.{_begun_with(directory)}") from error
     missing = [field.name for field in dataclasses.fields(RunConfig) if field.name not in values]
     if missing:
         what = f"has no section [{missing[0]}]: it was cut short" if values else "is empty"

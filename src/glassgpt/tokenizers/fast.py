@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from glassgpt.errors import TokenizerError
-from glassgpt.files import write_text
+from glassgpt.files import git_lfs_pointer, write_text
 from glassgpt.tokenizers import document
 from glassgpt.tokenizers.checking import encoding, library, reading, refuse_impossible
 from glassgpt.tokenizers.controls import Piece, RenamedEncoder, can_be_split, finder, joined, split_at
@@ -86,7 +86,7 @@ class FastTokenizer:
         except OSError as error:
             raise TokenizerError(f"The tokenizer {path} cannot be read: {error.strerror}.") from error
         except (TokenizerError, UnicodeDecodeError) as error:
-            raise TokenizerError(f"{path}: {error}") from error
+            raise TokenizerError(git_lfs_pointer(path) or f"{path}: {error}") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FastTokenizer.from_json, (self.json,)

@@ -1,0 +1,173 @@
+"""A run with any of its files damaged in any way: a right result or one sentence, and nothing removed or made up."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glassgpt import files
+from glassgpt.runs.checkpoints import CheckpointStore
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
+DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
+    "missing": lambda _: None,
+    "empty": lambda _: b"",
+    "half": lambda content: content[: len(content) // 2],
+    "zeros": lambda content: bytes(len(content)),
+    "noise": lambda _: random.Random(1).randbytes(200),
+    "null": lambda _: b"null",
+    "list": lambda _: b"[]",
+    "deep": lambda _: b"[" * 100_000,
+    "deep TOML": lambda _: b"x = " + b"[" * 100_000,
+    "digits": lambda _: b"x = " + b"9" * 9_000,
+    "UTF-16": lambda _: "x = 1".encode("utf-16"),
+    "pointer": lambda _: POINTER,
+}
+FILES = ("config.toml", "lineage.json", "tokenizer.json", "metrics.jsonl", "model.safetensors")
+IN_CHECKPOINT = (
+    "manifest.json",
+    "state.json",
+    "model.safetensors",
+    "optimizer.safetensors",
+    "random.safetensors",
+)
+LOOKING = (
+    ("generate", "small", "The", "--max-tokens", "2"),
+    ("runs",),
+)
+
+
+def put(path: Path, content: bytes | None) -> None:
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+
+
+def content_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def right_or_a_sentence(result: Any) -> None:
+    assert result.status in (0, 1), result
+    assert "Traceback" not in result.errors
+    assert len(result.errors) < 900
+    assert result.errors.startswith("Error: ") == (result.status == 1), result.errors
+
+
+@pytest.mark.parametrize("name", [*FILES, *(f"checkpoint/{name}" for name in IN_CHECKPOINT)])
+def test_looking_at_a_damaged_run(glassgpt: Any, workplace: Path, name: str) -> None:
+    newest = CheckpointStore(Path("runs/small/checkpoints")).steps()[-1]
+    path = newest / name.removeprefix("checkpoint/") if name.startswith("check") else Path("runs/small", name)
+    original = path.read_bytes()
+    for damage in DAMAGES.values():
+        put(path, damage(original)) if path.exists() else None
+        before = content_of(Path("runs"))
+        for command in LOOKING:
+            right_or_a_sentence(glassgpt(*command))
+        assert content_of(Path("runs")) == before
+        path.write_bytes(original)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", [*FILES, *(f"checkpoint/{name}" for name in IN_CHECKPOINT)])
+def test_going_on_with_a_damaged_run(glassgpt: Any, workplace: Path, name: str, damage: str) -> None:
+    """What can be made again is as it was; what cannot is untouched, and the sentence says a way out."""
+    newest = CheckpointStore(Path("runs/small/checkpoints")).steps()[-1]
+    path = newest / name.removeprefix("checkpoint/") if name.startswith("check") else Path("runs/small", name)
+    before = content_of(Path("runs"))
+    put(path, DAMAGES[damage](before[path]))
+    damaged = content_of(Path("runs"))
+    result = glassgpt("resume", "small")
+    right_or_a_sentence(result)
+    after = content_of(Path("runs"))
+    assert set(damaged) <= set(after)
+    weights = Path("runs/small/model.safetensors")
+    if result.status == 0:
+        assert after[weights] == before[weights]
+        assert after[newest / "model.safetensors"] == before[newest / "model.safetensors"]
+    else:
+        assert {path: content for path, content in after.items() if path in damaged} == damaged
+        assert "Put" in result.errors or "put" in result.errors or "glassgpt" in result.errors, result.errors
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "says"),
+    [
+        ("config.toml", "noise", "not valid TOML"),
+        ("config.toml", "deep TOML", "not valid TOML"),
+        ("config.toml", "digits", "not valid TOML"),
+        ("config.toml", "pointer", "git lfs pull"),
+        ("lineage.json", "pointer", "git lfs pull"),
+        ("tokenizer.json", "pointer", "git lfs pull"),
+        ("model.safetensors", "pointer", "git lfs pull"),
+    ],
+)
+def test_what_is_said_of_a_damaged_run(
+    glassgpt: Any, workplace: Path, name: str, damage: str, says: str
+) -> None:
+    """A config that is no TOML had no way out, brackets without end and long numbers ended in tracebacks."""
+    path = Path("runs/small", name)
+    put(path, DAMAGES[damage](path.read_bytes()))
+    result = glassgpt("generate", "small", "The")
+    assert result.status == 1
+    assert says in result.errors
+    assert "Put the original back" in result.errors or "git lfs pull" in result.errors
+
+
+def test_a_sealed_checkpoint_that_cannot_be_read_is_made_again(glassgpt: Any, workplace: Path) -> None:
+    """It was passed over, trained to again, and then left as it was, and its half became the run's weights."""
+    newest = CheckpointStore(Path("runs/small/checkpoints")).steps()[-1]
+    weights = Path("runs/small/model.safetensors")
+    before = (newest / "model.safetensors").read_bytes(), weights.read_bytes()
+    (newest / "model.safetensors").write_bytes(before[0][:9000])
+    files.seal(newest)
+    result = glassgpt("resume", "small")
+    assert result.status == 0, result
+    assert ((newest / "model.safetensors").read_bytes(), weights.read_bytes()) == before
+
+
+def test_a_recipe_and_a_text_that_were_not_fetched(glassgpt: Any, workplace: Path) -> None:
+    for name in ("recipe.toml", "asked.json", "moods.csv", "plain.txt"):
+        Path(name).write_bytes(POINTER)
+    for command in (
+        ("train", "text.txt", "--recipe", "recipe.toml"),
+        ("train", "plain.txt"),
+        ("data", "inspect", "plain.txt"),
+        ("plan", "plain.txt", "--minutes", "0.1"),
+        ("finetune", "sft", "small", "asked.json"),
+        ("finetune", "classify", "small", "moods.csv"),
+        ("tokenizer", "encode", "recipe.toml", "text"),
+        ("tokenizer", "compare", "runs/small", "--text", "plain.txt"),
+        ("evaluate", "small", "plain.txt"),
+    ):
+        result = glassgpt(*command)
+        assert result.status == 1
+        assert "git lfs pull" in result.errors, (command, result.errors)
+
+
+def test_damaged_runs_are_compared(glassgpt: Any, workplace: Path) -> None:
+    for name in ("config.toml", "lineage.json", "metrics.jsonl"):
+        for number, damage in enumerate(("half", "noise", "deep")):
+            folder = Path(shutil.copytree("runs/small", f"runs/{name[0]}{number}"))
+            put(folder / name, DAMAGES[damage]((folder / name).read_bytes()))
+    right_or_a_sentence(glassgpt("runs", "compare", *sorted(path.name for path in Path("runs").iterdir())))
+
+
+def test_metrics_of_nothing_are_compared(glassgpt: Any, workplace: Path) -> None:
+    shutil.copytree("runs/small", "runs/none")
+    Path("runs/none/metrics.jsonl").write_text("")
+    shutil.copytree("runs/small", "runs/gone")
+    Path("runs/gone/metrics.jsonl").unlink()
+    shutil.copytree("runs/small", "runs/odd")
+    event = {"event": "evaluation", "step": 1, "seconds": 0.0, "loss": 0.0, "tokens": 0}
+    Path("runs/odd/metrics.jsonl").write_text(json.dumps(event) + "\n")
+    result = glassgpt("runs", "compare", "none", "gone", "odd", "--out", "compare.png")
+    assert result.status == 0, result
+    assert "nan" not in result.output
