@@ -52,6 +52,7 @@ NEIGHBOURS = {
     ("files", "system"),
     ("config", "errors"),
     ("idle", "errors"),
+    ("config", "files"),
     ("dataset", "device"),
     ("machine", "device"),
     ("model", "device"),

@@ -38,7 +38,7 @@ from glassgpt.runs.claim import Claim, writing
 from glassgpt.runs.config import CorpusConfig, RunConfig, SamplesConfig
 from glassgpt.runs.directory import RunDirectory, find_run, refuse_taken
 from glassgpt.runs.lineage import derived_lineage, note_weights
-from glassgpt.runs.opening import Run, find_base, open_run
+from glassgpt.runs.opening import Run, find_base, open_run, open_tokenizer
 from glassgpt.runs.places import absolute
 from glassgpt.runs.plots import save_figure
 from glassgpt.runs.reading import read_lineage
@@ -134,6 +134,7 @@ def resume_finetuning(
             else:
                 _refuse_other_amounts(directory, lineage, task, choice)
                 training.describe_missing(directory)
+                open_tokenizer(directory, lineage)
                 if choice != noted:
                     files.write_text(directory.finetune, choice.to_toml())
         return training.run(claim, listeners, track)

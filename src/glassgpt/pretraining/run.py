@@ -36,8 +36,9 @@ from glassgpt.runs.claim import Claim, writing
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory, find_run, refuse_taken
 from glassgpt.runs.lineage import first_lineage, publish_weights
+from glassgpt.runs.opening import open_tokenizer
 from glassgpt.runs.places import absolute
-from glassgpt.runs.reading import read_config
+from glassgpt.runs.reading import read_config, read_lineage
 from glassgpt.runs.report import write_report
 from glassgpt.runs.trackers import check_trackers, make_trackers
 from glassgpt.system import explaining
@@ -127,6 +128,12 @@ def resume_run(
             training.describe(directory)
         distributed.barrier(world)
         refuse_other_data(directory, data)
+        if world.is_main:
+            if not (directory.tokenizer.exists() or directory.tokenizer.is_symlink()):
+                data.tokenizer.save(
+                    directory.tokenizer
+                )  # the data is known to be of the run's own vocabulary
+            open_tokenizer(directory, read_lineage(directory))
         if world.is_main and config != noted:
             files.write_text(directory.config, configs.to_toml(config))
         return training.run(claim, listeners, track)

@@ -16,7 +16,7 @@ from glassgpt.adapters.config import LoRAConfig
 from glassgpt.adapters.lora import add_lora, load_corrections, merge
 from glassgpt.adapters.peft_format import merge_adapter
 from glassgpt.commands import command
-from glassgpt.errors import ModelError, RunError
+from glassgpt.errors import ModelError, RunError, TokenizerError
 from glassgpt.generation.engine import window_start
 from glassgpt.generation.text import GenerationConfig, TextEvent, complete, prompt_ids, stream
 from glassgpt.model.gpt import GPT
@@ -122,18 +122,24 @@ def open_run(name: str, *, device: torch.device | None = None, weights: Weights 
     directory = find_run(name)
     config = read_config(directory)
     lineage = read_lineage(directory)
-    tokenizer = _open_tokenizer(directory, lineage)
+    tokenizer = open_tokenizer(directory, lineage)
     model = _open_model(directory, config, tokenizer, lineage)
     model = model.to(device or torch.device("cpu")).eval()
     return Run(directory, config, quantize(model) if weights == "int8" else model, tokenizer, lineage)
 
 
-def _open_tokenizer(directory: RunDirectory, lineage: dict[str, Any]) -> FastTokenizer:
+def open_tokenizer(directory: RunDirectory, lineage: dict[str, Any]) -> FastTokenizer:
+    """Return a run's tokenizer. Raises `RunError` when it is missing or another one, `TokenizerError` when damaged."""
     if not directory.tokenizer.is_file():
         raise RunError(
             f"{directory.tokenizer} is missing: without it the model's ids mean nothing. Put it back."
         )
-    tokenizer = FastTokenizer.from_file(directory.tokenizer)
+    try:
+        tokenizer = FastTokenizer.from_file(directory.tokenizer)
+    except TokenizerError as error:
+        raise TokenizerError(
+            f"{error} It is part of the run {directory.name}: put the original back."
+        ) from error
     made_with = lineage["tokenizer"]["fingerprint"]
     if tokenizer.fingerprint != made_with:
         raise RunError(
@@ -170,7 +176,7 @@ def _open_adapted(directory: RunDirectory, lineage: dict[str, Any]) -> GPT:
     """Return the model of the run's base with the run's adapter added into it."""
     base = find_base(directory, lineage)
     base_lineage = read_lineage(base)
-    tokenizer = _open_tokenizer(base, base_lineage)
+    tokenizer = open_tokenizer(base, base_lineage)
     model = _open_model(base, read_config(base), tokenizer, base_lineage)
     if directory.adapter.is_dir():
         trouble = files.broken_seal(directory.adapter)
