@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from glassgpt.device import available_cores
+from glassgpt.machine.limits import room_in_address_space, room_in_groups
 
 VARIABLES = (
     "ATEN_CPU_CAPABILITY",
@@ -119,9 +120,13 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that can still be had on a device."""
+    """Return the bytes that can still be had on a device: of main memory, no more than limits leave this process."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    return int(min(_free_main_memory(), room_in_groups(), room_in_address_space()))
+
+
+def _free_main_memory() -> int:
     with contextlib.suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         available = next(line for line in lines if line.startswith("MemAvailable"))
