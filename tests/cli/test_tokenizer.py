@@ -145,6 +145,24 @@ def test_tokenizers_are_compared_on_one_text(
     assert re.search(rf"bpe 290 {tokens}\b", output)
 
 
+def test_unknown_text_makes_no_figure_better(
+    trained: str, story: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words that a vocabulary lacks are a token each, however long: it seemed to need the fewest tokens of all."""
+    monkeypatch.setenv("COLUMNS", "300")
+    words_ = str(story.parent / "w.json")
+    run("train", str(story), "--out", words_, "--kind", "word")
+    other = story.parent / "other.txt"
+    other.write_text("Incomprehensibilities notwithstanding, ships misunderstood. " * 9)
+    capsys.readouterr()
+    run("compare", words_, trained, "--text", str(other))
+    output = words(capsys.readouterr().out)
+    assert re.search(r"word \d+ \d+ - 3 \(\d\d\.\d% of tokens\)", output), output
+    assert re.search(r"bpe 290 \d+ \d\.\d\d 0 ", output)
+    run("encode", words_, "incomprehensibilities")
+    assert "bytes a token" not in capsys.readouterr().out
+
+
 def test_mistakes_are_explained(trained: str, story: Path) -> None:
     with pytest.raises(TokenizerError, match="No tokenizer was named"):
         run("compare", "--text", str(story))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,8 @@ app = cyclopts.App(name="tokenizer", help="Train, use and compare tokenizers.")
 
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
 _MEASURED_BYTES = 8_000_000
+MOST_UNKNOWN = 0.01
+"""Share of unknown tokens from which on bytes a token say nothing."""
 
 
 @app.command
@@ -133,7 +136,9 @@ def encode(
     ):
         console.print(line, soft_wrap=True)
     size = len(text.encode("utf-8", "replace"))
-    per_token = f", {size / len(found):.2f} bytes a token" if found else ""
+    per_token = (
+        f", {size / len(found):.2f} bytes a token" if found and not _unknown_share(loaded, found) else ""
+    )
     _say(console, f"\n{_counted(len(found), 'token')} for {_counted(size, 'byte')}{per_token}")
     if unknown := loaded.unknown(text):
         _say(console, f"Not in the vocabulary: {' '.join(map(visible, unknown))}")
@@ -195,6 +200,10 @@ def compare(*tokenizers: str, text: str, text_field: TextField = None) -> None:
     size = sum(len(document.encode()) for document in sample)
     _say(console, f"Measured on {_counted(size, 'byte')} of {text}, by one thread.")
     _say(console, "Unknown are the different words or characters in it that a vocabulary lacks.")
+    _say(
+        console,
+        f"An unknown token may stand for any number of bytes: there are no bytes a token from {MOST_UNKNOWN:.0%} on.",
+    )
 
 
 def _how_far(done: Progress) -> str:
@@ -242,17 +251,27 @@ def _measure(tokenizer: FastTokenizer, sample: list[str]) -> tuple[str, ...]:
     size = sum(len(text.encode()) for text in sample)
     tokenizer.encode(sample[0][:1000])  # what is built on first use is not speed
     began = time.perf_counter()
-    tokens = sum(len(tokenizer.encode(text)) for text in sample)
+    ids = [tokenizer.encode(text) for text in sample]
     seconds = time.perf_counter() - began
+    tokens = sum(map(len, ids))
     unknown = len({part for text in sample for part in tokenizer.unknown(text)})
+    share = _unknown_share(tokenizer, itertools.chain.from_iterable(ids))
     return (
         tokenizer.kind,
         f"{tokenizer.vocab_size:,}",
         f"{tokens:,}",
-        f"{size / tokens:.2f}" if tokens else "-",
-        f"{unknown:,}",
+        f"{size / tokens:.2f}" if tokens and share < MOST_UNKNOWN else "-",
+        f"{unknown:,} ({share:.1%} of tokens)" if share else f"{unknown:,}",
         f"{size / 1e6 / seconds:.1f}",
     )
+
+
+def _unknown_share(tokenizer: FastTokenizer, ids: Iterable[int]) -> float:
+    """Return which share of ids are the unknown token, 0 for a vocabulary that knows everything."""
+    if tokenizer.unknown_id is None or tokenizer.unknown_id == tokenizer.end_of_text:
+        return 0.0
+    is_unknown = [id == tokenizer.unknown_id for id in ids]
+    return sum(is_unknown) / max(1, len(is_unknown))
 
 
 def _open(name: str) -> FastTokenizer:
