@@ -110,6 +110,16 @@ def test_ids_go_out_and_come_back(
     assert capsys.readouterr().out == text + "\n"
 
 
+def test_line_ends_of_the_standard_input_stay_as_they_are(
+    trained: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A "\\r\\n" was encoded as "\\n": other ids than training gives the same file."""
+    capsys.readouterr()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\r\nb\r"), encoding="utf-8"))
+    run("encode", trained, "-", "--ids")
+    assert list(map(int, capsys.readouterr().out.split())) == load_tokenizer(trained).encode("a\r\nb\r")
+
+
 def test_special_tokens_are_taken_and_shown_only_when_asked(
     trained: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

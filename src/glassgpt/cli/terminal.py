@@ -12,6 +12,7 @@ but for a training, which goes on without being seen.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterable
@@ -206,6 +207,8 @@ def print_error(error: GlassGPTError) -> None:
 
 def input_text() -> str:
     """Return all of standard input. Raises `GlassGPTError` when it is not UTF-8."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(newline="")  # or each "\r\n" would come as "\n"
     try:
         return typed(sys.stdin.read(), "The standard input")
     except UnicodeDecodeError as error:
