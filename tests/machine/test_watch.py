@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glassgpt.machine.watch import FIRST_PAUSE, LONGEST_PAUSE, ROUNDS, ThreadWatch, alternatives
+from glassgpt.machine.watch import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    ROUNDS,
+    SlownessWatch,
+    ThreadWatch,
+    alternatives,
+)
 
 
 class Machine:
@@ -133,3 +140,32 @@ def test_little_load_is_no_reason(others: float) -> None:
     for _ in range(100):
         assert watch.threads == 2
         watch.note(0.1)
+
+
+@pytest.mark.parametrize(
+    ("others", "slow", "says"), [(1.0, 0.25, True), (1.0, 0.12, False), (0.0, 0.25, False)]
+)
+def test_work_that_keeps_its_threads_says_once_that_others_slow_it_down(
+    others: float, slow: float, says: bool
+) -> None:
+    """An unpaced run once took three times as long beside another program, and nothing said why."""
+    watch = SlownessWatch(busy=lambda: others)
+    said = []
+    for seconds in [0.1] * 30 + [slow] * 30 + [0.1] * 30 + [slow] * 30:
+        assert watch.threads == 0
+        watch.note(seconds)
+        if watch.changed:
+            said.append(watch.changed)
+            watch.changed = None
+    assert len(said) == says
+    assert not says or said[0].startswith(
+        "Updates take 2.5 times as long as before, and other programs keep about 1.0 cores busy."
+    )
+    assert watch.current == 0
+
+
+def test_one_slow_unit_is_no_news() -> None:
+    watch = SlownessWatch(busy=lambda: 2.0)
+    for seconds in ([0.1] * 20 + [5.0]) * 10:
+        watch.note(seconds)
+        assert watch.changed is None

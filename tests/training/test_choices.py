@@ -10,6 +10,7 @@ import torch
 from glassgpt.device import available_cores
 from glassgpt.machine import kept
 from glassgpt.machine.compare import Comparison
+from glassgpt.machine.watch import SlownessWatch, ThreadWatch
 from glassgpt.model.config import ModelConfig
 from glassgpt.training import choices
 from glassgpt.training.choices import Choice, choose, seconds_per_update, settled, thread_watch
@@ -141,12 +142,13 @@ def test_a_run_keeps_what_was_decided_and_a_paced_one_leaves_threads_open(quiet:
 
 
 @two_cores
-def test_only_a_paced_run_with_open_threads_is_watched(measuring: None) -> None:
+@two_cores
+def test_only_a_paced_run_with_open_threads_may_change_them(measuring: None) -> None:
     """Every other run promises the same bits however it is interrupted."""
     paced = TrainingConfig(seconds=10.0)
-    assert thread_watch(MODEL, paced, CPU) is not None
-    assert thread_watch(MODEL, TrainingConfig(), CPU) is None
-    assert thread_watch(MODEL, dataclasses.replace(paced, threads=2), CPU) is None
+    assert isinstance(thread_watch(MODEL, paced, CPU), ThreadWatch)
+    assert isinstance(thread_watch(MODEL, TrainingConfig(), CPU), SlownessWatch)
+    assert isinstance(thread_watch(MODEL, dataclasses.replace(paced, threads=2), CPU), SlownessWatch)
     assert thread_watch(MODEL, paced, CPU, processes=2) is None
 
 

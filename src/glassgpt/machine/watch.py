@@ -136,5 +136,47 @@ class ThreadWatch:
         self._recent.clear()
 
 
+class SlownessWatch:
+    """For work that keeps its number of threads: says once when other programs make its units slow.
+
+    Asked and told as a `ThreadWatch` is; its `threads` of 0 stand for those that are set.
+    """
+
+    threads = 0
+
+    def __init__(self, *, busy: Callable[[], float] | None = None) -> None:
+        self.current = 0
+        self.changed: str | None = None
+        self._busy = busy or Meter().read
+        self._recent: deque[float] = deque(maxlen=5)
+        self._expected: float | None = None
+        self._worked = 0.0
+        self._said = False
+
+    def note(self, seconds: float) -> None:
+        """Take in how long a unit took."""
+        if self._said:
+            return
+        self._recent.append(seconds)
+        self._worked += seconds
+        if len(self._recent) < (self._recent.maxlen or 0):
+            return
+        now = statistics.median(self._recent)
+        expected = self._expected or now
+        slow = now > SLOWER * expected
+        if not slow:
+            self._expected = expected + FOLLOW * (now - expected)
+        if self._worked < LOOK_SECONDS:
+            return
+        others, self._worked = self._busy(), 0.0  # read also while all is well: what counts is the time since
+        if slow and others > QUIET:
+            self._said = True
+            self.changed = (
+                f"Updates take {now / expected:.1f} times as long as before, and other programs keep about "
+                f"{others:.1f} cores busy. This run keeps its number of threads, because another number would change "
+                "its results. Let it go on, or stop it with Ctrl-C and resume it when they are done."
+            )
+
+
 def _threads(count: int) -> str:
     return f"{count} thread{'' if count == 1 else 's'}"

@@ -23,7 +23,7 @@ from glassgpt.machine.compare import Comparison, compare
 from glassgpt.machine.facts import free_memory
 from glassgpt.machine.kept import keep, note_for_now, recall, recall_for_now
 from glassgpt.machine.load import QUIET, used_by_others
-from glassgpt.machine.watch import ThreadWatch, alternatives
+from glassgpt.machine.watch import SlownessWatch, ThreadWatch, alternatives
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.summary import training_bytes
 from glassgpt.training.config import LoopConfig
@@ -86,16 +86,17 @@ def choose(
 
 def thread_watch(
     model: ModelConfig, training: LoopConfig, device: torch.device, *, processes: int = 1
-) -> ThreadWatch | None:
-    """Return what chooses threads while a run trains, or None for a run that keeps the number it has.
+) -> ThreadWatch | SlownessWatch | None:
+    """Return what chooses threads while a run trains, or what says that others slow down a run that keeps them.
 
-    Only a run that is paced by the clock may change it: other numbers of threads give other last bits, and any
-    other run promises to end with the same ones however it is interrupted.
+    Only a run that is paced by the clock may change their number: another gives other last bits, and any other
+    run promises to end with the same ones however it is interrupted. None where neither is known to help.
     """
     cores = available_cores()
-    fixed = training.seconds is None or training.threads or device.type != "cpu"
-    if fixed or processes > 1 or cores < 2 or os.environ.get(MEASURE) == "off":
+    if device.type != "cpu" or processes > 1 or os.environ.get(MEASURE) == "off":
         return None
+    if training.seconds is None or training.threads or cores < 2:
+        return SlownessWatch()
     known = recall(_question("threads", model, training, device))
     usual = int(known.choice) if known and known.choice.isdigit() else cores
     return ThreadWatch(alternatives(cores), usual=usual, current=torch.get_num_threads())

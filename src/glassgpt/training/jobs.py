@@ -25,7 +25,7 @@ from glassgpt.device import (
     set_threads,
     world_from_environment,
 )
-from glassgpt.machine.watch import ThreadWatch
+from glassgpt.machine.watch import SlownessWatch, ThreadWatch
 from glassgpt.model.gpt import GPT
 from glassgpt.training import distributed
 from glassgpt.training.config import LoopConfig
@@ -106,7 +106,7 @@ class Job:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: torch.dtype = torch.float32
     world: World = field(default_factory=World)
-    watch: ThreadWatch | None = None
+    watch: ThreadWatch | SlownessWatch | None = None
     """What may change the number of CPU threads between updates; None keeps it."""
 
     def tell(self, event: Event) -> None:
