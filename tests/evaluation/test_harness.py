@@ -171,6 +171,28 @@ def test_loglikelihood_says_whether_greedy_choice_would_write_it(run):
     assert not found[1][1]
 
 
+def test_prompts_of_which_only_the_end_is_seen_are_counted(run):
+    """The context is of 32 tokens; a longer question lost its beginning in silence, and its figure with it."""
+    model, word = HarnessModel(run), "7"
+    assert len(run.tokenizer.encode(word * 31)) == 31
+    model.loglikelihood([request("loglikelihood", word * 31, word)])
+    model.generate_until([request("generate_until", word * 31, {"max_gen_toks": 1})])
+    assert model.left_out() is None  # with what stands before: 32 tokens, all of them seen
+    model.loglikelihood([request("loglikelihood", word * 32, word)])
+    model.generate_until([request("generate_until", word * 32, {"max_gen_toks": 1})])
+    model.loglikelihood_rolling([request("loglikelihood_rolling", word * 100)])  # in windows, all of it
+    assert model.left_out() == (
+        "2 of 4 prompts are longer than the context of 32 tokens: the beginning of each was left out."
+    )
+
+
+def test_what_a_task_could_not_be_asked_whole_is_said(run, tasks):
+    shots, said = 4, []
+    run_tasks(run, ["animals"], include=tasks, few_shots=shots, say=said.append)
+    assert len(said) == 1
+    assert said[0].endswith("longer than the context of 32 tokens: the beginning of each was left out.")
+
+
 def test_generation_goes_on_until_a_string(run):
     prompts = ["The dog", "Lily wanted", "Where"]
     plain = [run.complete(prompt, generation_config({"max_gen_toks": 12}))[0] for prompt in prompts]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from glassgpt import config as configs
+from glassgpt.errors import GenerationError
 from glassgpt.pretraining.run import source_name, start_run
 from glassgpt.runs.config import RunConfig
 
@@ -53,3 +54,26 @@ def test_a_run_ends_with_its_best_or_its_last_weights(
     assert weights["step"] == (24 if which == "last" else outcome.finished.best_step)
     folder = outcome.directory.checkpoints / f"step-{weights['step']:08d}"
     assert outcome.directory.weights.read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
+def test_prompts_of_the_samples_are_looked_at_before_the_run_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One longer than the context was shortened in silence; one without ids ended a run that had begun."""
+    monkeypatch.setenv("GLASSGPT_RUNS", str(tmp_path / "runs"))
+    values = {
+        **TINY,
+        "corpus": {"sources": ["builtin:tinytales:50"]},
+        "tokenizer": {"kind": "char"},
+        "training": {"steps": 1, "batch_size": 2, "precision": "float32", "threads": 1},
+        "samples": {"max_tokens": 2, "prompts": ["Once", "Once upon a time there was a fox"]},
+    }
+    said: list[str] = []
+    start_run(configs.from_dict(RunConfig, values, origin="test"), name="long", say=said.append)
+    assert [line for line in said if line.startswith("Prompt ")] == [
+        "Prompt 2 of the samples has 33 tokens, and the model looks back at 16 at most: the first 24 are left out."
+    ]
+    values["samples"] = {"prompts": ["Ωmega"]}
+    with pytest.raises(GenerationError, match="has never seen: 'Ω'"):
+        start_run(configs.from_dict(RunConfig, values, origin="test"), name="unknown")
+    assert not (tmp_path / "runs/unknown").exists()

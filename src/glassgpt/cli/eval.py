@@ -123,6 +123,7 @@ def eval_(
     console = make_console()
     found: list[Score] = []
     notes: list[str] = []
+    cut: list[str] = []
     with console.status("Asking ..."):
         if others:  # first, because a name that is not known should be heard of at once
             found += run_tasks(
@@ -133,6 +134,7 @@ def eval_(
                 few_shots=few_shots,
                 seed=seed,
                 known=list(PROBES),
+                say=cut.append,
             )
         if probes or not names:
             answers = list(ask_all(subject, probes))
@@ -140,10 +142,10 @@ def eval_(
             found = [answer for answer in answers if not isinstance(answer, str)] + found
     console.print(f"[bold]{shown(opened.directory.name)}[/]")
     print_table(console, _table(found))
-    for note in notes:
-        console.print(f"Left out: {shown(note)}", style="dim")
+    for line in (*(f"Left out: {note}" for note in notes), *cut):
+        console.print(shown(line), style="dim")
     if json:
-        _write(json, opened.directory.name, found, notes)
+        _write(json, opened.directory.name, found, [*notes, *cut])
 
 
 def _texts(config: RunConfig, directory: RunDirectory) -> Texts:

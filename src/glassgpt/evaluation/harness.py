@@ -21,7 +21,7 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -46,18 +46,20 @@ def run_tasks(
     few_shots: int | None = None,
     seed: int = 0,
     known: Sequence[str] = (),
+    say: Callable[[str], None] = lambda _: None,
 ) -> list[Score]:
     """Return a score for each task; for a group of tasks one for each, and its own where it has one.
 
     With `include`, tasks of that folder come first. `limit` asks only the first so many questions of each, and
     `few_shots` puts so many solved ones before each. `known` are further names that a misspelt one may have meant.
+    `say` gets a line where prompts are longer than the model's context.
     Raises `MissingExtraError` without lm-eval, `EvaluationError` for a task that is not known or cannot be loaded,
     `OfflineError` when a task's data cannot be fetched.
     """
     local = local_tasks(include) if include else []
     here = [name for name in names if name in local]
     elsewhere = [name for name in names if name not in local]
-    settings = (limit, few_shots, seed)
+    settings = (limit, few_shots, seed, say)
     scores = []
     if here and include:
         with _offline(), contextlib.chdir(include):
@@ -120,7 +122,14 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _ask(run: Run, loaded: Any, limit: int | None, few_shots: int | None, seed: int) -> list[Score]:
+def _ask(
+    run: Run,
+    loaded: Any,
+    limit: int | None,
+    few_shots: int | None,
+    seed: int,
+    say: Callable[[str], None],
+) -> list[Score]:
     from lm_eval.evaluator import evaluate
 
     from glassgpt.evaluation.harness_model import HarnessModel
@@ -132,9 +141,10 @@ def _ask(run: Run, loaded: Any, limit: int | None, few_shots: int | None, seed: 
         elif fixed is None:
             task.set_config(key="num_fewshot", value=0)
         task.set_fewshot_seed(seed=seed)
-    found: Any = evaluate(
-        HarnessModel(run), loaded, limit=limit, bootstrap_iters=BOOTSTRAP, log_samples=False
-    )
+    model = HarnessModel(run)
+    found: Any = evaluate(model, loaded, limit=limit, bootstrap_iters=BOOTSTRAP, log_samples=False)
+    if cut := model.left_out():
+        say(cut)
     counts = found["n-samples"]
     return [
         _score(name, numbers, counts.get(name, {}).get("effective", 0), loaded["tasks"].get(name))

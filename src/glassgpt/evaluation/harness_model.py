@@ -11,6 +11,7 @@ Before every text stands what stood there in training: `<|endoftext|>`, or nothi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -32,10 +33,21 @@ class HarnessModel(LM):
         super().__init__()
         self._run = run
         self._before = run.prompt_ids("")  # where nothing else does: there must be something to predict from
+        self._asked = self._cut = 0
+
+    def left_out(self) -> str | None:
+        """Return the sentence that counts the questions of which the model saw only the end, or None."""
+        if not self._cut:
+            return None
+        return (
+            f"{self._cut:,} of {self._asked:,} prompts are longer than the context of "
+            f"{self._run.model.config.context_length:,} tokens: the beginning of each was left out."
+        )
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Return (log-probability in nats, whether greedy) of each (context, continuation)."""
         pairs = [self.encode_pair(*_two_texts(request)) for request in requests]
+        self._count([len(context) + len(continuation) - 1 for context, continuation in pairs])
         return [(found.log_probability, found.greedy) for found in likelihoods(self._run.model, pairs)]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
@@ -54,9 +66,15 @@ class HarnessModel(LM):
             for start in range(0, len(indices), PROMPTS_AT_ONCE):
                 together = indices[start : start + PROMPTS_AT_ONCE]
                 prompts = [_arguments(requests[index])[0] for index in together]
+                self._count([len(self._run.prompt_ids(prompt)) for prompt in prompts])
                 for index, text in zip(together, self._run.complete(prompts, config), strict=True):
                     texts[index] = text
         return texts
+
+    def _count(self, lengths: Sequence[int]) -> None:
+        """Take in how many tokens the model would have to see for each of some questions."""
+        self._asked += len(lengths)
+        self._cut += sum(length > self._run.model.config.context_length for length in lengths)
 
     def encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Return the ids of a context, with what stands before a text, and those of its continuation.

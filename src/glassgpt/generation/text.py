@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from glassgpt.errors import GenerationError
-from glassgpt.generation.engine import Batch, evaluating
+from glassgpt.generation.engine import Batch, evaluating, window_start
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.idle import OnlyWith
 from glassgpt.model.gpt import GPT
@@ -47,6 +47,17 @@ class GenerationConfig(SamplingConfig):
             raise GenerationError(f"stop must be several strings, not one: write ({self.stop!r},).")
         if self.seed is not None and not 0 <= self.seed < 2**64:
             raise GenerationError(f"seed is {self.seed}; it must be from 0 to 2**64 - 1.")
+
+
+def unseen_part(what: str, length: int, context_length: int) -> str | None:
+    """Return the sentence that says how much of a prompt of `length` tokens the model does not see, or None."""
+    start = window_start(length, context_length)
+    if not start:
+        return None
+    return (
+        f"{what} has {length:,} tokens, and the model looks back at {context_length:,} at most: the first {start:,} "
+        "are left out."
+    )
 
 
 @dataclass(frozen=True, slots=True)

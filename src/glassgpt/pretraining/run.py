@@ -24,7 +24,7 @@ from glassgpt.dataset.batches import Batches, check_length
 from glassgpt.dataset.shards import TokenSplit
 from glassgpt.device import World, dtype_of, seed_everything
 from glassgpt.evaluation.loss import Evaluation, evaluate, unknown_in
-from glassgpt.generation.text import GenerationConfig, complete
+from glassgpt.generation.text import GenerationConfig, complete, prompt_ids, unseen_part
 from glassgpt.model.gpt import GPT
 from glassgpt.pretraining.data import PreparedData, Say, prepare_data, refuse_other_data
 from glassgpt.pretraining.floor import Floor, known_floor
@@ -266,6 +266,7 @@ class _Training:
             end_of_text=data.tokenizer.end_of_text,
             world=world,
         )
+        self._check_prompts()
         seed_everything(config.training.seed)
         self.model = GPT(config.model).to(device)
 
@@ -335,18 +336,31 @@ class _Training:
 
     def sample(self, _step: int) -> list[str]:
         """Continue each of the prompts of the config."""
-        samples = self.config.samples
+        samples, documents = self.config.samples, self._knows_documents
         settings = GenerationConfig(
             temperature=samples.temperature,
             top_k=samples.top_k,
             max_tokens=samples.max_tokens,
             seed=samples.seed,
         )
-        documents = sum(facts["documents"] for facts in self.data.shards.manifest["splits"].values())
         return [
-            complete(self.model, self.data.tokenizer, prompt, settings, documents=documents > 1)[0]
+            complete(self.model, self.data.tokenizer, prompt, settings, documents=documents)[0]
             for prompt in samples.prompts
         ]
+
+    @property
+    def _knows_documents(self) -> bool:
+        return sum(facts["documents"] for facts in self.data.shards.manifest["splits"].values()) > 1
+
+    def _check_prompts(self) -> None:
+        """Say which prompts of the samples are longer than the context; refuse characters without an id."""
+        if self.config.training.sample_every == 0:
+            return
+        for number, prompt in enumerate(self.config.samples.prompts, start=1):
+            ids = prompt_ids(self.data.tokenizer, prompt, documents=self._knows_documents)
+            what = f"Prompt {number} of the samples"
+            if unseen := unseen_part(what, len(ids), self.config.model.context_length):
+                self.say(unseen)
 
     def _finish(self, directory: RunDirectory, store: CheckpointStore) -> None:
         """Put the final weights in their place and write the report."""

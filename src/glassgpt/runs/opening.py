@@ -17,8 +17,7 @@ from glassgpt.adapters.lora import add_lora, load_corrections, merge
 from glassgpt.adapters.peft_format import merge_adapter
 from glassgpt.commands import command
 from glassgpt.errors import ModelError, RunError, TokenizerError
-from glassgpt.generation.engine import window_start
-from glassgpt.generation.text import GenerationConfig, TextEvent, complete, prompt_ids, stream
+from glassgpt.generation.text import GenerationConfig, TextEvent, complete, prompt_ids, stream, unseen_part
 from glassgpt.model.gpt import GPT
 from glassgpt.model.int8 import quantize
 from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
@@ -67,14 +66,7 @@ class Run:
 
     def unseen(self, prompt: str) -> str | None:
         """Return the sentence that says how much of a prompt is before the model's context, None for nothing."""
-        length, context = len(self.prompt_ids(prompt)), self.model.config.context_length
-        start = window_start(length, context)
-        if not start:
-            return None
-        return (
-            f"The prompt has {length:,} tokens, and the model looks back at {context:,} at most: the first {start:,} "
-            "are left out."
-        )
+        return unseen_part("The prompt", len(self.prompt_ids(prompt)), self.model.config.context_length)
 
     def stream(
         self, prompt: str | Sequence[str], config: GenerationConfig, *, count: int = 1, use_cache: bool = True
