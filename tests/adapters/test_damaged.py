@@ -105,6 +105,12 @@ def test_a_setting_of_the_wrong_kind_is_refused_by_its_name(adapter: Path, name:
     assert name in refused(with_settings(adapter, **{name: value}))
 
 
+def test_settings_of_another_rank_are_refused(adapter: Path) -> None:
+    """Such an adapter was merged with the rank of its tensors, and so with another scale than its training's."""
+    assert "states rank 5 for" in refused(with_settings(adapter, r=5))
+    assert "states rank 7 for" in refused(with_settings(adapter, rank_pattern={"q_proj": 7}))
+
+
 @pytest.mark.parametrize("name", ["bias", "use_rslora", "alpha_pattern", "rank_pattern", "init_lora_weights"])
 def test_a_setting_that_is_null_is_not_stated(adapter: Path, name: str) -> None:
     ours = merge_adapter(fresh(), adapter).state_dict()

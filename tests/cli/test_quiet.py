@@ -71,7 +71,7 @@ REST = [
     ["finetune", "sft", "small", "asked.json", "--name", "lora", "--lora.rank=2", *FEW],
     ["finetune", "dpo", "talks", "asked.json", *FEW],
     ["finetune", "distill", "small", *FEW],
-    ["finetune", "classify", "small", "moods.jsonl", "--name", "moods", *FEW],
+    ["finetune", "classify", "small", "moods.jsonl", "--name", "moods", *FEW[:-1]],
     [
         "finetune",
         "grpo",

@@ -92,6 +92,24 @@ def test_a_list_is_neither_cut_nor_folded_where_there_is_no_terminal(workplace: 
     assert "…" not in printed
 
 
+def test_a_conversation_goes_on_after_bytes_that_are_no_utf8(workplace: Path) -> None:
+    """On a terminal; it once ended there, and what had been said was lost."""
+    leader, follower = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "glassgpt", "chat", "small", "--max-tokens=2"],
+        stdin=follower,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    os.write(leader, b"caf\xe9\nThe cat\n/quit\n")
+    printed = process.communicate(timeout=60)[0]
+    os.close(leader)
+    os.close(follower)
+    assert process.returncode == 0
+    assert b"What was typed is not UTF-8" in printed
+    assert printed.index(b"not UTF-8") < printed.index(b"The cat")
+
+
 def interrupted_after(delay: float, *command: str) -> tuple[int, list[str]]:
     """Send SIGINT after a while; return the status, and those lines of a traceback that are of this program."""
     process = subprocess.Popen(
@@ -112,6 +130,27 @@ def test_an_interrupt_is_a_quiet_end(workplace: Path, delay: float) -> None:
     status, ours = interrupted_after(delay, "generate", "small", "The", "--max-tokens=1000000")
     assert not ours
     assert status in (1, 130, -signal.SIGINT)
+
+
+def test_an_interrupt_is_not_lost_in_a_library_that_catches_everything_while_it_is_imported(
+    tmp_path: Path,
+) -> None:
+    """A generation of a million tokens once went on for twenty minutes after its Ctrl-C."""
+    (tmp_path / "catching.py").write_text(
+        "import os, signal\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    import an_optional_part\n"
+        "except BaseException:\n    pass\n"
+    )
+    program = (
+        "from glassgpt.cli.main import _Interrupt\nwith _Interrupt():\n    import catching\nprint('went on')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
 @pytest.mark.slow

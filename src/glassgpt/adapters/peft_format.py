@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import torch
@@ -139,6 +139,7 @@ def merge_adapter(model: GPT, folder: Path) -> GPT:
                     continue
                 into_NC = weight_NC if len(parts) == len(rows) else weight_NC[rows[parts[0]]]  # a view
                 a_RC, b_NR = _fitting(folder, module, pair, tuple(into_NC.shape))
+                _refuse_other_rank(folder, about, module, len(a_RC))
                 scale = _scale(about, module, len(a_RC))
                 if not (into_NC + _change(into_NC, a_RC, b_NR, scale)).isfinite().all():
                     raise _uncountable(folder, module)
@@ -149,12 +150,8 @@ def merge_adapter(model: GPT, folder: Path) -> GPT:
         raise ModelError(
             f"The adapter {folder} holds no correction: {WEIGHTS} is empty. Take the file of the training."
         )
-    for (
-        into_NC,
-        a_RC,
-        b_NR,
-        scale,
-    ) in changes:  # made again: to keep them all takes as much memory as the model
+    # Made again: to keep them all takes as much memory as the model.
+    for into_NC, a_RC, b_NR, scale in changes:
         into_NC += _change(into_NC, a_RC, b_NR, scale)
     return model
 
@@ -239,9 +236,24 @@ def _read(folder: Path) -> tuple[PeftSettings, dict[str, Tensor]]:
     return about, {plain: tensors[given] for plain, given in unwrap(tensors).items()}
 
 
+def _refuse_other_rank(folder: Path, about: PeftSettings, module: str, rank: int) -> None:
+    """Raise `ModelError` when the settings are of another adapter than the tensors: its scale would be wrong, too."""
+    stated = _of_module(about.rank_pattern, module, about.r)
+    if stated != rank:
+        raise ModelError(
+            f"The adapter {folder} is not of one piece: {CONFIG} states rank {stated} for {module}, and {WEIGHTS} has "
+            f"{rank}. Take both files of the same training."
+        )
+
+
+def _of_module(pattern: dict[str, Any], module: str, usual: Any) -> Any:
+    """Return what a pattern of PEFT's settings says of a module, by the end of its name, or what is usual."""
+    found = [value for key, value in pattern.items() if f".{module}".endswith(f".{key}")]
+    return found[0] if found else usual
+
+
 def _scale(about: PeftSettings, module: str, rank: int) -> float:
-    alphas = [alpha for key, alpha in about.alpha_pattern.items() if f".{module}".endswith(f".{key}")]
-    alpha = alphas[0] if alphas else about.lora_alpha
+    alpha = _of_module(about.alpha_pattern, module, about.lora_alpha)
     return alpha / (math.sqrt(rank) if about.use_rslora else rank)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from glassgpt.cli.given import Given
 from glassgpt.cli.terminal import make_console, printable, say_if_not_faster, shown, typed
 from glassgpt.commands import command
-from glassgpt.errors import GenerationError
+from glassgpt.errors import GenerationError, GlassGPTError
 from glassgpt.idle import refuse_idle
 
 if TYPE_CHECKING:
@@ -112,13 +113,16 @@ def _lines(console: Console) -> Iterator[str]:
         except (EOFError, KeyboardInterrupt):
             console.print()
             return
-        except UnicodeDecodeError as error:
-            raise GenerationError(
-                "What was typed is not UTF-8. Set the terminal to it, or convert the input."
-            ) from error
+        except UnicodeDecodeError:
+            line = "\udcff"  # as a byte that is no UTF-8 is kept elsewhere
         if line.strip() in ("/quit", "/exit"):
             return
-        yield typed(line, "What was typed")
+        try:
+            yield typed(line, "What was typed")
+        except GlassGPTError as error:
+            if not sys.stdin.isatty():
+                raise
+            console.print(f"[red]{shown(error)}[/]")  # the conversation goes on
 
 
 def _print(console: Console, events: Iterable[TextEvent], before: str = "") -> str | None:

@@ -179,7 +179,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             files.git_lfs_pointer(path)
             or f"{path} cannot be read as weights ({error}). It is truncated or not a safetensors file; "
-            "`glassgpt resume` on its run writes it again from the checkpoints."
+            "To resume its run writes it again from the checkpoints."
         ) from error
 
 
