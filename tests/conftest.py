@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,10 @@ settings.load_profile("glassgpt")
 # precision once passed here and failed on a machine with quick bfloat16.
 MEASURE = "GLASSGPT_MEASURE"
 os.environ[MEASURE] = "off"
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and so would every process that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).parents[2] / "shared"
 CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()

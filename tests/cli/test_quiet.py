@@ -77,7 +77,7 @@ REST = [
         "grpo",
         "talks",
         "asked.json",
-        *FEW,
+        *FEW[:-1],
         *["--reward", "length", "--length", "2", "--group", "2", "--prompts", "2", "--max-tokens", "4"],
     ],
     ["classify", "moods", "cat"],

@@ -139,7 +139,7 @@ class _Interrupt:
 
     While a library is imported it ends the process instead, as a kill would. The exception might be lost there: in
     callbacks of the import system, which ignore exceptions, and in libraries that catch whatever an optional part
-    of theirs raises. A generation of a million tokens once went on for twenty minutes after its Ctrl-C.
+    of theirs raises.
     """
 
     def __init__(self) -> None:
