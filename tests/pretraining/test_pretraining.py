@@ -9,6 +9,7 @@ import pytest
 
 from glassgpt import config as configs
 from glassgpt.errors import GenerationError
+from glassgpt.pretraining.data import prepare_data
 from glassgpt.pretraining.run import source_name, start_run
 from glassgpt.runs.config import RunConfig
 
@@ -77,3 +78,16 @@ def test_prompts_of_the_samples_are_looked_at_before_the_run_begins(
     with pytest.raises(GenerationError, match="has never seen: 'Ω'"):
         start_run(configs.from_dict(RunConfig, values, origin="test"), name="unknown")
     assert not (tmp_path / "runs/unknown").exists()
+
+
+def test_what_a_reader_decided_is_said_each_time(tmp_path: Path) -> None:
+    """Who used tokens prepared earlier never heard that the first row of a table was taken for a text."""
+    table = tmp_path / "rows.csv"
+    table.write_text("".join(f"a story of the number {number} and of a hat\n" for number in range(80)))
+    values = {**TINY, "corpus": {"sources": [str(table)]}}
+    config = configs.from_dict(RunConfig, values, origin="test")
+    for earlier in (False, True):
+        said: list[str] = []
+        prepare_data(config, said.append)
+        assert any("prepared earlier" in line for line in said) == earlier
+        assert any("no row with the name of its column" in line for line in said)

@@ -66,6 +66,8 @@ def prepare_data(config: RunConfig, say: Say = lambda _: None) -> PreparedData:
     sources = open_sources(list(config.corpus.sources), text_field=config.corpus.text_field)
     plan = _plan(config, sources)
     folder = files.cache_dir() / "prepared" / plan[:24]
+    for note in (note for source in sources for note in source.notes):
+        say(note)  # each time: whoever uses tokens that were prepared earlier may not have seen it then
     data = _prepared(config, sources, folder, plan, say)
     _say_unknown(data, say)
     return data
@@ -96,8 +98,6 @@ def _source_names(sources: list[Source]) -> tuple[str, ...]:
 def _prepare(
     config: RunConfig, sources: list[Source], folder: Path, plan: str, say: Say
 ) -> tuple[TokenShards, FastTokenizer]:
-    for note in (note for source in sources for note in source.notes):
-        say(note)
     tokenizer = _tokenizer(config, sources, folder / KEPT, say)
     report = CleaningReport()
     shards = prepare(
