@@ -86,7 +86,9 @@ def test_a_list_is_neither_cut_nor_folded_where_there_is_no_terminal(workplace: 
     long = "a-very-long-name-" * 8
     Path("runs/small").rename(f"runs/{long}")
     printed = shell("glassgpt runs | cat", PYTHONIOENCODING="utf-8").stdout.decode()
-    (line,) = [line for line in printed.splitlines() if "a-very" in line]
+    lines = [line for line in printed.splitlines() if "a-very" in line]
+    assert len(lines) == 1, printed
+    (line,) = lines
     assert line.split()[0] == long
     assert "6/6" in line
     assert "…" not in printed
