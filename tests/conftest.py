@@ -23,6 +23,10 @@ settings.load_profile("glassgpt")
 MEASURE = "GLASSGPT_MEASURE"
 os.environ[MEASURE] = "off"
 
+# Python's readline notes the size of the terminal there, and the workers of pytest-xdist inherit it.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+
 # A shell that runs the tests in the background has them ignore Ctrl-C, and so would every process that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

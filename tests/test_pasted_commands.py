@@ -255,7 +255,7 @@ def damaged_weights_say_resume(project: Project) -> None:
     lineage.write_text(json.dumps(facts))
     weights.write_bytes(weights.read_bytes()[:40])
     printed = project.refused("generate", "a tale")
-    paste(project, line_of(printed, "not a safetensors file;") + " 'a tale'")
+    paste(project, line_of(printed, "from the checkpoints with:  "))
     project.done("generate", "a tale", "--max-tokens", "4")
 
 
@@ -370,7 +370,7 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
     a_plan_that_is_written_says_train: ("cli/plan.py: train recipe",),
     a_run_without_weights_says_resume: ("runs/opening.py: resume directory.handle",),
     altered_weights_say_resume: ("runs/opening.py: resume directory.handle",),
-    damaged_weights_say_resume: ("runs/checkpoints.py: glassgpt resume",),
+    damaged_weights_say_resume: ("runs/opening.py: resume directory.handle",),
     a_damaged_lineage_says_how_to_repeat: ("runs/reading.py: train config",),
     a_damaged_fine_tuning_says_how_to_repeat: ("runs/reading.py: finetune values['kind'] values['base']",),
     a_damaged_config_says_how_the_run_was_begun: (),

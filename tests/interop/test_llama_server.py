@@ -42,6 +42,7 @@ def test_one_that_hangs_is_an_error(exported: Path) -> None:
     with Llama(exported, context=64) as llama:
         llama._patience = 0.5
         os.kill(llama._process.pid, signal.SIGSTOP)
+        os.waitpid(llama._process.pid, os.WUNTRACED)  # it may answer until it has really stopped
         with pytest.raises(InteropError, match="hangs"):
             llama.tokenize("The cat")
 

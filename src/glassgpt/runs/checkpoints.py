@@ -171,15 +171,14 @@ def read_state(path: Path) -> CheckpointFacts:
         raise CheckpointError(f"{path / 'state.json'} cannot be read: {error}") from error
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file. Raises `CheckpointError` when it is truncated or of another kind."""
+def read_tensors(path: Path, *, cure: str = "Put the original back.") -> dict[str, Tensor]:
+    """Read a safetensors file. Raises `CheckpointError`, with the `cure`, when it is truncated or of another kind."""
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             files.git_lfs_pointer(path)
-            or f"{path} cannot be read as weights ({error}). It is truncated or not a safetensors file; "
-            "To resume its run writes it again from the checkpoints."
+            or f"{path} cannot be read as weights ({error}). It is truncated or not a safetensors file. {cure}"
         ) from error
 
 

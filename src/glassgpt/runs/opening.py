@@ -152,7 +152,9 @@ def _open_model(
     if lineage.get("adapter"):
         return _open_adapted(directory, lineage)
     path = _weights_file(directory, lineage)
-    weights = read_tensors(path)
+    weights = read_tensors(
+        path, cure="It is written again from the checkpoints with:  " + command("resume", directory.handle)
+    )
     with torch.device("meta"), _WithoutDraws():  # the weights are about to come from the file
         model = GPT(config.model)
     try:
