@@ -119,22 +119,27 @@ def freeze(model: Classifier, config: ClassifyConfig) -> None:
 
 def encode(start: Start, texts: Sequence[Labelled], labels: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
     """Return ids (N, T) filled up, lengths (N,) and numbers of labels (N,). A long text keeps its beginning."""
-    whole = [text_ids(start.run, item.text) for item in texts]
-    if longer := longer_than(whole, start.context_length):
-        start.say(longer)
-    ids = [row[: start.context_length] for row in whole]
+    ids = text_ids(start.run, [item.text for item in texts], start.context_length, start.say)
     numbers = {label: number for number, label in enumerate(labels)}
     lengths = torch.tensor([len(row) for row in ids])
     return (
-        pad([np.array(row) for row in ids], 0),
+        pad(ids, 0),
         lengths,
         torch.tensor([numbers[item.label] for item in texts]),
     )
 
 
-def text_ids(run: Run, text: str) -> list[int]:
-    """Return the ids of a text as the base read texts in pretraining."""
-    return run.prompt_ids(text.strip())
+def text_ids(
+    run: Run, texts: Sequence[str], context_length: int, say: Callable[[str], None]
+) -> list[np.ndarray]:
+    """Return the ids of texts as the base read texts in pretraining, each cut to the context.
+
+    `say` gets a line that counts those that were cut.
+    """
+    whole = [run.prompt_ids(text.strip()) for text in texts]
+    if longer := longer_than(whole, context_length):
+        say(longer)
+    return [np.array(ids[:context_length]) for ids in whole]
 
 
 def longer_than(texts: Sequence[Sequence[int]], context_length: int) -> str | None:
@@ -184,11 +189,7 @@ class OpenedClassifier:
         self, texts: Sequence[str], say: Callable[[str], None] = lambda _: None
     ) -> list[dict[str, float]]:
         """Return the probability of each label, for each text. `say` gets a line where texts are too long."""
-        context = self.model.config.context_length
-        whole = [text_ids(self.run, text) for text in texts]
-        if longer := longer_than(whole, context):
-            say(longer)
-        rows = [np.array(ids[:context]) for ids in whole]
+        rows = text_ids(self.run, texts, self.model.config.context_length, say)
         device = self.model.head.weight.device
         lengths = torch.tensor([len(row) for row in rows])
         shares = logits_of(self.model, (pad(rows, 0), lengths), device).softmax(-1).tolist()

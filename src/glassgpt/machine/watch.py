@@ -39,6 +39,40 @@ def alternatives(most: int) -> tuple[int, ...]:
     return tuple(counts)
 
 
+class _Pace:
+    """What units of work usually take, learned from the first where it is not known, and whether they are slow now."""
+
+    def __init__(self, expected: float | None = None) -> None:
+        self.expected = expected
+        self._recent: deque[float] = deque(maxlen=5)
+
+    def add(self, seconds: float) -> None:
+        """Take in a unit."""
+        self._recent.append(seconds)
+
+    def begin_again(self, expected: float) -> None:
+        """Forget the recent units, and expect what is said."""
+        self.expected = expected
+        self._recent.clear()
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the recent units take clearly longer than expected; not while that is not known."""
+        full = len(self._recent) == self._recent.maxlen and self.expected is not None
+        return full and self.now > SLOWER * (self.expected or 0.0)
+
+    @property
+    def now(self) -> float:
+        """Seconds of a recent unit."""
+        return statistics.median(self._recent)
+
+    def follow(self) -> None:
+        """Let what is expected follow what is seen."""
+        if len(self._recent) == self._recent.maxlen:
+            expected = self.now if self.expected is None else self.expected
+            self.expected = expected + FOLLOW * (self.now - expected)
+
+
 class ThreadWatch:
     """Ask for `threads` before each unit of work, tell its seconds to `note` after it.
 
@@ -59,9 +93,8 @@ class ThreadWatch:
         self._counts = tuple(counts)
         self._usual = counts[0] if usual is None else usual
         self.current = self._usual if current is None else current
-        self._expected = expected
+        self._pace = _Pace(expected)
         self._busy = busy or Meter().read
-        self._recent: deque[float] = deque(maxlen=5)
         self._trial: dict[int, list[float]] | None = None
         self._queue: list[int] = []
         self._since_trial = FIRST_PAUSE
@@ -82,25 +115,14 @@ class ThreadWatch:
         if self._trial is not None:
             self._note_trial(seconds)
             return
-        self._recent.append(seconds)
+        self._pace.add(seconds)
         self._since_trial += 1
         self._worked += seconds
-        slow = self._is_slow()
+        slow = self._pace.is_slow
         if self._since_trial >= self._pause and (slow or self._others_changed()):
             self._begin_trial()
         elif not slow:
-            self._follow()
-
-    def _is_slow(self) -> bool:
-        full = len(self._recent) == self._recent.maxlen and self._expected is not None
-        return full and statistics.median(self._recent) > SLOWER * (self._expected or 0.0)
-
-    def _follow(self) -> None:
-        if len(self._recent) == self._recent.maxlen:
-            now = statistics.median(self._recent)
-            self._expected = (
-                now if self._expected is None else self._expected + FOLLOW * (now - self._expected)
-            )
+            self._pace.follow()
 
     def _others_changed(self) -> bool:
         """Whether others work beside all our threads, or have stopped since we took fewer."""
@@ -130,10 +152,9 @@ class ThreadWatch:
             )
             self.current = best
         # What is slow now may stay so: the next look compares with now, not with better times.
-        self._expected = found[self.current]
+        self._pace.begin_again(expected=found[self.current])
         self._pause = FIRST_PAUSE if changes else min(2 * self._pause, LONGEST_PAUSE)
         self._trial, self._since_trial, self._worked = None, 0, 0.0
-        self._recent.clear()
 
 
 class SlownessWatch:
@@ -148,8 +169,7 @@ class SlownessWatch:
         self.current = 0
         self.changed: str | None = None
         self._busy = busy or Meter().read
-        self._recent: deque[float] = deque(maxlen=5)
-        self._expected: float | None = None
+        self._pace = _Pace()
         self._worked = 0.0
         self._said = False
 
@@ -157,22 +177,19 @@ class SlownessWatch:
         """Take in how long a unit took."""
         if self._said:
             return
-        self._recent.append(seconds)
+        self._pace.add(seconds)
         self._worked += seconds
-        if len(self._recent) < (self._recent.maxlen or 0):
-            return
-        now = statistics.median(self._recent)
-        expected = self._expected or now
-        slow = now > SLOWER * expected
+        slow = self._pace.is_slow
         if not slow:
-            self._expected = expected + FOLLOW * (now - expected)
+            self._pace.follow()
         if self._worked < LOOK_SECONDS:
             return
         others, self._worked = self._busy(), 0.0  # read also while all is well: what counts is the time since
-        if slow and others > QUIET:
+        if slow and others > QUIET and self._pace.expected:
             self._said = True
+            times = self._pace.now / self._pace.expected
             self.changed = (
-                f"Updates take {now / expected:.1f} times as long as before, and other programs keep about "
+                f"Updates take {times:.1f} times as long as before, and other programs keep about "
                 f"{others:.1f} cores busy. This run keeps its number of threads, because another number would change "
                 "its results. Let it go on, or stop it with Ctrl-C and resume it when they are done."
             )
