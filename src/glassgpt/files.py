@@ -113,7 +113,7 @@ def shared_folder(folder: Path) -> Iterator[None]:
 
 
 def _is_alone(lock: IO[Any]) -> bool:
-    """Say whether no other process holds a lock file, and take it if so; True where there are no locks."""
+    """Take a lock file if no other process holds it. Return whether it is ours, or True where there are no locks."""
     import fcntl
 
     try:

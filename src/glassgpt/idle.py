@@ -1,9 +1,9 @@
 """Settings that nothing reads beside others, such as the momentum of an optimizer that does not train.
 
 Each config says which of its settings are read only with some values of another one: `ONLY_WITH`, a tuple of
-`OnlyWith`. Such a setting is idle where the other one has another value. Whoever gives an idle setting is refused,
-instead of being left to believe in it. In a file that names every setting, as the `config.toml` of a run does, idle
-ones stand there and mean nothing; so whoever asks says which settings were given.
+`OnlyWith`. Such a setting is idle where the other one has another value. An idle setting that a person gives is
+refused, because it would have no effect. A file that names every setting, as the `config.toml` of a run does, holds
+idle ones, too, and those are no mistake. So the caller says which settings were given.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class OnlyWith:
     """Whether the settings of a whole config are read, where `values` cannot say it."""
     use: str = ""
     """What to give `other`, in a word or two, where `test` decides; "" where it is in the way altogether. Where there
-    is no other setting, why nothing reads these."""
+    is no other setting: the reason why nothing reads these."""
 
     def holds(self, config: Any) -> bool:
         """Say whether the settings are read."""
@@ -66,7 +66,7 @@ class Idle:
 def idle(config: Any, rules: Sequence[OnlyWith] | None = None, prefix: str = "") -> Iterator[Idle]:
     """Yield the settings of a config, those of its sections included, that nothing reads beside the others.
 
-    `rules` are those of `config` where it is a mapping, without any of its own.
+    `rules` are the rules of a mapping, which has no `ONLY_WITH`.
     """
     for rule in getattr(config, "ONLY_WITH", ()) if rules is None else rules:
         if not rule.holds(config):

@@ -85,7 +85,7 @@ def _tried(name: str, part: Callable[[], str]) -> Step:
 
 @contextlib.contextmanager
 def _folders(folder: Path) -> Iterator[None]:
-    """Let runs and cache lie in a folder during the block."""
+    """Keep runs and cache in a folder during the block."""
     own = {"GLASSGPT_RUNS": str(folder / "runs"), "GLASSGPT_CACHE": str(folder / "cache")}
     before = {name: os.environ.get(name) for name in own}
     os.environ.update(own)

@@ -125,7 +125,7 @@ def make_reward(
 ) -> Reward:
     """Return the sum of the named rewards. Raises `ConfigError` for one that cannot be found.
 
-    `say` is told of a function that has not returned after `patience` seconds.
+    `say` gets a line when a function has not returned after `patience` seconds.
     """
     made: dict[str, Reward] = {
         "tinytales": tinytales,

@@ -67,7 +67,7 @@ def prepare_data(config: RunConfig, say: Say = lambda _: None) -> PreparedData:
     plan = _plan(config, sources)
     folder = files.cache_dir() / "prepared" / plan[:24]
     for note in (note for source in sources for note in source.notes):
-        say(note)  # each time: whoever uses tokens that were prepared earlier may not have seen it then
+        say(note)  # each time: another command may have prepared the tokens, and said it there
     data = _prepared(config, sources, folder, plan, say)
     _say_unknown(data, say)
     return data

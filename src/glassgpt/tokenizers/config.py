@@ -28,7 +28,7 @@ class TokenizerConfig:
     """BPE: how text is cut before merging. These three are the ones llama.cpp knows by name."""
     name: str | None = None
     """A ready-made vocabulary (`gpt2`, `cl100k_base`, `o200k_base`), a `tokenizer.json`, or a folder with
-    one, to take instead of training. No other setting of this section goes with it."""
+    one, to take instead of training. No other setting of this section can be given with it."""
     engine: Engine = "auto"
     """BPE: who learns the merges, all the same ones: `python` (which auto takes), or the Rust library."""
     min_frequency: int = 2
