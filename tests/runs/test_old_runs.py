@@ -19,14 +19,24 @@ from glassgpt.runs.opening import open_run
 from glassgpt.runs.records import read_events
 from glassgpt.training.events import Evaluated, StepsFinished
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "runs-0.1.0"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 WRITTEN_AT = "/home/ada/garden"
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The old project, at the place its files name."""
-    folder = Path(shutil.copytree(FIXTURE, tmp_path / "garden"))
+    """The project of the version as first published, at the place its files name."""
+    return at_its_place("runs-0.1.0", tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def later_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project of November 2026: Muon and a sliding window, and all kinds of fine-tuning."""
+    return at_its_place("runs-2026-11", tmp_path, monkeypatch)
+
+
+def at_its_place(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = Path(shutil.copytree(FIXTURES / name, tmp_path / "garden"))
     for path in [*folder.rglob("*.toml"), *folder.rglob("lineage.json")]:
         path.write_text(path.read_text().replace(WRITTEN_AT, str(folder)))
     monkeypatch.setenv("GLASSGPT_RUNS", str(folder / "runs"))
@@ -102,3 +112,31 @@ def test_an_old_fine_tuning_on_data_that_is_prepared_otherwise_now_is_refused(
     ) as caught:
         resume_finetuning(name)
     assert "has changed" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["garden", "whole", "polite", "choosy", "rewarded", "sorter", "small"])
+def test_later_runs_open_and_write(later_project: Path, name: str) -> None:
+    assert open_run(name).complete("The", GenerationConfig(max_tokens=4, seed=0))
+
+
+def test_a_later_training_goes_on_to_the_end_it_had(later_project: Path) -> None:
+    run = resume_run("garden").directory
+    assert_near(run.weights, later_project / "ends/garden.safetensors")
+    assert_same_story(run.metrics, later_project / "ends/garden.jsonl")
+
+
+@pytest.mark.parametrize("name", ["polite", "choosy", "sorter", "small"])
+def test_a_later_fine_tuning_goes_on_to_the_end_it_had(later_project: Path, name: str) -> None:
+    run = resume_finetuning(name).directory
+    weights = run.adapter / "adapter_model.safetensors" if run.adapter.is_dir() else run.weights
+    assert_near(weights, later_project / f"ends/{name}.safetensors")
+    assert_same_story(run.metrics, later_project / f"ends/{name}.jsonl")
+    if name == "sorter":
+        assert_near(run.path / "head.safetensors", later_project / "ends/sorter-head.safetensors")
+
+
+def test_a_later_reinforcement_goes_on_for_the_updates_it_had_left(later_project: Path) -> None:
+    """Its answers are drawn: another processor's last bits may draw others, so that only the steps are compared."""
+    run = resume_finetuning("rewarded").directory
+    ours, theirs = losses(run.metrics), losses(later_project / "ends/rewarded.jsonl")
+    assert [step for step, _ in ours] == [step for step, _ in theirs]
