@@ -43,7 +43,14 @@ def test_a_sum_is_worked_out_as_python_does(a: int, b: int, sign: str) -> None:
     assert evaluate_sum(f"{a} {sign} {b}") == eval(f"{a} {sign} {b}")
 
 
-@pytest.mark.parametrize("expression", ["2 ** 9", "__import__('os')", "1 / 0", "2 +", "a + 1"])
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "2 ** 9", "__import__('os')", "1 / 0", "2 +", "a + 1", "9" * 5000, f"{'9' * 400} / 3", f"{'9' * 400} + 1",
+        "(" * 5000 + "1" + ")" * 5000, "-" * 5000 + "1",
+    ],
+    ids=lambda expression: expression[:20],
+)  # fmt: skip
 def test_what_is_no_sum_is_refused(expression: str) -> None:
     with pytest.raises(TrainingError, match="cannot work out"):
         evaluate_sum(expression)
@@ -64,6 +71,37 @@ def test_words_and_length() -> None:
 def test_a_reward_that_is_not_told_what_it_needs_says_so(name: str) -> None:
     with pytest.raises(TrainingError, match=name):
         make_reward([name])("no number", "an answer", {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("length", "four", "whole number.*'four'"),
+        ("length", 2.5, r"whole number.*2\.5"),
+        ("length", [3], "whole number"),
+        ("length", "9" * 5000, "whole number"),
+        ("length", 0, "whole number"),
+        ("words", 5, "list of texts.*5"),
+        ("words", ["boat", 3], "list of texts.*boat"),
+        ("words", {"boat": 1}, "list of texts"),
+    ],
+)
+def test_a_record_that_asks_for_something_else_is_told(name: str, value: object, message: str) -> None:
+    with pytest.raises(TrainingError, match=f"`{name}`.*{message}"):
+        make_reward([name])("", "an answer", {name: value})
+
+
+class Single:
+    """What cannot be copied."""
+
+    def __deepcopy__(self, _: object) -> Single:
+        raise AssertionError("copied")
+
+
+def test_a_built_in_reward_is_called_as_it_is() -> None:
+    """A thread, two open files and a copy of the record were made at each call of our own functions, too."""
+    reward = make_reward(["length", "words"], length=2, words=("boat",))
+    assert reward("", "a boat", {"more": Single()}) == 2.0
 
 
 @pytest.mark.parametrize(

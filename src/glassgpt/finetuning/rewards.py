@@ -6,8 +6,9 @@
 further fields it has. A function of your own is named as `module:function`; the module is looked for where the
 command was called, too. Rewards from 0 to 1 are easiest to read.
 
-A function of one's own runs in the training's process. What it changes there is put back after each call: the working
-folder, in which the run may be written, and the record. It finds the standard input empty.
+A function of your own runs in the training's process. What it changes there is put back after each call: the working
+folder, in which the run may be written, and the record. It finds the standard input empty. The rewards that are built
+in change nothing, and are called as they are.
 """
 
 from __future__ import annotations
@@ -49,10 +50,11 @@ def words_reward(words: Sequence[str]) -> Reward:
 
     def reward(_prompt: str, answer: str, record: dict[str, Any]) -> float:
         wanted = record.get("words") or words
-        wanted = wanted.split() if isinstance(wanted, str) else list(wanted)
-        if not wanted:
+        wanted = wanted.split() if isinstance(wanted, str) else wanted
+        if not wanted or not isinstance(wanted, list | tuple) or not all(isinstance(w, str) for w in wanted):
             raise TrainingError(
-                'The reward `words` needs to know which: give --words, or a field "words" in each record.'
+                'The reward `words` needs to know which: give --words, or a field "words" in each record, with a text '
+                f"or a list of texts.{_found_in(record, 'words')}"
             )
         there = set(re.findall(r"\w+", answer.lower()))
         return sum(word.lower() in there for word in wanted) / len(wanted)
@@ -64,14 +66,27 @@ def length_reward(length: int | None) -> Reward:
     """Return a reward of 1 for an answer of the asked number of words, falling to 0 at twice or none."""
 
     def reward(_prompt: str, answer: str, record: dict[str, Any]) -> float:
-        wanted = record.get("length", length)
-        if not isinstance(wanted, int | str) or int(wanted) < 1:
+        wanted = _whole_number(record.get("length", length))
+        if wanted < 1:
             raise TrainingError(
-                'The reward `length` needs to know how many words: give --length, or a field "length" in each record.'
+                'The reward `length` needs to know how many words: give --length, or a field "length" in each record, '
+                f"with a whole number from 1 on.{_found_in(record, 'length')}"
             )
-        return max(0.0, 1.0 - abs(len(answer.split()) - int(wanted)) / int(wanted))
+        return max(0.0, 1.0 - abs(len(answer.split()) - wanted) / wanted)
 
     return reward
+
+
+def _whole_number(value: Any) -> int:
+    """Return a record's whole number, which a table holds as text; 0 for anything else."""
+    try:
+        return int(value) if isinstance(value, int | str) else 0
+    except ValueError:
+        return 0
+
+
+def _found_in(record: dict[str, Any], field: str) -> str:
+    return f" A record has {_shown(record[field])} there." if field in record else ""
 
 
 def arithmetic(prompt: str, answer: str, record: dict[str, Any]) -> float:  # noqa: ARG001
@@ -96,9 +111,10 @@ OPERATIONS: dict[type, Callable[..., Any]] = {
 def evaluate_sum(expression: str) -> float:
     """Return the value of numbers joined by + - * / and brackets. Raises `TrainingError` for anything else."""
     try:
-        return _value(ast.parse(expression, mode="eval").body)
-    except (SyntaxError, ZeroDivisionError, KeyError) as error:
-        raise TrainingError(f"The reward `arithmetic` cannot work out {expression!r}.") from error
+        return float(_value(ast.parse(expression, mode="eval").body))
+    except (SyntaxError, ArithmeticError, KeyError, RecursionError, MemoryError) as error:
+        # The last two: brackets within brackets, a hundred times or more.
+        raise TrainingError(f"The reward `arithmetic` cannot work out {expression!r:.80}.") from error
 
 
 def _value(node: ast.AST) -> float:
@@ -125,7 +141,7 @@ def make_reward(
 ) -> Reward:
     """Return the sum of the named rewards. Raises `ConfigError` for one that cannot be found.
 
-    `say` gets a line when a function has not returned after `patience` seconds.
+    `say` gets a line when a function of the user's own has not returned after `patience` seconds.
     """
     made: dict[str, Reward] = {
         "tinytales": tinytales,
@@ -133,16 +149,18 @@ def make_reward(
         "arithmetic": arithmetic,
         "length": length_reward(length),
     }
-    rewards: dict[str, Reward] = {name: made.get(name) or _load(name) for name in names}
+    rewards = [made.get(name) or _guarded(name, _load(name), say, patience) for name in dict.fromkeys(names)]
+    return lambda prompt, answer, record: sum(reward(prompt, answer, record) for reward in rewards)
 
-    def total(prompt: str, answer: str, record: dict[str, Any]) -> float:
-        total = 0.0
-        for name, reward in rewards.items():
-            with _watched(name, answer, say, patience):
-                total += _ask(name, reward, prompt, answer, record)
-        return total
 
-    return total
+def _guarded(name: str, reward: Reward, say: Say, patience: float) -> Reward:
+    """Return a reward from outside that can neither change nor hold up the training unsaid."""
+
+    def guarded(prompt: str, answer: str, record: dict[str, Any]) -> float:
+        with _watched(name, answer, say, patience):
+            return _ask(name, reward, prompt, answer, record)
+
+    return guarded
 
 
 def _load(name: str) -> Reward:
@@ -183,8 +201,6 @@ def _ask(name: str, reward: Reward, prompt: str, answer: str, record: dict[str, 
     try:
         with _put_back():
             returned: Any = reward(prompt, answer, copy.deepcopy(record))
-    except TrainingError:
-        raise
     except (Exception, SystemExit) as error:  # a reward that calls sys.exit would end the training unsaid
         raise TrainingError(
             f"The reward {name} raised {type(error).__name__}: {error} ({asked}). Nothing was changed by that "
