@@ -81,6 +81,8 @@ def inspect(
         console.print("  " + unknown_line(figures.unknown, figures.tokens, counted_by.kind))
     if figures.characters:
         _print_splits(console, figures)
+        if "train" not in figures.splits:
+            console.print("All of it is held out, and nothing is left to train on. Name more text.")
     else:
         console.print("\nNo text is left to train on. Name more text, or keep it all with  --clean off")
 

@@ -50,7 +50,7 @@ def evaluate(
     from glassgpt.errors import ConfigError, did_you_mean
     from glassgpt.evaluation.loss import refuse_no_figure
     from glassgpt.evaluation.stories import score_run
-    from glassgpt.pretraining.data import prepare_data, prepare_whole, refuse_other_data
+    from glassgpt.pretraining.data import held_in, prepare_data, prepare_whole, refuse_other_data
     from glassgpt.pretraining.places import find_text
     from glassgpt.pretraining.run import measure_split
     from glassgpt.runs.opening import open_run
@@ -84,7 +84,7 @@ def evaluate(
     else:
         data = prepare_data(find_text(opened.directory, config, moved, ask="evaluate"))
         refuse_other_data(opened.directory, data)
-        tokens = data.shards.split(split)
+        tokens = held_in(data, split)
     result = measure_split(opened.model, opened.tokenizer, opened.config, tokens, most_tokens=sys.maxsize)
     where = ", ".join(sources) if sources else f"its {split} text"
     refuse_no_figure(result, opened.tokenizer.kind, where)

@@ -19,12 +19,12 @@ A part of a cut document carries the share of the whole that it is; only the las
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from glassgpt.corpus.documents import Document
-from glassgpt.errors import ConfigError
+from glassgpt.errors import ConfigError, CorpusError
 from glassgpt.files import hash_text
 from glassgpt.idle import OnlyWith
 
@@ -134,6 +134,17 @@ def cut(document: Document, config: SplitConfig) -> Iterator[tuple[str, Document
             begins = document.begins if start == 0 else (offset + start) / whole
             ends = document.ends if stop == len(text) else (offset + stop) / whole
             yield name, replace(document, text=text[start:stop], begins=begins, ends=ends)
+
+
+def all_held_out(sources: Sequence[str], config: SplitConfig) -> CorpusError:
+    """Return the error for sources with some text, all of which the split keeps back from training."""
+    shares = f"split.validation is {config.validation:g}"
+    if config.test:
+        shares += f", split.test {config.test:g}"
+    return CorpusError(
+        f"All the text in {', '.join(sources[:3])} is held out to measure on ({shares}), and nothing is left to train "
+        "on. Give more text, or hold out less."
+    )
 
 
 def _is_long(document: Document, config: SplitConfig) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from glassgpt.corpus.cleaning import CleaningReport, clean
 from glassgpt.corpus.sources import nothing_left, open_sources, read_all
-from glassgpt.corpus.splits import SPLITS, split
+from glassgpt.corpus.splits import SPLITS, all_held_out, split
 from glassgpt.runs.config import RunConfig
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.train import train_tokenizer
@@ -97,7 +97,9 @@ def look_at(
         looked.add(name, document.text, ends=document.is_last_piece)
         if looked.characters >= most_characters:
             break
-    if not looked.bytes["train"]:
+    if looked.characters and not looked.bytes["train"]:
+        raise all_held_out(corpus.sources, config.split)
+    if not looked.characters:
         raise nothing_left(corpus.sources, text_field=corpus.text_field)
     exact = looked.characters < most_characters
     known = sum(source.bytes or 0 for source in sources)

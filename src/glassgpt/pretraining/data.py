@@ -17,10 +17,10 @@ from glassgpt import files
 from glassgpt.corpus.cleaning import CleaningReport, clean
 from glassgpt.corpus.documents import Document
 from glassgpt.corpus.sources import Source, nothing_left, open_sources, read_all
-from glassgpt.corpus.splits import SplitConfig, split
+from glassgpt.corpus.splits import SplitConfig, all_held_out, split
 from glassgpt.dataset.prepare import prepare
 from glassgpt.dataset.shards import SPLITS, TokenShards, TokenSplit, open_shards, unusable
-from glassgpt.errors import CorpusError, DatasetError, RunError
+from glassgpt.errors import ConfigError, CorpusError, DatasetError, RunError
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.lineage import shard_facts
@@ -56,13 +56,22 @@ class PreparedData:
 def prepare_data(config: RunConfig, say: Say = lambda _: None) -> PreparedData:
     """Read, clean, split and tokenize the corpus of `config`, or open what an earlier call left.
 
-    `say` is told each stage in one line. Raises `CorpusError`, `TokenizerError` or `DatasetError`.
+    `say` is told each stage in one line. Raises `ConfigError`, `CorpusError`, `TokenizerError` or `DatasetError`.
     """
     if not config.corpus.sources:
         raise CorpusError(
             "This run was imported, so it has no text of its own. Name some to measure it on (glassgpt evaluate RUN "
             "FILE) or to teach it (glassgpt finetune)."
         )
+    if not config.split.validation:
+        raise ConfigError(
+            "split.validation is 0, so that nothing is held out. Training measures on text that is held out, and "
+            "keeps the weights that predict it best. Give it a share of the text, such as --split.validation 0.02."
+        )
+    return _read(config, say)
+
+
+def _read(config: RunConfig, say: Say) -> PreparedData:
     sources = open_sources(list(config.corpus.sources), text_field=config.corpus.text_field)
     plan = _plan(config, sources)
     folder = files.cache_dir() / "prepared" / plan[:24]
@@ -113,7 +122,7 @@ def _prepare(
     )
     for line in report.lines():
         say(line)
-    _check(shards, _source_names(sources), config)
+    _check(shards, sources, config)
     shutil.rmtree(folder / KEPT, ignore_errors=True)
     return shards, tokenizer
 
@@ -123,7 +132,7 @@ def prepare_whole(config: RunConfig, tokenizer: Path, say: Say = lambda _: None)
     config = dataclasses.replace(
         config, split=SplitConfig(validation=0.0), tokenizer=TokenizerConfig(name=str(tokenizer))
     )
-    return prepare_data(config, say).shards.split("train")
+    return _read(config, say).shards.split("train")
 
 
 def refuse_other_data(directory: RunDirectory, data: PreparedData) -> None:
@@ -187,7 +196,7 @@ def _tokenizer(config: RunConfig, sources: list[Source], kept: Path, say: Say) -
     texts = (text for text in _tokenizer_texts(config, sources) if text)
     first = next(texts, None)
     if first is None:
-        raise nothing_left(config.corpus.sources, text_field=config.corpus.text_field)
+        raise _nothing_to_train_on(config, sources)
     tokenizer = train_tokenizer(itertools.chain([first], texts), config.tokenizer)
     with files.atomic_directory(kept) as temporary:
         tokenizer.save(temporary / "tokenizer.json")
@@ -207,14 +216,38 @@ def _tokenizer_texts(config: RunConfig, sources: list[Source]) -> Iterator[str]:
             yield document.text
 
 
-def _check(shards: TokenShards, names: tuple[str, ...], config: RunConfig) -> None:
+def _check(shards: TokenShards, sources: list[Source], config: RunConfig) -> None:
     if not len(shards.split("train")):
-        raise nothing_left(config.corpus.sources, text_field=config.corpus.text_field)
+        raise _nothing_to_train_on(config, sources)
     if config.split.validation and len(shards.split("validation")) < 2:
         raise DatasetError(
-            f"Too little text is left to validate on in {_names(names)}. Give more text, or a larger "
+            f"Too little text is left to validate on in {_names(_source_names(sources))}. Give more text, or a larger "
             "--split.validation."
         )
+
+
+def _nothing_to_train_on(config: RunConfig, sources: list[Source]) -> CorpusError:
+    """Return the error that says where all the text went."""
+    if any(document.text for _, document in _documents(config, sources, CleaningReport())):
+        return all_held_out(config.corpus.sources, config.split)
+    if config.split.validation:
+        return nothing_left(config.corpus.sources, text_field=config.corpus.text_field)
+    return CorpusError(  # of `prepare_whole`: the run decides the cleaning, no option does
+        f"There is no text to measure on in {_names(_source_names(sources))}: it is empty, or the cleaning that the "
+        f"run was trained with ({config.cleaning.mode}) dropped all of it. Name another text."
+    )
+
+
+def held_in(data: PreparedData, name: str) -> TokenSplit:
+    """Return a split of a run's own text to measure on. Raises `DatasetError` for one that holds nothing."""
+    split = data.shards.split(name)
+    if not len(split):
+        others = [other for other in SPLITS if len(data.shards.split(other))]
+        raise DatasetError(
+            f"The run was trained without a {name} split (split.{name} is 0), so there is nothing to measure on. It "
+            f"has: {', '.join(others)}. Or name a text of your own."
+        )
+    return split
 
 
 def _say_unknown(data: PreparedData, say: Say) -> None:
