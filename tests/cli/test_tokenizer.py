@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 
 from glassgpt.cli.tokenizer import app
 from glassgpt.errors import CorpusError, TokenizerError
@@ -96,6 +100,88 @@ def test_no_piece_is_broken_at_the_end_of_a_line(
     pieces = capsys.readouterr().out.split("\n\n")[0].splitlines()
     assert len(pieces) > 3
     assert all(re.fullmatch(r'("[^"]*" \d+ *)+', line) and len(line) <= 40 for line in pieces)
+
+
+LONG = STORY * 600  # several blocks of input, and some tokens in each of them
+
+
+class Counted(io.StringIO):
+    """An output that counts what is written to it."""
+
+    writes = 0
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        return super().write(text)
+
+
+@pytest.fixture
+def styled_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What rich was given as a text of its own, which costs as much as encoding a hundred tokens."""
+    made: list[str] = []
+    begin = Text.__init__
+
+    def counted(self: Text, text: str = "", *rest: object, **options: object) -> None:
+        made.append(text)
+        begin(self, text, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Text, "__init__", counted)
+    return made
+
+
+@pytest.mark.parametrize("colour", ["", "1"])
+def test_a_long_text_is_written_line_by_line_and_no_token_costs_a_styled_text(
+    colour: str, trained: str, styled_texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A megabyte took a minute, as each token went through a styled text of its own."""
+    monkeypatch.setenv("FORCE_COLOR", colour)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    made = []
+    for text in (STORY, LONG):
+        styled_texts.clear()
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        with contextlib.redirect_stdout(Counted()) as output:
+            run("encode", trained, "-")
+        assert output.writes <= output.getvalue().count("\n") + 10
+        made.append(len(styled_texts))
+    assert made[0] == made[1] < 50
+
+
+def test_the_parts_of_a_long_text_show_as_one(
+    trained: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capsys.readouterr()
+    ids = load_tokenizer(trained).encode(LONG)
+    monkeypatch.setattr("sys.stdin", io.StringIO(LONG))
+    run("encode", trained, "-")
+    output = capsys.readouterr().out
+    assert [int(id) for id in re.findall(r'" (\d+)  ', output)] == ids
+    assert f"{len(ids):,} tokens for {len(LONG):,} bytes, {len(LONG) / len(ids):.2f} bytes a token" in output
+    assert all(len(line) > 80 for line in output.splitlines()[:-3])
+    monkeypatch.setattr("sys.stdin", io.StringIO(LONG))
+    run("encode", trained, "-", "--ids")
+    assert capsys.readouterr().out == " ".join(map(str, ids)) + "\n"
+
+
+@pytest.mark.parametrize("options", [(), ("--ids",)])
+def test_memory_does_not_grow_with_the_text(
+    options: tuple[str, ...], trained: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peaks = []
+    for times in (1, 1, 6):  # the first one pays for what is made once
+        (tmp_path / "long.txt").write_text(LONG * times, encoding="utf-8")
+        with (
+            open(os.devnull, "w") as nowhere,
+            open(tmp_path / "long.txt", encoding="utf-8") as text,
+            contextlib.redirect_stdout(nowhere),
+        ):
+            monkeypatch.setattr("sys.stdin", text)
+            tracemalloc.start()
+            run("encode", trained, "-", *options)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[2] < 1.2 * peaks[1], peaks
 
 
 def test_ids_go_out_and_come_back(

@@ -72,6 +72,23 @@ def use(text: str) -> None:
     )
 
 
+def with_a_special_name(name: str) -> dict[str, Any]:
+    document = copy.deepcopy(DOCUMENTS["bpe"])
+    document["added_tokens"].append(document["added_tokens"][0] | {"id": 270, "content": name})
+    return document
+
+
+@pytest.mark.parametrize("document", [DOCUMENTS["unigram"], with_a_special_name("<|the end|>")])
+def test_a_text_that_comes_bit_by_bit_is_not_cut_where_nobody_knows_whether_it_may_be(
+    document: dict[str, Any],
+) -> None:
+    """The words between spaces have other ids than the text, and the name of a special token has a space in it."""
+    tokenizer = FastTokenizer.from_json(json.dumps(document))
+    text = "the gulls <|the end|> the the a"
+    parts = list(tokenizer.encode_parts(iter(text), allow_special=True))
+    assert [id for _, ids in parts for id in ids] == tokenizer.encode(text, allow_special=True)
+
+
 def test_the_whole_documents_are_used() -> None:
     for document in DOCUMENTS.values():
         use(json.dumps(document))

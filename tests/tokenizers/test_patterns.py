@@ -7,7 +7,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glassgpt.tokenizers.patterns import PATTERNS, blocks, stretches
+from glassgpt.tokenizers.patterns import PATTERNS, WORD, blocks, safe_parts, stretches
 
 # Every kind of character that a pattern treats in its own way, and separators that only Python calls blank.
 PIECES = [
@@ -37,6 +37,26 @@ def test_blocks_are_cut_like_the_whole_text(name: str, text: str, size: int) -> 
     parts = list(blocks(text, size))
     assert "".join(parts) == text
     assert [piece for part in parts for piece in regex.findall(pattern, part)] == regex.findall(pattern, text)
+
+
+@pytest.mark.parametrize("name", [*sorted(PATTERNS), "words"])
+@given(text=texts, size=st.integers(1, 8))
+def test_a_text_that_comes_bit_by_bit_is_cut_like_the_whole_text(name: str, text: str, size: int) -> None:
+    pattern = WORD if name == "words" else PATTERNS[name].text
+    parts = list(safe_parts(text[start : start + size] for start in range(0, len(text), size)))
+    assert "".join(parts) == text
+    assert [piece for part in parts for piece in regex.findall(pattern, part)] == regex.findall(pattern, text)
+
+
+def test_a_part_is_handed_on_as_soon_as_it_is_safe() -> None:
+    came = []
+    parts = safe_parts(came.append(some) or some for some in ["one two", " three", "four", " five", "s"])
+    assert [(part, len(came)) for part in parts] == [
+        ("one", 1),
+        (" two", 2),
+        (" threefour", 4),
+        (" fives", 5),
+    ]
 
 
 def test_a_plain_sentence_falls_into_its_words() -> None:

@@ -195,6 +195,17 @@ def test_a_batch_is_each_text_in_order(faces: Faces) -> None:
     assert faces.fast.encode_batch([]) == []
 
 
+@settings(max_examples=60)
+@given(text=any_text, size=st.integers(1, 9), special=st.booleans())
+def test_a_text_that_comes_bit_by_bit_has_the_ids_of_the_whole(
+    faces: Faces, text: str, size: int, special: bool
+) -> None:
+    incoming = (text[start : start + size] for start in range(0, len(text), size))
+    parts = list(faces.fast.encode_parts(incoming, allow_special=special))
+    assert "".join(part for part, _ in parts) == text
+    assert [id for _, ids in parts for id in ids] == faces.fast.encode(text, allow_special=special)
+
+
 def test_a_tokenizer_travels_to_another_process(faces: Faces) -> None:
     again = pickle.loads(pickle.dumps(faces.fast))
     assert again.fingerprint == faces.fast.fingerprint

@@ -15,7 +15,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from glassgpt.model.gpt import GPT
 
 UNLIMITED = 100_000  # columns, where nobody looks through a window
+INPUT_BLOCK = 1 << 16  # characters
 NARROWEST = 16  # columns to which text in a table is folded
 
 _CONTROL = (*range(32), *range(127, 160))
@@ -205,14 +206,25 @@ def print_error(error: GlassGPTError) -> None:
     make_console(stderr=True, lasting=True, soft_wrap=True).print(message)
 
 
-def input_text() -> str:
-    """Return all of standard input. Raises `GlassGPTError` when it is not UTF-8."""
+def input_blocks() -> Iterator[str]:
+    """Yield the standard input in blocks of `INPUT_BLOCK` characters. Raises `GlassGPTError` when it is not UTF-8."""
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(newline="")  # or each "\r\n" would come as "\n"
-    try:
-        return typed(sys.stdin.read(), "The standard input")
-    except UnicodeDecodeError as error:
-        raise _undecodable("The standard input", error.object[error.start]) from error
+    size = INPUT_BLOCK
+    while (
+        size == INPUT_BLOCK
+    ):  # a shorter block is the last: reading on would ask a terminal for a second Ctrl-D
+        try:
+            block = typed(sys.stdin.read(INPUT_BLOCK), "The standard input")
+        except UnicodeDecodeError as error:
+            raise _undecodable("The standard input", error.object[error.start]) from error
+        size = len(block)
+        yield block
+
+
+def input_text() -> str:
+    """Return all of standard input. Raises `GlassGPTError` when it is not UTF-8."""
+    return "".join(input_blocks())
 
 
 def typed(text: str, what: str = "The text") -> str:

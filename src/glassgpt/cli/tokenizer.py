@@ -12,12 +12,22 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 
 from glassgpt.cli.given import Given
+from glassgpt.cli.terminal import (
+    Output,
+    input_blocks,
+    make_console,
+    print_table,
+    printable,
+    shown,
+    typed,
+    visible,
+)
 from glassgpt.errors import TokenizerError
 from glassgpt.idle import refuse_idle
 from glassgpt.tokenizers.config import Engine, Kind, PatternName
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from rich.console import Console
 
     from glassgpt.tokenizers.fast import FastTokenizer
     from glassgpt.tokenizers.train import Progress
@@ -69,7 +79,6 @@ def train(
     text_field
         The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """
-    from glassgpt.cli.terminal import make_console
     from glassgpt.outputs import refuse_overwriting
     from glassgpt.tokenizers.config import TokenizerConfig
     from glassgpt.tokenizers.load import TOKENIZER_FILE
@@ -122,26 +131,21 @@ def encode(
     allow_special
         Take <|endoftext|> in the text as the special token, not as its characters.
     """
-    from glassgpt.cli.terminal import input_text, make_console, typed, visible
-
     loaded = _open(tokenizer)
-    text = input_text() if text == "-" else typed(text)
-    found = loaded.encode(text, allow_special=allow_special)
+    counts = _Counts(loaded)
+    found = counts.watch(
+        loaded.encode_parts(input_blocks() if text == "-" else [typed(text)], allow_special=allow_special)
+    )
+    output = Output(sys.stdout)
     if ids:
-        make_console(soft_wrap=True).print(*found)
+        _write_ids(output, found)
         return
     console = make_console()
-    for line in _lines(
-        loaded, found, width=min(100, console.width), coloured=console.color_system is not None
-    ):
-        console.print(line, soft_wrap=True)
-    size = len(text.encode("utf-8", "replace"))
-    per_token = (
-        f", {size / len(found):.2f} bytes a token" if found and not _unknown_share(loaded, found) else ""
-    )
-    _say(console, f"\n{_counted(len(found), 'token')} for {_counted(size, 'byte')}{per_token}")
-    if unknown := loaded.unknown(text):
-        _say(console, f"Not in the vocabulary: {' '.join(map(visible, unknown))}")
+    for line in _lines(loaded, found, width=min(100, console.width), paints=_paints(console)):
+        output.write(line + "\n")
+    output.flush()
+    for line in counts.lines():
+        _say(console, line)
 
 
 @app.command
@@ -157,8 +161,6 @@ def decode(tokenizer: str, *ids: int, show_special: bool = False) -> None:
     show_special
         Show special tokens by their names.
     """
-    from glassgpt.cli.terminal import Output, printable
-
     text = _open(tokenizer).decode(ids, skip_special=not show_special)
     output = Output(sys.stdout)
     output.write((printable(text) if output.isatty() else text) + "\n")
@@ -180,8 +182,6 @@ def compare(*tokenizers: str, text: str, text_field: TextField = None) -> None:
     """
     from rich import box
     from rich.table import Table
-
-    from glassgpt.cli.terminal import make_console, print_table, shown
 
     if not tokenizers:
         raise TokenizerError(
@@ -255,7 +255,7 @@ def _measure(tokenizer: FastTokenizer, sample: list[str]) -> tuple[str, ...]:
     seconds = time.perf_counter() - began
     tokens = sum(map(len, ids))
     unknown = len({part for text in sample for part in tokenizer.unknown(text)})
-    share = _unknown_share(tokenizer, itertools.chain.from_iterable(ids))
+    share = sum(_unknown_count(tokenizer, some) for some in ids) / max(1, tokens)
     return (
         tokenizer.kind,
         f"{tokenizer.vocab_size:,}",
@@ -266,12 +266,11 @@ def _measure(tokenizer: FastTokenizer, sample: list[str]) -> tuple[str, ...]:
     )
 
 
-def _unknown_share(tokenizer: FastTokenizer, ids: Iterable[int]) -> float:
-    """Return which share of ids are the unknown token, 0 for a vocabulary that knows everything."""
+def _unknown_count(tokenizer: FastTokenizer, ids: Sequence[int]) -> int:
+    """Return how many of some ids are the unknown token, 0 for a vocabulary that knows everything."""
     if tokenizer.unknown_id is None or tokenizer.unknown_id == tokenizer.end_of_text:
-        return 0.0
-    is_unknown = [id == tokenizer.unknown_id for id in ids]
-    return sum(is_unknown) / max(1, len(is_unknown))
+        return 0
+    return ids.count(tokenizer.unknown_id)
 
 
 def _open(name: str) -> FastTokenizer:
@@ -283,27 +282,92 @@ def _open(name: str) -> FastTokenizer:
     return load_tokenizer(of_run if of_run.is_file() else name)
 
 
-def _lines(tokenizer: FastTokenizer, ids: Sequence[int], *, width: int, coloured: bool) -> Iterator[Text]:
-    """Yield lines of tokens, each with its id after it, and none broken at the line's end."""
+class _Counts:
+    """What is said below an encoded text, counted while its parts pass by."""
+
+    def __init__(self, tokenizer: FastTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._tokens = self._bytes = self._unknown_tokens = 0
+        self._unknown: dict[str, None] = {}
+
+    def watch(self, parts: Iterable[tuple[str, list[int]]]) -> Iterator[list[int]]:
+        """Yield the ids of each part, and count them."""
+        for text, ids in parts:
+            self._tokens += len(ids)
+            self._bytes += len(text.encode("utf-8", "replace"))
+            self._unknown_tokens += _unknown_count(self._tokenizer, ids)
+            self._unknown.update(dict.fromkeys(self._tokenizer.unknown(text)))
+            yield ids
+
+    def lines(self) -> Iterator[str]:
+        """Yield what is to say."""
+        known_all = self._tokens and not self._unknown_tokens
+        per_token = f", {self._bytes / self._tokens:.2f} bytes a token" if known_all else ""
+        yield f"\n{_counted(self._tokens, 'token')} for {_counted(self._bytes, 'byte')}{per_token}"
+        if self._unknown:
+            yield f"Not in the vocabulary: {' '.join(map(visible, self._unknown))}"
+
+
+def _write_ids(output: Output, found: Iterable[list[int]]) -> None:
+    between = ""
+    for ids in found:
+        if ids:
+            output.write(between + " ".join(map(str, ids)))
+            between = " "
+    output.write("\n")
+    output.flush()
+
+
+def _paints(console: Console) -> list[tuple[str, str, str]]:
+    """Return what stands before, in and after a token with its id: escape codes of each colour, or quotes.
+
+    A terminal's codes are asked for once: a styled text for each token took a hundred times as long as encoding it.
+    """
     from rich.text import Text
 
-    line = Text()
-    for index, id in enumerate(ids):
-        piece = _visible(tokenizer, id)
-        colour = f"black on {_COLOURS[index % len(_COLOURS)]}"
-        shown = Text(piece, style=colour) if coloured else Text(f'"{piece}"')
-        shown.append(f" {id}  ", style="dim")
-        if line and line.cell_len + shown.cell_len > width:
-            yield line
-            line = Text()
-        line.append_text(shown)
-    yield line
+    if console.color_system is None:
+        return [('"', '"', "")]
+    paints = []
+    for colour in _COLOURS:
+        with console.capture() as captured:
+            console.print(Text("x", style=f"black on {colour}").append("y", style="dim"), end="")
+        before, rest = captured.get().split("x")
+        within, after = rest.split("y")
+        paints.append((before, within, after))
+    return paints
+
+
+def _lines(
+    tokenizer: FastTokenizer,
+    found: Iterable[list[int]],
+    *,
+    width: int,
+    paints: list[tuple[str, str, str]],
+) -> Iterator[str]:
+    """Yield lines of tokens, each with its id after it, and none broken at the line's end."""
+    from rich.cells import cell_len
+
+    quotes = 2 if len(paints) == 1 else 0
+    known: dict[int, tuple[str, str, int]] = {}
+    line: list[str] = []
+    filled = 0
+    for id, (before, within, after) in zip(
+        itertools.chain.from_iterable(found), itertools.cycle(paints), strict=False
+    ):
+        if id not in known:
+            piece, number = _visible(tokenizer, id), f" {id}  "
+            known[id] = (piece, number, cell_len(piece + number) + quotes)
+        piece, number, cells = known[id]
+        if line and filled + cells > width:
+            yield "".join(line)
+            line, filled = [], 0
+        line.append(f"{before}{piece}{within}{number}{after}")
+        filled += cells
+    yield "".join(line)
 
 
 def _visible(tokenizer: FastTokenizer, id: int) -> str:
     """Return what a token stands for on one line; bytes that are no whole character show as \\xNN."""
-    from glassgpt.cli.terminal import visible
-
     text = tokenizer.token_bytes(id).decode("utf-8", "backslashreplace")
     text = text or tokenizer.decode([id], skip_special=False)
     return visible(text.replace("\n", "⏎").replace("\r", "␍").replace("\t", "⇥"))
@@ -313,7 +377,5 @@ def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _say(console, line: str) -> None:
-    from glassgpt.cli.terminal import visible
-
+def _say(console: Console, line: str) -> None:
     console.print(visible(line, lines=True), markup=False, highlight=False)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from glassgpt.tokenizers.checking import encoding, library, reading, refuse_impo
 from glassgpt.tokenizers.controls import Piece, RenamedEncoder, can_be_split, finder, joined, split_at
 from glassgpt.tokenizers.engines import CharEncoder, Encoder, RustEncoder, TiktokenEncoder, ranks_for_tiktoken
 from glassgpt.tokenizers.layout import CUT_WORDS
-from glassgpt.tokenizers.patterns import Pattern, recognise
+from glassgpt.tokenizers.patterns import Pattern, recognise, safe_parts
 from glassgpt.tokenizers.special import END_OF_TEXT_NAMES, find_end_of_text, without_surrogates
 
 
@@ -102,6 +103,24 @@ class FastTokenizer:
         if self._splits:
             return self._encode_between(list(split_at(text, self._find_special)))
         return self._with_special.encode(text)
+
+    def encode_parts(
+        self, incoming: Iterable[str], *, allow_special: bool = False
+    ) -> Iterator[tuple[str, list[int]]]:
+        """Yield a text that comes bit by bit in parts, each with its ids: joined, they are those of the whole text.
+
+        A part is about as long as what comes at once, so memory does not grow with the text. The exceptions are
+        vocabularies of which nobody can say where a text may be cut, and a text without a space.
+        """
+        names_have_spaces = allow_special and any(re.search(r"\s", name) for name in self.special_names)
+        if isinstance(self._encoder, CharEncoder) and not allow_special:
+            parts = iter(incoming)
+        elif self._splits and not names_have_spaces:
+            parts = safe_parts(incoming)
+        else:
+            parts = iter(["".join(incoming)])
+        for text in parts:
+            yield text, self.encode(text, allow_special=allow_special)
 
     def encode_pieces(self, pieces: Sequence[Piece]) -> list[int]:
         """Return the ids of a text that is plain in some pieces, and names a special token in the others.

@@ -9,7 +9,8 @@ The from-scratch tokenizers cut with the library `regex`, the fast engines with 
 on letters that joined Unicode lately, which `regex` may already know as letters.
 
 Some places can be cut whatever follows. `stretches` finds most of them, for whoever wants to cut each word that
-occurs only once, as cutting by a pattern is slow. `blocks` finds a few, to encode a long text in parts.
+occurs only once, as cutting by a pattern is slow. `blocks` finds a few, to encode a long text in parts, and
+`safe_parts` does so for a text that is not there as a whole.
 
 A text without a space, such as a genome, base64 or Chinese, is one piece however long it is, and learning merges in it
 would take time by the square of its length. So a vocabulary learns from pieces of up to `LONGEST_PIECE` characters;
@@ -19,7 +20,7 @@ encoding cuts nothing further.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,7 @@ class Pattern:
 _BLANKS_AND_WORD = re.compile(r"\s*\S+|\s+")
 _LINES_IF_NEEDED = re.compile(r"\s*\S+(?:(?<![A-Za-z0-9])[\r\n]\s*\S*)*|\s+")
 _SAFE_CUT = re.compile(r"(?<=\S) ")
+_LAST_SAFE_CUT = re.compile(r"(?s:.*)(?<=\S)(?= )")
 LONGEST_PIECE = 1024
 """The most characters of a piece from which merges are learned; a longer one is cut into such parts."""
 # A longer piece has a run of white space, or of anything else, of half its length.
@@ -130,6 +132,24 @@ def blocks(text: str, size: int) -> Iterator[str]:
         yield text[start : place.start()]
         start = place.start()
     yield text[start:]
+
+
+def safe_parts(incoming: Iterable[str]) -> Iterator[str]:
+    """Yield a text that comes bit by bit as parts of about the same size, between which every pattern cuts.
+
+    A text without a space is one part.
+    """
+    held: list[str] = []
+    before = ""  # the last character that is held
+    for some in incoming:
+        if found := _LAST_SAFE_CUT.match(before + some):
+            place = found.end() - len(before)
+            yield "".join(held) + some[:place]
+            held, some = [], some[place:]
+        held.append(some)
+        before = some[-1:] or before
+    if rest := "".join(held):
+        yield rest
 
 
 def pre_tokenizer(pattern: Pattern) -> dict[str, Any]:
