@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from glassgpt.runs import plots
@@ -195,6 +197,27 @@ def test_smoothing_by_hand():
     assert smoothed([5.0] * 7) == [5.0] * 7
     assert smoothed([]) == []
     assert smoothed([3.0]) == [3.0]
+
+
+@given(values=st.lists(st.floats(-1e6, 1e6), max_size=200), window=st.floats(0.01, 1.0))
+def test_smoothing_is_the_mean_of_each_window(values, window):
+    half, last = max(1, round(len(values) * window / 2)), len(values) - 1
+    reaches = [min(half, index, last - index) for index in range(len(values))]
+    windows = [values[index - reach : index + reach + 1] for index, reach in enumerate(reaches)]
+    expected = [math.fsum(some) / len(some) for some in windows]
+    assert smoothed(values, window=window) == pytest.approx(expected, rel=1e-9, abs=1e-6)
+
+
+def test_a_million_values_are_smoothed_and_a_huge_one_spoils_its_windows_only():
+    """Each window was summed by itself: forty billion additions, with the 40,001 values of a window."""
+    values = [1.0] * 1_000_000
+    values[100], values[500_000] = 1e30, math.nan
+    result = smoothed(values)
+    assert result[50] == 1.0
+    assert result[100] == pytest.approx(1e30 / 201)
+    assert math.isnan(result[480_000])
+    assert math.isnan(result[520_000])
+    assert result[479_999] == result[520_001] == result[-1] == 1.0
 
 
 def test_saving_replaces_the_picture(tmp_path):

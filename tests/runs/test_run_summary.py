@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from glassgpt import config as configs
 from glassgpt import files
+from glassgpt.runs import records
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.records import MetricsFile
 from glassgpt.runs.summary import duration, summarize
-from glassgpt.training.events import Evaluated, Sampled, StepsFinished, TrainingFinished, TrainingStarted
+from glassgpt.training.events import (
+    Evaluated,
+    Sampled,
+    StepsFinished,
+    TrainingFinished,
+    TrainingStarted,
+    event_to_dict,
+)
 
 
 def made(path: Path) -> RunDirectory:
@@ -42,6 +53,23 @@ def test_a_run_in_the_middle_and_at_its_end(tmp_path):
     )  # fmt: skip
     metrics(TrainingFinished(200, "no improvement", 2.0, 100, 101.0))
     assert summarize(run).state == "no improvement"
+
+
+def test_a_long_run_is_read_once_and_never_whole(tmp_path, monkeypatch):
+    """The list of runs read each file of metrics twice, and kept a million events and their lines in memory."""
+    run, peaks, read = made(tmp_path / "long"), [], Counter()
+    read_event = records.event_of
+    monkeypatch.setattr(records, "event_of", lambda values: read.update(["line"]) or read_event(values))
+    line = json.dumps(event_to_dict(StepsFinished(7, 1.0, 0.1, 0.1, 25_600, 100.0, 99.6)))
+    for count in (10, 300, 6_000):
+        run.metrics.write_text(f"{line}\n" * count)
+        read.clear()
+        tracemalloc.start()
+        assert summarize(run).step == 7
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert read == {"line": count}
+    assert peaks[2] < 2 * peaks[1], peaks
 
 
 def test_a_resumed_run_is_unfinished_again_until_it_ends(tmp_path):

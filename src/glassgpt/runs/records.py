@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,19 @@ from glassgpt.training.events import (
 
 _CONTROL = dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
 del _CONTROL[ord("\n")], _CONTROL[ord("\t")]
+_COUNTS = {
+    kind: [field.name for field in fields(event) if field.type == "int"] for kind, event in KINDS.items()
+}
+"""The fields of each kind of event that are whole numbers."""
 
 
-@dataclass(frozen=True)
-class Story:
-    """What `metrics.jsonl` tells: the events, each line as it stands there, and how many lines are damaged."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of `metrics.jsonl`: as it stands there, its event if this version knows one, and whether it is damaged."""
 
-    events: list[Event]
-    lines: list[bytes]
-    damaged: int
+    text: bytes
+    event: Event | None
+    is_damaged: bool = False
 
 
 def read_events(path: Path) -> list[Event]:
@@ -49,30 +54,31 @@ def read_events(path: Path) -> list[Event]:
 
     Raises `RunError` when the file itself cannot be read.
     """
-    return read_story(path).events
+    return [line.event for line in read_lines(path) if line.event is not None]
 
 
-def read_story(path: Path) -> Story:
-    """Read `metrics.jsonl` and count its damaged lines: a torn last one and events of other versions are none."""
+def read_lines(path: Path) -> Iterator[Line]:
+    """Yield the lines of `metrics.jsonl`, one in memory at a time.
+
+    A torn last line and events of other versions count as undamaged. Raises `RunError` when the file cannot be read.
+    """
     try:
-        content = path.read_bytes()
+        # Bytes, because a crash tears characters too; "\n" alone, because a sample may hold any other line end.
+        with open(path, "rb") as file:
+            for line in file:
+                yield _read_line(line)
     except FileNotFoundError:
-        return Story([], [], 0)
+        return
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
-    events, kept, damaged = [], [], 0
-    # Bytes, because a crash tears characters too; "\n" alone, because a sample may hold any other line end.
-    *lines, last = content.split(b"\n")
-    for line in [*lines, last]:
-        try:
-            event = event_of(json.loads(line))
-        except (ValueError, RecursionError):
-            damaged += line is not last and bool(line.strip())
-            continue
-        if event is not None:
-            events.append(event)
-            kept.append(line)
-    return Story(events, kept, damaged)
+
+
+def _read_line(line: bytes) -> Line:
+    text = line.removesuffix(b"\n")
+    try:
+        return Line(text, event_of(json.loads(text)))
+    except (ValueError, RecursionError):
+        return Line(text, None, is_damaged=text != line and bool(text.strip()))
 
 
 def event_of(values: Any) -> Event | None:
@@ -86,10 +92,11 @@ def event_of(values: Any) -> Event | None:
     if kind not in KINDS:
         return None
     event = event_from_dict(values)
-    numbers = asdict(event)
-    if any(isinstance(value, int) and not 0 <= value < 2**63 for value in numbers.values()):
-        raise ValueError("a count is negative or has no end")
-    if not math.isfinite(numbers.get("seconds", 0.0)) or numbers.get("seconds", 0.0) < 0:
+    for name in _COUNTS[kind]:
+        if not 0 <= getattr(event, name) < 2**63:
+            raise ValueError("a count is negative or has no end")
+    seconds = getattr(event, "seconds", 0.0)
+    if not math.isfinite(seconds) or seconds < 0:
         raise ValueError("a time is no time")
     if isinstance(event, TrainingStarted) and not (
         event.tokens_per_step > 0 and 0 < event.steps_per_epoch < math.inf
@@ -110,14 +117,15 @@ class MetricsFile:
         `best` is given where a checkpoint of that step is gone on from, and says whether it is the best: a kill may
         have come between the checkpoint and its line, which is written now.
         """
-        story = read_story(self._path)
         kept = [
-            (event, line)
-            for event, line in zip(story.events, story.lines, strict=True)
-            if event.step <= step and not isinstance(event, TrainingFinished)
+            line
+            for line in read_lines(self._path)
+            if line.event is not None
+            and line.event.step <= step
+            and not isinstance(line.event, TrainingFinished)
         ]
-        lines = [line.decode() + "\n" for _, line in kept]
-        told = any(isinstance(event, CheckpointSaved) and event.step == step for event, _ in kept)
+        lines = [line.text.decode() + "\n" for line in kept]
+        told = any(isinstance(line.event, CheckpointSaved) and line.event.step == step for line in kept)
         if best is not None and not told:
             lines.append(_line(CheckpointSaved(step, best)))
         files.write_text(self._path, "".join(lines))

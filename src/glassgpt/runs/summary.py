@@ -11,7 +11,7 @@ from glassgpt import config as configs
 from glassgpt.errors import GlassGPTError, RunError
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.reading import read_comparison, read_config, read_lineage
-from glassgpt.runs.records import read_events, read_story
+from glassgpt.runs.records import read_lines
 from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFinished, TrainingStarted
 
 
@@ -50,34 +50,53 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+@dataclass(slots=True)
+class _Progress:
+    """What a summary needs of the events, gathered as they are read: a run may have a million."""
+
+    started: TrainingStarted | None = None
+    last: StepsFinished | None = None
+    best: Evaluated | None = None
+    finished: TrainingFinished | None = None
+    step: int = 0
+    seconds: float = 0.0
+    damaged: str | None = None
+
+    def take(self, event: Event) -> None:
+        self.step = max(self.step, event.step)
+        if isinstance(event, StepsFinished | Evaluated):
+            self.seconds = max(self.seconds, event.seconds)
+        if isinstance(event, TrainingStarted):
+            self.started = event
+        elif isinstance(event, StepsFinished):
+            self.last = event
+        elif isinstance(event, TrainingFinished):
+            self.finished = event
+        elif isinstance(event, Evaluated) and math.isfinite(event.loss):
+            self.best = event if self.best is None or event.loss < self.best.loss else self.best
+
+
 def summarize(run: RunDirectory) -> RunSummary:
     """Read the metrics of a run into a summary. Whatever is damaged is named in its state, and nothing is raised."""
-    events, damage = _events(run), damaged(run)
-    started = [event for event in events if isinstance(event, TrainingStarted)]
-    steps = [event for event in events if isinstance(event, StepsFinished)]
-    evaluations = [event for event in events if isinstance(event, Evaluated)]
-    finished = [event for event in events if isinstance(event, TrainingFinished)]
-    best = min(
-        (event for event in evaluations if math.isfinite(event.loss)),
-        key=lambda event: event.loss,
-        default=None,
-    )
+    progress = _progress(run)
+    started, last, best, finished = progress.started, progress.last, progress.best, progress.finished
     imported = None if started else _imported_parameters(run)
+    reason = finished.reason if finished else "imported" if imported else "unfinished"
     return RunSummary(
         name=run.name,
-        parameters=started[-1].parameters if started else imported,
-        step=max((event.step for event in events), default=0),
-        steps=(steps[-1].steps if steps else None) or (started[-1].steps if started else None),
+        parameters=started.parameters if started else imported,
+        step=progress.step,
+        steps=(last.steps if last else None) or (started.steps if started else None),
         best_loss=best.loss if best else None,
         bits_per_byte=best.bits_per_byte if best else None,
-        tokens=steps[-1].tokens if steps else 0,
-        seconds=max((event.seconds for event in [*steps, *evaluations]), default=0.0),
-        state=damage or (finished[-1].reason if finished else "imported" if imported else "unfinished"),
+        tokens=last.tokens if last else 0,
+        seconds=progress.seconds,
+        state=_damaged_file(run) or progress.damaged or reason,
     )
 
 
-def damaged(run: RunDirectory) -> str | None:
-    """Say in a few words which file of a run cannot be used, or return None when all can."""
+def _damaged_file(run: RunDirectory) -> str | None:
+    """Say in a few words which file of a run, the metrics apart, cannot be used; None when all can."""
     unborn = not (run.lineage.exists() or run.checkpoints.exists() or run.weights.exists())
     readers: list[tuple[Path, Callable[[RunDirectory], object]]] = [(run.config, read_config)]
     if not unborn:
@@ -91,18 +110,21 @@ def damaged(run: RunDirectory) -> str | None:
             read(run)
         except (GlassGPTError, KeyError):
             return f"damaged: {path.name}"
-    try:
-        lines = read_story(run.metrics).damaged
-    except RunError:
-        return f"damaged: {run.metrics.name}"
-    return f"damaged: {run.metrics.name} ({lines} line{'s' if lines > 1 else ''})" if lines else None
+    return None
 
 
-def _events(run: RunDirectory) -> list[Event]:
+def _progress(run: RunDirectory) -> _Progress:
+    progress, lines = _Progress(), 0
     try:
-        return read_events(run.metrics)
+        for line in read_lines(run.metrics):
+            lines += line.is_damaged
+            if line.event is not None:
+                progress.take(line.event)
     except RunError:
-        return []
+        return _Progress(damaged=f"damaged: {run.metrics.name}")
+    if lines:
+        progress.damaged = f"damaged: {run.metrics.name} ({lines} line{'s' if lines > 1 else ''})"
+    return progress
 
 
 def _imported_parameters(run: RunDirectory) -> int | None:
