@@ -56,10 +56,13 @@ def grpo_loss(
 ) -> Tensor:
     """Return the loss of one update on fresh answers (Shao et al., 2024, equations 3 and 4).
 
+        1/N Σ_i Σ_t [ -ratio_it A_i + beta (exp(d_it) - d_it - 1) ]        d = log p_base - log p
+
     Each batch is written by the very weights that it updates, so the ratio to the weights that wrote it is 1 in
-    value and only its gradient matters, and clipping never acts. The divergence from the base is the estimate
-    of equation 4, exp(d) - d - 1 with d = log p_base - log p, which is never below 0. The mean is over all
-    tokens alike, so that a long answer's tokens do not count less (Yu et al., 2025, "DAPO", section 3.3).
+    value and only its gradient matters, and clipping it would change nothing. The divergence from the base is the
+    estimate of equation 4, which is never below 0. N is the number of all tokens t of all answers i, so each token
+    has the same weight (Yu et al., 2025, "DAPO", equation 12). Equation 3 has 1/|o_i| for each answer instead, so a
+    token of a long answer has less.
     """
     ratio_BT = (log_probabilities_BT - log_probabilities_BT.detach()).exp()
     gain_BT = ratio_BT * advantages_B.unsqueeze(-1)
