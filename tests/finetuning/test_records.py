@@ -76,6 +76,81 @@ def test_an_input_follows_its_instruction_and_a_system_prompt_comes_first() -> N
     )
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"instruction": "Why is it wet?", "output": "It rained."},
+        {"prompt": "Why is it wet?", "completion": "It rained."},
+        {
+            "conversations": [
+                {"from": "human", "value": ASKED.content},
+                {"from": "gpt", "value": ANSWER.content},
+            ]
+        },
+    ],
+)
+def test_a_system_prompt_and_earlier_turns_beside_any_form_are_kept(form: dict[str, Any]) -> None:
+    """LLaMA-Factory's files have `system` and `history` beside the turns: they used to be dropped without a word."""
+    earlier = {"system": "Be brief.", "history": [["Hello", "Hi."]]}
+    before = (Message("system", "Be brief."), Message("user", "Hello"), Message("assistant", "Hi."))
+    assert messages_of({**earlier, **form}, "here") == (*before, ASKED, ANSWER)
+    assert messages_of({"system": "", "history": [], **form}, "here") == (ASKED, ANSWER)
+    with pytest.raises(CorpusError, match=r"'history' holds a list, but not pairs"):
+        messages_of({**form, "history": ["Hello"]}, "here")
+
+
+def test_a_system_message_counts_once_and_preferences_have_it_too(tmp_path: Path) -> None:
+    system = {"role": "system", "content": "Be kind."}
+    turns = [{"role": "user", "content": ASKED.content}]
+    record = {"system": "Be kind.", "messages": [system, *turns]}
+    assert messages_of(record, "here") == (Message("system", "Be kind."), ASKED)
+    path = tmp_path / "a.jsonl"
+    endings = {name: [*turns, {"role": "assistant", "content": name}] for name in ("chosen", "rejected")}
+    path.write_text(json.dumps({"system": "Be kind.", **endings}))
+    (found,) = read_preferences([path])
+    assert found.prompt == (Message("system", "Be kind."), ASKED)
+
+
+def test_contents_and_answers_may_be_lists() -> None:
+    """TRL writes prompt and completion as lists of messages, and OpenAI a content as a list of parts of text."""
+    parts = [{"type": "text", "text": "Why is "}, {"type": "text", "text": "it wet?"}]
+    asked, answer = {"role": "user", "content": parts}, {"role": "assistant", "content": ANSWER.content}
+    assert messages_of({"messages": [asked, answer]}, "here") == (ASKED, ANSWER)
+    assert messages_of({"prompt": [asked], "completion": [answer]}, "here") == (ASKED, ANSWER)
+    assert messages_of({"prompt": ASKED.content, "completion": [answer]}, "here") == (ASKED, ANSWER)
+    with pytest.raises(CorpusError, match="both texts, but message 1"):
+        messages_of({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "here")
+
+
+@pytest.mark.parametrize("field", ["weight", "train", "loss"])
+def test_a_turn_of_weight_0_is_read_and_not_learned(field: str, tmp_path: Path) -> None:
+    """A bad answer that is kept for what follows it, as OpenAI's files mark it, was learned like any other."""
+    turns = [("user", "2 + 2?", None), ("assistant", "5", 0), ("user", "Sure?", None), ("assistant", "4", 1)]
+    messages = [{"role": role, "content": content, field: weight} for role, content, weight in turns]
+    found = messages_of({"messages": messages}, "here")
+    assert [message.is_learned for message in found] == [True, False, True, True]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(json.dumps({"messages": messages[:end]}) for end in (2, 4)))
+    said: list[str] = []
+    assert len(read_conversations([path], said.append)) == 1
+    assert said == [f"Left out 1 of 2 records, with no answer that is to be learned: {path}:1."]
+    with pytest.raises(CorpusError, match=f"message 2: {field} is 0.5; it can be 1"):
+        messages_of({"messages": [messages[0], {**messages[1], field: 0.5}]}, "here")
+
+
+def test_fields_that_are_not_read_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    call = {"role": "assistant", "content": "I look.", "tool_calls": [{"name": "look"}]}
+    records = [
+        {"id": 1, "instruction": "Why?", "context": "It rained.", "output": "Rain."},
+        {"messages": [{"role": "user", "content": "Why?"}, call]},
+    ]
+    path.write_text("\n".join(map(json.dumps, records)))
+    said: list[str] = []
+    assert len(read_conversations([path], said.append)) == 2
+    assert said == ["Not read: the fields context, tool_calls (of messages)."]
+
+
 def test_tables_are_read_too(tmp_path: Path) -> None:
     pyarrow: Any = pytest.importorskip("pyarrow")
     parquet: Any = pytest.importorskip("pyarrow.parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from glassgpt.errors import ConfigError, CorpusError
 from glassgpt.finetuning.examples import IGNORE, Fitting
-from glassgpt.finetuning.records import Message
+from glassgpt.finetuning.records import Message, Preference
 from glassgpt.finetuning.templates import NEW_TOKENS, ChatTemplate, TemplateName, id_of, make_template
 from glassgpt.finetuning.vocabulary import missing, with_special_tokens
 from glassgpt.tokenizers.config import TokenizerConfig
@@ -142,3 +143,22 @@ def test_new_tokens_leave_every_other_id_as_it_was(plain: FastTokenizer) -> None
     assert not missing(grown, NEW_TOKENS["chatml"])
     with pytest.raises(ConfigError, match="no special token"):
         id_of(plain, "<|im_end|>")
+
+
+@pytest.mark.parametrize("name", ["chatml", "alpaca"])
+def test_only_what_is_to_be_learned_is_a_target(name: TemplateName, plain: FastTokenizer) -> None:
+    tokenizer, template = with_template(name, plain)
+    talk = [replace(TALK[2], is_learned=False) if message is TALK[2] else message for message in TALK]
+    example = Fitting(tokenizer, template, 256).example(talk, "here")
+    assert example is not None
+    assert tokenizer.decode(example.targets[example.targets != IGNORE].tolist()) == "Yours."
+
+
+def test_a_preference_rewards_its_last_answer_only(plain: FastTokenizer) -> None:
+    """Earlier answers are the prompt's: counted, they moved both rewards that are shown."""
+    tokenizer, template = with_template("chatml", plain)
+    preference = Preference(tuple(TALK[:4]), "Yours.", "A model.", "here")
+    ((_, pair),) = Fitting(tokenizer, template, 256).pairs([preference])
+    assert pair is not None
+    learned = [tokenizer.decode(each.targets[each.targets != IGNORE].tolist()) for each in pair]
+    assert learned == ["Yours.", "A model."]

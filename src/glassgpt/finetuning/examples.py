@@ -8,7 +8,7 @@ refused or left out, for nothing could be learned after it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -72,10 +72,10 @@ class Fitting:
         assert self.template is not None
         ids: list[int] = []
         learned: list[bool] = []
-        for pieces, assistant in self.template.parts(messages):
+        for pieces, is_learned in self.template.parts(messages):
             part = self._encode(pieces, source)
             ids += part
-            learned += [assistant] * len(part)
+            learned += [is_learned] * len(part)
         room = self.context_length + 1
         if True not in learned[1:room]:
             return self._too_long(learned.index(True), source)
@@ -94,8 +94,10 @@ class Fitting:
         """
         pairs: list[tuple[Preference, Pair | None]] = []
         for preference in preferences:
+            # Earlier answers belong to the prompt: what is rewarded is the last one only.
+            asked = [replace(message, is_learned=False) for message in preference.prompt]
             chosen, rejected = (
-                self.example([*preference.prompt, Message("assistant", answer)], preference.source)
+                self.example([*asked, Message("assistant", answer)], preference.source)
                 for answer in (preference.chosen, preference.rejected)
             )
             if chosen is None or rejected is None:

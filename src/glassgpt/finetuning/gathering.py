@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from glassgpt.corpus.records import Record, kind_of, read_records
+from glassgpt.corpus.records import Record, kind_of, read_records, shown_fields
 from glassgpt.errors import CorpusError
 
 Made = TypeVar("Made")
@@ -25,18 +25,25 @@ class NothingToLearn(Exception):
 
 
 def gather(
-    records: Iterable[Record], make: Callable[[Any, str], Made], names: Sequence[Any], say: Say
+    records: Iterable[Record],
+    make: Callable[[Any, str], Made],
+    names: Sequence[Any],
+    say: Say,
+    unused: Callable[[Any], Iterable[str]] = lambda _: (),
 ) -> list[Made]:
     """Return what `make` makes of each record. Raises `CorpusError` when it refuses some, or none is left.
 
-    `say` is told in a line of the records that were left out; `names` are what was read, for messages.
+    `say` gets a line about the records that were left out, and one about the fields that `unused` finds in the
+    others; `names` are what was read, for messages.
     """
     found: list[Made] = []
     left_out: dict[str, list[str]] = {}
     refused: list[tuple[str, CorpusError]] = []
+    idle: dict[str, None] = {}
     for record, source in records:
         try:
             found.append(make(record, source))
+            idle.update(dict.fromkeys(unused(record)))
         except NothingToLearn as reason:
             left_out.setdefault(str(reason), []).append(source)
         except CorpusError as error:
@@ -54,6 +61,8 @@ def gather(
                 [f"There is no record in {places(names) or 'no file at all'} to learn from.", *sentences]
             )
         )
+    if idle:
+        sentences.append(f"Not read: the fields {shown_fields(idle)}.")
     for sentence in sentences:
         say(sentence)
     return found

@@ -6,6 +6,9 @@
     {"prompt", "completion"}  {"question", "answer"}           pairs
     {"chosen", "rejected"} beside any prompt of the above      preferences
 
+"system" and "history" (pairs of earlier turns) beside any of them come first, as LLaMA-Factory has them. A content or
+an answer may be a list, of parts of text or of messages. A turn with {"weight": 0} is read, never learned.
+
 Files are read by `corpus/records.py`. Each record remembers where it stands, so that an error can say so. What is
 empty and teaches nothing is left out and counted (`gathering`).
 """
@@ -13,7 +16,7 @@ empty and teaches nothing is left out and counted (`gathering`).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +29,12 @@ ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assi
 PROMPT_FIELDS = ("prompt", "question")
 ANSWER_FIELDS = ("completion", "response", "answer")
 LISTS = (("messages", "role", "content"), ("conversations", "from", "value"))
+WEIGHT_FIELDS = ("weight", "train", "loss")
+"""Names that OpenAI, axolotl and ms-swift give to whether a turn is learned."""
 PREFERENCE_FIELDS = ("chosen", "rejected")
 OWN_FIELDS = ("messages", "conversations", "instruction", *PROMPT_FIELDS, *PREFERENCE_FIELDS)
+USED = {*OWN_FIELDS, *ANSWER_FIELDS, "system", "history", "input", "output"}
+USED_OF_MESSAGES = {*(name for _, *names in LISTS for name in names), *WEIGHT_FIELDS}
 KNOWN = (
     "instruction and output, messages, conversations, prompt and completion, or question and answer (and for "
     "preferences chosen and rejected)"
@@ -36,10 +43,11 @@ KNOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. `role` is "system", "user" or "assistant"."""
+    """One turn. `role` is "system", "user" or "assistant"; only what `is_learned` of the assistant's is a target."""
 
     role: str
     content: str
+    is_learned: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,7 @@ def read_conversations(paths: Sequence[Path], say: Say = lambda _: None) -> list
 
     Raises `CorpusError` where records are none.
     """
-    return gather(records_of(paths, OWN_FIELDS), _conversation, paths, say)
+    return gather(records_of(paths, OWN_FIELDS), _conversation, paths, say, unused)
 
 
 def read_preferences(
@@ -107,7 +115,7 @@ def read_preferences(
             raise NothingToLearn("equal answers, chosen and rejected")
         return made
 
-    return gather(records_of(paths, OWN_FIELDS), make, paths, say)
+    return gather(records_of(paths, OWN_FIELDS), make, paths, say, unused)
 
 
 def read_prompts(paths: Sequence[Path], say: Say = lambda _: None) -> list[Prompt]:
@@ -115,30 +123,65 @@ def read_prompts(paths: Sequence[Path], say: Say = lambda _: None) -> list[Promp
     return gather(records_of(paths, OWN_FIELDS), _prompt, paths, say)
 
 
+def unused(record: dict[str, Any]) -> Iterator[str]:
+    """Yield the names of a record's fields, and of its messages' fields, that hold something and are not read."""
+    yield from (name for name, value in record.items() if name not in USED and _holds_words(value))
+    for field, *_ in LISTS:
+        for item in record[field] if isinstance(record.get(field), list) else ():
+            for name, value in item.items() if isinstance(item, dict) else ():
+                if name not in USED_OF_MESSAGES and _holds_words(value):
+                    yield f"{name} (of {field})"
+
+
 def messages_of(record: dict[str, Any], source: str) -> tuple[Message, ...]:
     """Return the turns of a record in any of the known forms, those that it has. Raises `CorpusError` on none."""
     for field, role, content in LISTS:
         if isinstance(record.get(field), list):
-            return _turns(record[field], role, content, f"{source}, {field}")
-    messages = [Message("system", _text(record, "system", source))] if record.get("system") else []
+            return _begun(record, source, _turns(record[field], role, content, f"{source}, {field}"))
+    messages: list[Message] = []
+    answers = ANSWER_FIELDS
     if "instruction" in record:
         asked = _text(record, "instruction", source)
         further = _text(record, "input", source) if record.get("input") is not None else ""
         messages.append(Message("user", f"{asked}\n{further}" if further else asked))
-        answer = "output"
+        answers = ("output",)
     else:
         field = next((field for field in PROMPT_FIELDS if field in record), None)
         if field is None:
             raise _unknown(record, source, "a prompt")
-        if isinstance(record[field], list):
-            messages += _turns(record[field], "role", "content", f"{source}, {field}")
-        else:
-            messages.append(Message("user", _text(record, field, source)))
-        answer = next((field for field in ANSWER_FIELDS if field in record), "")
-    if answer in record:
-        given = "" if record[answer] is None else _text(record, answer, source)
-        messages.append(Message("assistant", given))
-    return tuple(messages)
+        messages += _turns_or_text(record, field, "user", source)
+    answer = next((field for field in answers if field in record), None)
+    if answer is not None:
+        messages += _turns_or_text(record, answer, "assistant", source)
+    return _begun(record, source, messages)
+
+
+def _begun(record: dict[str, Any], source: str, turns: Sequence[Message]) -> tuple[Message, ...]:
+    """Return the turns of a record after what LLaMA-Factory's fields `system` and `history` put before them."""
+    has_system = bool(turns) and turns[0].role == "system"
+    messages = [turns[0]] if has_system else []
+    if not has_system and record.get("system"):
+        messages.append(Message("system", _text(record, "system", source)))
+    history = record.get("history") or []
+    pairs = isinstance(history, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in history)
+    if not pairs or not all(isinstance(text, str) for pair in history for text in pair):
+        raise CorpusError(
+            f"{source}: the field 'history' holds {kind_of(history)}, but not pairs of a question and its answer, as "
+            '[["Hello", "Hi."]] has. Correct it, or give it another name to leave it out.'
+        )
+    for asked, answer in history:
+        messages += [Message("user", asked), Message("assistant", answer)]
+    return (*messages, *turns[has_system:])
+
+
+def _turns_or_text(record: dict[str, Any], field: str, role: str, source: str) -> Sequence[Message]:
+    """Return the turns that a field holds, or the one turn of its text; no answer is an empty one."""
+    value = record[field]
+    if isinstance(value, list):
+        return _turns(value, "role", "content", f"{source}, {field}")
+    if value is None and role == "assistant":
+        return [Message(role, "")]
+    return [Message(role, _text(record, field, source))]
 
 
 def _conversation(record: Any, source: str) -> Conversation:
@@ -153,6 +196,8 @@ def _conversation(record: Any, source: str) -> Conversation:
     _refuse_unasked(messages[:-1], source)
     if not messages[-1].content.strip():
         raise NothingToLearn("an empty answer")
+    if not any(message.is_learned for message in messages if message.role == "assistant"):
+        raise NothingToLearn("no answer that is to be learned")
     return Conversation(messages, source)
 
 
@@ -193,7 +238,7 @@ def _two_endings(record: dict[str, Any], source: str) -> tuple[tuple[Message, ..
         raise CorpusError(f"{source}: chosen and rejected must be the same but for their last message.")
     if ours[-1].role != "assistant" or theirs[-1].role != "assistant":
         raise CorpusError(f"{source}: the last message of chosen and of rejected must be the assistant's.")
-    prompt = ours[:-1]
+    prompt = ours[:-1] and _begun(record, source, ours[:-1])
     if not prompt and any(
         field in record for field in (*PROMPT_FIELDS, "instruction")
     ):  # the prompt stands beside
@@ -209,7 +254,8 @@ def _joined(messages: Sequence[Message]) -> str:
 def _turns(items: list[Any], role: str, content: str, source: str) -> tuple[Message, ...]:
     messages = []
     for number, item in enumerate(items, start=1):
-        if not isinstance(item, dict) or role not in item or not isinstance(item.get(content), str):
+        words = _joined_parts(item.get(content)) if isinstance(item, dict) else None
+        if words is None or role not in item:
             raise CorpusError(
                 f"{source}: each message has {role} and {content}, both texts, but message {number} is {item!r:.60}."
             )
@@ -219,8 +265,32 @@ def _turns(items: list[Any], role: str, content: str, source: str) -> tuple[Mess
                 f"{source}: there is no role {name!r:.40} here, as message {number} has it. Known roles: "
                 f"{', '.join(ROLES)}. Leave the message out, or write it as one of these."
             )
-        messages.append(Message(ROLES[name], item[content]))
+        messages.append(Message(ROLES[name], words, _is_learned(item, f"{source}, message {number}")))
     return tuple(messages)
+
+
+def _joined_parts(content: Any) -> str | None:
+    """Return a content that is a text, or a list of parts of text (OpenAI's form); None for any other."""
+    if isinstance(content, list) and all(
+        isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+        for part in content
+    ):
+        return "".join(part["text"] for part in content)
+    return content if isinstance(content, str) else None
+
+
+def _is_learned(item: dict[str, Any], source: str) -> bool:
+    given = {name: item[name] for name in WEIGHT_FIELDS if item.get(name) is not None}
+    wrong = next((name for name, value in given.items() if value not in (0, 1)), None)
+    if wrong is not None:
+        raise CorpusError(
+            f"{source}: {wrong} is {given[wrong]!r:.40}; it can be 1 (learned) or 0 (only read)."
+        )
+    return all(given.values())
+
+
+def _holds_words(value: Any) -> bool:
+    return bool(value) and isinstance(value, str | list | dict)
 
 
 def _holds_turns(record: dict[str, Any]) -> bool:

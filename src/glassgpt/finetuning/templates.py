@@ -82,7 +82,7 @@ class ChatTemplate:
         return disguise.lifted(self._written(disguise.messages, answer=answer))
 
     def parts(self, messages: Sequence[Message]) -> list[tuple[list[Piece], bool]]:
-        """Return the pieces of messages in parts, and of each whether it is the assistant's: answer and stop token.
+        """Return the pieces of messages in parts, and of each whether it is learned: answer and stop token.
 
         Raises `ConfigError` when the template does not write earlier turns the same way once more follow, or
         leaves an answer out.
@@ -108,7 +108,7 @@ class ChatTemplate:
                 )
             parts += [
                 (disguise.lifted(before[len(written) :]), False),
-                (disguise.lifted(answer + stop), True),
+                (disguise.lifted(answer + stop), message.is_learned),
             ]
             written = before + answer + stop
         return parts
