@@ -17,6 +17,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -151,8 +152,8 @@ def classify_says_classify(project: Project) -> None:
     assert "dog" in paste(project, filled(line_of(printed, "Give one:"), RUN=made))
     Path(f"runs/{made}/labels.json").write_text("[]")
     printed = project.refused("classify", made, "The cat")
-    line = filled(line_of(printed, "make the classifier again with:"), BASE="'a tale'", DATA="labelled.json")
-    paste(project, line + " " + " ".join(FEW[:-1]))
+    paste(project, line_of(printed, "make the classifier again with:") + " --name again")
+    assert settings_of(Path("runs/again")) == settings_of(Path(f"runs/{made}"))
 
 
 def a_stopped_run_says_resume(project: Project) -> None:
@@ -266,11 +267,13 @@ def a_damaged_lineage_says_how_to_repeat(project: Project) -> None:
 
 
 def a_damaged_fine_tuning_says_how_to_repeat(project: Project) -> None:
-    project.done("finetune", "sft", "a tale", "records.json", *FEW, "--name", "answers")
+    unusual = ("--training.learning-rate=0.00037", "--validation=0.25", "--template=alpaca", "--lora.rank=2")
+    project.done("finetune", "sft", "a tale", "records.json", *FEW, *unusual, "--name", "answers")
     Path("runs/answers/lineage.json").write_text("{}")
     printed = project.refused("generate", "answers")
     os.chdir(project.folder.parent)  # a run is found from any folder
-    paste(project, line_of(printed, "of these settings:") + " " + " ".join(FEW))
+    paste(project, line_of(printed, "of these settings:") + " --name again")
+    assert settings_of(Path("runs/again")) == settings_of(project.folder / "runs/answers")
 
 
 def other_amounts_say_how_to_begin_again(project: Project) -> None:
@@ -281,7 +284,12 @@ def other_amounts_say_how_to_begin_again(project: Project) -> None:
     facts["data"]["documents"] += 1
     lineage.write_text(json.dumps(facts))
     printed = project.refused("resume", "answers")
-    paste(project, line_of(printed, "start a new run with:") + " " + " ".join(FEW))
+    paste(project, line_of(printed, "start a new run with:") + " --name again")
+    assert settings_of(Path("runs/again")) == settings_of(Path("runs/answers"))
+
+
+def settings_of(run: Path) -> dict[str, object]:
+    return tomllib.loads((run / "finetune.toml").read_text())
 
 
 def a_damaged_config_says_how_the_run_was_begun(project: Project) -> None:
@@ -354,7 +362,6 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
     classify_says_classify: (
         "finetuning/classify.py: finetune classify run.directory.handle DATA",
         'cli/classify.py: glassgpt classify RUN "text"',
-        "finetuning/classify.py: finetune classify BASE DATA",
     ),
     a_stopped_run_says_resume: ("cli/session.py: resume outcome.directory.handle",),
     a_base_model_says_sft: ("cli/chat.py: finetune sft opened.directory.handle DATA",),
@@ -372,9 +379,11 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
     altered_weights_say_resume: ("runs/opening.py: resume directory.handle",),
     damaged_weights_say_resume: ("runs/opening.py: resume directory.handle",),
     a_damaged_lineage_says_how_to_repeat: ("runs/reading.py: train config",),
-    a_damaged_fine_tuning_says_how_to_repeat: ("runs/reading.py: finetune values['kind'] values['base']",),
+    a_damaged_fine_tuning_says_how_to_repeat: (
+        "runs/reading.py: finetune values['kind'] values['base'] config",
+    ),
     a_damaged_config_says_how_the_run_was_begun: (),
-    other_amounts_say_how_to_begin_again: ("finetuning/run.py: finetune choice.kind choice.base",),
+    other_amounts_say_how_to_begin_again: ("finetuning/choice.py: finetune choice.kind choice.base config",),
     a_moved_text_says_resume: ("runs/places.py: ask directory.handle",),
     a_taken_name_says_resume: ("runs/directory.py: resume RunDirectory(path).handle",),
     nothing_left_says_data_inspect: ("corpus/sources.py: data inspect",),

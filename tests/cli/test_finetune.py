@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,58 @@ def test_a_classifier_is_trained_and_asked(
     assert [line[-5:] for line in said] == ["cat 1", "-", "-", "cat 2"]
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert "There is no text" in glassgpt("classify", "moods").errors
+
+
+UNUSUAL: dict[str, tuple[str, ...]] = {
+    "sft": ("asked.json", "--template", "alpaca", "--lora.rank", "2", "--lora.targets", "query", "--samples.count=1"),
+    "dpo": ("asked.json", "--beta", "0.3", "--validation", "0.3", "--training.learning-rate", "0.00037"),
+    "grpo": ("asked.json", "--reward", "words", "--reward", "length", "--words", "a b", "--words", 'the "c"',
+             "--length=2", "--max-tokens=3", "--group=2", "--prompts=2", "--training.no-compile"),
+    "classify": ("moods.jsonl", "--freeze", "all", "--label-field", "label", "--training.schedule=wsd"),
+    "distill": ("--width=8", "--layers=1", "--alpha=1", "--samples.count=0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_the_settings_of_a_run_are_taken_from_its_file(kind: str, glassgpt: Command, records: Path) -> None:
+    """The command that repeats a fine-tuning named its base and its data, and trained them with the defaults."""
+    words = [*FEW[:-1], *UNUSUAL[kind]]
+    first = glassgpt("finetune", kind, "small", "--name", "first", *words)
+    assert first.status == 0, first.errors
+    file = records / "runs/first/finetune.toml"
+    data = [word for word in words if "." in word and not word.startswith("--") and word[0].isalpha()]
+    second = glassgpt("finetune", kind, "small", *data, "--name", "second", "--config", str(file))
+    assert second.status == 0, second.errors
+    assert settings_of("second") == settings_of("first")
+    third = glassgpt(
+        "finetune", kind, "small", *data, "--name=third", f"--config={file}", "--training.steps=1"
+    )
+    assert third.status == 0, third.errors
+    expected = settings_of("first")
+    expected["training"]["steps"] = 1
+    assert settings_of("third") == expected
+
+
+def settings_of(run: str) -> dict[str, Any]:
+    return tomllib.loads(Path(f"runs/{run}/finetune.toml").read_text())
+
+
+def test_a_file_of_settings_that_cannot_be_used_is_told(glassgpt: Command, records: Path) -> None:
+    done = glassgpt("finetune", "classify", "small", "moods.jsonl", "--name", "moods", *FEW[:-1])
+    assert done.status == 0, done.errors
+    file = records / "runs/moods/finetune.toml"
+    for kind, name, says in (
+        ("sft", file, "is a fine-tuning of the kind classify, not sft"),
+        ("sft", records / "none.toml", "cannot be read"),
+        ("classify", records / "runs/small/config.toml", "lacks 'kind'"),
+    ):
+        refused = glassgpt("finetune", kind, "small", "asked.json", "--config", str(name))
+        assert refused.status == 1
+        assert says in refused.errors
+    file.write_text(file.read_text().replace("freeze", "frieze"))
+    refused = glassgpt("finetune", "classify", "small", "moods.jsonl", "--config", str(file))
+    assert refused.status == 1
+    assert "there is no setting `frieze`" in refused.errors
 
 
 def test_distilling_makes_a_smaller_run(glassgpt: Command, records: Path) -> None:

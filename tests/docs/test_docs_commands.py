@@ -20,6 +20,8 @@ import pytest
 from glassgpt import config as configs
 from glassgpt.cli.main import make_app
 from glassgpt.errors import GlassGPTError
+from glassgpt.finetuning.choice import Choice
+from glassgpt.finetuning.config import KINDS
 from glassgpt.runs.config import RunConfig
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +133,10 @@ def test_every_command_line_exists(arguments: list[str], beside_recipes: Path) -
         if re.fullmatch(r"runs/[\w-]+/config\.toml", word):  # of a run that the page tells of
             (beside_recipes / word).parent.mkdir(parents=True, exist_ok=True)
             (beside_recipes / word).write_text(configs.to_toml(RunConfig()), encoding="utf-8")
+        if re.fullmatch(r"runs/[\w-]+/finetune\.toml", word):
+            file = beside_recipes / word
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(Choice("base", (), KINDS[arguments[1]]()).to_toml(), encoding="utf-8")
     command, bound, ignored = make_app().parse_args(arguments, exit_on_error=False, print_error=False)
     assert callable(command)
     assert not ignored, (command, bound)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, ArgumentCollection, Parameter
+from cyclopts.config import Dict
 
 from glassgpt.cli.given import Given, note_given
 from glassgpt.finetuning.config import (
@@ -20,10 +21,24 @@ from glassgpt.finetuning.config import (
 )
 from glassgpt.idle import OnlyWith, refuse_idle
 
+
+def _from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill in from `--config` every setting that the command line leaves open."""
+    file = next((each.tokens[0].value for each in arguments if each.name == "--config" and each.tokens), None)
+    if file is None:
+        return
+    from glassgpt.finetuning.choice import settings_from
+
+    values = settings_from(file, commands[-1])
+    for command in reversed(commands):
+        values = {command: values}
+    Dict(values, source=file)(app, commands, arguments)
+
+
 app = App(
     name="finetune",
     help="Fine-tune a run: classify, sft, dpo, grpo or distill.",
-    config=note_given,
+    config=(note_given, _from_file),
 )
 
 
@@ -37,6 +52,8 @@ class Options:
     """Finish within this number of minutes, all included."""
     track: tuple[str, ...] = ()
     """Also send metrics to: tensorboard, wandb."""
+    config: str | None = None
+    """The finetune.toml of a run of this kind: each setting that is not given here is taken from it."""
     given: Given = ()
     """Settings that the command line names."""
 
@@ -134,6 +151,7 @@ def distill(
 
 
 def _finetune(run: str, data: Sequence[str], config: FineTuneConfig, options: Options) -> int:
+    decided = options.given if options.config is None else (*options.given, "training.learning_rate")
     refuse_idle(without_usual_passes(config, options.given), options.given)
     from glassgpt.cli.session import show_finetuning
     from glassgpt.finetuning.run import start_finetuning
@@ -144,7 +162,7 @@ def _finetune(run: str, data: Sequence[str], config: FineTuneConfig, options: Op
             data,
             config,
             name=options.name,
-            given=options.given,
+            given=decided,
             minutes=options.minutes,
             say=say,
             listeners=listeners,

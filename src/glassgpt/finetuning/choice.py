@@ -13,8 +13,9 @@ import tomli_w
 
 from glassgpt import config as configs
 from glassgpt import files
+from glassgpt.commands import command
 from glassgpt.corpus.sources import files_below
-from glassgpt.errors import ConfigError, did_you_mean
+from glassgpt.errors import ConfigError, RunError, did_you_mean
 from glassgpt.finetuning.config import KINDS, FineTuneConfig, without_retired
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.places import absolute, find
@@ -41,22 +42,38 @@ class Choice:
 
 def read_choice(directory: RunDirectory) -> Choice:
     """Read how a run was fine-tuned. Raises `ConfigError` when `finetune.toml` is not whole."""
-    values = configs.read_toml(directory.finetune)
+    return choice_of(directory.finetune)
+
+
+def choice_of(path: Path) -> Choice:
+    """Read the `finetune.toml` of a run, wherever it is. Raises `ConfigError` when it is not whole."""
+    values = configs.read_toml(path)
     try:
         kind, base, data = (msgspec.convert(values.pop(key), shape) for key, shape in _HEAD.items())
     except (KeyError, ValueError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be used: {error}"
-        raise ConfigError(f"{directory.finetune} {what}. Put the original back from a copy.") from error
+        raise ConfigError(f"{path} {what}. Put the original back from a copy.") from error
     if kind not in KINDS:
-        raise ConfigError(f"{directory.finetune}: there is no kind {kind!r}.{did_you_mean(kind, KINDS)}")
+        raise ConfigError(f"{path}: there is no kind {kind!r}.{did_you_mean(kind, KINDS)}")
     if "training" not in values:
         raise ConfigError(
-            f"{directory.finetune} has no section [training]: it was cut short. Put the original back from a copy."
+            f"{path} has no section [training]: it was cut short. Put the original back from a copy."
         )
     if "split_by" not in values:  # a run of version 0.1.0 goes on as it began
         values = {**AS_0_1_0.get(kind, {}), "split_by": "place", **values}
     values = without_retired(KINDS[kind], values)
-    return Choice(base, data, configs.from_dict(KINDS[kind], values, origin=str(directory.finetune)))
+    return Choice(base, data, configs.from_dict(KINDS[kind], values, origin=str(path)))
+
+
+def settings_from(name: str, kind: str) -> dict[str, Any]:
+    """Return all settings of a run's `finetune.toml`, for another run of the same kind. Raises `ConfigError`."""
+    choice = choice_of(Path(name))
+    if choice.kind != kind:
+        raise ConfigError(
+            f"{name} is a fine-tuning of the kind {choice.kind}, not {kind}. Use `finetune {choice.kind}`, or the file "
+            "of another run."
+        )
+    return configs.to_dict(choice.config)
 
 
 AS_0_1_0: dict[str, dict[str, Any]] = {"dpo": {"keep_equal": True}, "classify": {"labels_as_written": True}}
@@ -96,6 +113,50 @@ def find_data(
 
     found = (find(path, directory, accept, setting="--corpus.sources") for path in choice.data)
     return dataclasses.replace(choice, data=tuple(found))
+
+
+def refuse_other_data(directory: RunDirectory, then: Sequence[dict[str, Any]], choice: Choice) -> None:
+    """Raise `RunError` when the data is not what the lineage of a run notes, `then`."""
+    if not same_sources(then, choice.data):
+        raise RunError(
+            f"The data of {directory.name} has changed since the run began, so going on would not be the same "
+            "run. Put the original files back, or start a new run."
+        )
+
+
+def refuse_other_amounts(
+    directory: RunDirectory, lineage: dict[str, Any], now: dict[str, Any], choice: Choice
+) -> None:
+    """Raise `RunError` for data that counts other examples `now`: older versions did not note each hash."""
+    then = lineage["data"]
+    if all(then.get(key, now[key]) == now[key] for key in now):
+        return
+    if [each["fingerprint"] for each in then["sources"]] == [
+        each["fingerprint"] for each in source_facts(choice.data)
+    ]:
+        again = command(
+            "finetune", choice.kind, choice.base, *choice.data, config=directory.finetune.resolve()
+        )
+        raise RunError(
+            f"The files that {directory.name} learns from are the same as when it began, but this version of GlassGPT "
+            f"reads {_counted(now)} from them, and {_version_of(lineage)} read {_counted(then)}. So it would "
+            f"not be the same run. Finish it with that version, or start a new run with:  {again}"
+        )
+    raise RunError(
+        f"The data of {directory.name} (or how it is prepared) has changed since the run began, so going on would "
+        "not be the same run. Put the original files back, or start a new run."
+    )
+
+
+def _version_of(lineage: dict[str, Any]) -> str:
+    """Return the version of GlassGPT that began a run, in words."""
+    version = (lineage.get("machine") or {}).get("glassgpt")
+    return f"version {version}" if version else "the version that began it"
+
+
+def _counted(data: dict[str, Any]) -> str:
+    tokens = sum(split["tokens"] for split in data["splits"].values())
+    return f"{data['documents']:,} records with {tokens:,} tokens"
 
 
 def _fingerprint(path: str) -> str:

@@ -32,7 +32,9 @@ from glassgpt.generation.engine import evaluating
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.runs.checkpoints import read_tensors
+from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.opening import Run
+from glassgpt.runs.reading import repeating
 
 LABELS = "labels.json"
 MOST_NAMED = 20
@@ -230,10 +232,9 @@ def _read_labels(path: Path) -> list[str]:
 
 
 def _damaged(path: Path, why: str) -> RunError:
-    return RunError(
-        f"{path} is damaged: {why.rstrip('.')}. Put the original back, or make the classifier again with:  "
-        + command("finetune", "classify", "BASE", "DATA")
-    )
+    again = repeating(RunDirectory(path.parent))
+    way_out = f", or make the classifier again with:  {again}" if again else "."
+    return RunError(f"{path} is damaged: {why.rstrip('.')}. Put the original back{way_out}")
 
 
 def _named(labels: Sequence[str]) -> str:

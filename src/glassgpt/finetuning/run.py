@@ -20,11 +20,16 @@ import torch
 from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.adapters.peft_format import WEIGHTS, save_adapter
-from glassgpt.commands import command
 from glassgpt.device import World
-from glassgpt.errors import RunError
 from glassgpt.finetuning.begin import begin, fitted
-from glassgpt.finetuning.choice import Choice, find_data, read_choice, same_sources, source_facts
+from glassgpt.finetuning.choice import (
+    Choice,
+    find_data,
+    read_choice,
+    refuse_other_amounts,
+    refuse_other_data,
+    source_facts,
+)
 from glassgpt.finetuning.comparison import State, look, write_comparison
 from glassgpt.finetuning.config import FineTuneConfig
 from glassgpt.finetuning.task import HEAD, Say, Start, Task
@@ -124,7 +129,7 @@ def resume_finetuning(
         else:
             choice = find_data(directory, choice, lineage, sources)
             base = open_run(str(find_base(directory, lineage).path))
-            _refuse_other_data(directory, lineage["data"]["sources"], choice)
+            refuse_other_data(directory, lineage["data"]["sources"], choice)
         start = begin(base, choice.data, choice.config, device=device, world=world, say=say)
         task = build_task(start, choice)
         training = _FineTuning(choice, start, task, look(task))
@@ -132,53 +137,12 @@ def resume_finetuning(
             if lineage is None:
                 training.describe(directory)
             else:
-                _refuse_other_amounts(directory, lineage, task, choice)
+                refuse_other_amounts(directory, lineage, task.data, choice)
                 training.describe_missing(directory)
                 open_tokenizer(directory, lineage)
                 if choice != noted:
                     files.write_text(directory.finetune, choice.to_toml())
         return training.run(claim, listeners, track)
-
-
-def _refuse_other_data(directory: RunDirectory, then: Sequence[dict[str, Any]], choice: Choice) -> None:
-    if not same_sources(then, choice.data):
-        raise RunError(
-            f"The data of {directory.name} has changed since the run began, so going on would not be the same "
-            "run. Put the original files back, or start a new run."
-        )
-
-
-def _refuse_other_amounts(
-    directory: RunDirectory, lineage: dict[str, Any], task: Task, choice: Choice
-) -> None:
-    """Refuse data that counts other examples now: a hash is not noted of everything, by older versions above all."""
-    then, now = lineage["data"], task.data
-    if all(then.get(key, now[key]) == now[key] for key in now):
-        return
-    if [each["fingerprint"] for each in then["sources"]] == [
-        each["fingerprint"] for each in source_facts(choice.data)
-    ]:
-        again = command("finetune", choice.kind, choice.base, *choice.data)
-        raise RunError(
-            f"The files that {directory.name} learns from are the same as when it began, but this version of GlassGPT "
-            f"reads {_counted(now)} from them, and {_version_of(lineage)} read {_counted(then)}. So it would "
-            f"not be the same run. Finish it with that version, or start a new run with:  {again}"
-        )
-    raise RunError(
-        f"The data of {directory.name} (or how it is prepared) has changed since the run began, so going on would "
-        "not be the same run. Put the original files back, or start a new run."
-    )
-
-
-def _version_of(lineage: dict[str, Any]) -> str:
-    """Return the version of GlassGPT that began a run, in words."""
-    version = (lineage.get("machine") or {}).get("glassgpt")
-    return f"version {version}" if version else "the version that began it"
-
-
-def _counted(data: dict[str, Any]) -> str:
-    tokens = sum(split["tokens"] for split in data["splits"].values())
-    return f"{data['documents']:,} records with {tokens:,} tokens"
 
 
 def build_task(start: Start, choice: Choice) -> Task:

@@ -171,7 +171,8 @@ def repeating(directory: RunDirectory) -> str | None:
     try:
         if directory.finetune.is_file():
             values = configs.read_toml(directory.finetune)
-            return command("finetune", values["kind"], values["base"], *values["data"])
+            of_it = directory.finetune.resolve()  # as base and data, it is found from any folder
+            return command("finetune", values["kind"], values["base"], *values["data"], config=of_it)
         sources = read_config(directory).corpus.sources
     except (GlassGPTError, KeyError, TypeError):
         return None
