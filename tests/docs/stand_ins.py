@@ -86,7 +86,9 @@ def notebook(path: Path) -> None:
         torch.save(ByHand(BUILD, bias=True, act=torch.relu).table, path)
     else:
         wider = {300: 50257, 8: 24, 32: 96}  # GPT-2's ids, and a width that 12 heads can share
-        shapes = {name: [wider.get(size or 0, size or 0) for size in shape] for name, shape in BY_HAND.items()}
+        shapes = {
+            name: [wider.get(size or 0, size or 0) for size in shape] for name, shape in BY_HAND.items()
+        }
         torch.save({name: torch.randn(shape) for name, shape in shapes.items()}, path)
 
 
