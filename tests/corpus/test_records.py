@@ -170,6 +170,7 @@ class TestCsv:
             ("id,text,,\n1,a,,\n2,b,,,,\n", ["a", "b"], ""),
             ("", [], ""),
             ("\n\n", [], ""),
+            ("\n\nid,text\n1,a\n", ["a"], ""),  # the header, two blank lines down, was a text
         ],
     )
     def test_the_first_row_decides_and_what_it_decided_is_said(self, tmp_path, content, texts, note):
@@ -217,3 +218,24 @@ class TestParquet:
         assert "is not a whole Parquet file" in refusal(
             read_documents, write(tmp_path / "x.parquet", "hello")
         )
+
+
+@pytest.mark.parametrize(
+    ("content", "texts", "note"),
+    [
+        ({"train": [{"text": "a"}], "test": [{"text": "b"}]}, ["a"], "'train' is read, and 'test' not"),
+        ({"tags": ["x"], "data": [{"text": "a"}], "more": [{"text": "b"}]}, ["a"], "'more' not"),
+        ({"one": ["a"], "two": ["b"]}, ["a"], "'one' is read, and 'two' not"),
+        ({"tags": ["x"], "data": [{"text": "a"}]}, ["a"], ""),
+        ({"text": "a", "tags": ["x"], "more": ["y"]}, ["a"], ""),
+        ([{"text": "a"}], ["a"], ""),
+    ],
+)
+def test_lists_that_are_not_read_are_said(
+    tmp_path: Path, content: object, texts: list[str], note: str
+) -> None:
+    """Of a data set that came as one object with a list for each split, all but the first were lost in silence."""
+    path = write(tmp_path / "a.json", json.dumps(content))
+    assert texts_of(read_documents(path)) == texts
+    notes = " ".join(record_notes(path))
+    assert note in notes if note else not notes

@@ -187,3 +187,22 @@ class TestNamedCorpora:
     def test_tinystories_is_the_hub_data_set(self):
         (source,) = open_sources(["tinystories"])
         assert (source.name, source.fingerprint) == ("tinystories", "hf:roneneldan/TinyStories:train#text")
+
+
+@pytest.mark.parametrize("spec", ["mine", "m*"])
+def test_files_of_a_folder_that_are_not_read_are_named(
+    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of letters, most of them in a format that is not read, passed for the whole of them."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "mine"
+    (folder / "old").mkdir(parents=True)
+    for name in ("a.txt", "b.pdf", "c.text", "old/d.docx", "e.html", "f.tex", ".hidden.pdf"):
+        (folder / name).write_text("Words.")
+    (source,) = open_sources([spec])
+    (note,) = source.notes
+    assert note.startswith("Not read in mine, for their endings: b.pdf, c.text, e.html, f.tex and 1 more.")
+    for name in ("b.pdf", "c.text", "old/d.docx", "e.html", "f.tex"):
+        (folder / name).unlink()
+    (source,) = open_sources([spec])
+    assert not source.notes

@@ -10,6 +10,7 @@ from glassgpt.errors import RunError
 from glassgpt.finetuning.classify import longer_than, open_classifier
 from glassgpt.finetuning.config import ClassifyConfig, ShortTraining
 from glassgpt.finetuning.run import start_finetuning
+from glassgpt.interop.exports import export_run
 from glassgpt.runs.opening import open_run
 
 
@@ -62,3 +63,10 @@ def test_a_damaged_file_of_a_classifier_is_named(moods: Path, file: str, content
     (moods / file).write_text(content)
     with pytest.raises(RunError, match=rf"{file} is damaged: .* Put the original back"):
         open_classifier(run)
+
+
+def test_an_export_says_that_the_labels_stay_behind(moods: Path):
+    """What was written looked like the classifier, and was the language model beneath it."""
+    pytest.importorskip("transformers")
+    exported = export_run("moods", "hf", output=moods.parent / "moods-hf")
+    assert exported.notes[0].startswith("The labels are left out")

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glassgpt.errors import CorpusError, GlassGPTError
-from glassgpt.finetuning.labelled import read_labelled
+from glassgpt.finetuning.labelled import label_notes, read_labelled
 from glassgpt.finetuning.records import (
     Message,
     messages_of,
@@ -469,3 +469,35 @@ def test_labelled_folders_hold_packed_and_marked_down_texts_and_folders(tmp_path
     (tmp_path / "bad/d.txt").write_bytes(b"caf\xe9")
     with pytest.raises(CorpusError, match=r"d.txt is not valid UTF-8.*iconv"):
         read_labelled([tmp_path])
+
+
+def test_what_makes_figures_of_labels_flatter_is_said(tmp_path: Path) -> None:
+    """Nine of ten texts with one label make an accuracy of 0.9 that needs no model."""
+    path = tmp_path / "a.jsonl"
+    rows = [
+        ("good", "a"),
+        ("fine", "a"),
+        ("same", "a"),
+        ("bad", "b"),
+        ("same ", "A"),
+        ("odd", "rare"),
+        ("new", "a"),
+    ]
+    path.write_text("\n".join(json.dumps({"text": text, "label": label}) for text, label in rows))
+    texts = read_labelled([path])
+    assert label_notes(texts, range(6), [6]) == [
+        "To answer 'a' always would be right for 1 of the 1 that are held out (accuracy 1.000).",
+        "None is held out of these labels, so that they are not measured: A, b, rare.",
+        f"1 text has more than one label, such as {path}:3 and {path}:5: no answer is right for both.",
+        "A and a differ in capitals only, and are different labels.",
+    ]
+    assert len(label_notes(texts[:2] + texts[3:4], [0, 2], [1, 2])) == 1
+
+
+def test_lists_that_are_not_learned_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    pair = {"prompt": "Why?", "completion": "So."}
+    path.write_text(json.dumps({"train": [pair], "test": [pair]}))
+    said: list[str] = []
+    assert len(read_conversations([path], said.append)) == 1
+    assert "'train' is read, and 'test' not" in said[0]

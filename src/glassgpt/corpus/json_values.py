@@ -28,6 +28,9 @@ LONGEST_NUMBER = 1_000
 TURN = ("role", "from")
 """Fields that make an object one message of a conversation, not a record."""
 
+MOST_NAMED = 4
+"""Lists that a sentence names."""
+
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -50,6 +53,28 @@ def json_records(path: Path, own: Collection[str] = ()) -> Iterator[tuple[Any, s
             f"{path} is not valid JSON{after}: {error}. It may have been cut short, or the file may hold something "
             "else."
         ) from error
+
+
+def json_notes(path: Path, own: Collection[str] = ()) -> list[str]:
+    """Return a sentence when the object in a file holds more lists than the one whose items are its records."""
+    try:
+        scanner = JsonScanner(text_blocks(path), LARGEST_RECORD)
+        key, _, others = _list_inside(scanner, str(path), own) if scanner.peek() == "{" else (None, True, [])
+    except (Malformed, CorpusError):
+        return []  # reading it says so
+    if key is None or not others:
+        return []
+    names = ", ".join(repr(shortened(name)) for name in others[:MOST_NAMED])
+    more = f" and {len(others) - MOST_NAMED:,} more" if len(others) > MOST_NAMED else ""
+    return [
+        f"{path} holds several lists: {shortened(key)!r} is read, and {names}{more} not. To read another one, write "
+        "it to a separate file."
+    ]
+
+
+def shortened(name: str) -> str:
+    """Return the name of a field for a message."""
+    return name if len(name) <= 40 else f"{name[:37]}..."
 
 
 def parse_json(text: str, source: str) -> Any:
@@ -112,14 +137,19 @@ def _opened(path: Path, own: Collection[str]) -> tuple[_Values, bool]:
             scanner.take("[")
             return _Values(scanner, "]", is_whole=True), True
         case "{":
-            key, several = _list_inside(JsonScanner(text_blocks(path), LARGEST_RECORD), str(path), own)
+            key, several, _ = _list_inside(JsonScanner(text_blocks(path), LARGEST_RECORD), str(path), own)
             return (_Values(scanner) if key is None else _entered(scanner, str(path), key)), several
         case _:
             return _Values(scanner), False
 
 
-def _list_inside(scanner: JsonScanner, source: str, own: Collection[str]) -> tuple[str | None, bool]:
-    """Return the key of the list whose items are an object's records, or None; and whether there may be several."""
+def _list_inside(
+    scanner: JsonScanner, source: str, own: Collection[str]
+) -> tuple[str | None, bool, list[str]]:
+    """Return the key of the list whose items are an object's records, or None; and whether there may be several.
+
+    The third are the keys of other lists of the same kind, which are not read.
+    """
     lists: list[tuple[str, bool]] = []  # keys of lists, and whether of records
     is_record = False
     for key in _keys(scanner, source):
@@ -130,11 +160,13 @@ def _list_inside(scanner: JsonScanner, source: str, own: Collection[str]) -> tup
         else:
             scanner.skip()
     if scanner.peek():
-        return None, True  # one value after the other
+        return None, True, []  # one value after the other
     of_records = next((key for key, whether in lists if whether), None)
     if of_records is None and (is_record or not lists):
-        return None, False
-    return of_records or lists[0][0], True
+        return None, False, []
+    read = lists[0][0] if of_records is None else of_records
+    others = [key for key, whether in lists if key != read and whether == (of_records is not None)]
+    return read, True, others
 
 
 def _keys(scanner: JsonScanner, source: str) -> Iterator[str]:

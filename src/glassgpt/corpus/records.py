@@ -17,7 +17,13 @@ from typing import Any
 from glassgpt.commands import quoted
 from glassgpt.corpus.decoding import compression, text_lines
 from glassgpt.corpus.documents import Document
-from glassgpt.corpus.json_values import LARGEST_RECORD, json_records, parse_json, without_surrogates
+from glassgpt.corpus.json_values import (
+    LARGEST_RECORD,
+    json_notes,
+    json_records,
+    parse_json,
+    without_surrogates,
+)
 from glassgpt.corpus.tables import Pick, csv_notes, csv_records, parquet_records
 from glassgpt.errors import CorpusError, did_you_mean
 
@@ -63,9 +69,13 @@ def read_documents(path: Path, text_field: str | None = None) -> Iterator[Docume
             yield Document(text_of(record, text_field, source), source)
 
 
-def record_notes(path: Path) -> list[str]:
-    """Return sentences about what was decided by the look of a file of records, to be said before it is read."""
-    return csv_notes(path, TEXT_FIELDS) if format_of(path) == ".csv" else []
+def record_notes(path: Path, own: Collection[str] = TEXT_FIELDS) -> list[str]:
+    """Return sentences about what was decided by the look of a file of records, to be said before it is read.
+
+    `own` are the usual names of fields, as for `read_records`.
+    """
+    kind = format_of(path)
+    return csv_notes(path, own) if kind == ".csv" else json_notes(path, own) if kind == ".json" else []
 
 
 def format_of(path: Path) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,11 +19,13 @@ from glassgpt.commands import command
 from glassgpt.corpus import builtin, downloads, hub
 from glassgpt.corpus.decoding import open_bytes
 from glassgpt.corpus.documents import Document
-from glassgpt.corpus.records import RECORD_SUFFIXES, format_of, read_documents, record_notes
+from glassgpt.corpus.records import RECORD_SUFFIXES, TEXT_FIELDS, format_of, read_documents, record_notes
 from glassgpt.corpus.textfiles import read_text
 from glassgpt.errors import CorpusError, did_you_mean
 
 SUFFIXES = (".txt", ".md", *RECORD_SUFFIXES)
+MOST_NAMED = 4
+"""Files that a sentence names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def _has_fields(spec: str) -> bool:
     if spec in downloads.HUB_NAMES:
         return hub.parse_spec(downloads.HUB_NAMES[spec]).column is None
     return not glob.has_magic(spec) or any(
-        format_of(file) in RECORD_SUFFIXES for file in _files_matching(spec)
+        format_of(file) in RECORD_SUFFIXES for match in _matching(spec) for file in _files_in(match)
     )
 
 
@@ -102,13 +104,14 @@ def _open(spec: str, text_field: str | None) -> Iterator[Source]:
     elif spec.startswith("hf:"):
         yield _hub(spec, spec, text_field)
     elif spec.strip() and path.exists():
-        yield from (_file(file, text_field) for file in _files_in(path))
+        yield from _files_of(path, text_field)
     elif spec in downloads.DOWNLOADS:
         yield _download(spec)
     elif spec in downloads.HUB_NAMES:
         yield _hub(spec, downloads.HUB_NAMES[spec], text_field)
     elif glob.has_magic(spec):
-        yield from (_file(file, text_field) for file in _files_matching(spec))
+        for match in _matching(spec):
+            yield from _files_of(match, text_field)
     else:
         raise _missing(spec)
 
@@ -155,16 +158,37 @@ def _files_in(path: Path) -> Iterator[Path]:
     yield from found
 
 
-def _files_matching(pattern: str) -> Iterator[Path]:
+def _files_of(path: Path, text_field: str | None) -> Iterator[Source]:
+    """Yield the sources of a file or folder. The first one notes which files of the folder are not read."""
+    note = _left_out(path) if path.is_dir() else None
+    for file in _files_in(path):
+        source = _file(file, text_field)
+        yield replace(source, notes=(note, *source.notes)) if note else source
+        note = None
+
+
+def _left_out(folder: Path) -> str | None:
+    """Return a sentence that names the files of a folder whose endings are not read, or None without any."""
+    names = [str(file.relative_to(folder)) for file in files_below(folder) if format_of(file) not in SUFFIXES]
+    if not names:
+        return None
+    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+    return (
+        f"Not read in {folder}, for their endings: {', '.join(names[:MOST_NAMED])}{more}. A file that you name is "
+        "read as plain text."
+    )
+
+
+def _matching(pattern: str) -> Iterator[Path]:
+    """Yield the files that a pattern matches, and its folders."""
     # Path.glob takes no absolute pattern and no `~`.
     matches = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))  # noqa: PTH111, PTH207
     if not matches:
         raise CorpusError(f"No file matches {pattern!r}.")
     for match in matches:
-        if Path(match).is_file():
+        # `**` itself also matches what is in the folders it matches.
+        if Path(match).is_file() or "**" not in pattern:
             yield Path(match)
-        elif "**" not in pattern:  # `**` itself also matches what is in the folders it matches
-            yield from _files_in(Path(match))
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -186,7 +210,7 @@ def _file(path: Path, text_field: str | None) -> Source:
     fingerprint, size = files.hash_file(path), path.stat().st_size
     if format_of(path) not in RECORD_SUFFIXES:
         return Source(str(path), fingerprint, size, partial(read_text, path))
-    notes = tuple(record_notes(path))
+    notes = tuple(record_notes(path, TEXT_FIELDS if text_field is None else (text_field,)))
     return Source(str(path), fingerprint, size, partial(read_documents, path, text_field), notes)
 
 

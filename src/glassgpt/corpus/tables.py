@@ -12,7 +12,7 @@ import contextlib
 import csv
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,8 +48,10 @@ def csv_records(path: Path, pick: Pick | None = None) -> Iterator[tuple[dict[str
         return
     wanted = set(pick(form.names, str(path)) if pick else form.names)
     columns = [(place, name) for place, name in enumerate(form.names) if name in wanted]
-    for number, (row, line) in enumerate(_rows(path, form)):
-        if (number == 0 and form.has_header) or not row:
+    is_header = form.has_header
+    for row, line in _rows(path, form):
+        if not row or is_header:
+            is_header = is_header and not row  # blank lines may stand before it
             continue
         if len(row) > len(form.names) and any(row[len(form.names) :]):
             raise CorpusError(
@@ -96,7 +98,7 @@ def _separated(path: Path) -> CsvForm | None:
     return CsvForm(first)
 
 
-def csv_notes(path: Path, known: tuple[str, ...]) -> list[str]:
+def csv_notes(path: Path, known: Collection[str]) -> list[str]:
     """Return sentences about what the look of a CSV file's first row decided, none for one with usual names."""
     form = csv_form(path)
     if form is None:

@@ -23,7 +23,7 @@ from glassgpt import files
 from glassgpt.commands import command
 from glassgpt.errors import CheckpointError, CorpusError, RunError
 from glassgpt.finetuning.config import ClassifyConfig
-from glassgpt.finetuning.labelled import Labelled, read_labelled
+from glassgpt.finetuning.labelled import Labelled, label_notes, read_labelled
 from glassgpt.finetuning.packing import pad
 from glassgpt.finetuning.rows import RowBatches, split_rows
 from glassgpt.finetuning.scores import MOST_PICTURED, Scores, confusion_figure, scores_of
@@ -89,6 +89,8 @@ def build(start: Start, config: ClassifyConfig) -> Task:
     model = Classifier(start.model, len(labels)).to(start.device).train()
     freeze(model, config)
     start.say(f"{len(learn):,} texts to learn from, {len(hold):,} held out; labels: {_named(labels)}.")
+    for note in label_notes(texts, learn, hold):
+        start.say(note)
     pictured = len(labels) <= MOST_PICTURED
     if not pictured:
         start.say(f"With more than {MOST_PICTURED} labels no picture is drawn of which are taken for which.")

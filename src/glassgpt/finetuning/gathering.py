@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from glassgpt.corpus.records import Record, kind_of, read_records, shown_fields
+from glassgpt.corpus.records import Record, kind_of, read_records, record_notes, shown_fields
 from glassgpt.errors import CorpusError
 
 Made = TypeVar("Made")
@@ -68,9 +68,11 @@ def gather(
     return found
 
 
-def records_of(paths: Iterable[Path], own: Collection[str]) -> Iterator[Record]:
-    """Yield the records of some files."""
+def records_of(paths: Iterable[Path], own: Collection[str], say: Say) -> Iterator[Record]:
+    """Yield the records of some files. `say` gets what was decided by the look of one."""
     for path in paths:
+        for note in record_notes(path, own) if path.is_file() else ():
+            say(note)
         yield from read_records(path, own=own)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ def read_labelled(
             raise NothingToLearn("an empty label")
         return Labelled(text, label.strip(), source)
 
-    found = gather(_records(paths), make, paths, say)
+    found = gather(_records(paths, say), make, paths, say)
     labels = sorted({item.label for item in found})
     if len(labels) < 2:
         raise CorpusError(
@@ -62,12 +63,43 @@ def read_labelled(
     return found
 
 
-def _records(paths: Sequence[Path]) -> Iterator[Record]:
+def label_notes(texts: Sequence[Labelled], learn: Sequence[int], hold: Sequence[int]) -> list[str]:
+    """Return sentences about labels that make the figures say less than they seem to.
+
+    `learn` and `hold` are the places of the texts to learn from and of those held out.
+    """
+    seen, held = (Counter(texts[index].label for index in rows) for rows in (learn, hold))
+    usual = max(seen, key=lambda label: (seen[label], label))
+    notes = [
+        f"To answer {usual!r} always would be right for {held[usual]:,} of the {len(hold):,} that are held out "
+        f"(accuracy {held[usual] / len(hold):.3f})."
+    ]
+    if unmeasured := sorted(set(seen) - set(held)):
+        notes.append(
+            f"None is held out of these labels, so that they are not measured: {places(unmeasured)}."
+        )
+    said: dict[str, dict[str, str]] = {}
+    for item in texts:
+        said.setdefault(item.text.strip(), {}).setdefault(item.label, item.source)
+    if doubtful := [where for where in said.values() if len(where) > 1]:
+        notes.append(
+            f"{len(doubtful):,} {'texts have' if len(doubtful) > 1 else 'text has'} more than one label, such as "
+            f"{' and '.join(list(doubtful[0].values())[:2])}: no answer is right for both."
+        )
+    alike: dict[str, list[str]] = {}
+    for label in sorted({*seen, *held}):
+        alike.setdefault(label.casefold(), []).append(label)
+    for names in (names for names in alike.values() if len(names) > 1):
+        notes.append(f"{' and '.join(names)} differ in capitals only, and are different labels.")
+    return notes
+
+
+def _records(paths: Sequence[Path], say: Say) -> Iterator[Record]:
     for path in paths:
         if path.is_dir():
             yield from _folder(path)
         else:
-            yield from records_of([path], TEXT_FIELDS)
+            yield from records_of([path], TEXT_FIELDS, say)
 
 
 def _folder(path: Path) -> Iterator[Record]:

@@ -97,7 +97,7 @@ def read_conversations(paths: Sequence[Path], say: Say = lambda _: None) -> list
 
     Raises `CorpusError` where records are none.
     """
-    return gather(records_of(paths, OWN_FIELDS), _conversation, paths, say, unused)
+    return gather(records_of(paths, OWN_FIELDS, say), _conversation, paths, say, unused)
 
 
 def read_preferences(
@@ -115,12 +115,12 @@ def read_preferences(
             raise NothingToLearn("equal answers, chosen and rejected")
         return made
 
-    return gather(records_of(paths, OWN_FIELDS), make, paths, say, unused)
+    return gather(records_of(paths, OWN_FIELDS, say), make, paths, say, unused)
 
 
 def read_prompts(paths: Sequence[Path], say: Say = lambda _: None) -> list[Prompt]:
     """Return the prompts of some files; what stands after the last question is left to the reward."""
-    return gather(records_of(paths, OWN_FIELDS), _prompt, paths, say)
+    return gather(records_of(paths, OWN_FIELDS, say), _prompt, paths, say)
 
 
 def unused(record: dict[str, Any]) -> Iterator[str]:

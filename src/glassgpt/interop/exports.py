@@ -50,11 +50,20 @@ def export_run(
     _refuse_place(path, to, run, force=force)
     expected = expect(run)
     with _replacing(_places(path, to)):
-        notes = _write(run, to, path, dtype)
+        notes = [*_without(run), *_write(run, to, path, dtype)]
         run.model.to("meta")  # its weights are not needed any more
         del run
         gc.collect()  # torch's exporter leaves circles that hold the weights
         return Exported(path, _check(to, path, expected, dtype), notes)
+
+
+def _without(run: Run) -> list[str]:
+    """Return a sentence about what a run has learned and no format takes along."""
+    if run.lineage.get("labels") is None:
+        return []
+    return [
+        "The labels are left out: this is the language model beneath them. Only glassgpt classify tells labels apart."
+    ]
 
 
 def default_name(run: str, to: Format, dtype: Dtype) -> str:
