@@ -74,8 +74,8 @@ def test_the_tokens_of_a_short_text_are_those_that_training_gets(tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is held out to measure on"),
-        (" \n \t" * 1500, "is held out to measure on"),
+        ("", "No text is left to train on"),
+        (" \n \t" * 1500, "No text is left to train on"),
         ("x", "is held out to measure on"),
         ("the rain fell over old roofs again today", "too small to train on"),
         ("word" * 10, "too small to train on"),
