@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from glassgpt.commands import quoted
-from glassgpt.errors import CorpusError, OfflineError
+from glassgpt.errors import AccessError, CorpusError, OfflineError
 from glassgpt.system import explained
 
 MANIFEST = "manifest.json"
@@ -38,15 +38,39 @@ ABANDONED_SECONDS = 600.0
 def explain_writing(path: Path) -> Iterator[None]:
     """Turn what the operating system refuses during a write of `path` into the `GlassGPTError` that says so.
 
-    A full disk is a `DiskFullError`, no permission and the like an `AccessError`.
+    A full disk is a `DiskFullError`, no permission and the like an `AccessError`, and so is a name in it that no
+    UTF-8 can hold.
     """
     try:
         yield
+    except UnicodeEncodeError as error:
+        raise not_utf8(error) from error
     except Exception as error:
         known = explained(error, path)
         if known is None:
             raise
         raise known from error
+
+
+def not_utf8(error: UnicodeEncodeError) -> AccessError:
+    """Return the error that shows which name or text cannot be encoded, and where its bytes stand.
+
+    Python keeps a byte of a name that is not UTF-8, such as one of Latin-1, as half a surrogate pair.
+    """
+    before, after = error.object[: error.start], error.object[error.start :]
+    found = (re.split(r"[\n\"]", before)[-1] + re.split(r"[\n\"]", after)[0])[-200:]
+    shown = found.encode("utf-8", "backslashreplace").decode()
+    code = ord(error.object[error.start])
+    what = f"the byte {code & 0xFF:#04x}" if 0xDC80 <= code <= 0xDCFF else f"half a character, U+{code:04X}"
+    return AccessError(
+        f"{shown} is not UTF-8: it holds {what}. What a run notes must be UTF-8. Rename the file or the folder of that "
+        "name, or convert the text first."
+    )
+
+
+def as_utf8(text: str) -> str:
+    """Return a text with each half of a surrogate pair as an escape, which JSON reads as that half again."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def flush_to_disk(path: Path) -> None:
@@ -236,8 +260,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file atomically, indented so that a person can read it."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write a JSON file atomically, indented so that a person can read it. Any text comes back as it was."""
+    write_text(path, as_utf8(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
 
 
 def read_json(path: Path) -> Any:

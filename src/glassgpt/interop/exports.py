@@ -86,6 +86,10 @@ def _check_choice(to: str, dtype: str) -> None:
 
 def _refuse_place(path: Path, to: str, run: Run, *, force: bool) -> None:
     """Raise `OutputError` where something is that may not be replaced, or where what belongs to a run is kept."""
+    if files.as_utf8(str(path)) != str(path):
+        raise OutputError(
+            f"{files.as_utf8(str(path))} is not UTF-8, and other programs could not open it. Choose another --output."
+        )
     for place in _places(path, to):
         if force and to == "hf" and place.exists():
             _refuse_all_but_an_export(place)

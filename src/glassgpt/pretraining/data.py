@@ -24,6 +24,7 @@ from glassgpt.errors import ConfigError, CorpusError, DatasetError, RunError
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.lineage import shard_facts
+from glassgpt.runs.places import absolute
 from glassgpt.runs.reading import read_lineage
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
@@ -68,7 +69,17 @@ def prepare_data(config: RunConfig, say: Say = lambda _: None) -> PreparedData:
             "split.validation is 0, so that nothing is held out. Training measures on text that is held out, and "
             "keeps the weights that predict it best. Give it a share of the text, such as --split.validation 0.02."
         )
+    _refuse_unwritable(config)
     return _read(config, say)
+
+
+def _refuse_unwritable(config: RunConfig) -> None:
+    """Raise `AccessError` for a name or a prompt that the run's config could not hold, before any work is done."""
+    for text in (*absolute(config.corpus.sources), *config.samples.prompts):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise files.not_utf8(error) from error
 
 
 def _read(config: RunConfig, say: Say) -> PreparedData:

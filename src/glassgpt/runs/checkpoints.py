@@ -172,9 +172,15 @@ def read_state(path: Path) -> CheckpointFacts:
 
 
 def read_tensors(path: Path, *, cure: str = "Put the original back.") -> dict[str, Tensor]:
-    """Read a safetensors file. Raises `CheckpointError`, with the `cure`, when it is truncated or of another kind."""
+    """Read a safetensors file. Raises `CheckpointError`, with the `cure`, when it is truncated or of another kind.
+
+    A path that is not UTF-8, which the library cannot open, is an `AccessError`.
+    """
     try:
+        str(path).encode()
         return load_file(path)
+    except UnicodeEncodeError as error:
+        raise files.not_utf8(error) from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             files.git_lfs_pointer(path)

@@ -158,7 +158,7 @@ def _taken(run: RunDirectory, holder: Holder | None, *, sure: bool = True) -> Ru
 
 
 def _say_who(descriptor: int) -> None:
-    words = shlex.join(["glassgpt", *sys.argv[1:]])
+    words = files.as_utf8(shlex.join(["glassgpt", *sys.argv[1:]]))
     holder = Holder(os.getpid(), socket.gethostname(), words, time.strftime("%Y-%m-%d %H:%M:%S"))
     with contextlib.suppress(OSError):  # a full disk: the lock holds without words
         os.ftruncate(descriptor, 0)

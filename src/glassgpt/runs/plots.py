@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from glassgpt import files
 from glassgpt.runs.directory import RunDirectory
-from glassgpt.runs.records import read_events
+from glassgpt.runs.records import read_events, readable
 from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFinished, TrainingStarted
 
 TRAINING, VALIDATION, FLOOR = "#7aa6c2", "#c0392b", "#2e7d4f"
@@ -74,7 +74,7 @@ def loss_figure(events: Sequence[Event], *, title: str, floor: float | None = No
     axes.set_xlim(-0.02 * last, 1.03 * last)
     if floor is not None:
         _draw_floor(axes, floor)
-    axes.set_title(title, loc="left", fontweight="bold", pad=12, parse_math=False)
+    axes.set_title(readable(title), loc="left", fontweight="bold", pad=12, parse_math=False)
     if steps or evaluations:
         axes.legend(frameon=False, loc="upper right")
     _second_axis(axes, events)
@@ -104,7 +104,7 @@ def comparison_figure(runs: Sequence[tuple[str, Sequence[Event]]]) -> Figure:
             marker="o",
             markersize=3,
             linewidth=2,
-            label=name,
+            label=readable(name),
         )
     _set_scale(axes, [event.bits_per_byte or 0.0 for _, evaluations in measured for event in evaluations])
     axes.set_xlabel("seconds of training")
@@ -130,7 +130,7 @@ def metric_figure(events: Sequence[Event], name: str, *, title: str | None = Non
     With a title, however short, it is as large as the loss's.
     """
     figure, axes = _figure(size=(7.2, 3.2)) if title is None else _figure()
-    axes.set_title(title or "", loc="left", fontweight="bold", pad=12, parse_math=False)
+    axes.set_title(readable(title or ""), loc="left", fontweight="bold", pad=12, parse_math=False)
     steps = [event for event in events if isinstance(event, StepsFinished) and name in event.metrics]
     evaluations = [event for event in events if isinstance(event, Evaluated) and name in event.metrics]
     if steps:
@@ -140,7 +140,7 @@ def metric_figure(events: Sequence[Event], name: str, *, title: str | None = Non
     if evaluations:
         x, values = [event.step for event in evaluations], [event.metrics[name] for event in evaluations]
         axes.plot(x, values, color=VALIDATION, linewidth=2, marker="o", markersize=3.5, label="held out")
-    axes.set_ylabel(name, parse_math=False)
+    axes.set_ylabel(readable(name), parse_math=False)
     if steps or evaluations:
         axes.legend(frameon=False)
     return figure

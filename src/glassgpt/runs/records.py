@@ -32,7 +32,7 @@ from glassgpt.training.events import (
     event_to_dict,
 )
 
-_CONTROL = dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
+_CONTROL = dict.fromkeys((*range(32), *range(127, 160), *range(0xD800, 0xE000)), "\N{REPLACEMENT CHARACTER}")
 del _CONTROL[ord("\n")], _CONTROL[ord("\t")]
 _COUNTS = {
     kind: [field.name for field in fields(event) if field.type == "int"] for kind, event in KINDS.items()
@@ -169,17 +169,22 @@ def samples_page(name: str, prompts: tuple[str, ...], events: list[Event]) -> st
     return "\n".join(parts)
 
 
+def readable(text: str) -> str:
+    """Return a text as a page can hold it: control characters and halves of surrogate pairs as U+FFFD."""
+    return text.translate(_CONTROL)
+
+
 def _fenced(text: str) -> str:
     """Return a text as a block of code, with a fence longer than any in it."""
     fence = "`" * max(3, 1 + _longest_ticks(text))
-    return f"{fence}text\n{text.translate(_CONTROL).strip()}\n{fence}"
+    return f"{fence}text\n{readable(text).strip()}\n{fence}"
 
 
 def _code(text: str) -> str:
     """Return a text as code within a line, which it cannot end."""
     ticks = "`" * (1 + _longest_ticks(text))
     space = " " if "`" in text else ""
-    return ticks + space + " ".join(text.translate(_CONTROL).split()) + space + ticks
+    return ticks + space + " ".join(readable(text).split()) + space + ticks
 
 
 def _longest_ticks(text: str) -> int:
@@ -187,4 +192,4 @@ def _longest_ticks(text: str) -> int:
 
 
 def _line(event: Event) -> str:
-    return json.dumps(event_to_dict(event), ensure_ascii=False) + "\n"
+    return files.as_utf8(json.dumps(event_to_dict(event), ensure_ascii=False)) + "\n"

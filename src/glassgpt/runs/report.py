@@ -14,7 +14,7 @@ from glassgpt.errors import RunError
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.plots import figure_png, main_figure, metric_figure, metric_names, series_figure
 from glassgpt.runs.reading import Comparison, read_comparison, read_config, read_lineage
-from glassgpt.runs.records import read_events
+from glassgpt.runs.records import read_events, readable
 from glassgpt.runs.summary import duration
 from glassgpt.training.events import (
     Evaluated,
@@ -37,7 +37,9 @@ def report_page(run: RunDirectory) -> str:
     lineage = read_lineage(run)
     floor = (lineage["data"] or {}).get("floor")
     template = resources.files("glassgpt.runs").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_readable
+    )
     environment.filters["duration"] = duration
     evaluations = [event for event in events if isinstance(event, Evaluated)]
     curve_title, curve = main_figure(events, title="", floor=floor["loss"] if floor else None)
@@ -61,6 +63,11 @@ def report_page(run: RunDirectory) -> str:
         prompts=read_config(run).samples.prompts,
         **_summary(events),
     )
+
+
+def _readable(value: Any) -> Any:
+    """Return what is put into the page without what a page cannot hold; what is known to be safe stays as it is."""
+    return readable(value) if type(value) is str else value
 
 
 def _comparison(run: RunDirectory) -> Comparison | None:
