@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import shutil
@@ -13,6 +14,8 @@ import pytest
 
 from glassgpt import files
 from glassgpt.runs.checkpoints import CheckpointStore
+
+from .conftest import SMALL, refused
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
 DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
@@ -41,6 +44,16 @@ LOOKING = (
     ("generate", "small", "The", "--max-tokens", "2"),
     ("runs",),
 )
+READING = (
+    ("chat", "small"),
+    ("evaluate", "small"),
+    ("eval", "small"),
+    ("export", "small", "--to", "gguf", "--output", "out.gguf"),
+    ("export", "small", "--to", "hf", "--output", "out-hf"),
+    ("export", "small", "--to", "onnx", "--output", "out.onnx"),
+    ("runs", "compare", "small", "other", "--out", "out.png"),
+)
+"""Commands that do more with a run, and leave it as it is."""
 
 
 def put(path: Path, content: bytes | None) -> None:
@@ -95,6 +108,83 @@ def test_going_on_with_a_damaged_run(glassgpt: Any, workplace: Path, name: str, 
     else:
         assert {path: content for path, content in after.items() if path in damaged} == damaged
         assert "Put" in result.errors or "put" in result.errors or "glassgpt" in result.errors, result.errors
+
+
+@pytest.fixture
+def other(workplace: Path, glassgpt: Any) -> Path:
+    """A second run beside `small`, of the same text and shape, that learned at another rate."""
+    result = glassgpt(
+        "train", "text.txt", *SMALL, "--training.learning-rate=0.01", "--training.seed=7", "--name", "other"
+    )
+    assert result.status == 0, result
+    return Path("runs/other")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", ["missing", "empty", "half", "noise", "other"])
+def test_every_command_that_reads_a_damaged_run(
+    glassgpt: Any, other: Path, name: str, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A right result, or one sentence and nothing written; the run is never touched."""
+    right, outputs = {}, ("out.gguf", "out-hf", "out.onnx", "out.onnx.data", "out.png")
+    path = Path("runs/small", name)
+    original = path.read_bytes()
+    for damaged in (False, True):
+        if damaged:
+            put(path, (other / name).read_bytes() if damage == "other" else DAMAGES[damage](original))
+        before = content_of(Path("runs"))
+        for command in READING:
+            monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
+            result = glassgpt(*command)
+            right_or_a_sentence(result)
+            assert content_of(Path("runs")) == before
+            made = [Path(output) for output in outputs if Path(output).exists()]
+            assert result.status == 0 or not made, (command, made)
+            if not damaged:
+                assert result.status == 0, result
+                right[command] = result.output
+            elif result.status == 0 and command[0] == "evaluate":
+                assert result.output == right[command]
+            for output in made:
+                shutil.rmtree(output) if output.is_dir() else output.unlink()
+
+
+def test_metrics_of_another_run_are_noticed(glassgpt: Any, other: Path) -> None:
+    """Resuming took them, and the report told the losses of the one run and the samples of the other."""
+    metrics = Path("runs/small/metrics.jsonl")
+    metrics.write_bytes((other / "metrics.jsonl").read_bytes())
+    before = content_of(Path("runs"))
+    refused(
+        glassgpt("resume", "small"), "metrics.jsonl is of another run", "Put the original back", "mv runs/"
+    )
+    assert content_of(Path("runs")) == before
+    listed = glassgpt("runs").output
+    assert listed.count("is of another run") == 1
+    assert "small" in next(line for line in listed.splitlines() if "is of another run" in line)
+    assert glassgpt("runs", "compare", "small", "other", "--out", "out.png").status == 0
+    metrics.rename("runs/small/metrics.jsonl.other")
+    result = glassgpt("resume", "small")
+    assert result.status == 0, result
+
+
+def test_a_resumed_run_knows_its_own_metrics(glassgpt: Any, workplace: Path) -> None:
+    """Also those that were told twice over, once torn, and of a loss that was never finite."""
+    for _ in range(2):
+        assert glassgpt("resume", "small").status == 0
+        with open("runs/small/metrics.jsonl", "ab") as file:
+            file.write(b'{"event": "step", "st')
+    assert "another run" not in glassgpt("runs").output
+
+
+def test_a_line_that_is_no_utf_8_does_not_end_a_resume(glassgpt: Any, workplace: Path) -> None:
+    """JSON of bytes reads half a surrogate pair, and UTF-16, which no text file of ours can hold again."""
+    event = {"event": "note", "step": 1, "text": "half a pair: \ud800"}
+    line = json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    metrics = Path("runs/small/metrics.jsonl")
+    metrics.write_bytes(line + b"\n" + metrics.read_bytes())
+    assert "damaged: metrics.jsonl (1 line)" in " ".join(glassgpt("runs").output.split())
+    assert glassgpt("resume", "small").status == 0
 
 
 @pytest.mark.parametrize(

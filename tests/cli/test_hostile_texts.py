@@ -110,13 +110,16 @@ def command(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     [
         ("train", f"{LATIN}.txt", *TINY),
         ("train", "text.txt", *TINY, "--samples.prompts", LATIN),
-        ("finetune", "sft", "small", f"{LATIN}.jsonl", *TINY[:3]),
+        ("finetune", "sft", "longer", f"{LATIN}.jsonl", *TINY[:3]),
     ],
     ids=["text", "prompt", "records"],
 )
-def test_what_a_run_cannot_note_is_refused(workplace: Path, arguments: tuple[str, ...]) -> None:
+def test_what_a_run_cannot_note_is_refused(
+    workplace: Path, trained_longer: Path, arguments: tuple[str, ...]
+) -> None:
     """Each ended in a traceback, after all the text was prepared, and left a hidden folder among the runs."""
     shutil.copy("text.txt", f"{LATIN}.txt")
+    shutil.copytree(trained_longer / "runs/small", "runs/longer")
     records = [{"prompt": f"{n}", "response": "a"} for n in range(30)]
     Path(f"{LATIN}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     before = sorted(os.listdir("runs"))  # noqa: PTH208

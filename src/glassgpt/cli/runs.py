@@ -58,8 +58,11 @@ def compare(
         replaceable=is_comparison,
     )
     console = make_console()
-    print_table(console, _table([summarize(run) for run in found]))
-    save_comparison(comparison_figure([(run.name, read_events(run.metrics)) for run in found]), out)
+    summaries = [summarize(run) for run in found]
+    print_table(console, _table(summaries))
+    # A run of which no loss is known has no curve; its metrics may be those of another.
+    measured = [run for run, summary in zip(found, summaries, strict=True) if summary.best_loss is not None]
+    save_comparison(comparison_figure([(run.name, read_events(run.metrics)) for run in measured]), out)
     console.print(f"\nCurves over each other: {shown(out)}")
 
 

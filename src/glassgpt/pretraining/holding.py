@@ -22,7 +22,7 @@ from glassgpt.runs.claim import Claim
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.plots import PlotFile
 from glassgpt.runs.reading import repeating
-from glassgpt.runs.records import MetricsFile, SamplesFile
+from glassgpt.runs.records import MetricsFile, Reached, SamplesFile, refuse_other_metrics
 from glassgpt.training import distributed
 from glassgpt.training.events import Listener
 from glassgpt.training.state import Progress, TrainerState
@@ -76,7 +76,13 @@ def go_on_from(
 def own_listeners(
     claim: Claim, progress: Progress | None, prompts: tuple[str, ...], *, floor: float | None = None
 ) -> list[Listener]:
-    """Return the listeners that keep the files of a run, the events after `progress` taken back."""
+    """Return the listeners that keep the files of a run, the events after `progress` taken back.
+
+    Raises `RunError` when the events are of another run.
+    """
+    if progress is not None:
+        reached = Reached(progress.step, progress.tokens, progress.best_step, progress.best_loss)
+        refuse_other_metrics(claim.run, reached)
     metrics = MetricsFile(claim.run.metrics)
     best = None if progress is None else progress.best_step == progress.step
     metrics.rewind(progress.step if progress else -1, best=best)

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from glassgpt import files
+from glassgpt.commands import quoted
 from glassgpt.errors import RunError
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.training.events import (
@@ -26,6 +27,7 @@ from glassgpt.training.events import (
     Evaluated,
     Event,
     Sampled,
+    StepsFinished,
     TrainingFinished,
     TrainingStarted,
     event_from_dict,
@@ -76,7 +78,7 @@ def read_lines(path: Path) -> Iterator[Line]:
 def _read_line(line: bytes) -> Line:
     text = line.removesuffix(b"\n")
     try:
-        return Line(text, event_of(json.loads(text)))
+        return Line(text, event_of(json.loads(text.decode("utf-8-sig"))))
     except (ValueError, RecursionError):
         return Line(text, None, is_damaged=text != line and bool(text.strip()))
 
@@ -103,6 +105,47 @@ def event_of(values: Any) -> Event | None:
     ):
         raise ValueError("a step has no tokens, or an epoch no steps")
     return event
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What a checkpoint says of how far its run had come, as far as events can contradict it."""
+
+    step: int
+    tokens: int
+    best_step: int
+    best_loss: float
+
+    def contradicts(self, event: Event) -> bool:
+        """Say whether an event cannot be of the run of this checkpoint.
+
+        Both were written from the same numbers, so that they are equal to the last bit. Nothing tells apart two runs
+        that were the same in these, and then nothing is mixed up, either.
+        """
+        if isinstance(event, StepsFinished):
+            return event.step == self.step and event.tokens != self.tokens
+        if not isinstance(event, Evaluated) or event.step > self.step or not math.isfinite(self.best_loss):
+            return False
+        return event.loss < self.best_loss or (event.step == self.best_step and event.loss != self.best_loss)
+
+
+def reached(checkpoint: Path) -> Reached | None:
+    """Return what the `state.json` of a checkpoint says, or None when it cannot be read."""
+    try:
+        return msgspec.convert(files.read_json(checkpoint / "state.json")["progress"], Reached)
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return None
+
+
+def refuse_other_metrics(run: RunDirectory, checkpoint: Reached) -> None:
+    """Raise `RunError` when `metrics.jsonl` is of another run than a checkpoint: going on would mix the two."""
+    for line in read_lines(run.metrics):
+        if line.event is not None and checkpoint.contradicts(line.event):
+            raise RunError(
+                f"{run.metrics} is of another run: what it says of step {line.event.step} contradicts the checkpoint "
+                f"of step {checkpoint.step}. Put the original back. Without one, move it away, and the curves begin "
+                f"at step {checkpoint.step}:  mv {quoted(str(run.metrics))} {quoted(f'{run.metrics}.other')}"
+            )
 
 
 class MetricsFile:

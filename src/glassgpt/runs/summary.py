@@ -11,7 +11,7 @@ from glassgpt import config as configs
 from glassgpt.errors import GlassGPTError, RunError
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.reading import read_comparison, read_config, read_lineage
-from glassgpt.runs.records import read_lines
+from glassgpt.runs.records import Reached, reached, read_lines
 from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFinished, TrainingStarted
 
 
@@ -114,17 +114,27 @@ def _damaged_file(run: RunDirectory) -> str | None:
 
 
 def _progress(run: RunDirectory) -> _Progress:
-    progress, lines = _Progress(), 0
+    progress, lines, checkpoint = _Progress(), 0, _newest(run)
     try:
         for line in read_lines(run.metrics):
             lines += line.is_damaged
             if line.event is not None:
+                if checkpoint is not None and checkpoint.contradicts(line.event):
+                    return _Progress(damaged=f"{run.metrics.name} is of another run")
                 progress.take(line.event)
     except RunError:
         return _Progress(damaged=f"damaged: {run.metrics.name}")
     if lines:
         progress.damaged = f"damaged: {run.metrics.name} ({lines} line{'s' if lines > 1 else ''})"
     return progress
+
+
+def _newest(run: RunDirectory) -> Reached | None:
+    """Return what the newest checkpoint says, or None where there is none to be read."""
+    try:
+        return reached(max(run.checkpoints.glob("step-*/")))
+    except (OSError, ValueError):
+        return None
 
 
 def _imported_parameters(run: RunDirectory) -> int | None:
