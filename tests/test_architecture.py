@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "glassgpt"
 FLOORS = {
     "errors": 0,
     "system": 0,
+    "leftovers": 0,
     "files": 0,
     "config": 0,
     "idle": 0,

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
 import time
 from collections.abc import Collection, Iterator
@@ -22,12 +21,11 @@ from typing import IO, Any
 
 from glassgpt.commands import quoted
 from glassgpt.errors import AccessError, CorpusError, OfflineError
+from glassgpt.leftovers import TEMPORARY, alive, claimed, hidden, remove_abandoned, stem_of
 from glassgpt.system import explained
 
 MANIFEST = "manifest.json"
 GIT_LFS = b"version https://git-lfs.github.com/spec/"
-TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}", re.DOTALL)
-"""Names of what is being written and was not renamed into place yet."""
 DOWNLOADING = re.compile(r"tmp[a-z0-9_]{8}")
 """Names that Python's `tempfile`, and so pooch, gives to what is being downloaded."""
 ABANDONED_SECONDS = 600.0
@@ -91,27 +89,27 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """
     with explain_writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _neighbour(path)
-        try:
-            with _open_to_write(temporary, mode) as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            flush_to_disk(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _neighbour(path: Path) -> Path:
-    """Return a hidden name beside `path` that nothing has yet, and that is no longer than names may be."""
-    return path.with_name(f".{path.name[:48]}.{secrets.token_hex(4)}")
+        with claimed(path, lambda temporary: temporary.touch(exist_ok=False)) as temporary:
+            try:
+                with _open_to_write(temporary, mode) as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+                flush_to_disk(path.parent)
+            finally:
+                temporary.unlink(missing_ok=True)
+        remove_abandoned(path.parent, stem_of(path))
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files in a folder that a killed process left. The caller keeps other writers out."""
+    """Remove what a killed process left half written in a folder. The caller keeps other writers out."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        if TEMPORARY.fullmatch(path.name) and path.is_file():
+        if not TEMPORARY.fullmatch(path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 
@@ -173,33 +171,44 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     failure nothing at `path` changes. Raises `DiskFullError` when the disk is full,
     `AccessError` when the place may not be written.
     """
-    with explain_writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _neighbour(path)
-        temporary.mkdir()
+    with explain_writing(path), temporary_folder(path) as temporary:
+        yield temporary
+        for file in temporary.iterdir():
+            flush_to_disk(file)
+        seal(temporary)
+        _replace_directory(temporary, path)
+        flush_to_disk(path.parent)
+
+
+@contextlib.contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`, which is gone at the end unless it was renamed.
+
+    Folders that killed processes left there are removed at the end, too, if all went well.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with claimed(path, lambda temporary: temporary.mkdir()) as temporary:
         try:
             yield temporary
-            for file in temporary.iterdir():
-                flush_to_disk(file)
-            seal(temporary)
-            _replace_directory(temporary, path)
-            flush_to_disk(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+    remove_abandoned(path.parent, stem_of(path))
 
 
 def _replace_directory(new: Path, path: Path) -> None:
     """Rename `new` to `path`. What stands there steps aside whole first, and comes back on failure."""
-    aside = _neighbour(path)
-    if path.exists():
-        os.replace(path, aside)
-    try:
-        os.replace(new, path)
-    except OSError:
-        if aside.exists():
-            os.replace(aside, path)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = hidden(path.parent, stem_of(path))
+    with contextlib.ExitStack() as held:
+        if path.exists():
+            held.enter_context(alive(path))
+            os.replace(path, aside)
+        try:
+            os.replace(new, path)
+        except OSError:
+            if aside.exists():
+                os.replace(aside, path)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def seal(directory: Path, *, leave_out: Collection[str] = (), **facts: Any) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -321,8 +325,6 @@ def test_another_cut_is_noticed(make_run: Any) -> None:
 def test_without_llama_cpp_the_file_is_read_back(
     dtype: Any, make_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     make_run()
     done = export_run("tiny", "gguf", dtype=dtype)
@@ -387,3 +389,66 @@ def test_a_program_that_fails_on_an_export_is_an_error(
     with pytest.raises(InteropError, match=r"onnxruntime fails on it \(RuntimeError: no such operator"):
         export_run("tiny", "onnx")
     assert not Path("tiny.onnx").exists()
+
+
+KILLED = """
+    import os, signal
+    from pathlib import Path
+    from glassgpt.interop import exports
+
+    def killed(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    exports.{moment} = killed
+    exports.export_run("tiny", "{to}", output=Path("out"), force=True)
+"""
+
+
+def killed_while_replacing(to: str, moment: str) -> None:
+    script = textwrap.dedent(KILLED).format(to=to, moment=moment)
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def content(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in (path.iterdir() if path.is_dir() else [path])}
+
+
+@pytest.mark.parametrize("to", ["hf", "gguf", "onnx"])
+def test_an_export_that_was_killed_leaves_nothing_hidden_and_loses_nothing(make_run: Any, to: Any) -> None:
+    """The earlier export stayed hidden beside its place for ever: as large as the model, and out of reach."""
+    make_run()
+    output = Path("out")
+    export_run("tiny", to, output=output)
+    before = content(output)
+    there = sorted(path.name for path in Path().iterdir())
+    killed_while_replacing(to, "_write")
+    assert not output.exists()
+    with pytest.raises(OutputError, match="exists already"):  # it is back at its place
+        export_run("tiny", to, output=output)
+    assert content(output) == before
+    assert sorted(path.name for path in Path().iterdir()) == there
+    killed_while_replacing(to, "_write")
+    export_run("tiny", to, output=output, force=True)
+    assert sorted(path.name for path in Path().iterdir()) == there
+    killed_while_replacing(to, "_check")  # the new one is whole, and was not checked yet
+    assert output.exists()
+    assert len(list(Path().iterdir())) == len(there) + 1
+    export_run("tiny", to, output=output, force=True)
+    assert sorted(path.name for path in Path().iterdir()) == there
+
+
+def test_large_weights_come_back_together_with_their_graph(make_run: Any) -> None:
+    """Both places of an export are put back, or none: an old graph on new weights would compute nonsense."""
+    make_run()
+    for name in ("out", "out.data"):
+        Path(name).write_text(f"old {name}")
+    killed_while_replacing("onnx", "_write")
+    assert sorted(path.name for path in Path().iterdir() if "out" in path.name and path.name[0] != ".") == []
+    with pytest.raises(OutputError, match="exists already"):
+        export_run("tiny", "onnx", output=Path("out"))
+    assert [Path(name).read_text() for name in ("out", "out.data")] == ["old out", "old out.data"]
+    killed_while_replacing("onnx", "_write")
+    Path("out.data").write_text("new")
+    export_run("tiny", "onnx", output=Path("out"), force=True)
+    assert [path.name for path in Path().iterdir() if path.name.startswith(".")] == []

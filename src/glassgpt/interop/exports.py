@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Literal
 from glassgpt import files
 from glassgpt.errors import GlassGPTError, InteropError, MissingExtraError, OutputError, did_you_mean
 from glassgpt.interop.parity import Expected, Parity, expect
+from glassgpt.leftovers import abandoned, alive, remove_abandoned
 from glassgpt.outputs import refuse_overwriting
 from glassgpt.runs.opening import Run, find_base, open_run
 from glassgpt.system import explaining
@@ -21,6 +23,8 @@ from glassgpt.system import explaining
 Format = Literal["hf", "gguf", "onnx"]
 Dtype = Literal["f32", "f16", "q8_0"]
 PEERS = {"hf": "transformers", "gguf": "llama.cpp", "onnx": "onnxruntime"}
+LONGEST_NAME = 200
+"""Bytes of a name, so that the hidden one beside it is no longer than names may be."""
 DTYPES: dict[str, tuple[str, ...]] = {"hf": ("f32", "f16"), "gguf": ("f32", "f16", "q8_0"), "onnx": ("f32",)}
 
 
@@ -47,6 +51,7 @@ def export_run(
     _check_choice(to, dtype)
     run = open_run(name)
     path = output or Path(default_name(run.directory.name, to, dtype))
+    _put_back(_places(path, to))
     _refuse_place(path, to, run, force=force)
     expected = expect(run)
     with _replacing(_places(path, to)):
@@ -182,23 +187,55 @@ def _check_there(to: Format, path: Path, expected: Expected, dtype: Dtype) -> Pa
 @contextlib.contextmanager
 def _replacing(places: list[Path]) -> Iterator[None]:
     """Let what stands at the places step aside during the block: it comes back on failure, and goes on success."""
-    aside = {place: place.with_name(f".{place.name[:48]}.{secrets.token_hex(4)}") for place in places}
+    attempt = secrets.token_hex(4)  # the same for all, so that what belongs together comes back together
     moved: dict[Path, Path] = {}
-    try:
-        with files.explain_writing(places[0]):
-            for place, hidden in aside.items():
-                if place.exists():
-                    place.rename(hidden)
-                    moved[place] = hidden
-        yield
-    except BaseException:
-        for place in places:
-            _remove(place)
-        for place, hidden in moved.items():
-            hidden.rename(place)
-        raise
-    for hidden in moved.values():
-        _remove(hidden)
+    with contextlib.ExitStack() as held:
+        try:
+            with files.explain_writing(places[0]):
+                for place in places:
+                    if place.exists():
+                        held.enter_context(alive(place))
+                        hidden = place.with_name(f".{_stem_aside(place)}.{attempt}")
+                        place.rename(hidden)
+                        moved[place] = hidden
+            yield
+        except BaseException:
+            for place in places:
+                _remove(place)
+            for place, hidden in moved.items():
+                hidden.rename(place)
+            raise
+        for hidden in moved.values():
+            _remove(hidden)
+    for place in places:
+        remove_abandoned(place.parent, _stem_aside(place))
+
+
+def _put_back(places: list[Path]) -> None:
+    """Put an earlier export back where a killed process had moved it aside and written nothing in its place.
+
+    Where something stands at one of the places, all stays as it is: it goes once another export is written.
+    """
+    if any(os.path.lexists(place) for place in places):
+        return
+    aside = {place: abandoned(place.parent, _stem_aside(place)) for place in places}
+    attempts = {path.name[-8:]: path.lstat().st_mtime for paths in aside.values() for path in paths}
+    if not attempts:
+        return
+    latest = max(attempts, key=lambda attempt: attempts[attempt])
+    with contextlib.suppress(OSError):
+        for place, paths in aside.items():
+            for path in paths:
+                if path.name.endswith(latest):
+                    path.rename(place)
+
+
+def _stem_aside(place: Path) -> str:
+    """Return what the hidden names of an earlier export begin with, which no other place shares."""
+    name = place.name
+    if len(name.encode()) > LONGEST_NAME:
+        name = f"{name[:40]}-{files.hash_text(name)[:8]}"
+    return f"{name}.replaced"
 
 
 def _remove(place: Path) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -122,15 +121,11 @@ def write_onnx(run: Run, path: Path) -> list[str]:
 
 def _save_in_two(program: Any, path: Path) -> None:
     """Write the weights, then the graph that names their file: until it is there, nothing is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        files.explain_writing(path),
-        tempfile.TemporaryDirectory(dir=path.parent, prefix=".onnx-") as folder,
-    ):
-        program.save(Path(folder) / path.name, external_data=True)
+    with files.explain_writing(path), files.temporary_folder(path) as folder:
+        program.save(folder / path.name, external_data=True)
         for file in (weights_beside(path), path):
-            files.flush_to_disk(Path(folder) / file.name)
-            (Path(folder) / file.name).replace(file)
+            files.flush_to_disk(folder / file.name)
+            (folder / file.name).replace(file)
 
 
 def check_onnx(path: Path, expected: Expected) -> Parity:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from glassgpt import files
 from glassgpt.errors import RunError
-from glassgpt.files import TEMPORARY
+from glassgpt.leftovers import TEMPORARY
 from glassgpt.runs.claim import Claim, held, take
 from glassgpt.runs.directory import (
     LOCK,

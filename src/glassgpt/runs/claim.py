@@ -25,7 +25,7 @@ import msgspec
 from glassgpt import files
 from glassgpt.commands import command
 from glassgpt.errors import DiskFullError, GlassGPTError, RunError
-from glassgpt.files import TEMPORARY
+from glassgpt.leftovers import TEMPORARY
 from glassgpt.runs.directory import LOCK, RunDirectory
 from glassgpt.training.events import Event
 

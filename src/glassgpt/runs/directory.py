@@ -20,7 +20,7 @@ from pathlib import Path
 
 from glassgpt.commands import command, quoted
 from glassgpt.errors import RunError, did_you_mean
-from glassgpt.files import TEMPORARY
+from glassgpt.leftovers import TEMPORARY
 
 LOCK = ".lock"
 """Held by the process that writes to a run (see `claim`)."""
