@@ -51,6 +51,7 @@ NEIGHBOURS = {
     ("outputs", "errors"),
     ("files", "commands"),
     ("files", "system"),
+    ("files", "leftovers"),
     ("config", "errors"),
     ("idle", "errors"),
     ("config", "files"),
@@ -61,7 +62,9 @@ NEIGHBOURS = {
     ("finetuning", "pretraining"),
 }
 # The rooms that must work without torch, and single modules of higher rooms that must, too.
-WITHOUT_TORCH = ("errors", "system", "files", "config", "idle", "commands", "outputs", "corpus", "tokenizers")
+WITHOUT_TORCH = (
+    "errors", "system", "leftovers", "files", "config", "idle", "commands", "outputs", "corpus", "tokenizers",
+)  # fmt: skip
 
 # The one module that opens what `torch.save` wrote, and only its tensors.
 READS_NOTEBOOKS = "glassgpt.interop.state_dicts"
