@@ -127,6 +127,8 @@ def test_every_command_that_reads_a_damaged_run(
     glassgpt: Any, other: Path, name: str, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A right result, or one sentence and nothing written; the run is never touched."""
+    # transformers keeps the stream of the first call, which is closed by the second: no trouble of a real process.
+    monkeypatch.setattr("logging.raiseExceptions", False)
     right, outputs = {}, ("out.gguf", "out-hf", "out.onnx", "out.onnx.data", "out.png")
     path = Path("runs/small", name)
     original = path.read_bytes()
