@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.gpt import GPT
+from glassgpt.model.int8 import quantize
 from glassgpt.training.losses import next_token_loss, token_losses
 
 
@@ -18,7 +22,7 @@ class Table(nn.Module):
         torch.manual_seed(0)
         self.rows = nn.Parameter(3 * torch.randn(vocabulary, vocabulary).to(kind))
 
-        self.head_weight, self.head_bias = torch.eye(vocabulary, dtype=kind), None
+        self.head_weight, self.head_bias, self.head = torch.eye(vocabulary, dtype=kind), None, None
 
     def hidden(self, ids: Tensor) -> Tensor:
         return self.rows[ids]
@@ -58,3 +62,16 @@ def test_the_softmax_of_low_precision_logits_runs_in_float32():
     loss = next_token_loss(model, inputs, targets)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, expected.mean())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_head_in_8_bits_is_the_one_that_is_measured(tied: bool) -> None:
+    """`evaluate --weights int8` once multiplied by the embedding, which is no head where the two are not tied."""
+    torch.manual_seed(0)
+    shape = {"context_length": 16, "n_layer": 1, "n_head": 2, "n_embd": 32, "embedding_std": 1.0}
+    model = quantize(GPT(ModelConfig(vocab_size=61, tied_head=tied, **shape)).eval())
+    ids = torch.randint(61, (3, 17))
+    inputs, targets = ids[:, :-1], ids[:, 1:]
+    with torch.inference_mode():
+        expected = torch.nn.functional.cross_entropy(model(inputs).mT, targets, reduction="none")
+        torch.testing.assert_close(token_losses(model, inputs, targets), expected)

@@ -22,7 +22,9 @@ from glassgpt.dataset.shards import TokenSplit
 from glassgpt.errors import EvaluationError
 from glassgpt.generation.engine import evaluating
 from glassgpt.model.gpt import GPT
+from glassgpt.model.summary import forward_bytes
 from glassgpt.tokenizers.special import unknown_line
+from glassgpt.training.fits import MEASURED_TOKENS, refuse_measuring
 from glassgpt.training.losses import perplexity, token_losses
 from glassgpt.training.trainer import autocast
 
@@ -83,7 +85,7 @@ def evaluate(
     byte_lengths: np.ndarray | None = None,
     documents: int | None = None,
     unknown: Unknown | None = None,
-    batch_tokens: int = 2048,
+    batch_tokens: int = MEASURED_TOKENS,
     precision: torch.dtype = torch.float32,
 ) -> Evaluation:
     """Measure the loss on fixed windows spread evenly over a split (see `evaluation_windows`).
@@ -91,11 +93,13 @@ def evaluate(
     With `documents`, the id of `<|endoftext|>`, the windows hold whole documents (see `document_windows`).
     `byte_lengths[id]` is the number of bytes each id stands for; without it (a tokenizer that loses some)
     the split's average is taken. `unknown` says what to charge for unknown tokens. The model's mode is restored,
-    and no random generator is touched. Raises `EvaluationError` where there is no token to predict.
+    and no random generator is touched. Raises `EvaluationError` where there is no token to predict, `MemoryFullError`
+    where a batch needs more memory than is free.
     """
     starts, lengths = _windows(split, context_length, most_tokens, documents)
     rows = max(1, batch_tokens // context_length)
     device = next(model.parameters()).device
+    _refuse_what_does_not_fit(model, device, min(rows, len(starts)), int(lengths.max(initial=1)))
     nats, text_bytes, tokens, unknown_tokens = 0.0, 0.0, 0, 0
     with evaluating(model):
         for first in range(0, len(starts), rows):
@@ -138,6 +142,11 @@ def refuse_no_figure(result: Evaluation, kind: str, where: str) -> None:
             "about that token and not about the text. Measure on text like the one that the run was trained on, or "
             "train a run with --tokenizer.kind bpe, which knows any text."
         )
+
+
+def _refuse_what_does_not_fit(model: GPT, device: torch.device, rows: int, length: int) -> None:
+    need = forward_bytes(model.config, batch_size=rows, length=length, device=device.type)
+    refuse_measuring(model, need, rows * length)
 
 
 def _windows(

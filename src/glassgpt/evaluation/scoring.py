@@ -20,11 +20,15 @@ from torch import Tensor
 from glassgpt.errors import ConfigError
 from glassgpt.generation.engine import evaluating
 from glassgpt.model.gpt import GPT
+from glassgpt.model.summary import forward_bytes
+from glassgpt.training.fits import refuse_measuring
 
 BATCH_TOKENS = 4096
 """Most tokens computed together, filled-up places included."""
 LOGITS_AT_ONCE = 1 << 22
 """Most logits held at a time, 16 MB of them."""
+LOGITS_BYTES = 3 * 4 * LOGITS_AT_ONCE
+"""What they take: themselves, and what their largest and their sum are worked out of."""
 
 
 class Likelihood(NamedTuple):
@@ -42,6 +46,7 @@ def likelihoods(
 
     A context must have a token at least. Where both are longer than the model looks back, the oldest tokens of
     the context are left out; a continuation that is itself longer is scored in windows (see `windows`).
+    Raises `MemoryFullError` where a batch needs more memory than is free.
     """
     pieces = [
         (index, window)
@@ -50,8 +55,10 @@ def likelihoods(
     ]
     sums, greedy = [0.0] * len(pairs), [True] * len(pairs)
     pieces.sort(key=lambda piece: len(piece[1].ids))
+    batches = _batches([len(window.ids) for _, window in pieces], batch_tokens)
+    _refuse_what_does_not_fit(model, [[len(window.ids) for _, window in pieces[batch]] for batch in batches])
     with evaluating(model):
-        for batch in _batches([len(window.ids) for _, window in pieces], batch_tokens):
+        for batch in batches:
             scored = _score(model, [window for _, window in pieces[batch]])
             for (index, _), (log_probability, likeliest) in zip(pieces[batch], scored, strict=True):
                 sums[index] += log_probability
@@ -95,6 +102,21 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> list[slice]:
         found.append(slice(start, end))
         start = end
     return found
+
+
+def _refuse_what_does_not_fit(model: GPT, batches: Sequence[Sequence[int]]) -> None:
+    """Ask of the batch that needs the most; `batches` are the lengths of the rows of each."""
+    config, device = model.config, model.head_weight.device.type
+    needs = [
+        (
+            forward_bytes(config, batch_size=len(batch), length=length, device=device, logits=LOGITS_BYTES),
+            len(batch) * length,
+        )
+        for batch in batches
+        if (length := max(batch) - 1)
+    ]
+    if needs:
+        refuse_measuring(model, *max(needs))
 
 
 def _score(model: GPT, rows: Sequence[Window]) -> list[tuple[float, bool]]:

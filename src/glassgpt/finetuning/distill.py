@@ -22,12 +22,14 @@ from glassgpt.finetuning.task import Measured, Sample, Start, Task
 from glassgpt.generation.text import GenerationConfig, complete
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
+from glassgpt.model.summary import FLOAT32, TrainingBytes, forward_bytes
 from glassgpt.pretraining.data import prepare_data
 from glassgpt.pretraining.places import find_text
 from glassgpt.pretraining.run import measure_split
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.lineage import shard_facts
 from glassgpt.tokenizers.config import TokenizerConfig
+from glassgpt.training.fits import MEASURED_TOKENS, measuring_bytes, needed
 
 ROWS_AT_ONCE = 1024
 """Tokens whose logits of both models are held together."""
@@ -121,10 +123,43 @@ def student_config(teacher: ModelConfig, config: DistillConfig) -> ModelConfig:
     )
 
 
+def needed_by_student(start: Start, config: DistillConfig) -> TrainingBytes:
+    """Return the memory of an update of the student, before it is made; its teacher is in memory.
+
+    The teacher reads a batch before the student does, keeps nothing of it but its last layer, and is measured, too.
+    """
+    teacher = start.model.config
+    student = student_config(teacher, config)
+    rows = -(-start.batch_size // start.world.size)
+    tokens = rows * student.context_length
+    length = min(teacher.context_length, MEASURED_TOKENS)
+    alone = [
+        forward_bytes(teacher, batch_size=rows, device=start.device.type, logits=0),
+        *(measuring_bytes(model, start.device, length) for model in (teacher, student)),
+    ]
+    return needed(
+        student,
+        config.training,
+        start.device,
+        rows=rows,
+        loss=soft_loss_bytes(student.vocab_size, tokens) + FLOAT32 * tokens * teacher.n_embd,
+        measuring=max(alone),
+    )
+
+
+def soft_loss_bytes(vocab_size: int, tokens: int) -> int:
+    """Return the bytes of `soft_loss`: three tables of all logits for the gradient, and eight of a part at once."""
+    at_once = -(-tokens // math.ceil(tokens / ROWS_AT_ONCE))
+    return FLOAT32 * vocab_size * (3 * tokens + 5 * at_once)
+
+
 def soft_loss(
     student: GPT, teacher: GPT, inputs_BT: Tensor, targets_BT: Tensor, config: DistillConfig
 ) -> Tensor:
-    """Return the mean loss over a batch, a part of the rows at a time so that two sets of logits fit."""
+    """Return the mean loss over a batch, a part of the rows at a time: so fewer logits are held at once.
+
+    What the gradient needs is kept of every part (see `soft_loss_bytes`).
+    """
     with torch.no_grad():
         taught_NC = teacher.hidden(inputs_BT).flatten(0, 1)
     hidden_NC, targets_N = student.hidden(inputs_BT).flatten(0, 1), targets_BT.flatten()

@@ -9,7 +9,6 @@ decided once stands in `finetune.toml` of the run; base and data are read again,
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from glassgpt import files
 from glassgpt.adapters.peft_format import WEIGHTS, save_adapter
 from glassgpt.device import World
 from glassgpt.finetuning.begin import begin, fitted
+from glassgpt.finetuning.building import build_task, language_model
 from glassgpt.finetuning.choice import (
     Choice,
     find_data,
@@ -34,7 +34,6 @@ from glassgpt.finetuning.comparison import State, look, write_comparison
 from glassgpt.finetuning.config import FineTuneConfig
 from glassgpt.finetuning.task import HEAD, Say, Start, Task
 from glassgpt.interop.tensors import write_tensors
-from glassgpt.model.gpt import GPT
 from glassgpt.pretraining.holding import go_on_from, is_unborn, on_all_ranks, own_listeners, saving
 from glassgpt.pretraining.run import REPORT_SECONDS, Outcome
 from glassgpt.runs.beginning import new_run
@@ -54,7 +53,6 @@ from glassgpt.training import distributed
 from glassgpt.training.choices import settled, thread_watch
 from glassgpt.training.config import TrainingConfig
 from glassgpt.training.events import Listener, TrainingFinished
-from glassgpt.training.fits import refuse_what_does_not_fit
 from glassgpt.training.interrupt import graceful_stop
 from glassgpt.training.jobs import make_job, workplace
 from glassgpt.training.trainer import train
@@ -90,7 +88,6 @@ def start_finetuning(
         )
         start = begin(run, choice.data, choice.config, device=device, world=world, say=say)
         task = build_task(start, choice)
-        _refuse_what_does_not_fit(start, task, choice)
         before = look(task)
         if minutes is not None:
             left = max(1.0, 60 * minutes - (time.perf_counter() - began) - REPORT_SECONDS)
@@ -131,7 +128,7 @@ def resume_finetuning(
             base = open_run(str(find_base(directory, lineage).path))
             refuse_other_data(directory, lineage["data"]["sources"], choice)
         start = begin(base, choice.data, choice.config, device=device, world=world, say=say)
-        task = build_task(start, choice)
+        task = build_task(start, choice, resumed=True)
         training = _FineTuning(choice, start, task, look(task))
         if world.is_main:
             if lineage is None:
@@ -143,23 +140,6 @@ def resume_finetuning(
                 if choice != noted:
                     files.write_text(directory.finetune, choice.to_toml())
         return training.run(claim, listeners, track)
-
-
-def build_task(start: Start, choice: Choice) -> Task:
-    """Return the task of a kind; each has a module of its name."""
-    return importlib.import_module(f"glassgpt.finetuning.{choice.kind}").build(start, choice.config)
-
-
-def _refuse_what_does_not_fit(start: Start, task: Task, choice: Choice) -> None:
-    model = language_model(task).config
-    refuse_what_does_not_fit(
-        model,
-        choice.config.training,
-        start.device,
-        rows=-(-task.batches.tokens_per_batch // model.context_length),
-        trained=sum(weight.numel() for weight in task.model.parameters() if weight.requires_grad),
-        loaded=True,
-    )
 
 
 def _resolve(
@@ -184,13 +164,6 @@ def _in_seconds(choice: Choice, seconds: float) -> Choice:
     training = choice.config.training
     training = dataclasses.replace(training, seconds=round(min(seconds, training.seconds or seconds), 1))
     return dataclasses.replace(choice, config=dataclasses.replace(choice.config, training=training))
-
-
-def language_model(task: Task) -> GPT:
-    """Return the language model of a task: what is trained, or what that is built around."""
-    model = task.model if isinstance(task.model, GPT) else task.model.get_submodule("gpt")
-    assert isinstance(model, GPT)
-    return model
 
 
 class _FineTuning:

@@ -18,6 +18,8 @@ from glassgpt.model.logits import CHUNK_BYTES, SMALL_LOGITS
 
 _MLP_FLOATS = {"relu": 1, "gelu": 2, "gelu_tanh": 2, "relu2": 2, "swiglu": 4}
 """Numbers that an MLP keeps for the backward pass, for each of its width."""
+_MLP_AT_ONCE = {"relu": 2, "gelu": 2, "gelu_tanh": 2, "relu2": 3, "swiglu": 3}
+"""Numbers that an MLP holds at once where nothing is kept, for each of its width."""
 _KNOWN = {
     "positions": ("learned", "sinusoidal", "rotary", "none"),
     "norm": ("layernorm", "rmsnorm"),
@@ -51,11 +53,13 @@ class TrainingBytes:
     gradients: int
     optimizer: int
     activations: int
+    beside: int = 0
+    """What else is in memory during the step, such as a copy of the base."""
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.gradients + self.optimizer + self.activations
+        return self.weights + self.gradients + self.optimizer + self.activations + self.beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +138,59 @@ def training_bytes(
     length: int | None = None,
     checkpoint_activations: bool = False,
     device: str = "cpu",
+    segments: bool = False,
+    loss: int | None = None,
 ) -> TrainingBytes:
     """Return the memory of a float32 training step with AdamW, which keeps two numbers for each weight.
 
-    The loss counts among the activations; how many logits it holds depends on the kind of device.
+    The loss counts among the activations, and so do the masks and tables of attention. How many logits the loss holds
+    depends on the kind of device; `loss` gives its bytes where it is not the loss of pretraining. With `segments` a row
+    holds several texts, so each row has a mask of its own.
     """
+    length = length or config.context_length
     weights = FLOAT32 * count_parameters(config)
-    tokens = batch_size * (length or config.context_length)
-    floats = _activation_floats(config, length or config.context_length, checkpoint_activations)
-    activations = FLOAT32 * tokens * floats + _loss_bytes(config, tokens, device)
-    return TrainingBytes(weights, weights, 2 * weights, activations)
+    tokens = batch_size * length
+    masks = _masks(config, batch_size, length, segments)
+    block = FLOAT32 * tokens * _block_floats(config, length) + (0 if config.dropout else masks.added)
+    loss = _loss_bytes(config, tokens, device) if loss is None else loss
+    kept = FLOAT32 * tokens * 3 * config.n_embd  # the final norm
+    kept += _table_bytes(config, batch_size, length, segments) + masks.seen
+    if checkpoint_activations:  # each block's input; one block is computed again when the loss is over
+        kept += config.n_layer * FLOAT32 * tokens * config.n_embd + max(loss, block)
+    else:
+        kept += config.n_layer * block + loss
+    return TrainingBytes(weights, weights, 2 * weights, max(kept, masks.making))
+
+
+def forward_bytes(
+    config: ModelConfig,
+    *,
+    batch_size: int,
+    length: int | None = None,
+    device: str = "cpu",
+    segments: bool = False,
+    logits: int | None = None,
+) -> int:
+    """Return the memory of a forward pass of which nothing is kept for gradients, the weights left out.
+
+    It is that of the largest of its parts: making the masks, attention, the MLP, the loss of each token. `logits` gives
+    the bytes of the logits held at once, where they are not those of `training.losses.token_losses`.
+    """
+    require_known(config, "model/summary.py", **_KNOWN)
+    length = length or config.context_length
+    tokens = batch_size * length
+    masks = _masks(config, batch_size, length, segments)
+    heads = (config.n_head + config.kv_heads) * config.head_dim
+    stream = FLOAT32 * tokens * 4 * config.n_embd
+    turned = heads * (config.positions == "rotary" or config.qk_norm)
+    projected = heads + config.kv_heads * config.head_dim + turned + config.attention_width
+    attention = stream + FLOAT32 * tokens * projected + masks.seen + masks.added
+    mlp = stream + FLOAT32 * tokens * config.mlp_width * _MLP_AT_ONCE[config.activation] + masks.seen
+    if logits is None:
+        logits = _chunk_bytes(config, tokens, device)
+    of_targets = FLOAT32 * tokens * 2 * config.n_embd  # what the head reads, and the rows of its matrix
+    parts = (masks.making, attention, mlp, of_targets + logits)
+    return max(parts) + _table_bytes(config, batch_size, length, segments)
 
 
 def inference_bytes(
@@ -198,13 +245,6 @@ def _block_shapes(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
     yield from _linear_shapes("mlp.down", width, hidden, bias=config.mlp_bias)
 
 
-def _activation_floats(config: ModelConfig, length: int, checkpointed: bool) -> int:
-    """Estimate the numbers a token leaves behind for the backward pass, up to the head."""
-    block = _block_floats(config, length)
-    kept = config.n_layer * config.n_embd + block if checkpointed else config.n_layer * block
-    return kept + 3 * config.n_embd  # the final norm
-
-
 def _loss_bytes(config: ModelConfig, tokens: int, device: str) -> int:
     """Estimate what the loss holds: all logits and their log-softmax where they are few.
 
@@ -213,8 +253,44 @@ def _loss_bytes(config: ModelConfig, tokens: int, device: str) -> int:
     row = FLOAT32 * config.vocab_size
     if tokens * row <= SMALL_LOGITS:
         return 2 * tokens * row
-    chunk = row * min(tokens, max(1, CHUNK_BYTES[device] // row))
-    return chunk + FLOAT32 * config.n_embd * (tokens + config.vocab_size)
+    return _chunk_bytes(config, tokens, device) + FLOAT32 * config.n_embd * (tokens + config.vocab_size)
+
+
+def _chunk_bytes(config: ModelConfig, tokens: int, device: str) -> int:
+    """Return the bytes of the logits that are held at a time."""
+    row = FLOAT32 * config.vocab_size
+    return row * min(tokens, max(1, CHUNK_BYTES[device] // row))
+
+
+@dataclass(frozen=True, slots=True)
+class _Masks:
+    """Bytes of the masks that say who sees whom; all 0 where attention is plainly causal."""
+
+    seen: int = 0
+    """The mask itself, one byte for each pair of tokens, which all layers share."""
+    added: int = 0
+    """What each layer makes of it: numbers that are added to the scores."""
+    making: int = 0
+    """What is in memory while it is made, distances of eight bytes above all."""
+
+
+def _masks(config: ModelConfig, rows: int, length: int, segments: bool) -> _Masks:
+    if not segments and (config.attention == "full" or length <= config.local_window):
+        return _Masks()
+    pairs, masks = length**2, rows if segments else 1
+    distances = 2 if config.attention == "strided" else 1
+    return _Masks(
+        seen=masks * pairs,
+        added=FLOAT32 * masks * pairs,
+        making=(8 * distances + 3) * pairs + 2 * rows * pairs * segments,
+    )
+
+
+def _table_bytes(config: ModelConfig, rows: int, length: int, segments: bool) -> int:
+    """Return the bytes of the angles of rotary positions, their cosines and sines."""
+    if config.positions != "rotary":
+        return 0
+    return FLOAT32 * 3 * (config.head_dim // 2) * length * (rows if segments else 1)
 
 
 def _block_floats(config: ModelConfig, length: int) -> int:
@@ -228,6 +304,6 @@ def _block_floats(config: ModelConfig, length: int) -> int:
     require_known(config, "model/summary.py", **_KNOWN)
     floats += hidden * _MLP_FLOATS[config.activation]
     if config.dropout:
-        # Attention then keeps its weights, and which were dropped; so does each of the two branches.
-        floats += 2 * config.n_head * length + 2 * width
+        # Attention then keeps its weights, which of them were dropped, and what is left; each branch what it dropped.
+        floats += 3 * config.n_head * length + 2 * width
     return floats

@@ -122,7 +122,9 @@ def resume_run(
         unborn = is_unborn(directory)
         config = _with_sources(noted, sources) if unborn else find_text(directory, noted, sources)
         data = _prepare(config, world, say)
-        refuse_what_does_not_fit(config.model, config.training, device, rows=_rows(config, world))
+        refuse_what_does_not_fit(
+            config.model, config.training, device, rows=_rows(config, world), resumed=True
+        )
         training = _Training(config, data, world, device, say)
         if world.is_main and unborn:
             training.describe(directory)

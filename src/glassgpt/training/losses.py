@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from glassgpt.model.gpt import GPT
-from glassgpt.model.logits import SMALL_LOGITS
+from glassgpt.model.logits import CHUNK_BYTES, SMALL_LOGITS
 from glassgpt.training.linear_cross_entropy import linear_cross_entropy, linear_token_losses
 
 # Given the model and the tensors of a batch, it returns a scalar: the mean over what counts in that batch (tokens,
@@ -52,4 +53,11 @@ def token_losses(model: GPT, inputs: Tensor, targets: Tensor) -> Tensor:
 
 def token_losses_of(model: GPT, hidden: Tensor, targets: Tensor) -> Tensor:
     """Return the cross-entropy of each of `targets` (...) after `hidden` (..., C); for measuring, too."""
-    return linear_token_losses(hidden, model.head_weight, targets, model.head_bias)
+    if model.head is None or isinstance(model.head, nn.Linear):
+        return linear_token_losses(hidden, model.head_weight, targets, model.head_bias)
+    # A head in 8 bits has no matrix to look at: it makes the logits itself.
+    rows_NC, targets_N = hidden.flatten(0, -2), targets.flatten()
+    at_once = max(1, CHUNK_BYTES[hidden.device.type] // (2 * 4 * model.config.vocab_size))
+    parts = zip(rows_NC.split(at_once), targets_N.split(at_once), strict=True)
+    losses = [F.cross_entropy(model.logits(rows).float(), of, reduction="none") for rows, of in parts]
+    return torch.cat(losses).view(targets.shape)
