@@ -18,11 +18,11 @@ from benchmarks.report import Figure
 from benchmarks.texts import SHARED
 from glassgpt.adapters.config import LoRAConfig
 from glassgpt.adapters.lora import add_lora
+from glassgpt.chat.templates import make_template
 from glassgpt.finetuning.examples import Fitting
 from glassgpt.finetuning.losses import answer_loss
 from glassgpt.finetuning.packing import pack
 from glassgpt.finetuning.records import read_conversations
-from glassgpt.finetuning.templates import make_template
 from glassgpt.generation.engine import generate_batch, generate_ids
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.model.config import ModelConfig

@@ -36,6 +36,7 @@ FLOORS = {
     "architectures": 3,
     "adapters": 3,
     "runs": 4,
+    "chat": 4,
     "evaluation": 5,
     "interop": 5,
     "planning": 6,
@@ -59,6 +60,7 @@ NEIGHBOURS = {
     ("machine", "device"),
     ("model", "device"),
     ("adapters", "architectures"),
+    ("chat", "runs"),
     ("finetuning", "pretraining"),
 }
 # The rooms that must work without torch, and single modules of higher rooms that must, too.

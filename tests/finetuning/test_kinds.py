@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from glassgpt import files
 from glassgpt.adapters.config import LoRAConfig
+from glassgpt.chat.conversation import Chat, template_of
 from glassgpt.errors import ConfigError, CorpusError, RunError, TrainingError
-from glassgpt.finetuning.chat import Chat, template_of
 from glassgpt.finetuning.classify import open_classifier
 from glassgpt.finetuning.config import (
     ClassifyConfig,

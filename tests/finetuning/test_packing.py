@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glassgpt.chat.templates import make_template
 from glassgpt.device import World
 from glassgpt.errors import ConfigError
 from glassgpt.finetuning.examples import IGNORE, Example, Fitting
@@ -18,7 +19,6 @@ from glassgpt.finetuning.losses import answer_loss
 from glassgpt.finetuning.packing import best_fit, pack, pad
 from glassgpt.finetuning.records import read_conversations
 from glassgpt.finetuning.rows import RowBatches
-from glassgpt.finetuning.templates import make_template
 from glassgpt.finetuning.vocabulary import grow
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT

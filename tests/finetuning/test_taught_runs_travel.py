@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from glassgpt.adapters.config import LoRAConfig
+from glassgpt.chat.conversation import Chat, template_of
+from glassgpt.chat.templates import id_of
 from glassgpt.errors import CorpusError
-from glassgpt.finetuning.chat import Chat, template_of
 from glassgpt.finetuning.config import (
     ClassifyConfig,
     DistillConfig,
@@ -20,7 +21,6 @@ from glassgpt.finetuning.config import (
     ShortTraining,
 )
 from glassgpt.finetuning.run import start_finetuning
-from glassgpt.finetuning.templates import id_of
 from glassgpt.generation.text import GenerationConfig
 from glassgpt.interop.exports import export_run
 from glassgpt.interop.imports import import_model

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from glassgpt import files
 from glassgpt.errors import CheckpointError, GlassGPTError
 from glassgpt.files import broken_seal
 from glassgpt.model.config import ModelConfig
@@ -115,6 +116,41 @@ def test_training_goes_on_as_if_nothing_had_happened(store):
     assert updates(other, other_optimizer, 4) == expected
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_the_optimizer_is_keyed_by_the_names_of_weights(store):
+    """So that a checkpoint depends neither on the order of groups nor on how weights are shared out."""
+    model, optimizer = real_training()
+    updates(model, optimizer, 2)
+    state = capture(model, optimizer, Progress(step=2))
+    weights = {key.rpartition(".")[0] for key in state.optimizer}
+    assert weights == {name for name, _ in model.named_parameters()}
+    moment = state.optimizer["blocks.0.mlp.up.weight.exp_avg"]
+    assert moment.shape == model.get_parameter("blocks.0.mlp.up.weight").shape
+
+
+def test_an_optimizer_with_its_groups_in_another_order_goes_on(store):
+    model, optimizer = real_training()
+    updates(model, optimizer, 3)
+    store.save(capture(model, optimizer, Progress(step=3)))
+    expected = updates(model, optimizer, 3)
+    loaded = store.load_newest()
+    assert loaded is not None
+    again, _ = real_training(seed=1)
+    reversed_groups = [{"params": [weight]} for weight in reversed(list(again.parameters()))]
+    other = torch.optim.AdamW(reversed_groups, **{key: optimizer.defaults[key] for key in ("lr", "betas", "eps")},
+                              weight_decay=optimizer.defaults["weight_decay"])  # fmt: skip
+    restore(loaded, again, other)
+    assert updates(again, other, 3) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_checkpoint_of_a_newer_format_is_not_guessed_at(store):
+    model, optimizer = real_training()
+    path = store.save(capture(model, optimizer, Progress(step=1)))
+    facts = files.read_json(path / "state.json")
+    files.write_json(path / "state.json", {**facts, "version": 99})
+    with pytest.raises(CheckpointError, match=r"newer version of GlassGPT wrote it, in format 99"):
+        load_checkpoint(path)
 
 
 def test_a_state_before_the_first_update_has_no_moments_and_can_be_saved(store):

@@ -53,8 +53,8 @@ TRAIN = """
         return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
 
     def measure():
-        assert world.is_main
-        return Evaluation(next(best), 1, 1.0)
+        mine = next(best)
+        return Evaluation(mine if world.is_main else 1.0 / mine, 1, 1.0)
 
     updates = 0
 

@@ -157,7 +157,7 @@ def test_a_snapshot_is_tensors_and_plain_values_only(bench):
         assert all(isinstance(tensor, torch.Tensor) for tensor in part.values())
     assert json.loads(json.dumps(state.plain)) == state.plain
     assert Progress(**json.loads(json.dumps(dataclasses.asdict(state.progress)))) == state.progress
-    moments = {name.partition(".")[2] for name in state.optimizer}
+    moments = {name.rpartition(".")[2] for name in state.optimizer}
     assert moments == {"exp_avg", "exp_avg_sq", "step"}
 
 

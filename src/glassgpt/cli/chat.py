@@ -42,8 +42,8 @@ def chat(
         weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, time.
         device: auto, cpu, cuda, mps.
     """
+    from glassgpt.chat.conversation import template_of
     from glassgpt.device import pick_device
-    from glassgpt.finetuning.chat import template_of
     from glassgpt.generation.text import GenerationConfig
     from glassgpt.runs.opening import open_run
 
@@ -64,7 +64,7 @@ def chat(
             )
         _continue(opened, config, console)
     else:
-        from glassgpt.finetuning.chat import Chat
+        from glassgpt.chat.conversation import Chat
 
         _talk(Chat(opened, template, system), config, console)
 

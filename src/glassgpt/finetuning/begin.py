@@ -10,9 +10,10 @@ from torch import nn
 
 from glassgpt.adapters.lora import add_lora
 from glassgpt.architectures.families import family_of
+from glassgpt.chat.conversation import template_of
+from glassgpt.chat.templates import NEW_TOKENS, ChatTemplate, TemplateName, make_template
 from glassgpt.device import World, seed_everything
 from glassgpt.errors import ConfigError
-from glassgpt.finetuning.chat import template_of
 from glassgpt.finetuning.config import (
     ChatConfig,
     DPOConfig,
@@ -21,7 +22,6 @@ from glassgpt.finetuning.config import (
     without_usual_passes,
 )
 from glassgpt.finetuning.task import Say, Start
-from glassgpt.finetuning.templates import NEW_TOKENS, ChatTemplate, TemplateName, make_template
 from glassgpt.finetuning.vocabulary import grow, missing, with_special_tokens
 from glassgpt.model.attention import Attention
 from glassgpt.model.gpt import GPT

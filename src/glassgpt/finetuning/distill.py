@@ -162,19 +162,27 @@ def soft_loss(
     """
     with torch.no_grad():
         taught_NC = teacher.hidden(inputs_BT).flatten(0, 1)
-    hidden_NC, targets_N = student.hidden(inputs_BT).flatten(0, 1), targets_BT.flatten()
+    targets_N = targets_BT.flatten()
     parts = math.ceil(len(targets_N) / ROWS_AT_ONCE)
-    total = hidden_NC.new_zeros(())
-    for hidden, taught, targets in zip(
-        hidden_NC.chunk(parts), taught_NC.chunk(parts), targets_N.chunk(parts), strict=True
-    ):
-        with torch.no_grad():
-            taught_logits = teacher.logits(taught)
-        loss = distillation_loss(
-            student.logits(hidden), taught_logits, targets, temperature=config.temperature, alpha=config.alpha
-        )
-        total = total + loss * (len(targets) / len(targets_N))
-    return total
+
+    def loss(student: GPT, hidden_BTC: Tensor) -> Tensor:
+        total = hidden_BTC.new_zeros(())
+        for hidden, taught, targets in zip(
+            hidden_BTC.flatten(0, 1).chunk(parts), taught_NC.chunk(parts), targets_N.chunk(parts), strict=True
+        ):
+            with torch.no_grad():
+                taught_logits = teacher.logits(taught)
+            part = distillation_loss(
+                student.logits(hidden),
+                taught_logits,
+                targets,
+                temperature=config.temperature,
+                alpha=config.alpha,
+            )
+            total = total + part * (len(targets) / len(targets_N))
+        return total
+
+    return student(inputs_BT, then=loss)
 
 
 def _text(start: Start, text_field: str | None) -> RunConfig:

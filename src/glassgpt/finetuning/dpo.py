@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from glassgpt.adapters.lora import switched_off
-from glassgpt.finetuning.chat import answer_held_out
+from glassgpt.finetuning.answers import answer_held_out
 from glassgpt.finetuning.config import DPOConfig
 from glassgpt.finetuning.examples import IGNORE, Fitting, Pair, some
 from glassgpt.finetuning.losses import dpo_loss, log_probabilities

@@ -14,9 +14,10 @@ from typing import TypeVar
 import numpy as np
 from torch import Tensor
 
+from glassgpt.chat.messages import Message
+from glassgpt.chat.templates import ChatTemplate, plain_text
 from glassgpt.errors import CorpusError
-from glassgpt.finetuning.records import Message, Preference, Prompt
-from glassgpt.finetuning.templates import ChatTemplate, plain_text
+from glassgpt.finetuning.records import Preference, Prompt
 from glassgpt.tokenizers.controls import Piece
 from glassgpt.tokenizers.fast import FastTokenizer
 

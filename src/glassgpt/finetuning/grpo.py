@@ -21,17 +21,18 @@ import torch
 from torch import Tensor
 
 from glassgpt.adapters.lora import lora_layers, switched_off
+from glassgpt.chat.messages import Message
+from glassgpt.chat.templates import id_of
 from glassgpt.errors import CorpusError
 from glassgpt.finetuning.config import GRPOConfig
 from glassgpt.finetuning.examples import IGNORE, Fitting, count_targets
 from glassgpt.finetuning.losses import advantages, divergence, grpo_loss, log_probabilities
 from glassgpt.finetuning.numbers import Tally
 from glassgpt.finetuning.packing import pad
-from glassgpt.finetuning.records import Message, Prompt, read_prompts
+from glassgpt.finetuning.records import Prompt, read_prompts
 from glassgpt.finetuning.rewards import Reward, make_reward
 from glassgpt.finetuning.rows import RowBatches, split_rows
 from glassgpt.finetuning.task import Measured, Sample, Start, Task, split_facts
-from glassgpt.finetuning.templates import id_of
 from glassgpt.generation.engine import evaluating, generate_batch
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.generation.text import never_written

@@ -18,16 +18,18 @@ def answer_loss(model: GPT, inputs_BT: Tensor, segments_BT: Tensor, targets_BT: 
 
     Rows without the assistant's tokens cost no logits: the head is asked about the others alone.
     """
-    hidden_BTC = model.hidden(inputs_BT, segments_BT=segments_BT)
     counted_BT = targets_BT >= 0
-    return hidden_loss(model, hidden_BTC[counted_BT], targets_BT[counted_BT])
+
+    def loss(model: GPT, hidden_BTC: Tensor) -> Tensor:
+        return hidden_loss(model, hidden_BTC[counted_BT], targets_BT[counted_BT])
+
+    return model(inputs_BT, segments_BT=segments_BT, then=loss)
 
 
 def log_probabilities(model: GPT, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
     """Return the log-probability of each target, (B, T) in nats, and 0 where it does not count."""
-    hidden_BTC = model.hidden(inputs_BT)
     counted_BT = targets_BT >= 0
-    logits_NV = model.logits(hidden_BTC[counted_BT]).float()
+    logits_NV = model(inputs_BT, then=lambda model, hidden_BTC: model.logits(hidden_BTC[counted_BT])).float()
     found_N = -F.cross_entropy(logits_NV, targets_BT[counted_BT], reduction="none")
     return torch.zeros(targets_BT.shape, device=found_N.device).masked_scatter(counted_BT, found_N)
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from glassgpt.chat.messages import Message
 from glassgpt.corpus.records import kind_of, shown_fields
 from glassgpt.errors import CorpusError
 from glassgpt.finetuning.gathering import NothingToLearn, Say, fields_of, gather, records_of
@@ -39,15 +40,6 @@ KNOWN = (
     "instruction and output, messages, conversations, prompt and completion, or question and answer (and for "
     "preferences chosen and rejected)"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn. `role` is "system", "user" or "assistant"; only what `is_learned` of the assistant's is a target."""
-
-    role: str
-    content: str
-    is_learned: bool = True
 
 
 @dataclass(frozen=True, slots=True)

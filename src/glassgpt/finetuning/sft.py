@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from glassgpt.finetuning.chat import answer_held_out
+from glassgpt.finetuning.answers import answer_held_out
 from glassgpt.finetuning.config import SFTConfig
 from glassgpt.finetuning.examples import Fitting, count_targets
 from glassgpt.finetuning.losses import answer_loss
@@ -78,8 +78,14 @@ def measure_answers(start: Start, rows: PackedRows) -> Measured:
             (rows.inputs, rows.segments, rows.targets), 8, start.device
         ):
             counted = targets >= 0
-            hidden = start.model.hidden(inputs, segments_BT=segments)[counted]
-            nats += token_losses_of(start.model, hidden, targets[counted]).double().sum().item()
+            losses = start.model(
+                inputs,
+                segments_BT=segments,
+                then=lambda model, hidden, counted=counted, targets=targets: token_losses_of(
+                    model, hidden[counted], targets[counted]
+                ),
+            )
+            nats += losses.double().sum().item()
             count += int(counted.sum())
             text_bytes += float(lengths[targets[counted].cpu().numpy()].sum())
     loss = nats / count

@@ -14,8 +14,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from glassgpt.chat.templates import ChatTemplate
 from glassgpt.device import World
-from glassgpt.finetuning.templates import ChatTemplate
 from glassgpt.model.gpt import GPT
 from glassgpt.runs.opening import Run
 from glassgpt.tokenizers.fast import FastTokenizer

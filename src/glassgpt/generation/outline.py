@@ -1,8 +1,9 @@
 """What a recording of a model takes for granted, and a look, cheap enough for every token, at whether it still holds.
 
-A recorded step replays what the modules computed when it was made. It runs no hooks, and knows of no module or
-weight that was put in another's place since. So whoever replays asks first: is anybody watching (`is_watched`)? Is
-every part still the one there was (`is_same`)? Weights that change in place are shared and need no question.
+A recorded step replays what the modules computed when it was made. It runs no hooks, and knows of no module,
+weight or form of attention that was put in another's place since. So whoever replays asks first: is anybody watching
+(`is_watched`)? Is every part still the one there was (`is_same`)? Weights that change in place are shared and need no
+question.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules import module as hooks_of_all
 
+from glassgpt.model.attention import Attention
 from glassgpt.model.gpt import GPT
 
 _HOOKS_OF_ALL = (
@@ -23,7 +25,7 @@ _HOOKS_OF_ALL = (
 
 
 class Outline:
-    """The parts of a model as they are now: modules, parameters and buffers, and where hooks on them would be."""
+    """The parts of a model as they are now: modules, parameters, buffers, and where hooks on them would be."""
 
     def __init__(self, model: GPT) -> None:
         modules = list(model.modules())
@@ -33,6 +35,7 @@ class Outline:
             *(hooks for module in modules for hooks in (module._forward_hooks, module._forward_pre_hooks)),
         ]
         self._places = [place for module in modules for place in _places(module)]
+        self._attentions = [module for module in modules if isinstance(module, Attention)]
         self._parts = self._look()
 
     def is_watched(self) -> bool:
@@ -40,12 +43,14 @@ class Outline:
         return any(self._hooks)
 
     def is_same(self) -> bool:
-        """Say whether every module, parameter and buffer is still the one that it was."""
+        """Say whether every module, parameter, buffer and form of attention is still the one that it was."""
         parts = self._look()
         return len(parts) == len(self._parts) and all(map(operator.is_, parts, self._parts))
 
     def _look(self) -> list[Any]:
-        return list(chain.from_iterable(map(dict.values, self._places)))
+        parts = list(chain.from_iterable(map(dict.values, self._places)))
+        parts.extend(attention.form for attention in self._attentions)
+        return parts
 
 
 def _places(module: nn.Module) -> tuple[dict[str, Any], ...]:

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from glassgpt import files
 from glassgpt.architectures import llama_cpp
+from glassgpt.chat.stored import read_chat_template
 from glassgpt.errors import InteropError, require
 from glassgpt.interop.gguf_check import read_back
 from glassgpt.interop.parity import ends_of_answers
 from glassgpt.model.config import ModelConfig
-from glassgpt.runs.chat_templates import read_chat_template
 from glassgpt.runs.opening import Run
 from glassgpt.tokenizers.fast import FastTokenizer
 

@@ -17,10 +17,10 @@ from glassgpt import files
 from glassgpt.architectures.configs import to_hugging_face
 from glassgpt.architectures.families import Family, family_of
 from glassgpt.architectures.weights import refuse_left_out, their_recipes
+from glassgpt.chat.stored import read_chat_template
 from glassgpt.errors import InteropError, ModelError, require
 from glassgpt.interop.parity import Expected, Parity, compare, ends_of_answers
 from glassgpt.interop.tensors import write_tensors
-from glassgpt.runs.chat_templates import read_chat_template
 from glassgpt.runs.opening import Run
 
 DTYPES = {"f32": torch.float32, "f16": torch.float16}

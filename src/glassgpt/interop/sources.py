@@ -11,9 +11,9 @@ import msgspec
 
 from glassgpt import files
 from glassgpt.architectures.stated import Settings, stated
+from glassgpt.chat.stored import check_chat_template, read_chat_template
 from glassgpt.errors import InteropError, OfflineError, require
 from glassgpt.interop.tensors import TensorFiles, refuse_pointer
-from glassgpt.runs.chat_templates import check_chat_template, read_chat_template
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

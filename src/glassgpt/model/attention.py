@@ -1,7 +1,7 @@
-"""Causal self-attention: each token gathers from the tokens it may see what it asks for.
+"""Causal self-attention: each token attends to the tokens that are visible to it.
 
-One fused projection makes queries, keys and values; `scaled_dot_product_attention` does the rest, fast.
-`ladder` arrives at the same computation step by step and spelled out, and is tested equal to it.
+One projection makes queries, keys and values; `attend` mixes the values. `ladder` arrives at the same computation
+step by step, and is tested equal to it.
 
 Legend: B batch, T new tokens, S all tokens seen with them (cached ones first), C = n_embd,
 H query heads, K key/value heads, D = width of a head.
@@ -10,9 +10,9 @@ H query heads, K key/value heads, D = width of a head.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glassgpt.model.attend import Form, attend, fused
 from glassgpt.model.cache import KVCache, RowCache
 from glassgpt.model.config import ModelConfig, require_known
 from glassgpt.model.layers import RMSNorm
@@ -75,6 +75,8 @@ class Attention(nn.Module):
         require_known(config, "model/attention.py", attention=SEEN)
         self.config = config
         self.layer = layer
+        self.form: Form = fused
+        """How queries, keys and values are joined; see `attend.using`."""
         heads = config.n_head + 2 * config.kv_heads
         self.qkv = nn.Linear(config.n_embd, heads * config.head_dim, bias=config.qkv_bias)
         self.output = nn.Linear(config.attention_width, config.n_embd, bias=config.attention_bias)
@@ -94,15 +96,8 @@ class Attention(nn.Module):
         q_BHTD, k_BKTD, v_BKTD = self.project(x_BTC, rotation)
         if cache is not None:
             k_BKTD, v_BKTD = cache.update(self.layer, k_BKTD, v_BKTD)
-        mixed_BHTD = F.scaled_dot_product_attention(
-            q_BHTD,
-            k_BKTD,
-            v_BKTD,
-            attn_mask=mask_TS,
-            dropout_p=self.config.dropout if self.training else 0.0,
-            is_causal=mask_TS is None and x_BTC.shape[1] > 1,
-            enable_gqa=self.config.kv_heads != self.config.n_head,
-        )
+        dropout = self.config.dropout if self.training else 0.0
+        mixed_BHTD = attend(q_BHTD, k_BKTD, v_BKTD, mask_TS, dropout=dropout, form=self.form)
         mixed_BTC = mixed_BHTD.transpose(1, 2).flatten(2)
         return self.output(mixed_BTC)
 

@@ -30,6 +30,7 @@ F MLP width.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -92,9 +93,21 @@ class GPT(nn.Module):
             self.head = nn.Linear(config.n_embd, config.vocab_size, bias=config.head_bias)
         initialize(self)
 
-    def forward(self, ids_BT: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Return the logits of each next token, (B, T, V)."""
-        return self.logits(self.hidden(ids_BT, cache))
+    def forward(
+        self,
+        ids_BT: Tensor,
+        cache: KVCache | None = None,
+        *,
+        segments_BT: Tensor | None = None,
+        then: Callable[[GPT, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Return the logits of each next token, (B, T, V), or what `then` makes of the model and its `hidden`.
+
+        A loss is such a `then`: it reads the head's weights inside the forward pass, where hooks on the model see it
+        and where weights that are shared out among ranks are whole.
+        """
+        hidden_BTC = self.hidden(ids_BT, cache, segments_BT)
+        return self.logits(hidden_BTC) if then is None else then(self, hidden_BTC)
 
     def hidden(
         self, ids_BT: Tensor, cache: KVCache | None = None, segments_BT: Tensor | None = None

@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 
 from glassgpt import files
 from glassgpt.errors import CheckpointError, ModelError
-from glassgpt.training.state import Progress, TrainerState, restore
+from glassgpt.training.state import STATE_VERSION, Progress, TrainerState, restore
 
 TENSORS = ("model", "optimizer", "random")
 
@@ -38,6 +38,7 @@ class CheckpointFacts:
     progress: Progress
     plain: dict[str, Any] = field(default_factory=dict)
     best: bool = False
+    version: int = 1
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,12 @@ class CheckpointStore:
                 _save_tensors(getattr(state, name), temporary / f"{name}.safetensors")
             files.write_json(
                 temporary / "state.json",
-                {"progress": dataclasses.asdict(state.progress), "plain": state.plain, "best": best},
+                {
+                    "version": state.version,
+                    "progress": dataclasses.asdict(state.progress),
+                    "plain": state.plain,
+                    "best": best,
+                },
             )
         self._prune(path)
         return path
@@ -131,6 +137,7 @@ def load_checkpoint(path: Path) -> TrainerState:
     return TrainerState(
         progress=state.progress,
         plain=state.plain,
+        version=state.version,
         **{name: read_tensors(path / f"{name}.safetensors") for name in TENSORS},
     )
 
@@ -166,6 +173,8 @@ def read_state(path: Path) -> CheckpointFacts:
         unknown = values["progress"].keys() - {known.name for known in dataclasses.fields(Progress)}
         if unknown:  # what it means for going on, nobody here knows
             raise ValueError(f"a newer version of GlassGPT wrote it, with {min(unknown)!r}")
+        if not 1 <= facts.version <= STATE_VERSION:
+            raise ValueError(f"a newer version of GlassGPT wrote it, in format {facts.version}")
         return facts
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path / 'state.json'} cannot be read: {error}") from error

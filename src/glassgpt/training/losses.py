@@ -36,7 +36,7 @@ def next_token_loss(model: GPT, inputs: Tensor, targets: Tensor) -> Tensor:
 
     The softmax runs in float32 whatever the model computes in. Large logits are never held as a whole.
     """
-    return hidden_loss(model, model.hidden(inputs), targets)
+    return model(inputs, then=lambda model, hidden: hidden_loss(model, hidden, targets))
 
 
 def hidden_loss(model: GPT, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def hidden_loss(model: GPT, hidden: Tensor, targets: Tensor) -> Tensor:
 
 def token_losses(model: GPT, inputs: Tensor, targets: Tensor) -> Tensor:
     """Return the cross-entropy of each target as (B, T), in nats; for measuring, not for training."""
-    return token_losses_of(model, model.hidden(inputs), targets)
+    return model(inputs, then=lambda model, hidden: token_losses_of(model, hidden, targets))
 
 
 def token_losses_of(model: GPT, hidden: Tensor, targets: Tensor) -> Tensor:

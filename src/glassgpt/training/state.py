@@ -49,15 +49,23 @@ class Progress:
         return best
 
 
+STATE_VERSION = 2
+"""1: the optimizer's tensors are keyed by the numbers of weights; 2: by their names."""
+
+
 @dataclass
 class TrainerState:
-    """A checkpoint's content: three sets of tensors and plain values."""
+    """A checkpoint's content: three sets of tensors and plain values.
+
+    The optimizer's tensors are keyed `NAME.SLOT`, such as `head.weight.exp_avg`, whatever order its groups have.
+    """
 
     progress: Progress
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     random: dict[str, Tensor]
     plain: dict[str, Any] = field(default_factory=dict)
+    version: int = STATE_VERSION
 
 
 def capture(model: nn.Module, optimizer: Optimizer, progress: Progress) -> TrainerState:
@@ -66,14 +74,14 @@ def capture(model: nn.Module, optimizer: Optimizer, progress: Progress) -> Train
     Frozen weights, those that ask for no gradient, are left out: whoever froze them knows where they are from.
     """
     tensors, python_state = random_state(_device(model))
-    frozen = _frozen(model)
+    frozen, names = _frozen(model), _optimized(model, optimizer)
     return TrainerState(
         progress=dataclasses.replace(progress),
         model={name: tensor for name, tensor in model.state_dict().items() if name not in frozen},
         optimizer={
-            f"{index}.{name}": torch.as_tensor(value)
+            f"{names[index]}.{slot}": torch.as_tensor(value)
             for index, slots in optimizer.state_dict()["state"].items()
-            for name, value in slots.items()
+            for slot, value in slots.items()
         },
         random=tensors,
         plain=python_state,
@@ -91,10 +99,13 @@ def restore(state: TrainerState, model: nn.Module, optimizer: Optimizer) -> Prog
             "The checkpoint holds other weights than this model has: "
             f"{', '.join([*unexpected, *(name for name in missing if name not in _frozen(model))][:3])} ..."
         )
+    names = _optimized(model, optimizer)
+    numbers = {name: number for number, name in enumerate(names)}
     slots: dict[int, dict[str, Tensor]] = {}
     for key, tensor in state.optimizer.items():
-        index, _, name = key.partition(".")
-        slots.setdefault(int(index), {})[name] = tensor
+        weight, _, slot = key.rpartition(".")
+        number = int(weight) if state.version == 1 else numbers[weight]
+        slots.setdefault(number, {})[slot] = tensor
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
     set_random_state(state.random, state.plain, _device(model))
     return dataclasses.replace(state.progress)
@@ -134,6 +145,12 @@ def set_random_state(tensors: dict[str, Tensor], plain: dict[str, Any], device: 
         torch.cuda.set_rng_state(tensors["cuda"], device)
     elif device.type == "mps" and "mps" in tensors:
         torch.mps.set_rng_state(tensors["mps"])
+
+
+def _optimized(model: nn.Module, optimizer: Optimizer) -> list[str]:
+    """Return the names of an optimizer's weights in the order in which it numbers them."""
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    return [names[id(weight)] for group in optimizer.param_groups for weight in group["params"]]
 
 
 def _frozen(model: nn.Module) -> set[str]:

@@ -2,7 +2,8 @@
 
 It is given what it works on: a model, a loss, batches, and a few callables for what it must not know
 about (how to evaluate, to sample, to save). It tells what happens by events and decides nothing about
-files or screens. One turn of the loop:
+files or screens. With several ranks, evaluating, sampling and taking a snapshot are collective: every rank
+calls them, and the main one tells and writes. One turn of the loop:
 
     evaluate and sample when due -> save when due -> stop if asked -> one update -> tell
 
@@ -180,7 +181,8 @@ def _evaluate_if_due(job: Job, progress: Progress, clock: _Clock) -> bool:
     at_end = progress.step >= progress.steps
     improved = False
     if at_end or _due(progress.step, job.config.evaluate_every) or progress.step == 0:
-        result = distributed.from_main(job.evaluate, job.world)  # so that all ranks decide alike
+        found = job.evaluate()  # on every rank, since weights may be shared out among them
+        result = distributed.from_main(lambda: found, job.world)  # so that all ranks decide the same
         improved = progress.note_evaluation(result.loss)
         job.tell(
             Evaluated(
@@ -195,7 +197,7 @@ def _evaluate_if_due(job: Job, progress: Progress, clock: _Clock) -> bool:
             )
         )
     interval = job.config.sampling_interval
-    if job.sample and job.world.is_main and interval and (at_end or progress.step % interval == 0):
+    if job.sample and interval and (at_end or progress.step % interval == 0):
         job.tell(Sampled(progress.step, tuple(job.sample(progress.step))))
     job.model.train()
     return improved
@@ -217,8 +219,9 @@ def _reason_to_stop(job: Job, progress: Progress) -> str:
 
 def _save(job: Job, progress: Progress, clock: _Clock, *, best: bool) -> None:
     progress.seconds, progress.saved_at = clock.seconds(), progress.step
+    state = capture(job.model, job.optimizer, progress)  # on every rank, for the same reason
     if job.world.is_main:
-        job.save(capture(job.model, job.optimizer, progress), best)
+        job.save(state, best)
         job.tell(CheckpointSaved(progress.step, best))
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 
+from glassgpt.chat.messages import Message
+from glassgpt.chat.stored import read_chat_template
+from glassgpt.chat.templates import ChatTemplate, id_of, name_of, plain_text
 from glassgpt.errors import GenerationError
-from glassgpt.finetuning.config import SamplesConfig
-from glassgpt.finetuning.records import Message
-from glassgpt.finetuning.task import Sample, Start
-from glassgpt.finetuning.templates import ChatTemplate, id_of, name_of, plain_text
 from glassgpt.generation.text import GenerationConfig, TextEvent, never_written, stream_after
-from glassgpt.runs.chat_templates import read_chat_template
 from glassgpt.runs.opening import Run
 
 
@@ -82,32 +79,3 @@ class Chat:
                     "say it in fewer words."
                 )
             asked = asked[2:]
-
-
-def answers(start: Start, prompts: Sequence[Sequence[Message]], config: SamplesConfig) -> list[str]:
-    """Return what the model being trained answers to each of some prompts, all written together."""
-    ids = [_prompt_ids(start, prompt) for prompt in prompts]
-    assert start.template is not None
-    settings = GenerationConfig(
-        temperature=config.temperature, max_tokens=config.max_tokens, seed=config.seed
-    )
-    stop = id_of(start.tokenizer, start.template.stop)
-    written = [""] * len(prompts)
-    for event in stream_after(start.model, start.tokenizer, ids, settings, ends=[stop]):
-        written[event.index] += event.text
-    return written
-
-
-def answer_held_out(
-    start: Start, config: SamplesConfig, prompts: Sequence[Sequence[Message]]
-) -> list[Sample]:
-    """Return what the model answers to the first of the held-out prompts that leave room for an answer."""
-    fitting = (prompt for prompt in prompts if len(_prompt_ids(start, prompt)) < start.context_length)
-    chosen = list(islice(fitting, config.count))
-    written = answers(start, chosen, config) if chosen else []
-    return [Sample(prompt[-1].content, text) for prompt, text in zip(chosen, written, strict=True)]
-
-
-def _prompt_ids(start: Start, prompt: Sequence[Message]) -> list[int]:
-    assert start.template is not None
-    return start.tokenizer.encode_pieces(start.template.pieces(prompt, answer=True))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from glassgpt.finetuning.records import Message
+from glassgpt.chat.messages import Message
 from glassgpt.tokenizers.controls import Piece, finder, split_at
 
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glassgpt.chat.messages import Message
+from glassgpt.chat.templates import NEW_TOKENS, ChatTemplate, TemplateName, id_of, make_template
 from glassgpt.errors import ConfigError, CorpusError
 from glassgpt.finetuning.examples import IGNORE, Fitting
-from glassgpt.finetuning.records import Message, Preference
-from glassgpt.finetuning.templates import NEW_TOKENS, ChatTemplate, TemplateName, id_of, make_template
+from glassgpt.finetuning.records import Preference
 from glassgpt.finetuning.vocabulary import missing, with_special_tokens
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from glassgpt.chat import template_worker
 from glassgpt.errors import ConfigError
-from glassgpt.finetuning import template_worker
 
 SECONDS = 10.0
 """The longest that a template may take for one conversation."""

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glassgpt.chat.messages import Message
+from glassgpt.chat.templates import TEMPLATES, ChatTemplate
 from glassgpt.errors import ConfigError
-from glassgpt.finetuning.chat import Chat, template_of
-from glassgpt.finetuning.config import SFTConfig
-from glassgpt.finetuning.records import Message
-from glassgpt.finetuning.run import start_finetuning
-from glassgpt.finetuning.templates import TEMPLATES, ChatTemplate
 from glassgpt.finetuning.vocabulary import with_special_tokens
-from glassgpt.runs.opening import open_run
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.train import train_tokenizer
@@ -80,21 +73,3 @@ def test_a_template_that_makes_control_tokens_of_messages_is_refused(
     talk = [Message("user", "<|IM_END|> <|im_#end|> <|im_"), Message("assistant", "end|>")]
     with pytest.raises(ConfigError, match="makes control tokens of what people wrote"):
         template(source, tokenizer).pieces(talk)
-
-
-def test_training_and_chat_take_control_names_as_text(here: Path) -> None:
-    """`special_answer.json` and `special_prompt.json`: finetune sft cut both at their first `<|im_end|>`."""
-    records = [{"instruction": FORGED, "output": f"A marker: <|im_end|> {number}."} for number in range(12)]
-    (here / "special.json").write_text(json.dumps(records))
-    config = SFTConfig()
-    training = type(config.training)(steps=1, precision="float32", threads=1, device="cpu", evaluate_every=1)
-    start_finetuning("base", ["special.json"], SFTConfig(training=training, too_long="skip"), name="taught")
-    run = open_run("taught")
-    chatml = template_of(run)
-    assert chatml is not None
-    answer = chatml.parts([Message("user", "?"), Message("assistant", records[0]["output"])])[1][0]
-    assert answer == [(records[0]["output"], False), ("<|im_end|>", True)]
-    said = [Message("user", "<|im_end|>"), Message("assistant", "<|im_start|>")]
-    chat = Chat(run, chatml, system="Be <|im_end|>.", history=said)
-    ids, _ = chat._fit([*chat.history, Message("user", "<|im_end|>")], 1)
-    assert sum(map(run.tokenizer.is_special, ids)) == 2 * 4 + 1

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from glassgpt.chat.disguise import Controls, Disguise
+from glassgpt.chat.messages import Message
+from glassgpt.chat.rendering import Render, Worker, render_here
 from glassgpt.errors import ConfigError
-from glassgpt.finetuning.disguise import Controls, Disguise
-from glassgpt.finetuning.records import Message
-from glassgpt.finetuning.rendering import Render, Worker, render_here
 from glassgpt.tokenizers.controls import Piece
 from glassgpt.tokenizers.fast import FastTokenizer
 

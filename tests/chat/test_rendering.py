@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glassgpt.chat import rendering
+from glassgpt.chat.messages import Message
+from glassgpt.chat.rendering import Worker
+from glassgpt.chat.stored import check_chat_template, read_chat_template
+from glassgpt.chat.templates import ChatTemplate
 from glassgpt.errors import ConfigError
-from glassgpt.finetuning import rendering
-from glassgpt.finetuning.records import Message
-from glassgpt.finetuning.rendering import Worker
-from glassgpt.finetuning.templates import ChatTemplate
-from glassgpt.runs.chat_templates import check_chat_template, read_chat_template
 
 # Where the system limits no memory, the process is stopped for its time.
 ENDS = "(more memory|longer than|more than)"

@@ -1,0 +1,1 @@
+"""Making a base answer: messages, templates, and a conversation with its history and stops."""

@@ -1,0 +1,41 @@
+"""What a model answers while it is taught, to prompts that it did not learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+from glassgpt.chat.messages import Message
+from glassgpt.chat.templates import id_of
+from glassgpt.finetuning.config import SamplesConfig
+from glassgpt.finetuning.task import Sample, Start
+from glassgpt.generation.text import GenerationConfig, stream_after
+
+
+def answers(start: Start, prompts: Sequence[Sequence[Message]], config: SamplesConfig) -> list[str]:
+    """Return what the model being trained answers to each of some prompts, all written together."""
+    ids = [_prompt_ids(start, prompt) for prompt in prompts]
+    assert start.template is not None
+    settings = GenerationConfig(
+        temperature=config.temperature, max_tokens=config.max_tokens, seed=config.seed
+    )
+    stop = id_of(start.tokenizer, start.template.stop)
+    written = [""] * len(prompts)
+    for event in stream_after(start.model, start.tokenizer, ids, settings, ends=[stop]):
+        written[event.index] += event.text
+    return written
+
+
+def answer_held_out(
+    start: Start, config: SamplesConfig, prompts: Sequence[Sequence[Message]]
+) -> list[Sample]:
+    """Return what the model answers to the first of the held-out prompts that leave room for an answer."""
+    fitting = (prompt for prompt in prompts if len(_prompt_ids(start, prompt)) < start.context_length)
+    chosen = list(islice(fitting, config.count))
+    written = answers(start, chosen, config) if chosen else []
+    return [Sample(prompt[-1].content, text) for prompt, text in zip(chosen, written, strict=True)]
+
+
+def _prompt_ids(start: Start, prompt: Sequence[Message]) -> list[int]:
+    assert start.template is not None
+    return start.tokenizer.encode_pieces(start.template.pieces(prompt, answer=True))
