@@ -40,6 +40,7 @@ FLOORS = {
     "evaluation": 5,
     "interop": 5,
     "planning": 6,
+    "jobs": 6,
     "pretraining": 6,
     "finetuning": 6,
     "doctor": 7,
@@ -61,6 +62,8 @@ NEIGHBOURS = {
     ("model", "device"),
     ("adapters", "architectures"),
     ("chat", "runs"),
+    ("pretraining", "jobs"),
+    ("finetuning", "jobs"),
     ("finetuning", "pretraining"),
 }
 # The rooms that must work without torch, and single modules of higher rooms that must, too.

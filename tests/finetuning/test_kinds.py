@@ -35,7 +35,7 @@ from glassgpt.finetuning.config import (
 )
 from glassgpt.finetuning.run import resume_finetuning, start_finetuning
 from glassgpt.generation.text import GenerationConfig
-from glassgpt.pretraining.run import Outcome
+from glassgpt.jobs.work import Outcome
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.opening import open_run
 from glassgpt.runs.records import read_events

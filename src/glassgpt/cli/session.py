@@ -14,7 +14,7 @@ from glassgpt.cli.terminal import make_console, print_table, printable, shorten,
 from glassgpt.commands import command
 from glassgpt.device import world_from_environment
 from glassgpt.evaluation.stories import score_run, story_source
-from glassgpt.pretraining.run import Outcome
+from glassgpt.jobs.work import Outcome
 from glassgpt.runs.opening import open_run
 from glassgpt.runs.reading import Comparison, read_comparison
 from glassgpt.training.events import Listener
@@ -90,10 +90,10 @@ def _say_result(console: Console, outcome: Outcome) -> None:
         f"\n[bold]Best validation loss {finished.best_loss:.3f}[/] nats a token, at step {finished.best_step} of "
         f"{finished.step}{early}, after {finished.seconds:.0f} s of training."
     )
-    if outcome.floor:
-        above = finished.best_loss - outcome.floor.loss
+    if outcome.floor is not None:
+        above = finished.best_loss - outcome.floor
         console.print(
-            f"The lowest that is possible on these stories is [green]{outcome.floor.loss:.3f}[/] "
+            f"The lowest that is possible on these stories is [green]{outcome.floor:.3f}[/] "
             f"(the grammar's entropy): the model is {above:.3f} above it."
         )
 

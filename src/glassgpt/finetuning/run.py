@@ -34,8 +34,8 @@ from glassgpt.finetuning.comparison import State, look, write_comparison
 from glassgpt.finetuning.config import FineTuneConfig
 from glassgpt.finetuning.task import HEAD, Say, Start, Task
 from glassgpt.interop.tensors import write_tensors
-from glassgpt.pretraining.holding import go_on_from, is_unborn, on_all_ranks, own_listeners, saving
-from glassgpt.pretraining.run import REPORT_SECONDS, Outcome
+from glassgpt.jobs.holding import is_unborn, on_all_ranks
+from glassgpt.jobs.work import Outcome, Place, Work, carry_out, final_checkpoint, within
 from glassgpt.runs.beginning import new_run
 from glassgpt.runs.checkpoints import CheckpointStore, read_state, read_tensors
 from glassgpt.runs.claim import Claim, writing
@@ -47,15 +47,13 @@ from glassgpt.runs.places import absolute
 from glassgpt.runs.plots import save_figure
 from glassgpt.runs.reading import read_lineage
 from glassgpt.runs.report import write_report
-from glassgpt.runs.trackers import check_trackers, make_trackers
+from glassgpt.runs.trackers import check_trackers
 from glassgpt.system import explaining
 from glassgpt.training import distributed
-from glassgpt.training.choices import settled, thread_watch
+from glassgpt.training.choices import settled
 from glassgpt.training.config import TrainingConfig
 from glassgpt.training.events import Listener, TrainingFinished
-from glassgpt.training.interrupt import graceful_stop
-from glassgpt.training.jobs import make_job, workplace
-from glassgpt.training.trainer import train
+from glassgpt.training.jobs import workplace
 
 
 @explaining
@@ -90,7 +88,7 @@ def start_finetuning(
         task = build_task(start, choice)
         before = look(task)
         if minutes is not None:
-            left = max(1.0, 60 * minutes - (time.perf_counter() - began) - REPORT_SECONDS)
+            left = 60 * minutes - (time.perf_counter() - began)
             choice = distributed.from_main(lambda: _in_seconds(choice, left), world)
         base_name = f"{run.directory.name}-{choice.kind}"
         training = _FineTuning(choice, start, task, before)
@@ -161,8 +159,7 @@ def _resolve(
 
 
 def _in_seconds(choice: Choice, seconds: float) -> Choice:
-    training = choice.config.training
-    training = dataclasses.replace(training, seconds=round(min(seconds, training.seconds or seconds), 1))
+    training = within(choice.config.training, seconds)
     return dataclasses.replace(choice, config=dataclasses.replace(choice.config, training=training))
 
 
@@ -220,40 +217,21 @@ class _FineTuning:
 
     def run(self, claim: Claim, listeners: Sequence[Listener], track: Sequence[str]) -> Outcome:
         """Train from the newest checkpoint, or from the beginning, and leave a whole run directory."""
-        directory = claim.run
-        store = CheckpointStore(directory.checkpoints, self.config.training.keep_checkpoints)
-        with graceful_stop() as stop:
-            job = make_job(
-                self.config.training,
-                self.task.model,
-                device=self.start.device,
-                say=self.start.say,
-                batches=self.task.batches,
-                steps=self.config.training.updates(self.task.batches.steps_per_epoch),
-                evaluate=self.task.evaluate,
-                save=saving(claim, store),
-                sample=self.sample if self.prompts else None,
-                numbers=self.task.numbers,
-                stop=lambda: stop.requested,
-                loss=self.task.loss,
-                counted=self.task.counted,
-                world=self.world,
-                watch=thread_watch(
-                    self.start.model.config,
-                    self.config.training,
-                    self.start.device,
-                    processes=self.world.local_size,
-                ),
-            )
-            progress = go_on_from(store, directory, self.task.model, job.optimizer, self.start.say)
-            if self.world.is_main:
-                own = own_listeners(claim, progress, self.prompts)
-                job.listeners = [*own, *make_trackers(track, directory), *listeners]
-            finished = train(job, progress)
-            if self.world.is_main:
-                claim.check()
-                self._finish(directory, store, finished)
-        return Outcome(directory, finished, None)
+        start, task = self.start, self.task
+        work = Work(
+            config=self.config.training,
+            model=task.model,
+            shape=start.model.config,
+            batches=task.batches,
+            evaluate=task.evaluate,
+            sample=self.sample if self.prompts else None,
+            prompts=self.prompts,
+            loss=task.loss,
+            counted=task.counted,
+            numbers=task.numbers,
+            finish=self._finish,
+        )
+        return carry_out(work, Place(start.device, start.world, start.say), claim, listeners, track)
 
     def sample(self, _step: int) -> list[str]:
         """Write what is shown while it learns."""
@@ -261,8 +239,7 @@ class _FineTuning:
 
     def _finish(self, directory: RunDirectory, store: CheckpointStore, finished: TrainingFinished) -> None:
         """Put the final weights in their place, compare with the base, and write the report."""
-        best = store.best() if self.config.training.final_weights == "best" else None
-        folder = best or store.newest()
+        folder = final_checkpoint(self.config.training, store)
         assert folder is not None
         self.task.model.load_state_dict(read_tensors(folder / "model.safetensors"), strict=False)
         self._publish(directory, folder)

@@ -12,7 +12,6 @@ import dataclasses
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -25,10 +24,11 @@ from glassgpt.dataset.shards import TokenSplit
 from glassgpt.device import World, dtype_of, seed_everything
 from glassgpt.evaluation.loss import Evaluation, evaluate, unknown_in
 from glassgpt.generation.text import GenerationConfig, complete, prompt_ids, unseen_part
+from glassgpt.jobs.holding import is_unborn, on_all_ranks
+from glassgpt.jobs.work import Outcome, Place, Say, Work, carry_out, final_checkpoint, within
 from glassgpt.model.gpt import GPT
-from glassgpt.pretraining.data import PreparedData, Say, prepare_data, refuse_other_data
-from glassgpt.pretraining.floor import Floor, known_floor
-from glassgpt.pretraining.holding import go_on_from, is_unborn, on_all_ranks, own_listeners, saving
+from glassgpt.pretraining.data import PreparedData, prepare_data, refuse_other_data
+from glassgpt.pretraining.floor import known_floor
 from glassgpt.pretraining.places import find_text
 from glassgpt.runs.beginning import new_run
 from glassgpt.runs.checkpoints import CheckpointStore
@@ -40,29 +40,15 @@ from glassgpt.runs.opening import open_tokenizer
 from glassgpt.runs.places import absolute
 from glassgpt.runs.reading import read_config, read_lineage
 from glassgpt.runs.report import write_report
-from glassgpt.runs.trackers import check_trackers, make_trackers
+from glassgpt.runs.trackers import check_trackers
 from glassgpt.system import explaining
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.ready_made import READY_MADE
 from glassgpt.training import distributed
-from glassgpt.training.choices import settled, thread_watch
+from glassgpt.training.choices import settled
 from glassgpt.training.events import Listener, TrainingFinished
 from glassgpt.training.fits import refuse_what_does_not_fit
-from glassgpt.training.interrupt import graceful_stop
-from glassgpt.training.jobs import make_job, workplace
-from glassgpt.training.trainer import train
-
-REPORT_SECONDS = 2.0
-"""What plots and report take when training is over."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a training ended, and where everything lies."""
-
-    directory: RunDirectory
-    finished: TrainingFinished
-    floor: Floor | None
+from glassgpt.training.jobs import workplace
 
 
 @explaining
@@ -210,11 +196,8 @@ def _in_time(config: RunConfig, deadline: float | None) -> RunConfig:
     """Return the config with the seconds of training that are left, but for the report at the end."""
     if deadline is None:
         return config
-    left = max(1.0, deadline - time.perf_counter() - REPORT_SECONDS)
-    seconds = min(left, config.training.seconds or left)
-    return dataclasses.replace(
-        config, training=dataclasses.replace(config.training, seconds=round(seconds, 1))
-    )
+    training = within(config.training, deadline - time.perf_counter())
+    return dataclasses.replace(config, training=training)
 
 
 def measure_split(
@@ -290,40 +273,19 @@ class _Training:
 
     def run(self, claim: Claim, listeners: Sequence[Listener], track: Sequence[str]) -> Outcome:
         """Train from the newest checkpoint, or from the beginning, and leave a whole run directory."""
-        directory = claim.run
-        store = CheckpointStore(directory.checkpoints, self.config.training.keep_checkpoints)
-        with graceful_stop() as stop:
-            job = make_job(
-                self.config.training,
-                self.model,
-                device=self.device,
-                say=self.say,
-                batches=self.batches
-                if self.device.type == "cpu"
-                else Ahead(self.batches, pin=self.device.type == "cuda"),
-                steps=self.config.training.updates(self.batches.steps_per_epoch),
-                evaluate=self.evaluate,
-                save=saving(claim, store),
-                sample=self.sample,
-                stop=lambda: stop.requested,
-                world=self.world,
-                watch=thread_watch(
-                    self.config.model,
-                    self.config.training,
-                    self.device,
-                    processes=self.world.local_size,
-                ),
-            )
-            progress = go_on_from(store, directory, self.model, job.optimizer, self.say)
-            if self.world.is_main:
-                floor = self.floor.loss if self.floor else None
-                own = own_listeners(claim, progress, self.config.samples.prompts, floor=floor)
-                job.listeners = [*own, *make_trackers(track, directory), *listeners]
-            finished = train(job, progress)
-            if self.world.is_main:
-                claim.check()
-                self._finish(directory, store)
-        return Outcome(directory, finished, self.floor)
+        on_cpu = self.device.type == "cpu"
+        work = Work(
+            config=self.config.training,
+            model=self.model,
+            shape=self.config.model,
+            batches=self.batches if on_cpu else Ahead(self.batches, pin=self.device.type == "cuda"),
+            evaluate=self.evaluate,
+            sample=self.sample,
+            prompts=self.config.samples.prompts,
+            floor=self.floor.loss if self.floor else None,
+            finish=self._finish,
+        )
+        return carry_out(work, Place(self.device, self.world, self.say), claim, listeners, track)
 
     def evaluate(self) -> Evaluation:
         """Measure the loss on the fixed validation windows."""
@@ -364,10 +326,9 @@ class _Training:
             if unseen := unseen_part(what, len(ids), self.config.model.context_length):
                 self.say(unseen)
 
-    def _finish(self, directory: RunDirectory, store: CheckpointStore) -> None:
+    def _finish(self, directory: RunDirectory, store: CheckpointStore, _finished: TrainingFinished) -> None:
         """Put the final weights in their place and write the report."""
-        best = store.best() if self.config.training.final_weights == "best" else None
-        folder = best or store.newest()
+        folder = final_checkpoint(self.config.training, store)
         if folder is not None:
             publish_weights(directory, folder)
         write_report(directory)

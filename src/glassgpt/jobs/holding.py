@@ -12,11 +12,8 @@ from pathlib import Path
 from torch import nn
 from torch.optim import Optimizer
 
-from glassgpt.device import (
-    World,
-)
+from glassgpt.device import World
 from glassgpt.errors import RunError
-from glassgpt.pretraining.data import Say
 from glassgpt.runs.checkpoints import CheckpointStore, put_back
 from glassgpt.runs.claim import Claim
 from glassgpt.runs.directory import RunDirectory
@@ -54,7 +51,11 @@ def is_unborn(directory: RunDirectory) -> bool:
 
 
 def go_on_from(
-    store: CheckpointStore, directory: RunDirectory, model: nn.Module, optimizer: Optimizer, say: Say
+    store: CheckpointStore,
+    directory: RunDirectory,
+    model: nn.Module,
+    optimizer: Optimizer,
+    say: Callable[[str], None],
 ) -> Progress | None:
     """Put the newest whole checkpoint into a model and its optimizer; return its progress, None at the beginning.
 

@@ -1,0 +1,133 @@
+"""The one place that carries out a training, of whatever kind, in a run directory.
+
+    Work -> job (device, precision, optimizer) -> newest checkpoint, if any -> the loop -> `finish`
+
+A kind of training describes itself as a `Work`. What every run has in common is here and nowhere else: checkpoints
+and where to go on from, files of metrics and samples, trackers, stopping by a signal, the watch over CPU threads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from glassgpt.device import World
+from glassgpt.jobs.holding import go_on_from, own_listeners, saving
+from glassgpt.model.config import ModelConfig
+from glassgpt.runs.checkpoints import CheckpointStore
+from glassgpt.runs.claim import Claim
+from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.trackers import make_trackers
+from glassgpt.training.choices import thread_watch
+from glassgpt.training.config import LoopConfig
+from glassgpt.training.events import Listener, TrainingFinished
+from glassgpt.training.interrupt import graceful_stop
+from glassgpt.training.jobs import BatchSource, EvaluationResult, make_job
+from glassgpt.training.losses import LossFunction, next_token_loss
+from glassgpt.training.trainer import train
+
+REPORT_SECONDS = 2.0
+"""What plots and report take when training is over."""
+
+Say = Callable[[str], None]
+Config = TypeVar("Config", bound=LoopConfig)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended, and where everything lies."""
+
+    directory: RunDirectory
+    finished: TrainingFinished
+    floor: float | None = None
+    """The least loss that is possible, in nats a token, where it is known."""
+
+
+@dataclass
+class Work:
+    """What a kind of training brings. See `training.jobs.Job` for what each part is asked."""
+
+    config: LoopConfig
+    model: nn.Module
+    shape: ModelConfig
+    """Of the language model, whose updates the choice of threads is about."""
+    batches: BatchSource
+    evaluate: Callable[[], EvaluationResult]
+    finish: Callable[[RunDirectory, CheckpointStore, TrainingFinished], None]
+    """Put the final weights in their place and write the report; on the main process, with the claim still held."""
+    sample: Callable[[int], Sequence[str]] | None = None
+    prompts: tuple[str, ...] = ()
+    """Of the samples, in their order."""
+    loss: LossFunction = next_token_loss
+    counted: Callable[[Sequence[torch.Tensor]], int] | None = None
+    numbers: Callable[[], dict[str, float]] = dict
+    floor: float | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a training computes, and whom it tells what cannot be done there."""
+
+    device: torch.device
+    world: World
+    say: Say
+
+
+def carry_out(
+    work: Work, place: Place, claim: Claim, listeners: Sequence[Listener], track: Sequence[str]
+) -> Outcome:
+    """Train from the newest checkpoint, or from the beginning, and leave a whole run directory.
+
+    `listeners` get the events of the loop after the run's own files, `track` names trackers. Raises the loop's errors,
+    and `RunError` when there is nothing to go on from.
+    """
+    directory = claim.run
+    store = CheckpointStore(directory.checkpoints, work.config.keep_checkpoints)
+    with graceful_stop() as stop:
+        job = make_job(
+            work.config,
+            work.model,
+            device=place.device,
+            say=place.say,
+            save=saving(claim, store),
+            stop=lambda: stop.requested,
+            world=place.world,
+            watch=thread_watch(work.shape, work.config, place.device, processes=place.world.local_size),
+            **_parts(work),
+        )
+        progress = go_on_from(store, directory, work.model, job.optimizer, place.say)
+        if place.world.is_main:
+            own = own_listeners(claim, progress, work.prompts, floor=work.floor)
+            job.listeners = [*own, *make_trackers(track, directory), *listeners]
+        finished = train(job, progress)
+        if place.world.is_main:
+            claim.check()
+            work.finish(directory, store, finished)
+    return Outcome(directory, finished, work.floor)
+
+
+def _parts(work: Work) -> dict[str, Any]:
+    """Return what a job takes over from the work as it is."""
+    names = ("batches", "evaluate", "sample", "loss", "counted", "numbers")
+    return {
+        **{name: getattr(work, name) for name in names},
+        "steps": work.config.updates(work.batches.steps_per_epoch),
+    }
+
+
+def within(config: Config, seconds: float) -> Config:
+    """Return the settings with the seconds that are left for the loop of `seconds` for all, the report included."""
+    left = max(1.0, seconds - REPORT_SECONDS)
+    return dataclasses.replace(config, seconds=round(min(left, config.seconds or left), 1))
+
+
+def final_checkpoint(config: LoopConfig, store: CheckpointStore) -> Path | None:
+    """Return the folder of the checkpoint whose weights the run ends with, None where there is none that is whole."""
+    best = store.best() if config.final_weights == "best" else None
+    return best or store.newest()
