@@ -23,6 +23,7 @@ FLOORS = {
     "files": 0,
     "config": 0,
     "idle": 0,
+    "registry": 0,
     "commands": 0,
     "outputs": 0,
     "corpus": 1,
@@ -56,6 +57,7 @@ NEIGHBOURS = {
     ("files", "leftovers"),
     ("config", "errors"),
     ("idle", "errors"),
+    ("registry", "errors"),
     ("config", "files"),
     ("dataset", "device"),
     ("machine", "device"),
@@ -68,7 +70,8 @@ NEIGHBOURS = {
 }
 # The rooms that must work without torch, and single modules of higher rooms that must, too.
 WITHOUT_TORCH = (
-    "errors", "system", "leftovers", "files", "config", "idle", "commands", "outputs", "corpus", "tokenizers",
+    "errors", "system", "leftovers", "files", "config", "idle", "registry", "commands", "outputs", "corpus",
+    "tokenizers",
 )  # fmt: skip
 
 # The one module that opens what `torch.save` wrote, and only its tensors.

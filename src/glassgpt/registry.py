@@ -1,0 +1,95 @@
+"""Parts by name: those written here, and those that installed packages bring.
+
+A package brings a part by an entry point, in its `pyproject.toml`:
+
+    [project.entry-points."glassgpt.activations"]
+    snake = "my_package:SNAKE"
+
+The group is `glassgpt.` and the plural of what it is; the value is the part itself, or a function without arguments
+that returns it. Packages are looked through only when a name is asked for that is not written here, or when all names
+are; a run that uses none of theirs never imports them. `docs/extending.md` shows a toy of each.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any, Generic, TypeVar
+
+from glassgpt.errors import ConfigError, did_you_mean
+
+Part = TypeVar("Part")
+
+
+class Registry(Generic[Part]):
+    """The parts of one sort. `what` is its plural, as in `activations`; `shape` is the type of a part."""
+
+    def __init__(self, what: str, shape: type[Part], ours: dict[str, Part]) -> None:
+        self.what = what
+        self._shape = shape
+        self._ours = dict(ours)
+        self._added: dict[str, Part] = {}
+
+    def __getitem__(self, name: str) -> Part:
+        """Return the part of a name. Raises `ConfigError` with the names there are."""
+        for known in (self._ours, self._added):
+            if name in known:
+                return known[name]
+        point = self._points().get(name)
+        if point is None:
+            raise ConfigError(
+                f"There is no {name!r} among the {self.what}.{did_you_mean(name, self.names(), most=1)} "
+                f"There are: {', '.join(self.names())}."
+            )
+        self._added[name] = self._load(name, point)
+        return self._added[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether there is a part of this name, without importing it."""
+        return name in self._ours or name in self._added or name in self._points()
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names of all parts."""
+        return iter(self.names())
+
+    def names(self) -> list[str]:
+        """Return the names of all parts, ours first."""
+        return list(dict.fromkeys([*self._ours, *self._added, *sorted(self._points())]))
+
+    def add(self, name: str, part: Part) -> None:
+        """Add a part to this process, as a script or a notebook does. Raises `ConfigError` when the name is taken."""
+        if name in self:
+            raise ConfigError(f"There is a {name!r} among the {self.what} already: choose another name.")
+        self._added[name] = part
+
+    def remove(self, name: str) -> None:
+        """Take back what `add` added."""
+        self._added.pop(name, None)
+
+    def _points(self) -> dict[str, metadata.EntryPoint]:
+        found = metadata.entry_points(group=f"glassgpt.{self.what}")
+        return {point.name: point for point in found if point.name not in self._ours}
+
+    def _load(self, name: str, point: metadata.EntryPoint) -> Part:
+        try:
+            part: Any = point.load()
+        except Exception as error:
+            raise ConfigError(
+                f"{name!r} of the {self.what} comes from {point.value}, which cannot be imported: {error!r}. "
+                "Repair or uninstall the package that brings it."
+            ) from error
+        if not isinstance(part, self._shape) and callable(part):
+            part = part()
+        if not isinstance(part, self._shape):
+            raise ConfigError(
+                f"{name!r} of the {self.what} comes from {point.value}, which is {type(part).__name__} and not "
+                f"{self._shape.__name__}. Repair or uninstall the package that brings it."
+            )
+        return part
+
+
+def imported(place: str) -> Any:
+    """Return what stands at `module:name`, so that a table of parts need not import what they are made of."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
