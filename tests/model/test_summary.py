@@ -32,7 +32,7 @@ from glassgpt.training.losses import hidden_loss, token_losses_of
 @st.composite
 def configs(draw: st.DrawFn) -> ModelConfig:
     flag = st.booleans()
-    norm = draw(st.sampled_from(NORMS))
+    norm = draw(st.sampled_from(NORMS.names()))
     tied = draw(flag)
     heads = draw(st.sampled_from([2, 4]))
     return ModelConfig(
@@ -47,7 +47,7 @@ def configs(draw: st.DrawFn) -> ModelConfig:
         positions=draw(st.sampled_from(POSITIONS)),
         norm=norm,
         norm_bias=norm == "layernorm" and draw(flag),
-        activation=draw(st.sampled_from(ACTIVATIONS)),
+        activation=draw(st.sampled_from(ACTIVATIONS.names())),
         qk_norm=draw(flag),
         qkv_bias=draw(flag),
         attention_bias=draw(flag),

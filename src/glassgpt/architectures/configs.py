@@ -12,6 +12,7 @@ from glassgpt.architectures.families import FAMILIES, Family, family_of
 from glassgpt.architectures.stated import Gpt2Settings, LlamaSettings, RopeSettings, stated
 from glassgpt.errors import ModelError
 from glassgpt.model.config import ModelConfig
+from glassgpt.model.parts import ACTIVATIONS
 
 ORIGIN = "config.json"
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -24,7 +25,6 @@ _CLASSES = {
     "qwen3": "Qwen3ForCausalLM",
 }
 _ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu"}
-_GPT2_ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu"}
 # Settings that change what is computed, with the value that our model has.
 _MUST_BE: dict[str, dict[str, Any]] = {
     "gpt2": {
@@ -115,7 +115,7 @@ def _to_gpt2(config: ModelConfig) -> dict[str, Any]:
         "n_head": config.n_head,
         "n_embd": config.n_embd,
         "n_inner": config.mlp_width,
-        "activation_function": _GPT2_ACTIVATIONS[config.activation],
+        "activation_function": ACTIVATIONS[config.activation].gpt2,
         "layer_norm_epsilon": config.norm_epsilon,
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
@@ -224,7 +224,7 @@ def _to_llama(config: ModelConfig, family: Family) -> dict[str, Any]:
         "num_attention_heads": config.n_head,
         "num_key_value_heads": config.kv_heads,
         "head_dim": config.head_dim,
-        "hidden_act": "silu",
+        "hidden_act": ACTIVATIONS[config.activation].llama,
         "max_position_embeddings": config.context_length,
         "rms_norm_eps": config.norm_epsilon,
         "attention_dropout": config.dropout,

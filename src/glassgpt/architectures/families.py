@@ -16,6 +16,7 @@ from typing import Literal, get_args
 
 from glassgpt.errors import ModelError
 from glassgpt.model.config import ModelConfig
+from glassgpt.model.parts import ACTIVATIONS, NORMS
 
 Family = Literal["gpt2", "llama", "mistral", "qwen2", "qwen3"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -78,8 +79,8 @@ def lora_module(config: ModelConfig, layer: int, part: str) -> str:
 
 
 def _against_gpt2(config: ModelConfig) -> list[str]:
-    against = [_is("norm", config, "it has layernorm")] if config.norm != "layernorm" else []
-    if config.activation not in ("gelu_tanh", "gelu", "relu"):
+    against = [] if "gpt2" in NORMS[config.norm].families else [_is("norm", config, "it has layernorm")]
+    if ACTIVATIONS[config.activation].gpt2 is None:
         against.append(_is("activation", config, "it has gelu_tanh, gelu or relu"))
     if config.attention != "full":
         against.append(_is("attention", config, "it sees everything"))
@@ -93,8 +94,8 @@ def _against_gpt2(config: ModelConfig) -> list[str]:
 
 
 def _against_llama(config: ModelConfig) -> list[str]:
-    against = [_is("norm", config, "they have rmsnorm")] if config.norm != "rmsnorm" else []
-    if config.activation != "swiglu":
+    against = [] if "llama" in NORMS[config.norm].families else [_is("norm", config, "they have rmsnorm")]
+    if ACTIVATIONS[config.activation].llama is None:
         against.append(_is("activation", config, "they have swiglu"))
     if config.attention not in ("full", "sliding"):
         against.append(_is("attention", config, "they have full or sliding"))

@@ -18,6 +18,7 @@ from torch import Tensor
 from glassgpt.architectures.families import family_of
 from glassgpt.errors import ModelError
 from glassgpt.model.config import ModelConfig
+from glassgpt.model.parts import ACTIVATIONS
 from glassgpt.model.positions import frequencies, rope_frequencies
 
 Read = Callable[[str], Tensor]
@@ -71,7 +72,7 @@ def architecture(config: ModelConfig) -> str:
     Raises `ModelError` naming the option that has no place there.
     """
     family = family_of(config)
-    if family == "gpt2" and config.activation not in ("gelu_tanh", "gelu"):
+    if not ACTIVATIONS[config.activation].llama_cpp:
         _refuse(f"activation = {config.activation!r}", "its GPT-2 has gelu_tanh")
     if config.attention != "full" and config.local_window < config.context_length:
         _refuse(f"window = {config.window}", "it sees the whole context in models of this family")

@@ -14,10 +14,10 @@ from typing import ClassVar
 
 from glassgpt.errors import ConfigError, ModelError, did_you_mean
 from glassgpt.idle import OnlyWith
+from glassgpt.model.parts import ACTIVATIONS, NORMS
+from glassgpt.registry import Registry
 
 POSITIONS = ("learned", "sinusoidal", "rotary", "none")
-NORMS = ("layernorm", "rmsnorm")
-ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "relu2", "swiglu")
 ATTENTIONS = ("full", "sliding", "strided")
 ROPE_SCALINGS = ("none", "linear", "llama3")
 
@@ -41,7 +41,7 @@ class ModelConfig:
     n_embd: int = 128
     """Width of the residual stream."""
     n_hidden: int | None = None
-    """Width of the MLP. None: 4 n_embd, or for swiglu 8/3 n_embd rounded up to a multiple of 8, which
+    """Width of the MLP. None: 4 n_embd, or for a gated one (swiglu) 8/3 n_embd rounded up to a multiple of 8, which
     gives its three matrices about as many parameters as the two of the others have."""
 
     positions: str = "rotary"
@@ -60,11 +60,12 @@ class ModelConfig:
     """llama3: waves that turn more often than this are left alone; those between are stretched in part."""
 
     norm: str = "rmsnorm"
-    """layernorm | rmsnorm, before each attention, each MLP, and the head."""
+    """layernorm | rmsnorm, or one of a package's, before each attention, each MLP, and the head."""
     norm_epsilon: float = 1e-6
     """Keeps a norm from dividing by zero."""
     activation: str = "swiglu"
-    """relu | gelu (exact) | gelu_tanh (GPT-2's) | relu2 (relu squared) | swiglu (gated, three matrices)."""
+    """relu | gelu (exact) | gelu_tanh (GPT-2's) | relu2 (relu squared) | swiglu (gated, three matrices), or one of a
+    package's."""
 
     attention: str = "full"
     """full | sliding (the last `window` tokens) | strided (those, and every `stride`-th before them)."""
@@ -109,7 +110,7 @@ class ModelConfig:
         _check_reach(self)
         _check_rope(self)
         _check_numbers(self)
-        if self.norm_bias and self.norm != "layernorm":
+        if self.norm_bias and not NORMS[self.norm].has_bias:
             raise ConfigError(
                 f"norm_bias: {self.norm} has no bias. Use norm = 'layernorm' or norm_bias = false."
             )
@@ -138,7 +139,7 @@ class ModelConfig:
         """Width of the MLP, with the default filled in."""
         if self.n_hidden is not None:
             return self.n_hidden
-        if self.activation == "swiglu":
+        if ACTIVATIONS[self.activation].gated:
             return 8 * math.ceil(8 * self.n_embd / 3 / 8)
         return 4 * self.n_embd
 
@@ -184,8 +185,8 @@ def _check_choices(config: ModelConfig) -> None:
     _require_choice("rope_scaling", config.rope_scaling, ROPE_SCALINGS)
 
 
-def _require_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
+def _require_choice(name: str, value: str, choices: Sequence[str] | Registry) -> None:
+    if not isinstance(value, str) or value not in choices:
         raise ConfigError(
             f"{name} = {value!r} is not known.{did_you_mean(str(value), choices, most=1)} "
             f"Choose one of: {', '.join(choices)}."

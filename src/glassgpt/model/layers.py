@@ -6,13 +6,13 @@ Tensors are named by their shape: B batch, T tokens, C = n_embd, F = width of th
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glassgpt.model.config import ModelConfig, require_known
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.parts import ACTIVATIONS, NORMS
 
 
 class RMSNorm(nn.Module):
@@ -37,12 +37,20 @@ class RMSNorm(nn.Module):
         return f"{self.weight.numel()}, epsilon={self.epsilon}"
 
 
+def rms_norm(width: int, epsilon: float, bias: bool) -> nn.Module:
+    """Return an `RMSNorm`, which has no bias."""
+    assert not bias
+    return RMSNorm(width, epsilon)
+
+
+def layer_norm(width: int, epsilon: float, bias: bool) -> nn.Module:
+    """Return torch's LayerNorm (Ba et al., 2016)."""
+    return nn.LayerNorm(width, eps=epsilon, bias=bias)
+
+
 def make_norm(config: ModelConfig) -> nn.Module:
     """Return the norm that the config names, over the residual stream."""
-    require_known(config, "make_norm in model/layers.py", norm=("layernorm", "rmsnorm"))
-    if config.norm == "rmsnorm":
-        return RMSNorm(config.n_embd, config.norm_epsilon)
-    return nn.LayerNorm(config.n_embd, eps=config.norm_epsilon, bias=config.norm_bias)
+    return NORMS[config.norm].make(config.n_embd, config.norm_epsilon, config.norm_bias)
 
 
 def relu_squared(x: Tensor) -> Tensor:
@@ -50,22 +58,21 @@ def relu_squared(x: Tensor) -> Tensor:
     return F.relu(x).square()
 
 
-ACTIVATION: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "gelu": F.gelu,
-    "gelu_tanh": partial(F.gelu, approximate="tanh"),
-    "relu2": relu_squared,
-}
+def gelu_tanh(x: Tensor) -> Tensor:
+    """Return GPT-2's approximation of GELU (Hendrycks and Gimpel, 2016, section 2)."""
+    return F.gelu(x, approximate="tanh")
 
 
 class MLP(nn.Module):
-    """Widen each token's vector, bend it, and bring it back: down(activation(up(x)))."""
+    """Widen each token's vector, apply the activation, and project back: down(activation(up(x)))."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(
+        self, width: int, hidden: int, activation: Callable[[Tensor], Tensor], *, bias: bool = False
+    ) -> None:
         super().__init__()
-        self.up = nn.Linear(config.n_embd, config.mlp_width, bias=config.mlp_bias)
-        self.down = nn.Linear(config.mlp_width, config.n_embd, bias=config.mlp_bias)
-        self.activation = ACTIVATION[config.activation]
+        self.up = nn.Linear(width, hidden, bias=bias)
+        self.down = nn.Linear(hidden, width, bias=bias)
+        self.activation = activation
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """Map (B, T, C) to (B, T, C)."""
@@ -74,21 +81,25 @@ class MLP(nn.Module):
 
 
 class GatedMLP(nn.Module):
-    """SwiGLU: one matrix proposes, another gates it (Shazeer, 2020): down(silu(gate(x)) * up(x))."""
+    """One matrix proposes, another gates it: down(activation(gate(x)) * up(x)). With SiLU: SwiGLU (Shazeer, 2020)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(
+        self, width: int, hidden: int, activation: Callable[[Tensor], Tensor] = F.silu, *, bias: bool = False
+    ) -> None:
         super().__init__()
-        self.gate = nn.Linear(config.n_embd, config.mlp_width, bias=config.mlp_bias)
-        self.up = nn.Linear(config.n_embd, config.mlp_width, bias=config.mlp_bias)
-        self.down = nn.Linear(config.mlp_width, config.n_embd, bias=config.mlp_bias)
+        self.gate = nn.Linear(width, hidden, bias=bias)
+        self.up = nn.Linear(width, hidden, bias=bias)
+        self.down = nn.Linear(hidden, width, bias=bias)
+        self.activation = activation
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """Map (B, T, C) to (B, T, C)."""
-        hidden_BTF = F.silu(self.gate(x_BTC)) * self.up(x_BTC)
+        hidden_BTF = self.activation(self.gate(x_BTC)) * self.up(x_BTC)
         return self.down(hidden_BTF)
 
 
 def make_mlp(config: ModelConfig) -> nn.Module:
     """Return the MLP that the config names."""
-    require_known(config, "make_mlp in model/layers.py", activation=(*ACTIVATION, "swiglu"))
-    return GatedMLP(config) if config.activation == "swiglu" else MLP(config)
+    activation = ACTIVATIONS[config.activation]
+    kind = GatedMLP if activation.gated else MLP
+    return kind(config.n_embd, config.mlp_width, activation.apply, bias=config.mlp_bias)

@@ -15,15 +15,10 @@ from dataclasses import dataclass
 
 from glassgpt.model.config import ModelConfig, require_known
 from glassgpt.model.logits import CHUNK_BYTES, SMALL_LOGITS
+from glassgpt.model.parts import ACTIVATIONS, NORMS
 
-_MLP_FLOATS = {"relu": 1, "gelu": 2, "gelu_tanh": 2, "relu2": 2, "swiglu": 4}
-"""Numbers that an MLP keeps for the backward pass, for each of its width."""
-_MLP_AT_ONCE = {"relu": 2, "gelu": 2, "gelu_tanh": 2, "relu2": 3, "swiglu": 3}
-"""Numbers that an MLP holds at once where nothing is kept, for each of its width."""
 _KNOWN = {
     "positions": ("learned", "sinusoidal", "rotary", "none"),
-    "norm": ("layernorm", "rmsnorm"),
-    "activation": tuple(_MLP_FLOATS),
     "attention": ("full", "sliding", "strided"),
 }
 Shape = tuple[int, ...]
@@ -185,7 +180,7 @@ def forward_bytes(
     turned = heads * (config.positions == "rotary" or config.qk_norm)
     projected = heads + config.kv_heads * config.head_dim + turned + config.attention_width
     attention = stream + FLOAT32 * tokens * projected + masks.seen + masks.added
-    mlp = stream + FLOAT32 * tokens * config.mlp_width * _MLP_AT_ONCE[config.activation] + masks.seen
+    mlp = stream + FLOAT32 * tokens * config.mlp_width * ACTIVATIONS[config.activation].at_once + masks.seen
     if logits is None:
         logits = _chunk_bytes(config, tokens, device)
     of_targets = FLOAT32 * tokens * 2 * config.n_embd  # what the head reads, and the rows of its matrix
@@ -239,7 +234,7 @@ def _block_shapes(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
         yield "attention.query_norm.weight", (config.head_dim,)
         yield "attention.key_norm.weight", (config.head_dim,)
     yield from _norm_shapes("mlp_norm", config)
-    if config.activation == "swiglu":
+    if ACTIVATIONS[config.activation].gated:
         yield from _linear_shapes("mlp.gate", hidden, width, bias=config.mlp_bias)
     yield from _linear_shapes("mlp.up", hidden, width, bias=config.mlp_bias)
     yield from _linear_shapes("mlp.down", width, hidden, bias=config.mlp_bias)
@@ -298,11 +293,10 @@ def _block_floats(config: ModelConfig, length: int) -> int:
     queries_keys = (config.n_head + config.kv_heads) * config.head_dim
     # The input and the output of both norms, of the fused projection, and of attention.
     floats = 2 * 2 * width + queries_keys + config.kv_heads * config.head_dim + config.attention_width
-    if config.norm == "rmsnorm":
-        floats += 2 * width  # the scaled vector, before its weight
+    floats += 2 * width * NORMS[config.norm].kept
     floats += queries_keys * (2 * config.qk_norm + (config.positions == "rotary"))
     require_known(config, "model/summary.py", **_KNOWN)
-    floats += hidden * _MLP_FLOATS[config.activation]
+    floats += hidden * ACTIVATIONS[config.activation].kept
     if config.dropout:
         # Attention then keeps its weights, which of them were dropped, and what is left; each branch what it dropped.
         floats += 3 * config.n_head * length + 2 * width
