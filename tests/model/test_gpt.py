@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from glassgpt.errors import ModelError
-from glassgpt.model.config import ACTIVATIONS, NORMS, POSITIONS, ModelConfig
+from glassgpt.model.config import POSITIONS, ModelConfig
 from glassgpt.model.gpt import GPT
+from glassgpt.model.parts import ACTIVATIONS, NORMS
 
 TINY = {"vocab_size": 19, "context_length": 12, "n_layer": 2, "n_embd": 16}
 

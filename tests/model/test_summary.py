@@ -14,8 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from glassgpt.model.config import ACTIVATIONS, NORMS, POSITIONS, ModelConfig
+from glassgpt.model.config import POSITIONS, ModelConfig
 from glassgpt.model.gpt import GPT
+from glassgpt.model.parts import ACTIVATIONS, NORMS
 from glassgpt.model.presets import get_preset
 from glassgpt.model.summary import (
     count_parameters,
