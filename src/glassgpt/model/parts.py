@@ -65,7 +65,9 @@ ACTIVATIONS = Registry(
     {
         "relu": Activation("torch.nn.functional:relu", kept=1, at_once=2, gpt2="relu"),
         "gelu": Activation("torch.nn.functional:gelu", at_once=2, gpt2="gelu", llama_cpp=True),
-        "gelu_tanh": Activation("glassgpt.model.layers:gelu_tanh", at_once=2, gpt2="gelu_new", llama_cpp=True),
+        "gelu_tanh": Activation(
+            "glassgpt.model.layers:gelu_tanh", at_once=2, gpt2="gelu_new", llama_cpp=True
+        ),
         "relu2": Activation("glassgpt.model.layers:relu_squared"),
         "swiglu": Activation("torch.nn.functional:silu", kept=4, gated=True, llama="silu", llama_cpp=True),
     },
