@@ -150,6 +150,8 @@ def classify_says_classify(project: Project) -> None:
     made = "a-tale-classify-1"
     printed = project.refused("classify", made, " ")
     assert "dog" in paste(project, filled(line_of(printed, "Give one:"), RUN=made))
+    printed = project.done("export", made, "--to", "hf", "--output", "exported")
+    assert "cat" in paste(project, filled(line_of(printed, "told apart by:"), TEXT="'The cat'"))
     Path(f"runs/{made}/labels.json").write_text("[]")
     printed = project.refused("classify", made, "The cat")
     paste(project, line_of(printed, "make the classifier again with:") + " --name again")
@@ -362,6 +364,7 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
     classify_says_classify: (
         "finetuning/classify.py: finetune classify run.directory.handle DATA",
         'cli/classify.py: glassgpt classify RUN "text"',
+        "interop/exports.py: classify run.directory.handle TEXT",
     ),
     a_stopped_run_says_resume: ("cli/session.py: resume outcome.directory.handle",),
     a_base_model_says_sft: ("cli/chat.py: finetune sft opened.directory.handle DATA",),

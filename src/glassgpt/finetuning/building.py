@@ -102,7 +102,9 @@ def _needed_by_rows(start: Start, task: Task, batches: RowBatches, config: FineT
         loss=loss,
         measuring=forward_bytes(
             model,
-            batch_size=max(rows, MEASURED_ROWS[type(config)]),
+            batch_size=max(
+                rows, next(most for kind, most in MEASURED_ROWS.items() if isinstance(config, kind))
+            ),
             length=length,
             device=start.device.type,
             segments=segments,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from glassgpt import files
+from glassgpt.commands import command
 from glassgpt.errors import GlassGPTError, InteropError, MissingExtraError, OutputError, did_you_mean
 from glassgpt.interop.parity import Expected, Parity, expect
 from glassgpt.leftovers import abandoned, alive, remove_abandoned
@@ -67,7 +68,8 @@ def _without(run: Run) -> list[str]:
     if run.lineage.get("labels") is None:
         return []
     return [
-        "The labels are left out: this is the language model beneath them. Only glassgpt classify tells labels apart."
+        "The labels are left out: this is the language model without them. They are told apart by:  "
+        + command("classify", run.directory.handle, "TEXT")
     ]
 
 
@@ -233,7 +235,7 @@ def _put_back(places: list[Path]) -> None:
 def _stem_aside(place: Path) -> str:
     """Return what the hidden names of an earlier export begin with, which no other place shares."""
     name = place.name
-    if len(name.encode()) > LONGEST_NAME:
+    if len(os.fsencode(name)) > LONGEST_NAME:
         name = f"{name[:40]}-{files.hash_text(name)[:8]}"
     return f"{name}.replaced"
 
