@@ -1,6 +1,6 @@
 """GlassGPT: turn text you own into a language model you can talk to, and see through every step.
 
-For use from Python, the names that most programs need stand here and are imported when first used:
+The names that most Python programs need can be imported from here; each is loaded when it is first used:
 
     import glassgpt
 
@@ -14,9 +14,9 @@ import os
 
 __version__ = "0.1.0"
 
-# Some of the libraries below report on their use. They read these when they are imported, so it is said first;
-# a value that the user has set stays. (onnxruntime's own switch, a function, comes too late: its import alone
-# writes a device id and looks up a host.)
+# Some of the libraries used here send usage reports. They read these variables when they are imported, so the
+# variables are set first; a value that the user has set stays. (onnxruntime also has a function for this, but that
+# comes too late: the import alone writes a device id and looks up a host.)
 for _variable, _value in {
     "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, transformers, datasets
@@ -26,7 +26,7 @@ for _variable, _value in {
     os.environ.setdefault(_variable, _value)
 
 TYPE_CHECKING = (
-    False  # `typing` is not imported for it: until the command line stands, a Ctrl-C is a traceback
+    False  # not imported from `typing`: until the command line is set up, Ctrl-C shows a traceback
 )
 if TYPE_CHECKING:
     from typing import Any

@@ -2,9 +2,9 @@
 
     defaults in the dataclass  <  preset  <  recipe file  <  command line
 
-A room keeps its own frozen dataclass beside the thing it configures and checks it in `__post_init__`,
-raising `ConfigError`. This module only moves such dataclasses to and from TOML: it knows no setting by
-name. A key that no dataclass has is an error that names its nearest neighbour, never ignored.
+Each package keeps its own frozen dataclass beside the thing it configures. The dataclass checks itself in
+`__post_init__` and raises `ConfigError`. This module only converts such dataclasses to and from TOML; it
+knows no setting by name. An unknown key is never ignored: it is an error that names the nearest known one.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ LARGEST = 2**63 - 1
 def from_dict(kind: type[Config], values: dict[str, Any], *, origin: str) -> Config:
     """Build the dataclass `kind` (nested ones included) from plain values.
 
-    `origin` names the place the values came from, for messages. Raises `ConfigError` on an unknown key,
-    a value of the wrong type, or a value that the dataclass itself refuses.
+    `origin` says in messages where the values came from. Raises `ConfigError` on an unknown key, a value
+    of the wrong type, or a value that the dataclass itself refuses.
     """
     check_keys(kind, values, origin=origin)
     try:
@@ -40,7 +40,7 @@ def from_dict(kind: type[Config], values: dict[str, Any], *, origin: str) -> Con
     except msgspec.ValidationError as error:
         message = str(error).replace(" - at `$.", " at `").replace("`object`", "a section")
         raise ConfigError(f"{origin}: {message}.") from error
-    except (ConfigError, ValueError) as error:  # a number is none, or the dataclass itself refused
+    except (ConfigError, ValueError) as error:  # not a usable number, or refused by the dataclass itself
         raise ConfigError(f"{origin}: {error}") from error
 
 
@@ -50,7 +50,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file. Raises `ConfigError` naming the line where it is not TOML."""
+    """Read a TOML file. Raises `ConfigError` naming the line that is not valid TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -58,7 +58,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (
         ValueError,
         RecursionError,
-    ) as error:  # the latter where brackets stand in brackets a thousand times
+    ) as error:  # RecursionError: brackets nested a thousand deep
         pointer = git_lfs_pointer(path)
         raise ConfigError(pointer or f"{path} is not valid TOML: {str(error).rstrip('.')}.") from error
 
@@ -74,7 +74,7 @@ def to_toml(config: Any) -> str:
 
 
 def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Return `under` with every value that `over` has put in its place, section by section."""
+    """Return `under` with the values of `over` in place of its own, section by section."""
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
@@ -95,7 +95,7 @@ def check_keys(kind: type, values: dict[str, Any], *, origin: str, section: str 
 
 
 def refuse_number(value: Any) -> None:
-    """Raise `ValueError` for a number, also in lists and sections, that no setting can be: nan, infinite, endless."""
+    """Raise `ValueError` for a number, also in lists and sections, that no setting can be: nan, infinite, too large."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = [getattr(value, field.name) for field in dataclasses.fields(value)]
     if isinstance(value, dict):

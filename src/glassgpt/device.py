@@ -1,6 +1,6 @@
-"""The place a run computes in: device, dtype, threads, random seed, and rank among other processes.
+"""Where a run computes: device, dtype, threads, random seed, and rank among other processes.
 
-What is fast on a machine is not decided here: see the room `machine` and `training/choices.py`.
+What is fast on a machine is not decided here: see the package `machine` and `training/choices.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from glassgpt import __version__
 from glassgpt.errors import ConfigError
 
 PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-"""What tells a process its place among those that train together."""
+"""Variables that give a process its place among those that train together."""
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -42,9 +42,9 @@ class World:
 
 
 def world_from_environment() -> World:
-    """Read RANK, WORLD_SIZE and their LOCAL_ kin, which torchrun sets; without them there is one process.
+    """Read RANK, WORLD_SIZE and their LOCAL_ variants, which torchrun sets; without them there is one process.
 
-    Raises `ConfigError` when only some of them are set: the processes would wait for each other for ever, or each
+    Raises `ConfigError` when only some of them are set: the processes would wait for each other forever, or each
     would train alone.
     """
     defaults = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
@@ -66,7 +66,7 @@ def world_from_environment() -> World:
     if not 0 <= rank < size:
         raise ConfigError(f"RANK is {rank} but WORLD_SIZE is {size}: ranks run from 0 to WORLD_SIZE - 1.")
     if local < 0 or local_size < 1:
-        raise ConfigError(f"LOCAL_RANK is {local} and LOCAL_WORLD_SIZE {local_size}: no such place is there.")
+        raise ConfigError(f"LOCAL_RANK is {local} and LOCAL_WORLD_SIZE {local_size}: there is no such place.")
     return World(rank, size, local, local_size)
 
 
@@ -102,7 +102,7 @@ def _parse_device(name: str) -> torch.device:
 
 
 def dtype_of(precision: Precision) -> torch.dtype:
-    """Return the dtype of a decided precision. What is still "auto" is float32, which is right everywhere.
+    """Return the dtype of a precision. "auto" that is not decided yet is float32, which works everywhere.
 
     `glassgpt.training.choices` decides it by measuring.
     """
@@ -110,7 +110,7 @@ def dtype_of(precision: Precision) -> torch.dtype:
 
 
 def can_compile(device: torch.device) -> bool:
-    """Say whether torch.compile can make code for `device` here: for a CPU it needs a C++ compiler."""
+    """Return whether torch.compile can generate code for `device` here: for a CPU it needs a C++ compiler."""
     if device.type == "cuda":
         return importlib.util.find_spec("triton") is not None
     return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++") if name)
@@ -149,7 +149,7 @@ def seed_everything(seed: int) -> None:
 
 
 def machine_facts() -> dict[str, Any]:
-    """Return what a reader of a run needs to know of the machine and the software it ran on."""
+    """Return what a reader of a run needs to know about the machine and the software it ran on."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cores": available_cores(),

@@ -6,23 +6,23 @@
     ├── OfflineError         something had to be downloaded and could not be
     ├── DiskFullError        the disk filled up during a write
     ├── AccessError          the operating system does not let a file or folder be read or written
-    ├── MemoryFullError      the memory does not suffice
-    ├── OutputError          what was to be printed or written could not be, or would replace something
+    ├── MemoryFullError      there is not enough memory
+    ├── OutputError          output could not be printed or written, or would replace something
     ├── CorpusError          text could not be found, read, or used
     ├── TokenizerError       a vocabulary could not be built, loaded, or applied
-    ├── DatasetError         token shards are missing, incomplete, or of another tokenizer
+    ├── DatasetError         token shards are missing, incomplete, or from another tokenizer
     ├── ModelError           a model cannot be built or does not fit the weights
-    ├── TrainingError        training cannot go on
+    ├── TrainingError        training cannot continue
     │   └── NonFiniteLossError   the loss became NaN or infinite; the update was not applied
     ├── GenerationError      a prompt or a sampling setting cannot be used
-    ├── EvaluationError      a task is unknown, or cannot be asked of a model
-    ├── InteropError         a model of another program cannot be read, or ours cannot be written for it
+    ├── EvaluationError      a task is unknown, or does not suit a model
+    ├── InteropError         a model from another program cannot be read, or ours cannot be written for it
     └── RunError             a run directory is missing, taken, or does not fit together
         └── CheckpointError  a checkpoint is incomplete, truncated, or altered
 
 Each message is one short paragraph: what is wrong, then what to do next. The command line prints it
 and exits with status 1; a Python caller catches `GlassGPTError`. A Python `assert` marks what cannot
-happen, and is a bug when it does.
+happen; one that fails is a bug.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ConfigError(GlassGPTError):
 
 
 class MissingExtraError(GlassGPTError):
-    """An optional library is not installed; the message holds the line that installs it."""
+    """An optional library is not installed; the message gives the command that installs it."""
 
 
 class OfflineError(GlassGPTError):
@@ -50,7 +50,7 @@ class OfflineError(GlassGPTError):
 
 
 class DiskFullError(GlassGPTError):
-    """The disk filled up during a write. What stood there before is untouched."""
+    """The disk filled up during a write. The earlier file is untouched."""
 
 
 class AccessError(GlassGPTError):
@@ -58,11 +58,11 @@ class AccessError(GlassGPTError):
 
 
 class MemoryFullError(GlassGPTError):
-    """The memory of the machine or of its device does not suffice for what was asked."""
+    """The machine or its device does not have enough memory for what was asked."""
 
 
 class OutputError(GlassGPTError):
-    """Standard output could not be written, or a file that was named would replace another."""
+    """Standard output could not be written, or an output file would replace another."""
 
 
 class CorpusError(GlassGPTError):
@@ -82,7 +82,7 @@ class ModelError(GlassGPTError):
 
 
 class TrainingError(GlassGPTError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""
 
 
 class NonFiniteLossError(TrainingError):
@@ -94,7 +94,7 @@ class GenerationError(GlassGPTError):
 
 
 class EvaluationError(GlassGPTError):
-    """A task is unknown, or cannot be asked of this model."""
+    """A task is unknown, or does not suit this model."""
 
 
 class InteropError(GlassGPTError):
@@ -110,13 +110,13 @@ class CheckpointError(RunError):
 
 
 def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:
-    """Return " Did you mean a, b?" with the names of `known` nearest to `name`, or "" if none is near."""
+    """Return " Did you mean a, b?" with the names in `known` nearest to `name`, or "" if none is near."""
     near = difflib.get_close_matches(name, list(known), n=most, cutoff=0.5)
     return f" Did you mean {', '.join(near)}?" if near else ""
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Import an optional library, or raise `MissingExtraError` with the line that installs it.
+    """Import an optional library, or raise `MissingExtraError` with the command that installs it.
 
     `purpose` completes the sentence "... is needed to {purpose}", for example "read .parquet files".
     """

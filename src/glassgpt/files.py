@@ -1,9 +1,9 @@
-"""Writing files so that a crash never leaves half of one, and knowing later that nothing changed.
+"""Writing files so that a crash never leaves half a file, and checking later that nothing changed.
 
-Everything GlassGPT leaves on disk is written to a temporary neighbour first, flushed to the disk, and
-then renamed over its place: a reader sees the old file or the new one, never a part. A directory of
-files is *sealed*: `manifest.json`, written last, lists the hash of each file, so its presence means
-"complete" and a check against it means "unaltered".
+Every file is first written under a temporary name in the same folder, flushed to the disk, and then
+renamed: a reader sees the old file or the new one, never a part. A directory of files is *sealed*:
+`manifest.json`, written last, lists the hash of each file. Its presence means "complete", and a check
+against it shows whether anything was altered.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from glassgpt.system import explained
 MANIFEST = "manifest.json"
 GIT_LFS = b"version https://git-lfs.github.com/spec/"
 DOWNLOADING = re.compile(r"tmp[a-z0-9_]{8}")
-"""Names that Python's `tempfile`, and so pooch, gives to what is being downloaded."""
+"""Names that Python's `tempfile`, and so pooch, gives to unfinished downloads."""
 ABANDONED_SECONDS = 600.0
-"""A download that lives writes every few seconds: pooch gives up after half a minute of silence."""
+"""A running download writes every few seconds: pooch gives up after half a minute of silence."""
 
 
 @contextlib.contextmanager
 def explain_writing(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses during a write of `path` into the `GlassGPTError` that says so.
+    """Turn an operating system error during a write of `path` into the `GlassGPTError` that explains it.
 
-    A full disk is a `DiskFullError`, no permission and the like an `AccessError`, and so is a name in it that no
-    UTF-8 can hold.
+    A full disk becomes a `DiskFullError`. A missing permission and the like become an `AccessError`, and so does
+    text that UTF-8 cannot encode.
     """
     try:
         yield
@@ -51,7 +51,7 @@ def explain_writing(path: Path) -> Iterator[None]:
 
 
 def not_utf8(error: UnicodeEncodeError) -> AccessError:
-    """Return the error that shows which name or text cannot be encoded, and where its bytes stand.
+    """Return the error that shows which name or text cannot be encoded, and which byte is wrong.
 
     Python keeps a byte of a name that is not UTF-8, such as one of Latin-1, as half a surrogate pair.
     """
@@ -61,13 +61,13 @@ def not_utf8(error: UnicodeEncodeError) -> AccessError:
     code = ord(error.object[error.start])
     what = f"the byte {code & 0xFF:#04x}" if 0xDC80 <= code <= 0xDCFF else f"half a character, U+{code:04X}"
     return AccessError(
-        f"{shown} is not UTF-8: it holds {what}. What a run notes must be UTF-8. Rename the file or the folder of that "
-        "name, or convert the text first."
+        f"{shown} is not UTF-8: it holds {what}. Everything that a run records must be UTF-8. Rename the file or the "
+        "folder of that name, or convert the text first."
     )
 
 
 def as_utf8(text: str) -> str:
-    """Return a text with each half of a surrogate pair as an escape, which JSON reads as that half again."""
+    """Return a text with each half of a surrogate pair as an escape, which JSON reads back as that half."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -82,10 +82,10 @@ def flush_to_disk(path: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary neighbour of `path`; on success rename it over `path`, on failure remove it.
+    """Open a temporary file beside `path`; on success rename it to `path`, on failure remove it.
 
     Text is UTF-8 with "\\n" line ends. Raises `DiskFullError` when the disk is full,
-    `AccessError` when the place may not be written.
+    `AccessError` when the place is not writable.
     """
     with explain_writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left half written in a folder. The caller keeps other writers out."""
+    """Remove the unfinished files of killed processes from a folder. The caller keeps other writers out."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if not TEMPORARY.fullmatch(path.name):
             continue
@@ -115,12 +115,12 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextlib.contextmanager
 def shared_folder(folder: Path) -> Iterator[None]:
-    """Write into a folder of the cache that several processes share, once what killed ones left there is removed.
+    """Write into a cache folder that several processes share; first remove what killed processes left there.
 
-    All writers hold its lock file together. Who gets that alone knows that no process of this version writes, and
-    removes temporary files that nobody has written to for `ABANDONED_SECONDS`; the age protects writers that hold no
-    lock, such as earlier versions, or any on a file system that knows none. A folder that cannot be written is left
-    as it is: a write into it says why.
+    All writers share its lock file. A process that gets the lock alone knows that no other process of this version
+    is writing. It then removes temporary files that have not changed for `ABANDONED_SECONDS`. The age protects
+    writers without a lock: earlier versions, or any process on a file system without locks. A folder that is not
+    writable is left as it is: a write into it says why.
     """
     import fcntl
 
@@ -135,7 +135,7 @@ def shared_folder(folder: Path) -> Iterator[None]:
 
 
 def _is_alone(lock: IO[Any]) -> bool:
-    """Take a lock file if no other process holds it. Return whether it is ours, or True where there are no locks."""
+    """Lock a file if no other process holds it. Return whether we hold it, or True where there are no locks."""
     import fcntl
 
     try:
@@ -167,9 +167,9 @@ def _open_to_write(path: Path, mode: str) -> IO[Any]:
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield an empty temporary directory; on success seal it and rename it to `path`.
 
-    The directory holds files, not directories. One that stands at `path` already is replaced by it; on
+    The directory holds files, not directories. It replaces a directory that is already at `path`; on
     failure nothing at `path` changes. Raises `DiskFullError` when the disk is full,
-    `AccessError` when the place may not be written.
+    `AccessError` when the place is not writable.
     """
     with explain_writing(path), temporary_folder(path) as temporary:
         yield temporary
@@ -182,9 +182,9 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`, which is gone at the end unless it was renamed.
+    """Yield an empty folder beside `path`; it is removed at the end unless it was renamed.
 
-    Folders that killed processes left there are removed at the end, too, if all went well.
+    On success, folders that killed processes left there are removed at the end, too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with claimed(path, lambda temporary: temporary.mkdir()) as temporary:
@@ -196,7 +196,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 
 def _replace_directory(new: Path, path: Path) -> None:
-    """Rename `new` to `path`. What stands there steps aside whole first, and comes back on failure."""
+    """Rename `new` to `path`. The old directory is first moved aside whole, and moved back on failure."""
     aside = hidden(path.parent, stem_of(path))
     with contextlib.ExitStack() as held:
         if path.exists():
@@ -214,7 +214,7 @@ def _replace_directory(new: Path, path: Path) -> None:
 def seal(directory: Path, *, leave_out: Collection[str] = (), **facts: Any) -> None:
     """Write `manifest.json` last: the hash and size of every other file, and any `facts` to keep.
 
-    Hidden files (what a crash left of an unfinished write) and those named in `leave_out` are not counted.
+    Hidden files (left by a crash during a write) and those named in `leave_out` are not listed.
     """
     files = {
         file.name: {"sha256": hash_file(file), "bytes": file.stat().st_size}
@@ -225,7 +225,7 @@ def seal(directory: Path, *, leave_out: Collection[str] = (), **facts: Any) -> N
 
 
 def broken_seal(directory: Path, *, hashes: bool = True) -> str | None:
-    """Say what is wrong with a sealed directory in a few words, or return None when it is whole.
+    """Return what is wrong with a sealed directory in a few words, or None when it is intact.
 
     Without `hashes` only presence and sizes are checked, which is quick however large the files are.
     """
@@ -251,8 +251,8 @@ def broken_seal(directory: Path, *, hashes: bool = True) -> str | None:
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file `path` during the block, after waiting for any other process that holds it.
 
-    The system lets go of it when the process ends, however it ends. Where a file system knows no locks,
-    nothing is held.
+    The system releases it when the process ends, however it ends. On a file system without locks nothing
+    is held.
     """
     import fcntl
 
@@ -269,12 +269,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file atomically, indented so that a person can read it. Any text comes back as it was."""
+    """Write a JSON file atomically, indented for people. Every string is read back exactly as it was."""
     write_text(path, as_utf8(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read a UTF-8 JSON file. Raises `ValueError` when it is not JSON, or a pointer in its place."""
+    """Read a UTF-8 JSON file. Raises `ValueError` when it is not JSON, or only a Git LFS pointer to the file."""
     text = path.read_text(encoding="utf-8")
     try:
         return json.loads(text)
@@ -283,7 +283,7 @@ def read_json(path: Path) -> Any:
 
 
 def git_lfs_pointer(path: Path) -> str:
-    """Return what to say of a file that is only a pointer of Git LFS to the real one, or "" for any other file."""
+    """Return the message for a file that is only a Git LFS pointer to the real one, or "" for any other file."""
     if not path.is_file() or path.stat().st_size >= 1024:  # the format's limit
         return ""
     with open(path, "rb") as file:
@@ -291,7 +291,7 @@ def git_lfs_pointer(path: Path) -> str:
             return ""
     folder = quoted(str(path.absolute().parent))
     return (
-        f"{path} is only a pointer of Git LFS: the file itself was not fetched. Fetch it with:  "
+        f"{path} is only a Git LFS pointer: the file itself was not fetched. Fetch it with:  "
         f"cd {folder} && git lfs pull"
     )
 
@@ -318,8 +318,8 @@ def download(url: str, *, sha256: str, name: str) -> Path:
     """Return the cached file `name`, downloading it from `url` first if it is not there.
 
     The file's SHA-256 is checked whether it was downloaded or put there by hand.
-    Raises `OfflineError` when it cannot be reached, saying which file to put where, and `CorpusError` when
-    it is another file or cannot be kept.
+    Raises `OfflineError` when the URL cannot be reached, saying which file to put where, and `CorpusError`
+    when the file is not the expected one.
     """
     import logging
 
@@ -331,7 +331,7 @@ def download(url: str, *, sha256: str, name: str) -> Path:
     if target.is_file() and hash_file(target) != sha256:
         raise CorpusError(
             f"{target} is not the file that was expected (its SHA-256 differs). "
-            "Delete it to have it downloaded again, or replace it by the original."
+            "Delete it to have it downloaded again, or replace it with the original."
         )
     with shared_folder(target.parent), explain_writing(target):
         try:

@@ -1,9 +1,9 @@
-"""Settings that nothing reads beside others, such as the momentum of an optimizer that does not train.
+"""Settings that have no effect because of another setting, such as the momentum of an optimizer that is not used.
 
-Each config says which of its settings are read only with some values of another one: `ONLY_WITH`, a tuple of
-`OnlyWith`. Such a setting is idle where the other one has another value. An idle setting that a person gives is
-refused, because it would have no effect. A file that names every setting, as the `config.toml` of a run does, holds
-idle ones, too, and those are no mistake. So the caller says which settings were given.
+Each config lists the settings that are read only with some values of another one: `ONLY_WITH`, a tuple of
+`OnlyWith`. With any other value such a setting is idle. If a person gives an idle setting, it is refused, because it
+would have no effect. A file that names every setting, such as a run's `config.toml`, also holds idle ones, and those
+are not mistakes. So the caller says which settings were given.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from glassgpt.errors import ConfigError
 
 @dataclass(frozen=True)
 class OnlyWith:
-    """Settings that are read only with some values of another one. Dots lead into the sections of a config."""
+    """Settings that are read only with some values of another one. Dots separate the sections of a config."""
 
     settings: tuple[str, ...]
     other: str
     values: tuple[Any, ...] = ()
     """The values of `other` with which the settings are read."""
     test: Callable[[Any], bool] | None = None
-    """Whether the settings of a whole config are read, where `values` cannot say it."""
+    """Takes a whole config and returns whether the settings are read, where `values` is not enough."""
     use: str = ""
-    """What to give `other`, in a word or two, where `test` decides; "" where it is in the way altogether. Where there
-    is no other setting: the reason why nothing reads these."""
+    """What to set `other` to, in a word or two, where `test` decides; "" where no value would help. Where there is no
+    other setting: the reason why nothing reads these."""
 
     def holds(self, config: Any) -> bool:
-        """Say whether the settings are read."""
+        """Return whether the settings are read."""
         return self.test(config) if self.test else value_of(config, self.other) in self.values
 
     @property
     def way_out(self) -> str:
-        """What to give `other`, in words; "" where it is in the way altogether."""
+        """What to set `other` to, in words; "" where no value would help."""
         return self.use or " or ".join(shown(value) for value in self.values if value)
 
 
 @dataclass(frozen=True)
 class Idle:
-    """A setting that nothing reads, and the one that stands in its way."""
+    """A setting that has no effect, and the setting that causes this."""
 
     setting: str
     other: str
     value: Any
-    """What `other` is."""
+    """The value of `other`."""
     way_out: str
 
     def message(self, spell: Callable[[str], str]) -> str:
@@ -64,9 +64,9 @@ class Idle:
 
 
 def idle(config: Any, rules: Sequence[OnlyWith] | None = None, prefix: str = "") -> Iterator[Idle]:
-    """Yield the settings of a config, those of its sections included, that nothing reads beside the others.
+    """Yield the idle settings of a config and of its sections.
 
-    `rules` are the rules of a mapping, which has no `ONLY_WITH`.
+    `rules` are the rules for a mapping, which has no `ONLY_WITH`.
     """
     for rule in getattr(config, "ONLY_WITH", ()) if rules is None else rules:
         if not rule.holds(config):
@@ -86,10 +86,10 @@ def refuse_idle(
     *,
     decided: Collection[str] | None = None,
 ) -> None:
-    """Raise `ConfigError` for the first setting `given` on the command line that nothing reads.
+    """Raise `ConfigError` for the first setting `given` on the command line that is idle.
 
-    `decided` names the settings that will stay as they are, where something may still change the others: only what
-    one of these makes idle is refused.
+    `decided` names the settings whose values are final, where others may still change: only a setting that one of
+    these makes idle is refused.
     """
     for found in idle(config, rules):
         if found.setting in given and (decided is None or found.other in decided):
@@ -97,19 +97,19 @@ def refuse_idle(
 
 
 def option(setting: str) -> str:
-    """Return a setting as it is written on the command line, where what has no name is in capitals."""
+    """Return a setting as it is written on the command line; a positional argument is in capitals."""
     return setting if setting.isupper() else "--" + setting.replace("_", "-")
 
 
 def value_of(config: Any, setting: str) -> Any:
-    """Return the value of a setting, by its dotted name; of a mapping, which has no sections, by its key."""
+    """Return the value of a setting by its dotted name; for a mapping, which has no sections, by its key."""
     if isinstance(config, Mapping):
         return config[setting]
     return functools.reduce(getattr, setting.split("."), config)
 
 
 def shown(value: Any) -> str:
-    """Return a value as a person would give it; of a flag that is set, nothing more."""
+    """Return a value as a person would give it; "" for a flag that is set."""
     if value is True:
         return ""
     if isinstance(value, (tuple, list)):

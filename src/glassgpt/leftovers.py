@@ -1,8 +1,8 @@
-"""What is being written has a hidden name until it is whole, and a lock while its process lives.
+"""A file or folder that is being written has a hidden name until it is complete, and a lock while its process runs.
 
-A process that is killed leaves the hidden file or folder behind. Whoever writes to the same place next finds it by
-its name, and knows by the lock, which the system lets go of however a process ends, that nobody needs it any more.
-Where a file system knows no locks, nothing is removed.
+A process that is killed leaves the hidden file or folder behind. The next writer to the same place finds it by its
+name. The system releases the lock however a process ends, so a free lock shows that the leftover can be removed.
+On a file system without locks nothing is removed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}", re.DOTALL)
-"""Names of what is being written and was not renamed into place yet."""
+"""Names of files and folders that are being written and were not renamed into place yet."""
 
 
 def stem_of(path: Path) -> str:
-    """Return what the hidden names for a path begin with: as much of its name as any file system has room for."""
+    """Return the beginning of the hidden names for a path: as much of its name as any file system allows."""
     return path.name[:48]
 
 
 def hidden(folder: Path, stem: str) -> Path:
-    """Return a hidden name in a folder that nothing has yet."""
+    """Return a new hidden name in a folder."""
     return folder / f".{stem}.{secrets.token_hex(4)}"
 
 
@@ -40,7 +40,7 @@ def claimed(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
             descriptor = _locked(temporary)
             if _is_at(descriptor, temporary):
                 break
-            os.close(descriptor)  # taken for abandoned before it had its lock
+            os.close(descriptor)  # another process removed it as abandoned before we had the lock
     try:
         yield temporary
     finally:
@@ -49,7 +49,7 @@ def claimed(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def alive(path: Path) -> Iterator[None]:
-    """Hold the lock of a file or folder during the block, under whatever name it is by then."""
+    """Hold the lock of a file or folder during the block, even if it is renamed."""
     descriptor = _locked(path)
     try:
         yield
@@ -58,7 +58,7 @@ def alive(path: Path) -> Iterator[None]:
 
 
 def _locked(path: Path) -> int:
-    """Open a file or folder and lock it, where there are locks; it is ours until the descriptor is closed."""
+    """Open a file or folder and lock it, where there are locks, until the descriptor is closed."""
     import fcntl
 
     descriptor = os.open(path, os.O_RDONLY)
@@ -80,20 +80,20 @@ def abandoned(folder: Path, stem: str) -> list[Path]:
 
 
 def remove_abandoned(folder: Path, stem: str) -> None:
-    """Remove the hidden files of a stem, and its folders with nothing but files, whose processes have ended."""
+    """Remove the hidden files of a stem whose processes have ended, and its hidden folders that hold only files."""
     for path in abandoned(folder, stem):
         with _unheld(path) as free, contextlib.suppress(OSError):
             if not free:
                 continue
             if not path.is_dir():
                 path.unlink()
-            elif not any(entry.is_dir() for entry in path.iterdir()):  # as all that is written here
+            elif not any(entry.is_dir() for entry in path.iterdir()):  # folders written here hold only files
                 shutil.rmtree(path)
 
 
 @contextlib.contextmanager
 def _unheld(path: Path) -> Iterator[bool]:
-    """Say whether a hidden file or folder is of no living process, and keep it so during the block."""
+    """Yield whether no running process holds a hidden file or folder, and hold it during the block."""
     import fcntl
 
     try:
@@ -103,7 +103,7 @@ def _unheld(path: Path) -> Iterator[bool]:
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # its process lives, or there are no locks
+    except OSError:  # its process is running, or there are no locks
         free = False
     else:
         mode = os.fstat(descriptor).st_mode
@@ -115,7 +115,7 @@ def _unheld(path: Path) -> Iterator[bool]:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Say whether an open file still has a name: its process may have put it into its place meanwhile."""
+    """Return whether an open file is still at this path: its process may have renamed it into place by now."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except OSError:

@@ -1,4 +1,4 @@
-"""The file that a command is asked to write: never over what was read, and over another file only when told to."""
+"""Checks on the output file of a command: it never replaces an input, and another file only with `--force`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def refuse_overwriting(
     replaceable: Callable[[Path], bool] = lambda _: False,
     folder: bool = False,
 ) -> None:
-    """Raise `OutputError` when `path`, which `option` named, is there and may not be written over.
+    """Raise `OutputError` when `path`, which `option` named, exists and may not be overwritten.
 
-    `inputs` gives the files and folders that are read: they are never written over, whatever link or spelling leads
-    to them. Any other file is with `force`, or where `replaceable` knows it as one that the same command made.
-    With `folder` a folder is written. Call this before the work, so that no hour is spent for nothing.
+    `inputs` gives the files and folders that are read: they are never overwritten, whatever link or spelling leads
+    to them. Any other file is overwritten with `force`, or when `replaceable` says that the same command made it.
+    With `folder` the output is a folder. Call this before the work, so that no hour is wasted.
     """
     try:
         found = path.stat()
@@ -33,7 +33,7 @@ def refuse_overwriting(
         raise OutputError(f"{path} is a folder. Name a file in it with {option}.")
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
         raise OutputError(
-            f"{path} is not an ordinary file, and a file that is put in its place would replace it. Choose another "
+            f"{path} is not an ordinary file, and writing a file there would replace it. Choose another "
             f"{option}."
         )
     if any(_is_within(found, path, place) for place in inputs()):
@@ -46,7 +46,7 @@ def refuse_overwriting(
 
 
 def _is_within(found: os.stat_result, path: Path, place: Path) -> bool:
-    """Say whether an existing file is the file `place`, or lies in the folder `place`."""
+    """Return whether an existing file is the file `place` or is inside the folder `place`."""
     try:
         there = place.stat()
     except OSError:

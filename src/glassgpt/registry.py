@@ -1,13 +1,13 @@
-"""Parts by name: those written here, and those that installed packages bring.
+"""Parts by name: our own, and those that installed packages provide.
 
-A package brings a part by an entry point, in its `pyproject.toml`:
+A package provides a part through an entry point in its `pyproject.toml`:
 
     [project.entry-points."glassgpt.activations"]
     snake = "my_package:SNAKE"
 
-The group is `glassgpt.` and the plural of what it is; the value is the part itself, or a function without arguments
-that returns it. Packages are looked through only when a name is asked for that is not written here, or when all names
-are; a run that uses none of theirs never imports them. `docs/extending.md` shows a toy of each.
+The group is `glassgpt.` and the plural of the kind of part. The value is the part itself, or a function without
+arguments that returns it. Entry points are searched only for a name that is not ours, or when all names are listed;
+a run that uses no part of a package never imports it. `docs/extending.md` shows a toy example of each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Part = TypeVar("Part")
 
 
 class Registry(Generic[Part]):
-    """The parts of one sort. `what` is its plural, as in `activations`; `shape` is the type of a part."""
+    """The parts of one kind. `what` is its plural, such as `activations`; `shape` is the type of a part."""
 
     def __init__(self, what: str, shape: type[Part], ours: dict[str, Part]) -> None:
         self.what = what
@@ -32,7 +32,7 @@ class Registry(Generic[Part]):
         self._added: dict[str, Part] = {}
 
     def __getitem__(self, name: str) -> Part:
-        """Return the part of a name. Raises `ConfigError` with the names there are."""
+        """Return the part with this name. Raises `ConfigError` with the known names when there is none."""
         for known in (self._ours, self._added):
             if name in known:
                 return known[name]
@@ -46,7 +46,7 @@ class Registry(Generic[Part]):
         return self._added[name]
 
     def __contains__(self, name: object) -> bool:
-        """Say whether there is a part of this name, without importing it."""
+        """Return whether there is a part with this name, without importing it."""
         return name in self._ours or name in self._added or name in self._points()
 
     def __iter__(self) -> Iterator[str]:
@@ -58,13 +58,13 @@ class Registry(Generic[Part]):
         return list(dict.fromkeys([*self._ours, *self._added, *sorted(self._points())]))
 
     def add(self, name: str, part: Part) -> None:
-        """Add a part to this process, as a script or a notebook does. Raises `ConfigError` when the name is taken."""
+        """Add a part for this process, from a script or a notebook. Raises `ConfigError` when the name is taken."""
         if name in self:
             raise ConfigError(f"There is a {name!r} among the {self.what} already: choose another name.")
         self._added[name] = part
 
     def remove(self, name: str) -> None:
-        """Take back what `add` added."""
+        """Remove a part that `add` added."""
         self._added.pop(name, None)
 
     def _points(self) -> dict[str, metadata.EntryPoint]:
@@ -90,6 +90,6 @@ class Registry(Generic[Part]):
 
 
 def imported(place: str) -> Any:
-    """Return what stands at `module:name`, so that a table of parts need not import what they are made of."""
+    """Return the object at `module:name`, so that a table of parts need not import the modules they come from."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -1,8 +1,8 @@
-"""What the operating system refuses, as a sentence with the path and the way out.
+"""Errors of the operating system as sentences with the path and the way out.
 
-`explained` turns an `OSError`, a full memory and what libraries of other languages make of them into the error
-that a user meets. The command line passes everything through it, functions for Python callers are `@explaining`,
-and `files` uses it where the path is known better. What it does not know is a bug of ours and stays what it is.
+`explained` turns an `OSError`, a lack of memory, and the forms that libraries in other languages give them into the
+error that a user sees. The command line passes every error through it, functions for Python callers are `@explaining`,
+and `files` uses it where the path is known better. An error that it does not know is our bug and is not changed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-# The folders that are set by a variable; each is named where a path below it is the trouble.
+# Variables that set a folder. A message names the variable when the path in question is inside that folder.
 VARIABLES = (
     "GLASSGPT_RUNS",
     "GLASSGPT_CACHE",
@@ -55,16 +55,16 @@ _WAYS_OUT = {
 
 
 def explained(error: BaseException, path: Path | None = None) -> GlassGPTError | None:
-    """Return what an error of the system means to a user, or None when it is another kind of error.
+    """Return the error to show a user for an error of the system, or None for any other kind of error.
 
-    `path` is what was written or read, used where the error itself names none.
+    `path` is the file that was written or read, used where the error itself names none.
     """
     if isinstance(error, GlassGPTError | BrokenPipeError):
         return None
     number = _number(error)
     if isinstance(error, MemoryError) or number == errno.ENOMEM or _tells_full_memory(error):
         return MemoryFullError(
-            "The memory does not suffice for this. Ask for less (a smaller model, --training.batch-size or "
+            "There is not enough memory for this. Ask for less (a smaller model, --training.batch-size or "
             "--model.context-length, shorter text), close other programs, or use a machine with more."
         )
     if number is None:
@@ -73,7 +73,7 @@ def explained(error: BaseException, path: Path | None = None) -> GlassGPTError |
     if number in FULL:
         return DiskFullError(
             f"The disk is full: {where or 'a file'} could not be written. What was saved before is still there. "
-            "Free some space, then run the command again; a training that has begun goes on with  glassgpt resume"
+            "Free some space, then run the command again. To continue a run that had started:  glassgpt resume"
         )
     if where is None and not isinstance(error, OSError):
         return None
@@ -82,7 +82,7 @@ def explained(error: BaseException, path: Path | None = None) -> GlassGPTError |
 
 
 def explaining(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function raise a `GlassGPTError` where the operating system refused something."""
+    """Make a function raise a `GlassGPTError` where the operating system refused something."""
 
     @functools.wraps(function)
     def explains(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -132,7 +132,7 @@ def _place(error: BaseException, path: Path | None) -> str | None:
     named = getattr(error, "filename", None)
     if isinstance(named, bytes):
         named = os.fsdecode(named)
-    # What is written first beside its place has a name that the user never gave.
+    # A temporary file has a hidden name that the user never gave.
     if path is not None and (named is None or Path(str(named)).name.startswith(".")):
         named = path
     return _short(str(named)) if isinstance(named, str | os.PathLike) and str(named) else None

@@ -200,12 +200,12 @@ def test_the_config_comes_from_toml_and_is_checked():
 
 
 @given(text=st.text(st.characters(codec="ascii") | st.sampled_from("–—‘’“”…")))
-def test_ftfy_changes_nothing_in_text_that_is_not_shown_to_it(text: str):
+def test_ftfy_would_not_change_lines_that_skip_it(text: str):
     """Asking ftfy about every line with a curly quotation mark took most of the time of cleaning."""
     assert ftfy.fix_text(text, _ftfy_config()) == text
 
 
 @given(text=texts | st.lists(st.sampled_from("aØÙŒœÃÂβ°–—‘’“”…€™ \n")).map("".join))
-def test_lines_are_mended_as_ftfy_mends_them(text: str):
+def test_lines_are_repaired_as_ftfy_repairs_them(text: str):
     expected = "\n".join(ftfy.fix_text(line, _ftfy_config()) for line in text.split("\n"))
     assert _mend_encoding(text) == expected

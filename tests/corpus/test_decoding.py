@@ -1,4 +1,4 @@
-"""Bytes become text exactly, or a refusal that names the file, the place and the way out."""
+"""Bytes become text exactly, or an error that names the file, the place and the way out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MARKED = {
     "utf-32-le": codecs.BOM_UTF32_LE,
     "utf-32-be": codecs.BOM_UTF32_BE,
 }
-# Without NUL, which marks a binary file, and a mark at the start, which would be taken for one.
+# Without NUL, which marks a binary file, and without U+FEFF, which would be read as a byte order mark.
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"))
 
 
@@ -60,7 +60,7 @@ def test_latin1_is_not_guessed_but_located(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["old.txt", "it's old.txt.gz"])
 def test_the_line_that_converts_can_be_pasted(tmp_path: Path, monkeypatch, name: str):
-    """The line once left out the folder, so that it found no file, and a quotation mark broke it."""
+    """The command once left out the folder, so that it found no file, and a quotation mark broke it."""
     folder = tmp_path / "my $texts"
     folder.mkdir()
     content = "Ein Käse für Anaïs".encode("cp1252")
@@ -73,12 +73,12 @@ def test_the_line_that_converts_can_be_pasted(tmp_path: Path, monkeypatch, name:
     assert read(folder / f"{name.partition('.')[0]}.utf8.txt") == "Ein Käse für Anaïs"
 
 
-def test_a_pointer_of_git_lfs_is_called_by_its_name(tmp_path: Path):
-    """It was once called a damaged file, and the way to the real one was not said."""
+def test_a_git_lfs_pointer_is_recognised(tmp_path: Path):
+    """It was once called a damaged file, and the message did not say how to get the real one."""
     for name in ("a.txt", "a.jsonl.gz", "a.parquet", "a.csv.zst"):
         path = tmp_path / name
         path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n")
-        with pytest.raises(CorpusError, match=r"only a pointer of Git LFS.*cd .* && git lfs pull"):
+        with pytest.raises(CorpusError, match=r"only a Git LFS pointer.*cd .* && git lfs pull"):
             open_sources([str(path)])
 
 
@@ -111,7 +111,7 @@ def test_compressed_files_are_unpacked_all_frames(tmp_path: Path, kind: str):
 @pytest.mark.parametrize("kind", [".gz", ".zst"])
 @pytest.mark.parametrize("damage", ["cut", "half", "other"])
 def test_damaged_compressed_files_are_refused(tmp_path: Path, kind: str, damage: str):
-    """The zstandard library's own reader ends quietly where a file was cut short: half a corpus, no error."""
+    """The zstandard library's reader ends without an error where a file was cut short: half a corpus is lost."""
     content = packed_with(kind, "".join(f"{n * n} lamps\n" for n in range(50_000)).encode())
     path = tmp_path / f"t.txt{kind}"
     path.write_bytes({"cut": content[:-3], "half": content[: len(content) // 2], "other": b"hello"}[damage])
@@ -147,9 +147,7 @@ def test_a_directory_cannot_be_read(tmp_path: Path):
 @pytest.mark.parametrize(
     "text", ["The miller counts.\n" * 9, "Größe und Güte.\n" * 400, "磨坊主 数着 麻袋。\n" * 9]
 )
-def test_wide_text_without_a_mark_is_named_and_not_called_a_picture(
-    tmp_path: Path, encoding: str, text: str
-) -> None:
+def test_wide_text_without_a_mark_is_recognised(tmp_path: Path, encoding: str, text: str) -> None:
     path = tmp_path / "wide one.txt"
     path.write_bytes(text.encode(encoding))
     with pytest.raises(CorpusError, match=rf"looks like {encoding} without.*iconv -f {encoding}") as caught:
@@ -159,7 +157,7 @@ def test_wide_text_without_a_mark_is_named_and_not_called_a_picture(
     assert (tmp_path / "wide one.utf8.txt").read_text(encoding="utf-8") == text
 
 
-def test_a_program_is_no_wide_text(tmp_path: Path) -> None:
+def test_a_program_is_not_taken_for_wide_text(tmp_path: Path) -> None:
     for content in (bytes(range(256)) * 20, b"\0" * 500, Path(sys.executable).resolve().read_bytes()[:9000]):
         (tmp_path / "program.txt").write_bytes(content)
         with pytest.raises(CorpusError, match="is not text: it holds NUL bytes"):

@@ -1,4 +1,4 @@
-"""Whatever bytes a file holds, reading it ends in documents or in a `GlassGPTError`, and in bounded memory."""
+"""Whatever bytes a file holds, reading it gives documents or a `GlassGPTError`, in bounded memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VALUES = st.recursive(
 
 
 def read(path: Path, content: bytes, text_field: str | None = None) -> list[str] | str:
-    """Return a file's texts, or the message of the refusal: no other end is allowed."""
+    """Return a file's texts, or the error message: nothing else is allowed."""
     path.write_bytes(content)
     try:
         return [document.text for document in read_all(open_sources([str(path)], text_field=text_field))]
@@ -72,7 +72,7 @@ def test_any_json_value(
 @FUZZ
 @given(st.text(st.sampled_from('{}[]",:\\ \n\r1ae-.u0d8'), max_size=60))
 def test_anything_that_looks_like_json(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    """The standard parser is the oracle: what it takes for JSON is read whole, record by record, and nothing else."""
+    """The standard parser is the oracle: all that it accepts as JSON is read, record by record, and nothing else."""
     path = tmp_path_factory.getbasetemp() / "like.json"
     path.write_text(text, newline="")
     try:
@@ -131,7 +131,7 @@ def test_any_parquet(
 
 
 def test_text_in_a_parquet_file_that_is_not_utf8(tmp_path: Path) -> None:
-    """Arrow takes such text from other programs and only Python notices: a traceback once."""
+    """Arrow accepts such text from other programs and only Python notices; this was once a traceback."""
     wrong = pa.array([b"caf\xe9"], pa.binary()).view(pa.string())
     pq.write_table(pa.table({"text": wrong}), tmp_path / "a.parquet")
     assert "not UTF-8" in str(read(tmp_path / "a.parquet", (tmp_path / "a.parquet").read_bytes()))
@@ -139,9 +139,9 @@ def test_text_in_a_parquet_file_that_is_not_utf8(tmp_path: Path) -> None:
 
 MEGABYTE = 1_000_000
 LONG = {
-    "deep.json": (b"[" * MEGABYTE, "inside each other|too early"),
-    "deeper.json": (b'[{"a":' * 300_000, "inside each other|too early"),
-    "deep.jsonl": (b"[" * (5 * MEGABYTE), "inside each other"),
+    "deep.json": (b"[" * MEGABYTE, "nested more than|too early"),
+    "deeper.json": (b'[{"a":' * 300_000, "nested more than|too early"),
+    "deep.jsonl": (b"[" * (5 * MEGABYTE), "nested more than"),
     "number.json": (b'{"text": ' + b"9" * 5_000 + b"}", "a number has 5,000 digits"),
     "number.jsonl": (b'{"text": ' + b"9" * 5_000 + b"}", "a number has 5,000 digits"),
     "digits.json": (b"[" + b"9" * (60 * MEGABYTE) + b"]", "20,000,000 characters"),
@@ -168,8 +168,8 @@ except GlassGPTError as error:
 
 
 @pytest.mark.parametrize("name", LONG)
-def test_what_is_endless_is_refused_in_bounded_memory(tmp_path: Path, name: str) -> None:
-    """A number of 5,000 digits once ended the process, and 100,000 brackets took 7.6 GB; packed, a file of some
+def test_endless_values_are_refused_in_bounded_memory(tmp_path: Path, name: str) -> None:
+    """A number of 5,000 digits once ended the process, and 100,000 brackets took 7.6 GB. Compressed, a file of a few
     kilobytes is enough for either."""
     content, expected = LONG[name]
     path = tmp_path / f"{name}.gz"

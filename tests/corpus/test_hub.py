@@ -1,8 +1,8 @@
 """Hub specs are understood, rows stream, and a missing network is explained.
 
-The data set is a local folder `owner/name`, which the `datasets` library reads by the same call and the
-same streaming code as one on the hub. The library reads its offline switch once, so it runs in a process
-of its own.
+The data set is a local folder `owner/name`, which the `datasets` library reads with the same call and the
+same streaming code as one on the hub. The library reads its offline switch once, so it runs in a separate
+process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Near-duplicates are found as often as the theory says, and strangers are not taken for them."""
+"""Near-duplicates are found as often as the theory says, and unrelated documents are not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def jaccard(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize(("changed", "is_near"), [(1, True), (2, True), (15, False), (30, False)])
-def test_likeness_decides(changed, is_near):
+def test_similarity_decides(changed, is_near):
     rng = random.Random(changed)
     for _ in range(30):
         one, other = text_and_variant(rng, changed)

@@ -1,4 +1,4 @@
-"""Record files: the right field becomes the text, and what does not fit is named by line or number."""
+"""Record files: the right field becomes the text, and errors name the line or number of the record."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TestJsonl:
 
     def test_deep_nesting_is_an_error_not_a_crash(self, tmp_path):
         path = write(tmp_path / "s.jsonl", "[" * 200_000)
-        assert "s.jsonl:1 has more than 100 lists" in refusal(read_documents, path)
+        assert "s.jsonl:1 has lists and objects nested more than 100 deep" in refusal(read_documents, path)
 
     def test_a_missing_field_names_line_fields_and_neighbour(self, tmp_path):
         path = write(tmp_path / "s.jsonl", '{"summary": "a", "n": 1}\n')
@@ -173,8 +173,8 @@ class TestCsv:
             ("\n\nid,text\n1,a\n", ["a"], ""),  # the header, two blank lines down, was a text
         ],
     )
-    def test_the_first_row_decides_and_what_it_decided_is_said(self, tmp_path, content, texts, note):
-        """A file of sixty sentences without a header once lost its first one, and nothing said so."""
+    def test_the_first_row_decides_and_the_decision_is_reported(self, tmp_path, content, texts, note):
+        """A file of sixty sentences without a header once silently lost its first sentence."""
         path = write(tmp_path / "s.csv", content)
         assert texts_of(read_documents(path)) == texts
         notes = " ".join(record_notes(path))
@@ -231,10 +231,10 @@ class TestParquet:
         ([{"text": "a"}], ["a"], ""),
     ],
 )
-def test_lists_that_are_not_read_are_said(
+def test_lists_that_are_not_read_are_reported(
     tmp_path: Path, content: object, texts: list[str], note: str
 ) -> None:
-    """Of a data set that came as one object with a list for each split, all but the first were lost in silence."""
+    """In a data set stored as one object with a list per split, all lists but the first were silently dropped."""
     path = write(tmp_path / "a.json", json.dumps(content))
     assert texts_of(read_documents(path)) == texts
     notes = " ".join(record_notes(path))

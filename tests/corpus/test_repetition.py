@@ -1,4 +1,4 @@
-"""The repetition measures against values worked out by hand and against plain recounting."""
+"""The repetition measures against values computed by hand and against plain counting."""
 
 from __future__ import annotations
 

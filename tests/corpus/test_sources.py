@@ -1,4 +1,4 @@
-"""What the user names is found and read, in order; what is not there is answered with what is."""
+"""Sources that the user names are found and read in order; the error for a missing one suggests existing ones."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class TestNamedCorpora:
 def test_files_of_a_folder_that_are_not_read_are_named(
     spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder of letters, most of them in a format that is not read, passed for the whole of them."""
+    """A folder with most of its files in a format that is not read was once used without a warning."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "mine"
     (folder / "old").mkdir(parents=True)

@@ -79,7 +79,7 @@ def test_the_usual_ninety_ten_cut_of_a_real_text(shared_data):
 
 @settings(deadline=None, max_examples=30)
 @given(st.sets(st.integers(0, 10**6), max_size=60), st.randoms(), st.integers(0, 3))
-def test_adding_documents_moves_none_across(more, rng, seed):
+def test_adding_documents_changes_no_split(more, rng, seed):
     config = SplitConfig(validation=0.1, test=0.2, seed=seed)
     before = {d.text: name for name, found in placed(stories(100), config).items() for d in found}
     grown = stories(100) + [Document(f"New story {n}", f"n#{n}") for n in more]
@@ -125,7 +125,7 @@ def test_long_documents_are_cut_among_many_short_ones():
     ]
 
 
-def test_nothing_kept_back_passes_everything_untouched():
+def test_without_held_out_shares_everything_is_for_training():
     documents = [*stories(3), Document("x" * 50_000, "long"), Document("piece", "p", 0.25, 0.5)]
     assert sorted(placed(documents, SplitConfig(validation=0))["train"], key=lambda d: d.source) == sorted(
         documents, key=lambda d: d.source
@@ -133,7 +133,7 @@ def test_nothing_kept_back_passes_everything_untouched():
 
 
 def test_cleaned_pieces_still_end_in_the_last_split():
-    """Cleaning changes the lengths of pieces; rounding must not invent a split with a share of zero."""
+    """Cleaning changes the lengths of pieces; rounding must not create a split whose share is zero."""
     text = "line of the lamp\r\n" * 500
     pieces = documents_of(lambda: iter([text]), name="t", block=97)
     cleaned = list(clean(pieces, CleaningConfig(), CleaningReport()))

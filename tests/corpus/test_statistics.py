@@ -57,11 +57,11 @@ def test_duplicates_are_counted():
     figures = survey([*documents, *copies, nearly])
     assert figures.duplicates == 7
     assert figures.near_duplicates == 8
-    assert figures.leaks["validation"].documents == 0  # copies go where the original went
+    assert figures.leaks["validation"].documents == 0  # copies are in the same split as the original
 
 
 def test_planted_leaks_are_measured():
-    """A text whose end repeats its beginning: half of what is kept back was seen in training."""
+    """A text whose end repeats its beginning: half of the held-out text is also in the training text."""
     rng = random.Random(1)
     words = [f"w{rng.randrange(10**6)}" for _ in range(9_500)]
     text = " ".join(words + words[:500])
@@ -98,6 +98,6 @@ def test_no_documents_at_all():
 
 
 def test_no_share_of_runs_is_given_where_there_are_none() -> None:
-    """A text of one long word was once said to share 0.00% of its runs of 13 words, of which it has none."""
+    """A text of one long word has no runs of 13 words, but was once reported to share 0.00% of them."""
     assert survey([Document("a" * 5_000, "a.txt")]).leaks["validation"].runs is None
     assert survey([Document("a", "a.txt")]).leaks == {}

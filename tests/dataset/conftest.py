@@ -32,7 +32,7 @@ def tokenizer() -> FastTokenizer:
 
 @pytest.fixture(scope="session")
 def make_split() -> Callable[..., TokenSplit]:
-    """Build a split whose ids are 0, 1, 2, ... and lie in shards of the given lengths."""
+    """Build a split with the ids 0, 1, 2, ... in shards of the given lengths."""
 
     def make(*lengths: int) -> TokenSplit:
         starts = np.cumsum([0, *lengths])

@@ -1,4 +1,4 @@
-"""Reading ahead changes when a batch is read, never which."""
+"""Reading ahead changes when a batch is read, never which batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches are a pure function of (seed, step, rank), and every token gets its turn."""
+"""Batches are a pure function of (seed, step, rank), and every token is used."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_targets_are_the_inputs_moved_by_one(make_split: Make, order: Order):
         inputs, targets = batches.at(step)
         assert inputs.shape == targets.shape == (6, 8)
         assert inputs.dtype == targets.dtype == torch.int64
-        # The ids of the split count upwards: a row is what stands at one place, in order.
+        # The ids of the split count upwards, so a row must be consecutive numbers from its start.
         assert inputs.tolist() == (batches.starts(step)[:, None] + np.arange(8)).tolist()
         assert torch.equal(targets, inputs + 1)
 
@@ -93,8 +93,8 @@ def test_random_rows_start_anywhere(make_split: Make):
 def test_an_epoch_of_windows_shows_every_token(
     make_split: Make, length: int, context: int, stride: int | None, epoch: int, seed: int
 ):
-    """With stride = context each is a target exactly once, but for those that the last window shares with
-    the one before it. The tokens left over at the end were never seen once."""
+    """With stride = context each token is a target exactly once, except those that the last window shares with
+    the one before it. The tokens left over at the end were once never used."""
     if length <= context or (stride or 0) > context:
         return
     batches = Batches(
@@ -206,7 +206,7 @@ def test_the_longest_context_that_fits_can_be_read(make_split: Make):
 
 
 def story_split(lengths: list[int], *, end: int = 9) -> TokenSplit:
-    """Documents of the given lengths, each token its document's number (0 to 8), each closed by `end`."""
+    """Documents of the given lengths; each token is its document's number (0 to 8), and `end` follows each."""
     ids = np.concatenate([[number % 9] * length + [end] for number, length in enumerate(lengths)])
     return TokenSplit("train", (ids.astype("<u2"),), np.array([0, len(ids)]), len(ids), len(lengths))
 
@@ -231,7 +231,7 @@ def test_order_documents_without_documents_is_refused() -> None:
 @given(st.lists(st.integers(1, 25), min_size=2, max_size=30), st.integers(3, 12))
 def test_document_windows_hold_each_target_once_from_the_first_end(lengths: list[int], context: int) -> None:
     split = story_split(lengths)
-    assume(len(split) > context)  # fewer tokens are refused, which is another test's matter
+    assume(len(split) > context)  # fewer tokens are refused, which another test checks
     starts, sizes = document_windows(split, context, end_of_text=9, most_tokens=10**9)
     covered = [
         place

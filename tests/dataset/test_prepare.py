@@ -1,4 +1,4 @@
-"""Preparing equals encoding by hand, whatever interrupts it, in memory that does not grow."""
+"""Preparing gives the same ids as encoding by hand, whatever interrupts it, in memory that does not grow."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def counting(tokenizer: FastTokenizer) -> Counting:
 
 
 def stream(texts: list[str], count: int = 60) -> Iterator[tuple[str, Document]]:
-    """Documents of different lengths; two of seven go elsewhere than to `train`."""
+    """Documents of different lengths; two of seven are not in `train`."""
     for number in range(count):
         split = {3: "validation", 5: "test"}.get(number % 7, "train")
         yield split, Document(f"{number}: {texts[number % len(texts)]}" * (1 + number % 3), f"here:{number}")
@@ -138,7 +138,7 @@ def test_interrupted_equals_uninterrupted(
         prepare(interrupted(stream(texts), after), counting, folder, plan="p", group_characters=GROUP)
     lines = (folder / JOURNAL).read_text().splitlines()[1:]
     noted = sum(part["documents"] for line in lines for part in json.loads(line).values())
-    assert noted > after - 15  # all but what was in hand
+    assert noted > after - 15  # all but the groups in progress
     counting.encoded = []
     prepare(stream(texts), counting, folder, plan="p", group_characters=GROUP)
     assert counting.encoded
@@ -164,7 +164,7 @@ SLOW_PREPARE = """
 
 
 def test_killed_equals_uninterrupted(tmp_path: Path, counting: Counting, texts: list[str]):
-    """A second process is killed -9 wherever it happens to be, again and again, and gone on with each time."""
+    """A second process is killed with -9 at a random point, again and again, and continued each time."""
     counting.save(tmp_path / "tokenizer.json")
     stories = [f"{number}: {texts[number % 3]}" for number in range(400)]
     (tmp_path / "stories").write_text("|".join(stories))
@@ -211,7 +211,7 @@ def half_done(tmp_path: Path, tokenizer: FastTokenizer, texts: list[str]) -> Pat
 
 
 def check_finished(folder: Path, counting: Counting, texts: list[str], *, again: bool) -> None:
-    """Finish preparing; the result is right, and was made wholly anew or not."""
+    """Finish preparing; check the result, and whether everything was encoded again."""
     shards = prepare(stream(texts), counting, folder, plan="p", group_characters=GROUP)
     assert all(whole(shards, split) == by_hand(stream(texts), counting, split) for split in SPLITS)
     assert (len(counting.encoded) == 60) == again
@@ -228,7 +228,7 @@ def test_a_torn_line_of_the_journal_is_passed_over(
     check_finished(half_done, counting, texts, again=False)
 
 
-def test_ids_that_were_written_but_not_noted_are_written_once(
+def test_ids_that_were_written_but_not_recorded_are_written_once(
     half_done: Path, counting: Counting, texts: list[str]
 ):
     """The kill came between the ids and their line in the journal, or in the middle of the ids."""
@@ -241,7 +241,7 @@ def test_ids_that_were_written_but_not_noted_are_written_once(
 
 
 @pytest.mark.parametrize("harm", ["cut", "gone"])
-def test_noted_ids_that_are_gone_are_made_anew(
+def test_missing_recorded_ids_are_made_again(
     half_done: Path, counting: Counting, texts: list[str], harm: str
 ):
     path = half_done / "train-00000.bin"
@@ -303,7 +303,9 @@ def test_two_at_once_do_the_work_once(tmp_path: Path, counting: Counting, texts:
     assert [whole(shards, "train") for shards in results] == 3 * [by_hand(stream(texts), counting, "train")]
 
 
-def test_a_full_disk_is_explained_and_gone_on_from(tmp_path: Path, counting: Counting, texts: list[str]):
+def test_a_full_disk_is_explained_and_work_continues_afterwards(
+    tmp_path: Path, counting: Counting, texts: list[str]
+):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
@@ -345,7 +347,7 @@ def test_another_way_to_encode_gives_the_same_shards(tmp_path: Path, counting: C
 # Facts, types, memory
 
 
-def test_facts_are_kept_and_callables_are_asked_at_the_end(
+def test_facts_are_kept_and_callables_are_called_at_the_end(
     tmp_path: Path, tokenizer: FastTokenizer, texts: list[str]
 ):
     seen: list[str] = []
@@ -379,7 +381,7 @@ def test_ids_above_65535_take_four_bytes(tmp_path: Path, characters: int, dtype:
 
 
 class Bytes:
-    """The simplest vocabulary there is: quick enough to push megabytes through a traced memory."""
+    """The simplest vocabulary: fast enough to encode megabytes while memory is traced."""
 
     vocab_size, end_of_text, fingerprint = 257, 256, "bytes"
 
@@ -409,7 +411,7 @@ def test_memory_does_not_grow_with_the_corpus(
         tracemalloc.stop()
         return peak
 
-    # What two threads hold at one moment differs by chance; the least of some measurements does not.
+    # The memory that two threads hold at one moment differs by chance; the least of several measurements does not.
     small, large = (min(peak(count, attempt) for attempt in range(6)) for count in (documents, 4 * documents))
     assert large < 1.2 * small
     assert large < bound

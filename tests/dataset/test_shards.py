@@ -1,4 +1,4 @@
-"""Shards are read across their borders, and refused when they are not what they should be."""
+"""Shards are read across their borders, and refused when they do not match their manifest."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_smallest_type_that_holds_every_id():
 
 
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=6), st.data())
-def test_reading_does_not_feel_where_one_shard_ends(
+def test_reading_crosses_shard_borders(
     make_split: Callable[..., TokenSplit], lengths: list[int], data: st.DataObject
 ):
     split = make_split(*lengths)
@@ -68,7 +68,7 @@ def test_a_folder_is_opened_for_its_own_tokenizer_only(
     assert other.fingerprint[:12] in str(caught.value)
 
 
-def test_the_tokenizer_lies_beside_the_ids(shards: TokenShards, tokenizer: FastTokenizer):
+def test_the_tokenizer_is_saved_beside_the_ids(shards: TokenShards, tokenizer: FastTokenizer):
     beside = FastTokenizer.from_file(shards.folder / "tokenizer.json")
     assert beside.fingerprint == tokenizer.fingerprint == shards.fingerprint
 

@@ -1,4 +1,4 @@
-"""Comparing two ways: a clear lead is found, a small one is not taken for a lead, and noise gives no verdict."""
+"""Comparing two ways: a clear lead is found, a small one does not count, and noise gives no verdict."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def noisy(mean: float, spread: float, seed: int) -> Iterator[float]:
 
 
 def test_a_collapse_is_plain_after_two_pairs() -> None:
-    """Beside two busy programs an update took 7 s with two threads: four pairs would have taken half a minute."""
+    """With two busy programs, an update took 7 s on two threads: four pairs would have taken half a minute."""
     machine = Scripted(noisy(7.0, 0.3, 1), noisy(0.9, 0.3, 2))
     found = machine.compare(lead=1.1, seconds=3.0)
     assert (found.wins, found.rounds) == (True, 2)
@@ -55,7 +55,7 @@ def test_a_clear_lead_is_found_in_four_pairs() -> None:
 
 
 def test_pairs_alternate_after_one_uncounted_run_each() -> None:
-    """So that a machine that slows down while it is measured does not favour whichever comes first."""
+    """So a machine that slows down during the measurement does not favour the first way."""
     machine = Scripted(noisy(0.1, 0, 1), noisy(0.1, 0, 2))
     machine.compare(lead=1.001, most=4)
     assert machine.calls == "uo" + "uo" + "ou" + "uo" + "ou"
@@ -92,7 +92,7 @@ def test_time_is_bounded_and_ends_without_a_verdict() -> None:
     assert machine.now < 5.0 + 6.0
 
 
-def test_the_hopeless_is_given_up_after_one_run() -> None:
+def test_a_hopeless_way_is_dropped_after_one_run() -> None:
     """A bfloat16 update without hardware for it takes minutes; it must not be repeated."""
     machine = Scripted(noisy(0.1, 0, 1), noisy(40.0, 0, 2))
     found = machine.compare()

@@ -1,4 +1,4 @@
-"""How much other programs work: a busy process of another is seen, and our own work is not taken for others'."""
+"""How much other programs work: another busy process is detected, and our own work is not counted as others'."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ needs_linux = pytest.mark.skipif(load._snapshot() is None, reason="this system d
 
 
 @needs_linux
-def test_another_process_is_seen_and_counted_within_its_core() -> None:
-    """Compared with the seconds that the process itself says it has used, not with a fixed share."""
+def test_another_process_is_detected_and_counted_within_its_core() -> None:
+    """Compared with the CPU seconds that the process used, not with a fixed share."""
     code = "import time\nend = time.time() + 20\nwhile time.time() < end: pass"
     process = subprocess.Popen([sys.executable, "-c", code])
     try:

@@ -1,4 +1,4 @@
-"""Threads while work goes on: kept on a quiet machine, changed where speed collapses, changed back afterwards."""
+"""Threads during work: kept on a quiet machine, changed when speed collapses, changed back afterwards."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_alternatives_halve() -> None:
 
 
 def test_a_quiet_machine_keeps_its_threads_and_tries_nothing() -> None:
-    """Other numbers of threads give other last bits: the same seed must write the same there."""
+    """Another number of threads gives other last bits, and the same seed must give the same text there."""
     machine = Machine()
     machine.work(500)
     assert set(machine.used) == {2}
@@ -66,7 +66,7 @@ def test_a_core_that_becomes_busy_is_noticed_and_so_is_its_end() -> None:
 
 
 def test_a_busy_core_from_the_beginning_is_noticed() -> None:
-    """There is no better time to compare with, so the load says it."""
+    """There is no faster time to compare with, so the load shows it."""
     machine = Machine()
     machine.busy = 1.0
     machine.work(60)
@@ -124,7 +124,7 @@ def test_whatever_the_times_are_threads_are_among_the_alternatives(times: list[f
     assert watch.current in (4, 2, 1)
 
 
-def test_the_first_trial_waits_for_a_pause_of_none() -> None:
+def test_the_first_trial_starts_without_a_pause() -> None:
     """A generation of a few dozen tokens beside a busy core must not end before it adapts."""
     watch = ThreadWatch((2, 1), busy=lambda: 1.0)
     seen = []
@@ -135,7 +135,7 @@ def test_the_first_trial_waits_for_a_pause_of_none() -> None:
 
 
 @pytest.mark.parametrize("others", [0.0, 0.2])
-def test_little_load_is_no_reason(others: float) -> None:
+def test_a_small_load_starts_no_trial(others: float) -> None:
     watch = ThreadWatch((2, 1), busy=lambda: others)
     for _ in range(100):
         assert watch.threads == 2
@@ -148,7 +148,7 @@ def test_little_load_is_no_reason(others: float) -> None:
 def test_work_that_keeps_its_threads_says_once_that_others_slow_it_down(
     others: float, slow: float, says: bool
 ) -> None:
-    """An unpaced run once took three times as long beside another program, and nothing said why."""
+    """An unpaced run once took three times as long beside another program, without any message."""
     watch = SlownessWatch(busy=lambda: others)
     said = []
     for seconds in [0.1] * 30 + [slow] * 30 + [0.1] * 30 + [slow] * 30:
@@ -164,7 +164,7 @@ def test_work_that_keeps_its_threads_says_once_that_others_slow_it_down(
     assert watch.current == 0
 
 
-def test_one_slow_unit_is_no_news() -> None:
+def test_one_slow_unit_is_not_reported() -> None:
     watch = SlownessWatch(busy=lambda: 2.0)
     for seconds in ([0.1] * 20 + [5.0]) * 10:
         watch.note(seconds)

@@ -1,4 +1,4 @@
-"""Attention on given queries, keys and values: each form against the formula in float64, and chosen at run time."""
+"""Attention over given queries, keys and values: each form against the formula in float64, and chosen at run time."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_form_is_the_formula(
         mask[:, 0] = True  # a query that sees nothing has no weights
     expected = by_hand(q, k, v, mask)
     torch.testing.assert_close(attend(q, k, v, mask, form=FORMS[form]), expected)
-    if mask is not None:  # as what is added to the scores, too
+    if mask is not None:  # also as numbers added to the scores
         added = torch.zeros(mask.shape, dtype=torch.float64).masked_fill(~mask, -math.inf)
         torch.testing.assert_close(attend(q, k, v, added, form=FORMS[form]), expected)
 

@@ -1,4 +1,4 @@
-"""With the cache, the model says exactly what it says without."""
+"""The model gives the same logits with the cache as without it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_prefill_then_token_by_token_equals_one_forward(positions, reach, kv_hea
     torch.manual_seed(5)
     config = ModelConfig(**TINY, **reach, positions=positions, n_kv_head=kv_heads, qk_norm=qk_norm)
     model = GPT(config).eval()
-    torch.nn.init.normal_(model.token_embedding.weight, std=0.5)  # so that the logits are not all alike
+    torch.nn.init.normal_(model.token_embedding.weight, std=0.5)  # so that the logits are not all the same
     ids = torch.randint(19, (2, 14))
     cache = model.new_cache(batch_size=2)
     parts = [model(ids[:, :5], cache), model(ids[:, 5:8], cache)]  # a second block of several tokens too
@@ -42,7 +42,7 @@ def test_prefill_then_token_by_token_equals_one_forward(positions, reach, kv_hea
 
 
 @torch.no_grad()
-def test_heads_of_their_own_width_and_scaled_waves_are_cached_alike():
+def test_the_cache_works_with_another_head_width_and_scaled_waves():
     torch.manual_seed(5)
     scaled = {"rope_scaling": "llama3", "rope_factor": 4.0, "rope_original_length": 8}
     model = GPT(ModelConfig(**{**TINY, "n_embd": 10}, n_kv_head=2, n_head_dim=6, **scaled)).eval()

@@ -1,4 +1,4 @@
-"""The whole model: reproducible weights, their scheme, gradients, and what it refuses."""
+"""The whole model: reproducible weights, how they are drawn, gradients, and what it refuses."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_an_untied_head_has_its_own_weight_and_bias():
     torch.testing.assert_close(model(torch.tensor([[1, 2, 3]])), expected)
 
 
-def test_biases_stand_where_the_config_puts_them():
+def test_biases_are_where_the_config_puts_them():
     places = {
         "qkv_bias": {"attention.qkv"},
         "attention_bias": {"attention.output"},
@@ -136,7 +136,7 @@ def test_a_model_from_the_meta_device_is_complete_with_its_weights():
     assert not list(empty.buffers())
 
 
-def test_what_it_cannot_read_is_refused():
+def test_invalid_inputs_are_refused():
     model = build()
     with pytest.raises(ModelError, match="13 tokens are more than the model's context_length of 12"):
         model(torch.zeros(1, 13, dtype=torch.long))

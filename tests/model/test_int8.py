@@ -1,4 +1,4 @@
-"""Int8 weights: within the bound of the formula, equal to float64 by hand, and the model all but unchanged."""
+"""Int8 weights: within the bound of the formula, equal to float64 by hand, and the model hardly changed."""
 
 from __future__ import annotations
 

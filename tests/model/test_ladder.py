@@ -25,7 +25,7 @@ def x_BTC() -> torch.Tensor:
     return torch.randn(2, 7, 12)
 
 
-def test_step_1_is_a_weighted_mean_by_likeness():
+def test_step_1_is_a_mean_weighted_by_similarity():
     x = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     e, e4 = math.exp(1), math.exp(4)
     expected = torch.tensor([[e / (e + 1), 2 / (e + 1)], [1 / (1 + e4), 2 * e4 / (1 + e4)]])

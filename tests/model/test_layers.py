@@ -43,7 +43,7 @@ def test_own_layers_pass_gradcheck():
     )
     assert gradcheck(relu_squared, x)
     turn = rotation(torch.tensor([0, 5, 9]), frequencies(6, 10000.0))
-    # The tables are float32, which is exact enough: the derivative is taken of the function as it is.
+    # The float32 tables are exact enough: the derivative is of the function with these tables.
     assert gradcheck(lambda x: rotate(x.unsqueeze(1), turn), x)
 
 
@@ -120,7 +120,7 @@ def test_rotation_keeps_the_dtype():
 
 
 def test_scaled_waves():
-    """Llama 3 leaves fast waves alone, slows slow ones by the factor, and those between in part."""
+    """Llama 3 leaves fast waves unchanged, slows slow ones by the factor, and those in between in part."""
     plain = {"n_head": 1, "n_embd": 32}
     base = rope_frequencies(ModelConfig(**plain))
     assert torch.equal(base, frequencies(32, 10000.0))

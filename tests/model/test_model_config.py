@@ -1,4 +1,4 @@
-"""The config fills in its defaults, survives TOML, and refuses what cannot be built, saying the way out."""
+"""The config fills in its defaults, survives TOML, and refuses invalid settings with a way out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logits equal to `transformers` with the same random weights: an independent reading of the papers."""
+"""Logits equal to those of `transformers` with the same random weights: an independent reading of the papers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LLAMA_PARTS = {"activation": "swiglu", "n_kv_head": 2, "n_hidden": 56, "tied_hea
 
 
 def randomized(model: torch.nn.Module) -> torch.nn.Module:
-    """Every weight random, norms and biases too, so that none can be forgotten or swapped unseen."""
+    """Make every weight random, norms and biases too, so that a forgotten or swapped one is detected."""
     torch.manual_seed(3)
     with torch.no_grad():
         for parameter in model.parameters():

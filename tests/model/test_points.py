@@ -1,4 +1,4 @@
-"""The named points hold what they say, can be replaced, and cost nothing when nobody looks."""
+"""The named points hold the documented tensors, can be replaced, and cost nothing when nobody looks."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_the_points_add_up(model: GPT) -> None:
     torch.testing.assert_close(model.logits(at["final"]), model(IDS))
 
 
-def test_a_replaced_value_goes_on(model: GPT) -> None:
-    """Without its last block's two additions a model is its first block alone."""
+def test_a_replaced_value_is_used_from_there_on(model: GPT) -> None:
+    """Without the two additions of its last block, a model is its first block alone."""
     with looking(model, "blocks.1.attention", "blocks.1.mlp", see=lambda _, value: torch.zeros_like(value)):
         ablated = model(IDS)
     first = seen(model, "blocks.0.output")["blocks.0.output"]
@@ -79,7 +79,7 @@ def test_a_head_can_be_left_out(model: GPT) -> None:
 
 
 def test_weights_can_be_replaced(model: GPT) -> None:
-    """Attention that looks at the first token alone takes its value alone."""
+    """Attention to the first token alone returns that token's value."""
 
     def first(_name: str, weights: Tensor) -> Tensor:
         return torch.zeros_like(weights).index_fill(-1, torch.tensor(0), 1.0)

@@ -49,7 +49,7 @@ def test_nano_is_the_default():
     assert replace(get_preset("nano"), vocab_size=ModelConfig().vocab_size) == ModelConfig()
 
 
-def test_an_unknown_name_is_met_by_the_nearest():
+def test_an_unknown_name_suggests_the_nearest():
     with pytest.raises(ConfigError, match="Did you mean gpt2-small"):
         get_preset("gpt2_small")
     with pytest.raises(ConfigError, match="There are: nano, "):

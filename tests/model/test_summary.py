@@ -136,14 +136,14 @@ MASKED = (
     {"dropout": 0.1, "attention": "sliding", "window": 32},
     {"n_kv_head": 1},
 )
-"""Ways to attend: with several texts in a row, or a window, a mask says who sees whom."""
+"""Ways to attend: with several texts in a row, or a window, a mask says which tokens see which."""
 
 
 @pytest.mark.parametrize("segments", [False, True])
 @pytest.mark.parametrize("checkpointed", [False, True])
 @pytest.mark.parametrize("parts", MASKED, ids=str)
 def test_masks_count(parts: dict, checkpointed: bool, segments: bool) -> None:
-    """Each layer makes numbers of the mask, and keeps them: packed rows once took far more than was counted."""
+    """Each layer turns the mask into numbers and keeps them: packed rows once took far more than estimated."""
     assert_near_measured(
         ModelConfig(**NARROW, **parts), batch_size=4, segments=segments, checkpointed=checkpointed
     )
@@ -163,7 +163,7 @@ def test_masks_count(parts: dict, checkpointed: bool, segments: bool) -> None:
     ],
     ids=str,
 )
-def test_a_forward_pass_is_near_the_measured(parts: dict, vocab_size: int, segments: bool) -> None:
+def test_estimated_forward_memory_is_near_the_measured(parts: dict, vocab_size: int, segments: bool) -> None:
     config = ModelConfig(**NARROW | {"vocab_size": vocab_size} | parts)
     model, ids = GPT(config).eval(), torch.randint(vocab_size, (4, config.context_length))
     with LivePeak() as memory, torch.no_grad():  # inference mode would hide what attention makes
@@ -184,7 +184,7 @@ def assert_near_measured(
     with LivePeak() as memory:
         hidden = model.hidden(ids, segments_BT=some_segments(ids) if segments else None)
         loss = hidden_loss(model, hidden, ids)
-        if checkpointed:  # the block that is computed again is part of the peak
+        if checkpointed:  # the recomputed block is part of the peak
             loss.backward()
     estimated = training_bytes(
         config, batch_size=batch_size, segments=segments, checkpoint_activations=checkpointed
@@ -193,7 +193,7 @@ def assert_near_measured(
 
 
 class LivePeak(TorchDispatchMode):
-    """Knows the most bytes that tensors made meanwhile held at any time, each storage counted once."""
+    """Measures the peak bytes of the tensors made inside the block; each storage counts once."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Byte-level BPE from scratch against the Rust trainer, tiktoken, and merges worked out by hand."""
+"""Byte-level BPE from scratch against the Rust trainer, tiktoken, and merges computed by hand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def merged_tokens(tokenizer: BPETokenizer) -> list[bytes]:
 
 
 def naive_merges(words: dict[tuple[int, ...], int], *, first_id: int, most: int) -> list[Pair]:
-    """The algorithm as it is told: count all pairs anew, join the best everywhere, repeat."""
+    """The textbook algorithm: count all pairs again, join the best everywhere, repeat."""
     lists = {word: list(word) for word in words}
     merges: list[Pair] = []
     while len(merges) < most:
@@ -54,7 +54,7 @@ def naive_merges(words: dict[tuple[int, ...], int], *, first_id: int, most: int)
     ),
     most=st.integers(0, 30),
 )
-def test_counting_incrementally_is_counting_anew(words: dict[tuple[int, ...], int], most: int) -> None:
+def test_incremental_counting_equals_full_counting(words: dict[tuple[int, ...], int], most: int) -> None:
     assert learn_merges(words, first_id=3, most=most) == naive_merges(words, first_id=3, most=most)
 
 
@@ -67,7 +67,7 @@ def test_merges_worked_out_by_hand() -> None:
     assert merged_tokens(tokenizer) == [b"es", b"est", b"lo", b"low", b"ew", b"new"]
 
 
-def test_special_ids_and_bytes_lie_as_in_gpt2() -> None:
+def test_special_ids_and_bytes_are_laid_out_as_in_gpt2() -> None:
     tokenizer = BPETokenizer.train(["aa aa"], vocab_size=258)
     assert tokenizer.encode("!aa~") == [0, 256, ord("~") - ord("!")]
     assert tokenizer.special == {"<|endoftext|>": 257}

@@ -1,4 +1,4 @@
-"""Special tokens among plain text: found as `tokenizers` finds them, and never made of plain text."""
+"""Special tokens among plain text: found as `tokenizers` finds them, and never made from plain text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 TEXTS = ["the gulls count the ships <a> <|ab|> <|abc|> |> <| , and 12", "The ships.\n\n"]
 NAMES = ("<|ab|>", "<|abc|>", "<|", "c|><|ab|>")
-# What added tokens of other vocabularies are told: to take white space along, to stand as a word, ...
+# Flags of added tokens in other vocabularies: absorb white space, be a separate word, ...
 FLAGS: dict[str, dict[str, Any]] = {
     "ours": {},
     "lstrip": {"lstrip": True},
@@ -36,7 +36,7 @@ texts = st.lists(snippets, max_size=12).map("".join)
 
 @cache
 def vocabulary(kind: str, flags: str) -> FastTokenizer:
-    """A vocabulary with more special tokens, some of them beginning like others, and their flags."""
+    """A vocabulary with more special tokens, some of which begin the same way, and their flags."""
     scratch = {
         "bpe": BPETokenizer.train(TEXTS, vocab_size=300),
         "char": CharTokenizer.train(TEXTS),
@@ -59,7 +59,7 @@ def library(kind: str, flags: str) -> Tokenizer:
 @pytest.mark.parametrize("flags", FLAGS)
 @pytest.mark.parametrize("kind", ["bpe", "char", "word", "lowercase"])
 def test_special_tokens_are_found_as_the_library_finds_them(kind: str, flags: str) -> None:
-    """Allowing special tokens left the fast engine for the library, and took eight times as long."""
+    """Allowing special tokens once switched from the fast engine to the library, and took eight times as long."""
     ours, theirs = vocabulary(kind, flags), library(kind, flags)
 
     @settings(max_examples=50)
@@ -96,12 +96,12 @@ def test_only_named_pieces_are_special(kind: str, flags: str) -> None:
     check()
 
 
-def test_a_name_that_is_no_token_is_refused() -> None:
+def test_a_name_that_is_not_a_token_is_refused() -> None:
     with pytest.raises(TokenizerError, match="no special token 'the'"):
         vocabulary("bpe", "ours").encode_pieces([("the", True)])
 
 
-def test_a_long_text_with_special_tokens_leaves_the_fast_engine_for_none_of_it(
+def test_a_long_text_with_special_tokens_stays_in_the_fast_engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ours = vocabulary("bpe", "ours")

@@ -1,4 +1,4 @@
-"""Texts cut and put together to shares, encoded by several threads, have tiktoken's own ids."""
+"""Texts that are cut and grouped into shares and encoded by several threads get tiktoken's ids."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def peer(tokenizer: FastTokenizer) -> tiktoken.Encoding:
 
 @pytest.fixture(params=[1, 2, 4])
 def small_shares(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let texts of a few lines go every way that long ones go."""
+    """Make texts of a few lines take every path that long texts take."""
     monkeypatch.setattr(engines, "_SHARE", 40)
     for pattern in PATTERNS:
         monkeypatch.setattr(fast(pattern)._encoder, "threads", request.param)

@@ -1,4 +1,4 @@
-"""Any `tokenizer.json`: which engine encodes it, that the ids are the file's own, and what it says of itself."""
+"""Any `tokenizer.json`: the right engine encodes it, the ids are the file's, and the facts about it are right."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ NOT_FOR_TIKTOKEN = {
 
 
 @pytest.mark.parametrize("name", NOT_FOR_TIKTOKEN)
-def test_what_tiktoken_would_encode_otherwise_is_left_to_tokenizers(name: str) -> None:
+def test_vocabularies_that_tiktoken_would_encode_differently_use_tokenizers(name: str) -> None:
     tokenizer = changed(NOT_FOR_TIKTOKEN[name])
     assert isinstance(tokenizer._encoder, RustEncoder)
     text = "The gulls' lamp<|endoftext|> 12 ships xyz"
@@ -201,7 +201,7 @@ def test_numpy_ids_decode() -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1, 2]", '{"model": 3}', "not JSON"])
-def test_a_file_that_is_no_tokenizer_is_named(content: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_tokenizer_is_named(content: str, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(TokenizerError, match=r"tokenizer\.json: This is not a tokenizer"):
         FastTokenizer.from_file(tmp_path / "tokenizer.json")
@@ -214,7 +214,7 @@ def test_a_file_of_other_bytes_is_named(tmp_path: Path) -> None:
 
 
 def test_a_sentencepiece_like_file_is_of_another_kind_and_streams() -> None:
-    """The kind Llama 2 has: spaces as ▁, unseen characters as bytes. Its space in front is stripped again."""
+    """The kind of Llama 2: spaces as ▁, unknown characters as bytes. Its space in front is stripped again."""
     from glassgpt.tokenizers.stream import StreamDecoder
 
     vocab = {"<unk>": 0, "▁": 1, "a": 2, "▁a": 3, "</s>": 260} | {

@@ -1,4 +1,4 @@
-"""A tokenizer.json from elsewhere is used or refused in a sentence: no panic, no abort, no promise believed."""
+"""A tokenizer.json from elsewhere is used or refused with a message: no panic, no abort, no blind trust."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ DOCUMENTS = _documents()
 
 
 def use(text: str) -> None:
-    """Do all that is ever asked of a vocabulary."""
+    """Use every function of a vocabulary."""
     tokenizer = FastTokenizer.from_json(text)
     assert tokenizer.byte_lengths().shape == (tokenizer.vocab_size,)
     tokenizer.begin_ids()
@@ -79,10 +79,10 @@ def with_a_special_name(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("document", [DOCUMENTS["unigram"], with_a_special_name("<|the end|>")])
-def test_a_text_that_comes_bit_by_bit_is_not_cut_where_nobody_knows_whether_it_may_be(
+def test_a_streamed_text_is_cut_only_at_safe_places(
     document: dict[str, Any],
 ) -> None:
-    """The words between spaces have other ids than the text, and the name of a special token has a space in it."""
+    """Words encoded separately have other ids than the text, and the name of a special token contains a space."""
     tokenizer = FastTokenizer.from_json(json.dumps(document))
     text = "the gulls <|the end|> the the a"
     parts = list(tokenizer.encode_parts(iter(text), allow_special=True))
@@ -154,7 +154,7 @@ def changed(name: str, **model: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (changed("word", vocab={"a": 2**31, "<|unk|>": 1}), "promises the id 2,147,483,648"),
+        (changed("word", vocab={"a": 2**31, "<|unk|>": 1}), "has the id 2,147,483,648"),
         (changed("word", vocab={"a": 0, "b": 0, "<|unk|>": 1}), "the id 0 twice"),
         (changed("word", vocab={"a": -1, "<|unk|>": 1}), "'a' .* -1"),
         (changed("word", vocab={"a": True}), "'a' .* True"),
@@ -163,7 +163,7 @@ def changed(name: str, **model: Any) -> str:
         (changed("bpe", merges=7), "merge"),
         (json.dumps({"model": 7}), "model"),
         (json.dumps({}), "model"),
-        (json.dumps([]), "no object"),
+        (json.dumps([]), "not a JSON object"),
         ("[" * 100_000, "not JSON"),
         ("{", "not JSON"),
         ('{"model": {"type": "WordLevel", "vocab": {"\\ud800": 0}, "unk_token": "a"}}', "surrogate"),
@@ -176,8 +176,8 @@ def test_what_is_wrong_is_named(text: str, said: str) -> None:
         FastTokenizer.from_json(text)
 
 
-def test_a_pattern_that_never_comes_to_an_end_is_refused() -> None:
-    """The library panics there, and a panic is no Exception: it went through every handler."""
+def test_a_pattern_that_never_finishes_is_refused() -> None:
+    """The library panics there, and a panic is not an Exception: no handler caught it."""
     document = DOCUMENTS["bpe"] | {
         "pre_tokenizer": {
             "type": "Sequence",

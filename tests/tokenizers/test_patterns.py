@@ -1,4 +1,4 @@
-"""Places where every pattern cuts, found without the pattern: against the patterns themselves."""
+"""Places where every pattern cuts, found without the pattern, tested against the patterns themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from glassgpt.tokenizers.patterns import PATTERNS, WORD, blocks, safe_parts, stretches
 
-# Every kind of character that a pattern treats in its own way, and separators that only Python calls blank.
+# Every kind of character that some pattern treats differently, and separators that are white space only for Python.
 PIECES = [
     *("a", "Bc", "é", "e\u0301", "漢", "1", "23", "½", "_", ",", "!?", "/", "'s", "'", "’ll", "“", "😀"),
     *(" ", "  ", "\n", "\n\n", "\r\n", "\r", "\t", "\x0b", "\x0c", "\x1c", "\x1f", "\x85", "\xa0"),
@@ -41,7 +41,7 @@ def test_blocks_are_cut_like_the_whole_text(name: str, text: str, size: int) -> 
 
 @pytest.mark.parametrize("name", [*sorted(PATTERNS), "words"])
 @given(text=texts, size=st.integers(1, 8))
-def test_a_text_that_comes_bit_by_bit_is_cut_like_the_whole_text(name: str, text: str, size: int) -> None:
+def test_a_streamed_text_is_cut_like_the_whole_text(name: str, text: str, size: int) -> None:
     pattern = WORD if name == "words" else PATTERNS[name].text
     parts = list(safe_parts(text[start : start + size] for start in range(0, len(text), size)))
     assert "".join(parts) == text
@@ -59,7 +59,7 @@ def test_a_part_is_handed_on_as_soon_as_it_is_safe() -> None:
     ]
 
 
-def test_a_plain_sentence_falls_into_its_words() -> None:
+def test_a_plain_sentence_is_cut_into_its_words() -> None:
     assert stretches("The gulls\ncount, twice.", PATTERNS["gpt2"]) == ["The", " gulls", "\ncount,", " twice."]
     assert stretches("gulls,\ncount\nships", PATTERNS["llama3"]) == ["gulls,\ncount", "\nships"]
     assert list(blocks("one two three four", 5)) == ["one two", " three", " four"]

@@ -27,7 +27,7 @@ def offline(tiktoken_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder of all tests here, so that GPT-2's vocabulary is converted once."""
+    """A cache folder shared by all tests here, so that GPT-2's vocabulary is converted once."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -97,7 +97,7 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path: Path, monkeypatch
 @settings(max_examples=40, deadline=None)
 @given(texts=st.lists(st.text("abc ", min_size=1, max_size=40), min_size=1, max_size=6))
 def test_ranks_hold_the_merges(texts: list[str]) -> None:
-    """What was trained, made into ranks as tiktoken publishes them, comes back merge by merge."""
+    """Trained merges, converted to ranks as tiktoken publishes them, are recovered merge by merge."""
     trained = train_bpe_in_rust(texts, vocab_size=290)
     ranks = {token: id for id, token in enumerate(trained.tokens)}
     special = {"<|endoftext|>": len(ranks) + 3, "<|later|>": len(ranks) + 9}
@@ -113,7 +113,7 @@ def test_ranks_hold_the_merges(texts: list[str]) -> None:
 
 
 def test_a_token_that_no_merge_makes_is_still_found_whole() -> None:
-    """Published vocabularies hold a few such tokens; tiktoken gives them to a piece that is just them."""
+    """Published vocabularies hold a few such tokens; tiktoken uses one for a piece that is exactly that token."""
     ranks = {bytes([byte]): id for id, byte in enumerate(BYTE_ORDER)} | {b"lamp": 256, b"la": 257}
     converted = FastTokenizer.from_json(ranks_to_json("gpt2", ranks, {"<|endoftext|>": 258}))
     assert converted.encode("lamp") == [256]
@@ -136,7 +136,7 @@ def test_files_and_folders_are_loaded(tmp_path: Path) -> None:
         ("nowhere/at/all", "no file or folder of that name"),
     ],
 )
-def test_a_name_that_leads_nowhere_is_explained(name: str, message: str) -> None:
+def test_an_unknown_name_is_explained(name: str, message: str) -> None:
     with pytest.raises(TokenizerError, match=message):
         load_tokenizer(name)
 

@@ -29,7 +29,7 @@ STORIES = [STORY, STORY.replace("ghosts", "lamps"), "aaaa aaaaaa aaa the theatre
 
 # Code points that Python knows: letters newer than its Unicode are cut differently by `regex`.
 characters = st.characters(exclude_categories=["Cs", "Cn"])
-# What tries tokenizers: special names as text, joined emoji, white space, contractions, brackets.
+# Difficult inputs: special names as text, joined emoji, white space, contractions, brackets.
 SNIPPETS = [
     *(
         "<|endoftext|>",
@@ -132,7 +132,7 @@ def test_lossless_kinds_give_back_the_text(faces: Faces, text: str) -> None:
 @settings(max_examples=25, deadline=None)
 @given(text=any_text)
 def test_word_kinds_give_back_words_they_know(faces: Faces, text: str) -> None:
-    """Decoding once more changes nothing: what is shown is what was understood."""
+    """Encoding and decoding once more changes nothing."""
     if faces.fast.lossless or faces.fast.unknown(text):
         return
     shown = faces.fast.decode(faces.fast.encode(text))
@@ -197,9 +197,7 @@ def test_a_batch_is_each_text_in_order(faces: Faces) -> None:
 
 @settings(max_examples=60)
 @given(text=any_text, size=st.integers(1, 9), special=st.booleans())
-def test_a_text_that_comes_bit_by_bit_has_the_ids_of_the_whole(
-    faces: Faces, text: str, size: int, special: bool
-) -> None:
+def test_a_streamed_text_has_the_ids_of_the_whole(faces: Faces, text: str, size: int, special: bool) -> None:
     incoming = (text[start : start + size] for start in range(0, len(text), size))
     parts = list(faces.fast.encode_parts(incoming, allow_special=special))
     assert "".join(part for part, _ in parts) == text
@@ -213,7 +211,7 @@ def test_a_tokenizer_travels_to_another_process(faces: Faces) -> None:
 
 
 def test_half_a_character_becomes_a_replacement_character(faces: Faces) -> None:
-    """A lone surrogate, as broken JSON escapes leave it, is no UTF-8; encoding it must not fail."""
+    """A lone surrogate, left by broken JSON escapes, is not UTF-8; encoding it must not fail."""
     assert faces.fast.encode("the \ud83d lamp") == faces.fast.encode("the \ufffd lamp")
     assert faces.fast.encode("\ud83d\ude00") == faces.fast.encode("😀")
     assert faces.fast.encode_batch(["\udfff"]) == [faces.fast.encode("\ufffd")]

@@ -1,4 +1,4 @@
-"""Training as configured: streams, sizes, and errors that say what would do."""
+"""Training as configured: streams, sizes, and errors that say what would work."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_zero_means_no_limit(kind: str) -> None:
 
 
 def test_no_character_is_cut_unless_a_limit_is_set() -> None:
-    """A text of 6,000 Chinese characters lost 1,908 of them in silence: the default of 4,096 ids was meant for bpe."""
+    """A text of 6,000 Chinese characters silently lost 1,908 of them: the default of 4,096 ids was meant for bpe."""
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 6000)))
     assert TokenizerConfig(kind="char").vocab_size == 0
     assert TokenizerConfig().vocab_size == TokenizerConfig(kind="word").vocab_size == 4096
@@ -88,7 +88,7 @@ def test_words_that_are_left_out_are_counted(kind: str, lost: str) -> None:
 
 @pytest.mark.parametrize("pattern", ["gpt2", "llama3", "qwen2"])
 def test_both_engines_learn_the_same_from_long_pieces(pattern: str) -> None:
-    """One unbroken megabyte took minutes: merging in a piece takes time by the square of its length."""
+    """One unbroken megabyte took minutes: the time to merge in a piece grows with the square of its length."""
     draw = random.Random(pattern)
     long = [
         "".join(draw.choices(signs, k=2500)) for signs in ("ACGT", "漢字仮名交", " \n\t", "!?\n", "a1 ", "ab")
@@ -124,7 +124,7 @@ def test_no_piece_to_learn_from_is_long(pattern: Pattern) -> None:
 
 
 def test_the_work_of_merging_grows_with_the_text_and_not_with_its_square() -> None:
-    """Counted in characters that are searched: a text four times as long takes about four times as many."""
+    """Measured in searched characters: a text four times as long needs about four times as many."""
 
     class Word(str):
         searched = 0
@@ -158,7 +158,7 @@ def test_training_says_how_far_it_is() -> None:
 
 
 @pytest.mark.parametrize(("kind", "smallest"), [("bpe", 257), ("char", 3), ("word", 3), ("wordpiece", 8)])
-def test_a_size_that_is_too_small_is_answered_by_the_smallest(kind: str, smallest: int) -> None:
+def test_a_size_that_is_too_small_names_the_smallest(kind: str, smallest: int) -> None:
     with pytest.raises(TokenizerError, match=rf"Set it to {smallest} or more"):
         train_tokenizer(["abc"], TokenizerConfig(kind=kind, vocab_size=smallest - 1))  # type: ignore[arg-type]
     config = TokenizerConfig(kind=kind, vocab_size=smallest, min_frequency=1)  # type: ignore[arg-type]
@@ -191,7 +191,7 @@ def test_broken_characters_and_special_names_in_the_text_are_only_text(kind: str
     assert tokenizer.unknown(texts[0]) == []
 
 
-def test_a_name_is_taken_instead_of_training(tmp_path: Path) -> None:
+def test_a_ready_made_name_replaces_training(tmp_path: Path) -> None:
     trained = train_tokenizer(TEXTS, TokenizerConfig(kind="char"))
     trained.save(tmp_path / "tokenizer.json")
     taken = train_tokenizer(iter(()), TokenizerConfig(name=str(tmp_path)))
@@ -208,7 +208,7 @@ def test_a_name_is_taken_instead_of_training(tmp_path: Path) -> None:
         ({"min_frequency": 0}, "1 or more"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(values: dict, message: str) -> None:
+def test_invalid_settings_are_refused(values: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         TokenizerConfig(**values)
 

@@ -1,4 +1,4 @@
-"""Characters, words and WordPiece: the vocabularies they make, and what they do with what they lack."""
+"""Characters, words and WordPiece: their vocabularies, and how they handle text outside them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_an_unseen_character_shows_as_unknown() -> None:
     assert tokenizer.decode([0, 3, 1]) == "a<|unk|>b"
 
 
-def test_words_come_by_falling_count_then_in_order() -> None:
+def test_words_are_ordered_by_count_then_alphabetically() -> None:
     texts = ["the lamp, the ship, the gull", "a lamp"]
     assert WordTokenizer.train(texts).tokens == ["the", ",", "lamp", "a", "gull", "ship", "<|unk|>"]
     assert WordTokenizer.train(texts, min_frequency=2).tokens == ["the", ",", "lamp", "<|unk|>"]
@@ -79,7 +79,7 @@ def test_any_word_of_seen_letters_can_be_written(text: str) -> None:
     assert unknown not in tokenizer.encode(" ".join(word[::-1] for word in words if len(word) <= 100))
 
 
-def test_wordpiece_says_the_smallest_size_that_can_be() -> None:
+def test_wordpiece_names_the_smallest_possible_size() -> None:
     with pytest.raises(TokenizerError, match="at least 8 ids") as caught:
         WordPieceTokenizer.train(["abc"], vocab_size=7)
     assert "Set it to 8 or more" in str(caught.value)
@@ -87,7 +87,7 @@ def test_wordpiece_says_the_smallest_size_that_can_be() -> None:
 
 
 def rust_wordpiece(texts: list[str], vocab_size: int) -> set[str]:
-    """What the Rust trainer learns when its random numbering is taken from it: all letters given first."""
+    """What the Rust trainer learns without its random numbering: all letters are given first."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
     letters = alphabet(count_words(texts))

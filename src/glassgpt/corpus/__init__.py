@@ -1,1 +1,1 @@
-"""Text in: sources of documents, cleaning with a report, splits, statistics, and the built-in stories."""
+"""Text input: sources of documents, cleaning with a report, splits, statistics, and the built-in stories."""

@@ -1,7 +1,7 @@
-"""The corpora inside the package, for a machine without a network: `builtin:tinytales` and `builtin:lantern`.
+"""The corpora in the package, which need no network: `builtin:tinytales` and `builtin:lantern`.
 
-`builtin:tinytales[:count[:seed]]` writes `count` short stories from a grammar; the same count and seed give
-the same stories. `builtin:lantern` is one longer story.
+`builtin:tinytales[:count[:seed]]` generates `count` short stories from a grammar; the same count and seed
+give the same stories. `builtin:lantern` is one longer story.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""Cleaning: repair what was damaged, drop what teaches nothing, and account for both.
+"""Cleaning: repair damaged text, drop text that teaches nothing, and report both.
 
-    off      everything passes; the report still counts
+    off      nothing is changed or dropped; the report still counts
     gentle   repairs that no reader would miss: doubly encoded characters ("â€œ" for a quotation mark, by
              ftfy), composed characters (Unicode NFC), line ends, control characters; blank documents and
              exact duplicates are dropped. Clean text passes without a byte changed.
-    strict   for text from the web: also runs of white space, too short documents, documents that repeat
-             themselves (repetition.py), and near-duplicates (near_duplicates.py)
+    strict   for text from the web: also collapses runs of white space, and drops documents that are too short
+             or repeat themselves (repetition.py), and near-duplicates (near_duplicates.py)
 
-Not done in any mode: NFKC, straight quotation marks, HTML entities. They change what an author may have
-meant. Pieces of a long document are repaired but never dropped, so that it stays whole.
+Not done in any mode: NFKC, straightening quotation marks, decoding HTML entities. They change what an author
+may have meant. Pieces of a long document are repaired but never dropped, so that the document stays whole.
 
-Everything streams and is deterministic. Memory grows only by what tells duplicates: a digest of 16 bytes,
-about 100 bytes as Python keeps it, for each whole document, and in strict mode a sketch of about 1 kB.
+Everything streams and is deterministic. Memory grows only by what detects duplicates: for each whole document
+a digest of 16 bytes (about 100 bytes in Python), and in strict mode a sketch of about 1 kB.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from glassgpt.idle import OnlyWith
 LINE_END = re.compile("\r\n|[\r\x0b\x0c\u2028\u2029]")
 CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff]"
-)  # all of category Cc but \n and \t, and stray marks
+)  # all of category Cc except \n and \t, and stray marks
 PLAIN = re.compile("[\n\t -~–—‘’“”…]*")  # characters that no gentle repair touches
 SUSPECT = re.compile("[^\x00-\x7f–—‘’“”…]")  # ftfy changes no line without one of these
 SPACES = re.compile("[ \t\u00a0]{2,}")
 BLANK_LINES = re.compile(r"\n{3,}")
-ROUNDS = 8  # one repair can uncover another; more than three rounds were never seen
+ROUNDS = 8  # one repair can uncover another; no known text needed more than three rounds
 EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class CleaningConfig:
-    """How to clean. The numbers count in strict mode only."""
+    """How to clean. The numbers apply in strict mode only."""
 
     mode: Literal["off", "gentle", "strict"] = "gentle"
     """off changes nothing; gentle repairs characters and drops exact copies; strict also filters."""
@@ -54,7 +54,7 @@ class CleaningConfig:
     repetition: bool = True
     """strict: drop documents that repeat themselves."""
     near_duplicates: float = 0.8
-    """strict: drop a document this much like an earlier one (Jaccard similarity); 0 keeps them."""
+    """strict: drop a document this similar to an earlier one (Jaccard similarity); 0 keeps them."""
 
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
         OnlyWith(("min_words", "repetition", "near_duplicates"), "mode", ("strict",)),
@@ -71,7 +71,7 @@ class CleaningConfig:
 
 @dataclass(slots=True)
 class Dropped:
-    """What was dropped for one reason, with the first few sources."""
+    """The documents dropped for one reason, with the first few sources."""
 
     documents: int = 0
     characters: int = 0
@@ -80,7 +80,7 @@ class Dropped:
 
 @dataclass(slots=True)
 class CleaningReport:
-    """What went in, what came out, and what happened between. A document in pieces counts as one."""
+    """What went in, what came out, and what was changed. A document in pieces counts as one."""
 
     mode: str = "gentle"
     documents_read: int = 0
@@ -88,7 +88,7 @@ class CleaningReport:
     documents_kept: int = 0
     characters_kept: int = 0
     repaired: Counter[str] = field(default_factory=Counter)  # kind of repair -> documents (or pieces) changed
-    dropped: dict[str, Dropped] = field(default_factory=dict)  # reason -> what
+    dropped: dict[str, Dropped] = field(default_factory=dict)  # reason -> the dropped documents
 
     def lines(self) -> list[str]:
         """Return the report as sentences for people."""
@@ -117,9 +117,9 @@ class CleaningReport:
 def clean(
     documents: Iterable[Document], config: CleaningConfig, report: CleaningReport
 ) -> Iterator[Document]:
-    """Yield the documents that are kept, repaired; `report` is filled along the way.
+    """Yield the documents that are kept, after repairs, and fill `report`.
 
-    Raises `MissingExtraError` in strict mode when near-duplicates are asked for and rensa is missing.
+    Raises `MissingExtraError` in strict mode when near-duplicates are to be dropped and rensa is missing.
     """
     report.mode = config.mode
     why_dropped = _judge(config)
@@ -141,7 +141,7 @@ def clean(
 def repair(text: str, *, strict: bool = False) -> tuple[str, set[str]]:
     """Return the repaired text and the names of the repairs that changed it.
 
-    Repairs go on until nothing changes, so that repairing a second time changes nothing.
+    Repairs are repeated until nothing changes, so that repairing a second time changes nothing.
     """
     if not strict and PLAIN.fullmatch(text):
         return text, set()
@@ -158,7 +158,7 @@ def repair(text: str, *, strict: bool = False) -> tuple[str, set[str]]:
 
 
 def _judge(config: CleaningConfig) -> Callable[[str], str | None]:
-    """Return a function that says why a whole document must go, or None; it remembers what it has seen."""
+    """Return a function that says why a whole document is dropped, or None; it remembers earlier documents."""
     if config.mode == "off":
         return lambda _: None
     digests: set[bytes] = set()
@@ -183,7 +183,7 @@ def _judge(config: CleaningConfig) -> Callable[[str], str | None]:
 
 
 def _mend_encoding(text: str) -> str:
-    """Undo double encoding, line by line as ftfy does, where a line has more than ASCII and common signs."""
+    """Undo double encoding, line by line as ftfy does, in lines with more than ASCII and common punctuation."""
     if not SUSPECT.search(text):
         return text
     return "\n".join(_mend_line(line) if SUSPECT.search(line) else line for line in text.split("\n"))
@@ -197,7 +197,7 @@ def _mend_line(line: str) -> str:
 
 @cache
 def _ftfy_config():
-    """ftfy with the repairs of encoding only: what an author may have meant stays."""
+    """Configure ftfy to repair encoding only: anything that an author may have meant stays."""
     import ftfy
 
     return ftfy.TextFixerConfig(
@@ -218,7 +218,7 @@ def _collapse(text: str) -> str:
     return BLANK_LINES.sub("\n\n", text)
 
 
-# Encoding comes first: ftfy needs the control characters that the later repairs take away.
+# Encoding comes first: ftfy needs the control characters that later repairs remove.
 GENTLE_REPAIRS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("characters encoded twice", _mend_encoding),
     ("line ends", lambda text: LINE_END.sub("\n", text)),

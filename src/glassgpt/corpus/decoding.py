@@ -1,9 +1,9 @@
-"""From the bytes of a file to its text, a block at a time, or a refusal that says what is wrong.
+"""From the bytes of a file to its text, one block at a time, or an error that says what is wrong.
 
-Text is UTF-8, or UTF-16 or UTF-32 that begins with a byte order mark; `.gz` and `.zst` are unpacked on
-the way. The text comes through exactly: only the mark is dropped, line ends stay as they are. Nothing is
-guessed: bytes that are not UTF-8 could be any of dozens of encodings, and a wrong guess trains a model
-on garbage, so the place of the first such byte is named instead.
+Text is UTF-8, or UTF-16 or UTF-32 that begins with a byte order mark; `.gz` and `.zst` are unpacked. The
+text is kept exactly: only the mark is dropped, and line ends stay as they are. Nothing is guessed: bytes
+that are not UTF-8 could be in any of dozens of encodings, and a wrong guess would train a model on garbage.
+So an error gives the position of the first such byte.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from glassgpt.commands import quoted
 from glassgpt.corpus import zstd
 from glassgpt.errors import CorpusError
 
-CHUNK = 1 << 18  # bytes read at once
+CHUNK = 1 << 18  # bytes read at a time
 COMPRESSIONS = (".gz", ".zst")
 
 LINE = re.compile(r"[^\r\n]*+(?:\r\n|\r|\n)|[^\r\n]++")
 
-# UTF-32's mark begins with UTF-16's, so it is looked for first.
+# UTF-32's mark begins with UTF-16's, so it is checked first.
 MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -38,7 +38,7 @@ MARKS = (
 
 
 def text_blocks(path: Path) -> Iterator[str]:
-    """Yield a file's text in blocks of at most `CHUNK` characters; concatenated they are the whole.
+    """Yield a file's text in blocks of at most `CHUNK` characters; joined they are the whole text.
 
     Raises `CorpusError` when the file cannot be opened, unpacked or decoded, or is not text.
     """
@@ -64,7 +64,7 @@ def text_blocks(path: Path) -> Iterator[str]:
 
 
 def whole_text(path: Path, *, longest: int) -> str:
-    """Return the text of a file. Raises as `text_blocks`, and when it has more than `longest` characters."""
+    """Return the text of a file. Raises like `text_blocks`, and when it has more than `longest` characters."""
     blocks: list[str] = []
     size = 0
     for block in text_blocks(path):
@@ -76,9 +76,9 @@ def whole_text(path: Path, *, longest: int) -> str:
 
 
 def text_lines(path: Path, *, longest: int | None = None) -> Iterator[str]:
-    """Yield a file's lines, each with the line end it has: "\\n", "\\r\\n" or, from old programs, "\\r".
+    """Yield a file's lines, each with its line end: "\\n", "\\r\\n" or, from old programs, "\\r".
 
-    A line is held in memory whole. Raises `CorpusError` when one has more than `longest` characters.
+    Each line is held in memory as a whole. Raises `CorpusError` when one has more than `longest` characters.
     """
     carried: list[str] = []
     size, number = 0, 1
@@ -97,7 +97,7 @@ def text_lines(path: Path, *, longest: int | None = None) -> Iterator[str]:
 
 
 def _line_parts(blocks: Iterator[str]) -> Iterator[tuple[str, bool]]:
-    """Yield (line or part of one, whether the line ends with it). A "\\r" waits for what follows it."""
+    """Yield (line or part of one, whether the line ends with it). A "\\r" waits for the next character."""
     held = ""
     for block in blocks:
         block = held + block
@@ -115,7 +115,7 @@ def _line_parts(blocks: Iterator[str]) -> Iterator[tuple[str, bool]]:
 
 
 def too_large(what: str, longest: int) -> CorpusError:
-    """Return what to say of a record that is longer than a record may be."""
+    """Return the error for a record that is too long."""
     return CorpusError(
         f"{what} has more than {longest:,} characters, the most that one record may have. To train on a text of "
         "that length, put it into a .txt file, which is read in parts."
@@ -148,7 +148,7 @@ def compression(path: Path) -> str:
 
 
 def detect_encoding(head: bytes) -> tuple[bytes, str]:
-    """Return the byte order mark that a file begins with (b"" if none) and the encoding it stands for."""
+    """Return the byte order mark at the beginning of a file (b"" if none) and its encoding."""
     return next(((mark, name) for mark, name in MARKS if head.startswith(mark)), (b"", "utf-8"))
 
 
@@ -173,7 +173,7 @@ def _undecodable(path: Path, encoding: str, position: int, error: UnicodeDecodeE
 
 
 def _iconv(path: Path, encoding: str = "WINDOWS-1252") -> str:
-    """Return a line for a shell that writes a UTF-8 copy of a text file beside it."""
+    """Return a shell command that writes a UTF-8 copy of a text file beside it."""
     whole = path.absolute()
     plain = whole.with_suffix("") if compression(whole) else whole
     converted = quoted(str(plain.with_name(f"{plain.stem}.utf8{plain.suffix}")))
@@ -200,14 +200,14 @@ def _binary(path: Path, sample: bytes) -> CorpusError:
 
 
 def _wide_encoding(sample: bytes) -> str | None:
-    """Return the encoding of two or four bytes a character in which a sample is a text, None for none."""
+    """Return the encoding with two or four bytes per character in which a sample is text, or None."""
     for encoding in ("UTF-32LE", "UTF-32BE", "UTF-16LE", "UTF-16BE"):
         try:
             text = codecs.getincrementaldecoder(encoding)().decode(sample)
         except UnicodeDecodeError:
             continue
         legible = sum(char.isprintable() or char.isspace() for char in text)
-        # Read in the wrong order, a space or the end of a line is another character.
+        # In the wrong byte order, a space or a line end would be another character.
         if legible > 0.98 * len(text) and ("\n" in text or " " in text):
             return encoding
     return None

@@ -1,8 +1,8 @@
-"""A document: the unit that text travels in, from a file to the tokenizer.
+"""A document: the unit in which text is passed from a file to the tokenizer.
 
 Most documents are whole: one story, one record, one page. A text longer than a block (a book in one
-`.txt`) travels as consecutive pieces instead, so that no stage ever holds all of it. A piece knows
-which share of its document it is, in characters; laid end to end, the pieces are the document.
+`.txt`) is passed as consecutive pieces instead, so that no stage holds all of it. A piece knows which
+share of its document it is, in characters; joined, the pieces are the document.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text, or the piece of one that stands at [begins, ends) of it, as shares between 0 and 1."""
+    """A text, or a piece of one: [begins, ends) is the piece's place, as shares between 0 and 1."""
 
     text: str
     source: str  # where it came from, for messages: "stories.jsonl:12" (line 12), "tales.txt#3" (the third)

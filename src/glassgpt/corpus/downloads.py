@@ -1,6 +1,6 @@
-"""The well-known small corpora, by name: fetched once, checked against their hash, read from the cache after.
+"""Well-known small corpora, by name: downloaded once, checked against their hash, then read from the cache.
 
-Without a network, the same file put by hand where the message says is as good as the download.
+Without a network, put the same file by hand where the message says; it works as well as the download.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from glassgpt import files
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file on the web whose content is known beforehand."""
+    """A file on the web whose content hash is known in advance."""
 
     url: str
     sha256: str
@@ -36,7 +36,7 @@ DOWNLOADS = {
     ),
 }
 
-# Names that stand for a data set of the hub: too large for one download, and always streamed.
+# Short names for data sets on the hub: too large for one download, so they are always streamed.
 HUB_NAMES = {"tinystories": "hf:roneneldan/TinyStories:train#text"}
 
 
@@ -46,6 +46,6 @@ def named_corpora() -> list[str]:
 
 
 def fetch(name: str) -> Path:
-    """Return the named corpus as a local file. Raises `OfflineError` when it cannot be had."""
+    """Return the named corpus as a local file. Raises `OfflineError` when it cannot be downloaded."""
     corpus = DOWNLOADS[name]
     return files.download(corpus.url, sha256=corpus.sha256, name=corpus.filename)

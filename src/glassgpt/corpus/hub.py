@@ -1,7 +1,7 @@
 """Data sets of the Hugging Face hub, streamed through `datasets`: `hf:owner/name[/config][:split][#column]`.
 
-Rows arrive one by one over the network; nothing is stored. The hub has no content hash to offer before
-the last row, so that such a source is known by its name alone.
+Rows arrive one by one over the network; nothing is stored. The hub offers no content hash before the last
+row, so such a source is identified by its name alone.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ def read_hub(spec: str, text_field: str | None = None) -> Iterator[Document]:
             raise
         raise OfflineError(
             f"{spec} could not be reached: {' '.join(str(error).split())}. Check the network and that "
-            "the data set exists, or use a file of your own or `builtin:tinytales`, which need none."
+            "the data set exists, or use a file of your own or `builtin:tinytales`, which need no network."
         ) from error
 
 
 def _is_network(error: Exception) -> bool:
-    """Whether an error is the connection's; the libraries in between do not share a base class."""
+    """Return whether an error comes from the connection; the libraries involved do not share a base class."""
     modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
     return isinstance(error, OSError) or not modules.isdisjoint(NETWORK_LIBRARIES)

@@ -1,7 +1,7 @@
-"""Where each value of a JSON text ends, found in blocks as they arrive, without parsing.
+"""Find where each value of a JSON text ends, in blocks as they arrive, without parsing.
 
-Brackets and quotation marks are all that is looked at, by regular expressions at the speed of C. A value that is
-kept may have a most number of characters; one that is passed over takes no memory, however long it is.
+Only brackets and quotation marks are looked at, with regular expressions at the speed of C. A value that is kept has a
+limit of characters; a value that is skipped takes no memory, however long it is.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-# Complete strings and whatever else is no bracket; stops at a bracket, or at a string that is not complete yet.
+# Complete strings and anything else that is not a bracket; stops at a bracket or at an incomplete string.
 STEP = re.compile(r'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+', re.DOTALL)
 INSIDE = re.compile(r"[^\"\\]*+(?:\\.[^\"\\]*+)*+", re.DOTALL)  # a string up to its closing quotation mark
 SPACE = re.compile(r"[ \t\r\n]*+")
@@ -18,24 +18,24 @@ CHANGE = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 class Malformed(Exception):
-    """The text is no JSON; the message says why."""
+    """The text is not JSON; the message says why."""
 
 
 class TooLarge(Exception):
-    """A value that should be kept has more characters than it may."""
+    """A value that should be kept has too many characters."""
 
 
 class JsonScanner:
-    """A place in a JSON text, and what can be done from there."""
+    """A position in a JSON text, with methods to move on from there."""
 
     def __init__(self, blocks: Iterator[str], most: int) -> None:
         self._blocks, self._most = blocks, most
         self._text, self._at = "", 0
-        self._kept: list[str] | None = None  # of a value that is kept, what earlier blocks had of it
+        self._kept: list[str] | None = None  # parts of the kept value from earlier blocks
         self._size = self._start = 0
 
     def peek(self) -> str:
-        """Return the next character that is no white space, or "" at the end."""
+        """Return the next character that is not white space, or "" at the end."""
         while True:
             self._at = _end(SPACE, self._text, self._at)
             if self._at < len(self._text):
@@ -44,12 +44,12 @@ class JsonScanner:
                 return ""
 
     def take(self, expected: str) -> str:
-        """Pass over the next character and return it: one of `expected`. Raises `Malformed` on any other."""
+        """Consume the next character and return it: one of `expected`. Raises `Malformed` on any other."""
         found = self.peek()
         if not found:
             raise Malformed("it ends too early")
         if found not in expected:
-            raise Malformed(f"{found!r} stands where {' or '.join(expected)} should")
+            raise Malformed(f"it has {found!r} instead of {' or '.join(expected)}")
         self._at += 1
         return found
 
@@ -65,7 +65,7 @@ class JsonScanner:
         return text
 
     def skip(self) -> None:
-        """Pass over the next value."""
+        """Skip the next value."""
         found = self.peek()
         if found and found in "[{":
             self._at += 1
@@ -76,7 +76,7 @@ class JsonScanner:
             self._scalar()
 
     def close(self, depth: int = 1) -> None:
-        """Pass over everything up to where so many brackets that are open now are closed."""
+        """Skip everything until this number of open brackets are closed."""
         while depth:
             self._at = _end(STEP, self._text, self._at)
             if self._at == len(self._text):
@@ -94,14 +94,14 @@ class JsonScanner:
             if self._text[self._at : self._at + 1] == '"':
                 self._at += 1
                 return
-            self._need_more()  # what is left is nothing, or a backslash without what follows it
+            self._need_more()  # nothing is left, or a backslash without the character after it
 
     def _scalar(self) -> None:
         before = self._at
         self._at = _end(SCALAR, self._text, self._at)
         if self._at == before:
             found = self.peek()
-            raise Malformed(f"{found!r} stands where a value should" if found else "it ends too early")
+            raise Malformed(f"it has {found!r} instead of a value" if found else "it ends too early")
         while self._at == len(self._text) and self._refill():
             self._at = _end(SCALAR, self._text, self._at)
 
@@ -110,7 +110,7 @@ class JsonScanner:
             raise Malformed("it ends too early")
 
     def _refill(self) -> bool:
-        """Put the next block after what is not passed yet. Returns False at the end of the text."""
+        """Append the next block to the unread rest. Returns False at the end of the text."""
         block = next(self._blocks, None)
         if block is None:
             return False
@@ -124,7 +124,7 @@ class JsonScanner:
 
 
 def is_deeper(text: str, most: int) -> bool:
-    """Return whether more than `most` lists and objects of a JSON text are inside each other."""
+    """Return whether lists and objects of a JSON text are nested more than `most` deep."""
     depth, at = 0, _end(STEP, text, 0)
     while at < len(text):
         depth += CHANGE.get(text[at], 0)
@@ -136,5 +136,5 @@ def is_deeper(text: str, most: int) -> bool:
 
 def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
     found = pattern.match(text, at)
-    assert found is not None  # each of the patterns matches the empty text, too
+    assert found is not None  # every pattern also matches the empty text
     return found.end()

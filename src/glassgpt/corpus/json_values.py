@@ -1,10 +1,10 @@
-"""JSON as a stream of records, each parsed on its own, within limits that hold for every reader of records.
+"""JSON as a stream of records, each parsed separately, within limits that hold for every reader of records.
 
-A file of many records is never in memory whole, and neither a broken nor a hostile one can take the machine: the
-scanner finds where each record ends, and only that text is parsed. Records are a list's items, the items of a list
-inside an object, or values one after the other, as in JSON lines.
+A file of many records is never in memory as a whole, and a broken or hostile one cannot use up the machine: the
+scanner finds where each record ends, and only that text is parsed. Records are the items of a list, the items of a
+list inside an object, or values one after the other, as in JSON lines.
 
-Not done here: which field of a record is its text (records.py), and `.jsonl`, whose records are lines.
+Not done here: choosing which field of a record is its text (records.py), and `.jsonl`, whose records are lines.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ from glassgpt.corpus.json_scanner import JsonScanner, Malformed, TooLarge, is_de
 from glassgpt.errors import CorpusError
 
 LARGEST_RECORD = 20_000_000
-"""Most characters of one record. Parsed it takes up to 25 times as many bytes."""
+"""Most characters in one record. Parsed, it takes up to 25 times as many bytes."""
 DEEPEST = 100
-"""Most lists and objects inside each other."""
+"""The deepest nesting of lists and objects."""
 LONGEST_NUMBER = 1_000
-"""Most digits of a whole number."""
+"""Most digits in a whole number."""
 TURN = ("role", "from")
-"""Fields that make an object one message of a conversation, not a record."""
+"""Fields that show that an object is one message of a conversation, not a record."""
 
 MOST_NAMED = 4
-"""Lists that a sentence names."""
+"""Most lists that a message names."""
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def json_records(path: Path, own: Collection[str] = ()) -> Iterator[tuple[Any, str]]:
-    """Yield the records of a JSON file, and where each stands. Raises `CorpusError` where it cannot be read.
+    """Yield the records of a JSON file and their places. Raises `CorpusError` when it cannot be read.
 
-    A list gives its items. Values that follow each other, one a line or not, are one record each. A single object
-    gives the items of its first list of objects; else, when it has one of the fields `own`, it is the record
-    itself; else it gives the items of its first list, or itself. (The turns of a conversation are no records.)
+    A list gives its items. Values that follow each other, on separate lines or not, are one record each. A single
+    object gives the items of its first list of objects. Without such a list it is a record itself if it has one of
+    the fields `own`; otherwise it gives the items of its first list, or itself. (Turns of a conversation are not
+    records.)
     """
     number = 0
     try:
@@ -56,12 +57,12 @@ def json_records(path: Path, own: Collection[str] = ()) -> Iterator[tuple[Any, s
 
 
 def json_notes(path: Path, own: Collection[str] = ()) -> list[str]:
-    """Return a sentence when the object in a file holds more lists than the one whose items are its records."""
+    """Return a sentence if the object in a file holds other lists besides the one whose items are its records."""
     try:
         scanner = JsonScanner(text_blocks(path), LARGEST_RECORD)
         key, _, others = _list_inside(scanner, str(path), own) if scanner.peek() == "{" else (None, True, [])
     except (Malformed, CorpusError):
-        return []  # reading it says so
+        return []  # reading the file reports the error
     if key is None or not others:
         return []
     names = ", ".join(repr(shortened(name)) for name in others[:MOST_NAMED])
@@ -73,15 +74,15 @@ def json_notes(path: Path, own: Collection[str] = ()) -> list[str]:
 
 
 def shortened(name: str) -> str:
-    """Return the name of a field for a message."""
+    """Return the name of a field, shortened for a message."""
     return name if len(name) <= 40 else f"{name[:37]}..."
 
 
 def parse_json(text: str, source: str) -> Any:
-    """Return the value of one record's text. Raises `CorpusError` where it is no JSON, or beyond the limits."""
+    """Return the value of one record's text. Raises `CorpusError` when it is not JSON or exceeds the limits."""
     if text.count("[") + text.count("{") > DEEPEST and is_deeper(text, DEEPEST):
         raise CorpusError(
-            f"{source} has more than {DEEPEST} lists and objects inside each other, which no record needs. "
+            f"{source} has lists and objects nested more than {DEEPEST} deep, which no record needs. "
             "Remove it."
         )
     try:
@@ -96,7 +97,7 @@ def parse_json(text: str, source: str) -> Any:
 
 
 def without_surrogates(value: Any) -> Any:
-    """Return a value with halves of surrogate pairs, which UTF-8 cannot hold, as U+FFFD in all its texts."""
+    """Return a value in which all strings have U+FFFD for halves of surrogate pairs, which UTF-8 cannot encode."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
@@ -107,7 +108,7 @@ def without_surrogates(value: Any) -> Any:
 
 
 class _Values:
-    """Goes from value to value; whoever iterates passes over each, by the scanner, before asking for the next."""
+    """Stops before each value; the caller must read or skip it with the scanner before asking for the next."""
 
     def __init__(self, scanner: JsonScanner, closing: str = "", *, is_whole: bool = False) -> None:
         """`closing` is the bracket after the values, "" for none; with `is_whole` the file must end there."""
@@ -124,11 +125,11 @@ class _Values:
             while self.scanner.take(f",{self._closing}") == ",":
                 yield
         if self._is_whole and self.scanner.peek():
-            raise Malformed("something stands after the end of its list")
+            raise Malformed("there is something after the end of its list")
 
 
 def _opened(path: Path, own: Collection[str]) -> tuple[_Values, bool]:
-    """Return the records' places, and whether there may be several."""
+    """Return an iterator over the records, and whether there may be several."""
     scanner = JsonScanner(text_blocks(path), LARGEST_RECORD)
     match scanner.peek():
         case "":
@@ -148,9 +149,9 @@ def _list_inside(
 ) -> tuple[str | None, bool, list[str]]:
     """Return the key of the list whose items are an object's records, or None; and whether there may be several.
 
-    The third are the keys of other lists of the same kind, which are not read.
+    The third value is the keys of other lists of the same kind, which are not read.
     """
-    lists: list[tuple[str, bool]] = []  # keys of lists, and whether of records
+    lists: list[tuple[str, bool]] = []  # keys of lists, and whether they hold records
     is_record = False
     for key in _keys(scanner, source):
         start = scanner.peek()
@@ -170,18 +171,18 @@ def _list_inside(
 
 
 def _keys(scanner: JsonScanner, source: str) -> Iterator[str]:
-    """Yield an object's keys, each time standing before its value, which must be passed over then."""
+    """Yield an object's keys, each time stopping before its value, which the caller must then skip."""
     scanner.take("{")
     for _ in _Values(scanner, "}"):
         if scanner.peek() != '"':
-            raise Malformed("a name of a field is not in quotation marks")
+            raise Malformed("a field name is not in quotation marks")
         key = parse_json(_text(scanner, source), source)
         scanner.take(":")
         yield key
 
 
 def _skip_list(scanner: JsonScanner, source: str) -> bool:
-    """Pass over a list; return whether its first item is an object that is no message of a conversation."""
+    """Skip a list; return whether its first item is an object that is not a message of a conversation."""
     scanner.take("[")
     is_record = False
     if scanner.peek() == "{":

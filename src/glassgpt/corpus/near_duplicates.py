@@ -1,11 +1,11 @@
-"""Finding near-duplicates: documents most of whose five-word runs stand in an earlier one as well.
+"""Finding near-duplicates: documents that share most of their five-word runs with an earlier one.
 
-How alike two documents are is the Jaccard index of their sets of five-word runs. A MinHash sketch of 128
-numbers estimates it without keeping the text, and locality-sensitive hashing (sketches cut into bands; two
-documents are compared when a whole band agrees) finds the candidates without comparing all pairs:
+The similarity of two documents is the Jaccard index of their sets of five-word runs. A MinHash sketch of 128
+numbers estimates it without keeping the text. Locality-sensitive hashing finds candidates without comparing
+all pairs: sketches are cut into bands, and two documents are compared when a whole band agrees. Sources:
 Broder 1997; Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3; used on training text
 with five-word runs by Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better".
-Deterministic. Memory grows by about 1 kB a document: the sketch and its places in the index.
+Deterministic. Memory grows by about 1 kB per document: the sketch and its places in the index.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WORD = re.compile(r"\w+")
 
 
 class NearDuplicates:
-    """Remembers the documents it was shown, and knows a near-duplicate of one of them."""
+    """Remembers documents and detects near-duplicates of them."""
 
     def __init__(self, threshold: float):
         self._rensa = require("rensa", extra="data", purpose="find near-duplicate documents")
@@ -31,7 +31,7 @@ class NearDuplicates:
         self._count = 0
 
     def seen(self, text: str) -> bool:
-        """Return whether a document much like `text` was seen before; if not, remember this one."""
+        """Return whether `text` is a near-duplicate of an earlier document; if not, remember it."""
         runs = word_runs(text)
         if not runs:
             return False
@@ -44,17 +44,17 @@ class NearDuplicates:
 def word_runs(text: str) -> list[str]:
     """Return the runs of five words in a text, in lower case and without punctuation.
 
-    A shorter text is one run, so that it only resembles its equal.
+    A shorter text is one run, so it is only similar to an equal text.
     """
     words = WORD.findall(text.lower())
     return [" ".join(words[i : i + RUN]) for i in range(max(len(words) - RUN + 1, min(len(words), 1)))]
 
 
 def bands_for(threshold: float) -> int:
-    """Return into how many bands to cut a sketch so that pairs at `threshold` hardly slip through.
+    """Return the number of bands to cut a sketch into so that few pairs at `threshold` are missed.
 
-    A pair of likeness s shares a band with probability 1 - (1 - s^rows)^bands. The fewest bands that find a
-    pair at the threshold 95 times in a hundred are taken: more would only bring more comparisons.
+    A pair with similarity s shares a band with probability 1 - (1 - s^rows)^bands. This takes the fewest bands
+    that find a pair at the threshold 95 times in a hundred; more bands would only add comparisons.
     """
     for bands in (1, 2, 4, 8, 16, 32, 64):
         if 1 - (1 - threshold ** (SKETCH // bands)) ** bands >= 0.95:

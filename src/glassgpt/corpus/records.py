@@ -1,10 +1,9 @@
-"""Records (`.jsonl`, `.json`, `.csv`, `.parquet`) and where each stands: for pretraining and for fine-tuning.
+"""Records (`.jsonl`, `.json`, `.csv`, `.parquet`) and their places, for pretraining and for fine-tuning.
 
-As documents one field of each record is the text: the one that was asked for, or else the first of `TEXT_FIELDS`
-that the record has. A record without it is an error that shows which fields there are: training on the wrong
-column, or on nothing, is worse than stopping. A null text is an empty document, which cleaning drops and counts.
-Everything streams: no more than one record (or one small batch of rows) is in memory, and a record has limits
-(`json_values`).
+For pretraining, one field of each record is the text: the field that was asked for, or else the first of
+`TEXT_FIELDS` that the record has. A record without it is an error that lists the fields: training on the wrong column,
+or on nothing, is worse than stopping. A null text is an empty document, which cleaning drops and counts. Everything
+streams: at most one record (or one small batch of rows) is in memory, and a record has limits (`json_values`).
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ from glassgpt.errors import CorpusError, did_you_mean
 
 TEXT_FIELDS = ("text", "content", "story", "body", "document", "article")
 RECORD_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
-SHOWN = 12  # fields that a message names
+SHOWN = 12  # most fields that a message names
 
 Record = tuple[Any, str]
-"""What a file holds, an object with fields in nearly all of them, and where: "a.jsonl:3" (line), "a.json#3" (item)."""
+"""A value in a file, nearly always an object with fields, and its place: "a.jsonl:3" (line), "a.json#3" (item)."""
 
 
 def read_records(path: Path, *, own: Collection[str] = (), pick: Pick | None = None) -> Iterator[Record]:
-    """Yield the records of a file, by what its name ends in. Raises `CorpusError` where it cannot be read.
+    """Yield the records of a file; its suffix gives the format. Raises `CorpusError` when it cannot be read.
 
     `own` names fields that make a single JSON object a record itself; `pick` chooses among the columns of a table.
     """
@@ -59,7 +58,7 @@ def read_records(path: Path, *, own: Collection[str] = (), pick: Pick | None = N
 
 
 def read_documents(path: Path, text_field: str | None = None) -> Iterator[Document]:
-    """Yield a document for each record of a file. Raises `CorpusError` naming the one that has no text."""
+    """Yield a document for each record of a file. Raises `CorpusError` naming a record without text."""
     own = TEXT_FIELDS if text_field is None else (text_field,)
     for record, source in read_records(path, own=own, pick=partial(_text_column, text_field)):
         if isinstance(record, dict) and len(record) == 1 and format_of(path) in (".csv", ".parquet"):
@@ -70,7 +69,7 @@ def read_documents(path: Path, text_field: str | None = None) -> Iterator[Docume
 
 
 def record_notes(path: Path, own: Collection[str] = TEXT_FIELDS) -> list[str]:
-    """Return sentences about what was decided by the look of a file of records, to be said before it is read.
+    """Return sentences about what was guessed from the look of a file of records, to show before it is read.
 
     `own` are the usual names of fields, as for `read_records`.
     """
@@ -79,7 +78,7 @@ def record_notes(path: Path, own: Collection[str] = TEXT_FIELDS) -> list[str]:
 
 
 def format_of(path: Path) -> str:
-    """Return the suffix that tells a file's format, beneath a `.gz` or `.zst`."""
+    """Return the suffix that gives a file's format, before a `.gz` or `.zst`."""
     return (path.with_suffix("") if compression(path) else path).suffix.lower()
 
 
@@ -102,7 +101,7 @@ def choose_field(
 ) -> str:
     """Return which of `fields` holds the text. Raises `CorpusError` listing them when none does.
 
-    `texts` are those that are known to hold some text, one of which the message offers.
+    `texts` are fields that are known to hold some text; the message suggests one of them.
     """
     names = [str(name) for name in fields]
     for field in (text_field,) if text_field is not None else TEXT_FIELDS:
@@ -121,7 +120,7 @@ def choose_field(
 
 
 def shown_fields(names: Iterable[Any]) -> str:
-    """Return the names of fields for a message, none of them long and not too many."""
+    """Return the names of fields for a message, shortened and not too many."""
     names = [name if len(name) <= 40 else f"{name[:37]}..." for name in map(str, names)]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return (", ".join(names[:SHOWN]) or "none") + more
@@ -132,7 +131,7 @@ def _option(field: str) -> str:
 
 
 def valid(text: str) -> str:
-    """Return what UTF-8 can hold of a text: half a surrogate pair becomes U+FFFD."""
+    """Return a text that UTF-8 can encode: half a surrogate pair becomes U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -141,7 +140,7 @@ def valid(text: str) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """Return what a value is, in words."""
+    """Return the kind of a value, in words."""
     names = {bool: "true or false", dict: "an object", list: "a list", str: "a text", type(None): "nothing",
              int: "a number", float: "a number"}  # fmt: skip
     return names.get(type(value), f"a value of type {type(value).__name__}")
@@ -155,7 +154,7 @@ def _lines(path: Path) -> Iterator[Record]:
 
 
 def _text_column(text_field: str | None, names: list[str], source: str) -> list[str]:
-    """Pick the column with the text; a table that has one column needs no known name for it."""
+    """Pick the column with the text; the only column of a table may have any name."""
     if len(names) == 1 and text_field is None:
         return names
     return [choose_field(names, text_field, source)]

@@ -1,10 +1,10 @@
-"""Telling text that repeats itself (menus, spam, logs) from prose, by the shares a repetition takes up.
+"""Telling text that repeats itself (menus, spam, logs) from prose, by the share that is repeated.
 
 The measures and limits are those of Rae et al. 2021, "Scaling Language Models: Methods, Analysis & Insights
 from Training Gopher", appendix A.1.1, table A1: duplicate lines and paragraphs, and the most frequent runs
-of 2, 3 and 4 words. The table's further limits, for duplicate runs of 5 to 10 words, are not applied: they
-are for web pages glued together, which duplicate lines show as well, and they cost most of the time.
-Mind that verse with a refrain can go beyond these limits by rights.
+of 2, 3 and 4 words. The table's other limits, for duplicate runs of 5 to 10 words, are not applied: they
+are for web pages glued together, which duplicate lines show as well, and they would take most of the time.
+Note that good verse with a refrain can exceed these limits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TOP_RUNS = {2: 0.20, 3: 0.18, 4: 0.16}  # words in a run -> the largest share of
 
 
 def repetitions(text: str) -> Iterator[str]:
-    """Yield, cheapest first, the name of each limit that a text goes beyond."""
+    """Yield the name of each limit that a text exceeds, cheapest check first."""
     lines = [line for line in text.split("\n") if line.strip()]
     paragraphs = [paragraph for paragraph in text.split("\n\n") if paragraph.strip()]
     if duplicate_share(lines) > DUPLICATE_LINES:
@@ -43,7 +43,7 @@ def duplicate_share(parts: Sequence[str]) -> float:
 
 
 def duplicate_character_share(parts: Sequence[str]) -> float:
-    """Return the share of the characters that stand in parts that repeat an earlier one."""
+    """Return the share of the characters in parts that repeat an earlier one."""
     total = sum(map(len, parts))
     return 1 - sum(map(len, set(parts))) / total if total else 0.0
 
@@ -51,7 +51,7 @@ def duplicate_character_share(parts: Sequence[str]) -> float:
 def top_run_share(words: Sequence[str], size: int) -> float:
     """Return the share of the characters that the most frequent run of `size` words takes up.
 
-    Among equally frequent runs the longest counts; a run that stands there once is no repetition.
+    Among equally frequent runs the longest counts; a run that occurs once is not a repetition.
     """
     runs = Counter(zip(*(words[i:] for i in range(size)), strict=False))
     if not runs:

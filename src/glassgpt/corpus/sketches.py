@@ -1,8 +1,8 @@
-"""Counting distinct things, and what two streams share, in bounded memory.
+"""Counting distinct items, and the items that two streams share, in bounded memory.
 
-Every thing is turned into a 64-bit hash. A `DistinctSample` keeps all hashes while they are few; when they
-become too many it keeps only those whose lowest bit is zero, then whose lowest two bits are, and so on. What
-is left is a fair sample of the distinct things, of a known share: Gibbons 2001, "Distinct Sampling for
+Every item is turned into a 64-bit hash. A `DistinctSample` keeps all hashes while they are few. When they
+become too many it keeps only those whose lowest bit is zero, then whose lowest two bits are, and so on. The
+rest is a fair sample of the distinct items, of a known share: Gibbons 2001, "Distinct Sampling for
 Highly-Accurate Answers to Distinct Values Queries". Exact up to `limit`, within about 1% beyond.
 """
 
@@ -44,7 +44,7 @@ class DistinctSample:
 
     @property
     def count(self) -> int:
-        """How many distinct things were added: exact while `level` is 0, else estimated."""
+        """Return the number of distinct items that were added: exact while `level` is 0, else estimated."""
         return len(self.hashes) << self.level
 
     @staticmethod
@@ -53,7 +53,7 @@ class DistinctSample:
 
 
 def shared(part: DistinctSample, whole: DistinctSample) -> float:
-    """Return the share of the distinct things in `part` that are in `whole` too."""
+    """Return the share of the distinct items in `part` that are also in `whole`."""
     level = max(part.level, whole.level)
     mine = part.at_level(level)
     return len(mine & whole.at_level(level)) / len(mine) if mine else 0.0
@@ -66,7 +66,7 @@ def hash_texts(texts: Iterable[str]) -> Hashes:
 
 
 def hash_words(text: str) -> Hashes:
-    """Return a hash for each word of a text, whatever its case, in order."""
+    """Return a hash for each word of a text, in order; case is ignored."""
     words = text.lower().encode("utf-8", "replace").split()
     return _scatter(np.fromiter(map(zlib.crc32, words), dtype=np.uint64, count=len(words)))
 

@@ -1,8 +1,8 @@
-"""What the user names, as sources of documents: files, folders, globs, hub data sets, corpora with a name.
+"""Sources of documents that a user can name: files, folders, globs, hub data sets, named corpora.
 
-Sources may be mixed freely and are read in the order given; a folder's files come sorted. Opening checks
-that everything is there, so a misspelt name shows before the first hour of reading; the text itself is only
-read when asked for, as a stream. A file or folder of one's own wins over a named corpus of the same name.
+Sources may be mixed freely and are read in the order given; a folder's files are sorted. Opening checks that
+everything exists, so a misspelt name is reported before an hour of reading; the text itself is only read when
+asked for, as a stream. A file or folder takes precedence over a named corpus of the same name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from glassgpt.errors import CorpusError, did_you_mean
 
 SUFFIXES = (".txt", ".md", *RECORD_SUFFIXES)
 MOST_NAMED = 4
-"""Files that a sentence names."""
+"""Most files that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ class Source:
     fingerprint: str  # of the content: a file's SHA-256, a built-in's name and version, a hub data set's name
     bytes: int | None  # size on disk, where it is a file
     read: Callable[[], Iterator[Document]]
-    notes: tuple[str, ...] = ()  # what was decided by the look of a file, to be said before it is read
+    notes: tuple[str, ...] = ()  # what was guessed from the look of a file, to show before it is read
 
 
 def open_sources(specs: Sequence[str], *, text_field: str | None = None) -> list[Source]:
     """Return the sources that `specs` name, in order. `text_field` names the field of records to read.
 
-    Raises `CorpusError` for a name that leads nowhere, with the nearest ones that do.
+    Raises `CorpusError` for a name that does not exist, with the nearest names that do.
     """
     if not specs:
         raise CorpusError("No text was named. Give a file, a folder, or for example `builtin:tinytales`.")
@@ -50,9 +50,9 @@ def open_sources(specs: Sequence[str], *, text_field: str | None = None) -> list
 
 
 def refuse_idle_field(specs: Sequence[str], setting: str = "--text-field") -> None:
-    """Raise `CorpusError` where a text field was given and none of the sources has fields to choose from.
+    """Raise `CorpusError` if a text field was given and no source has fields to choose from.
 
-    A name that leads nowhere passes: `open_sources` says so better.
+    A name that does not exist is not refused here: `open_sources` has a better message.
     """
     if specs and not any(_has_fields(str(spec)) for spec in specs):
         raise CorpusError(
@@ -86,7 +86,7 @@ def read_all(sources: Iterable[Source]) -> Iterator[Document]:
 
 
 def nothing_left(specs: Sequence[str], *, text_field: str | None = None) -> CorpusError:
-    """Return the error for sources of which no text is left to train on."""
+    """Return the error for sources that leave no text to train on."""
     most = 3
     names = ", ".join(specs[:most]) + (f" and {len(specs) - most} more" if len(specs) > most else "")
     field = {} if text_field is None else {"text_field": text_field}
@@ -139,13 +139,13 @@ def _download(name: str) -> Source:
 
 
 def _renamed(documents: Iterable[Document], name: str) -> Iterator[Document]:
-    """Show the corpus's name for where its text came from, not the place of the cached file."""
+    """Name the corpus as the source of its documents, not the cached file."""
     for document in documents:
         yield Document(document.text, name, document.begins, document.ends)
 
 
 def _files_in(path: Path) -> Iterator[Path]:
-    """Yield a file itself, or those of a folder that can be read."""
+    """Yield a file itself, or the readable files of a folder."""
     if not path.is_dir():
         yield path
         return
@@ -159,7 +159,7 @@ def _files_in(path: Path) -> Iterator[Path]:
 
 
 def _files_of(path: Path, text_field: str | None) -> Iterator[Source]:
-    """Yield the sources of a file or folder. The first one notes which files of the folder are not read."""
+    """Yield the sources of a file or folder. The first source notes which files of the folder are not read."""
     note = _left_out(path) if path.is_dir() else None
     for file in _files_in(path):
         source = _file(file, text_field)
@@ -168,7 +168,7 @@ def _files_of(path: Path, text_field: str | None) -> Iterator[Source]:
 
 
 def _left_out(folder: Path) -> str | None:
-    """Return a sentence that names the files of a folder whose endings are not read, or None without any."""
+    """Return a sentence naming the files of a folder that are not read for their suffix, or None."""
     names = [str(file.relative_to(folder)) for file in files_below(folder) if format_of(file) not in SUFFIXES]
     if not names:
         return None
@@ -180,19 +180,19 @@ def _left_out(folder: Path) -> str | None:
 
 
 def _matching(pattern: str) -> Iterator[Path]:
-    """Yield the files that a pattern matches, and its folders."""
-    # Path.glob takes no absolute pattern and no `~`.
+    """Yield the files and folders that a pattern matches."""
+    # Path.glob accepts neither absolute patterns nor `~`.
     matches = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))  # noqa: PTH111, PTH207
     if not matches:
         raise CorpusError(f"No file matches {pattern!r}.")
     for match in matches:
-        # `**` itself also matches what is in the folders it matches.
+        # `**` already matches the contents of the folders it matches.
         if Path(match).is_file() or "**" not in pattern:
             yield Path(match)
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield all files in a folder and its folders, sorted, leaving out hidden ones."""
+    """Yield all files in a folder and its subfolders, sorted, without hidden ones."""
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         if path.name.startswith("."):
             continue
@@ -205,7 +205,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 def _file(path: Path, text_field: str | None) -> Source:
     if not path.is_file():
         raise CorpusError(f"{path} is neither a file nor a folder.")
-    with open_bytes(path):  # a file that may not be read is named now
+    with open_bytes(path):  # an unreadable file is reported now
         pass
     fingerprint, size = files.hash_file(path), path.stat().st_size
     if format_of(path) not in RECORD_SUFFIXES:

@@ -1,19 +1,20 @@
-"""Which text a model learns from, and which is kept back to see whether it learnt or memorised.
+"""Which text a model trains on, and which is held out to measure whether it learned or memorised.
 
 Three rules, by the kind of document:
 
-1. A short whole document goes by its content: SHA-256 of the seed and the text, read as a number in [0, 1),
-   is below `validation`, or below `validation + test`, or beyond. So the split of a document never depends
-   on the others: documents can be added or reordered and none moves across, and exact copies stay together.
+1. A short whole document is placed by its content: SHA-256 of the seed and the text, read as a number in
+   [0, 1), is below `validation`, or below `validation + test`, or above. So the split of a document never
+   depends on the others: when documents are added or reordered, no document changes its split, and exact
+   copies stay together.
 2. A long document (of `long_document` characters, or one that comes in pieces) is cut: its beginning is for
-   training, then comes the validation part, then the test part. The cuts stand at exact characters,
+   training, then comes the validation part, then the test part. The cuts are at exact characters,
    int(length * (1 - validation - test)) and int(length * (1 - test)): with the defaults and a single file,
    the usual 90/10 cut of character-level examples.
-3. Where there are too few short documents for rule 1 to be fair (fewer than would give the smallest split
-   `EXPECTED` on average), they are cut as in rule 2. Up to `LOOK_AHEAD` characters are held back to find
-   out. This is also what makes a single short file work.
+3. If there are too few short documents for rule 1 to be fair (the smallest split would get fewer than
+   `EXPECTED` on average), they are cut as in rule 2. Up to `LOOK_AHEAD` characters are held in memory to find
+   out. This also makes a single short file work.
 
-A part of a cut document carries the share of the whole that it is; only the last part `is_last_piece`.
+A part of a cut document knows which share of the whole it is; only the last part `is_last_piece`.
 """
 
 from __future__ import annotations
@@ -29,23 +30,23 @@ from glassgpt.files import hash_text
 from glassgpt.idle import OnlyWith
 
 SPLITS = ("train", "validation", "test")
-EXPECTED = 10  # so that a split stays empty by chance about once in e^10, some twenty thousand times
+EXPECTED = 10  # so a split is empty by chance only about once in e^10, some twenty thousand times
 LOOK_AHEAD = 4_000_000  # characters
-LONGEST = LOOK_AHEAD // 40  # a document longer than this must be cut: a few such would make any split uneven
+LONGEST = LOOK_AHEAD // 40  # longer documents must be cut: a few of them would make any split uneven
 
 
 @dataclass(frozen=True, slots=True)
 class SplitConfig:
-    """The shares to keep back, and what counts as long."""
+    """The shares to hold out, and what counts as long."""
 
     validation: float = 0.1
     """Share of the text to measure on while training."""
     test: float = 0.0
     """Share of the text to keep for the end."""
     seed: int = 0
-    """Another seed keeps back other documents."""
+    """Another seed holds out other documents."""
     long_document: int = 20_000
-    """Characters from which on a document is cut instead of going whole to one split."""
+    """A document with at least this number of characters is cut; a shorter one goes whole to one split."""
 
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
         OnlyWith(
@@ -71,9 +72,9 @@ class SplitConfig:
 
 
 def split(documents: Iterable[Document], config: SplitConfig) -> Iterator[tuple[str, Document]]:
-    """Yield ("train" | "validation" | "test", document or part of one) for all the text there is.
+    """Yield ("train" | "validation" | "test", document or part of one) for all documents.
 
-    Long documents may come before short ones that were held back to choose between rules 1 and 3.
+    Long documents may come before short ones that were held in memory to choose between rules 1 and 3.
     """
     documents = iter(documents)
     held: list[Document] = []
@@ -100,13 +101,13 @@ def split(documents: Iterable[Document], config: SplitConfig) -> Iterator[tuple[
 
 
 def documents_for_hashing(config: SplitConfig) -> int:
-    """Return how many short documents there must be for splitting them by hash (rule 1)."""
+    """Return the number of short documents that splitting by hash (rule 1) needs."""
     shares = [share for share in (config.validation, config.test) if share > 0]
     return math.ceil(EXPECTED / min(shares)) if shares else 0
 
 
 def place(text: str, config: SplitConfig) -> str:
-    """Return the split of a short document, by its content and the seed alone."""
+    """Return the split of a short document, from its content and the seed alone."""
     uniform = place_in_order(text, config.seed)
     if uniform < config.validation:
         return "validation"
@@ -114,12 +115,12 @@ def place(text: str, config: SplitConfig) -> str:
 
 
 def place_in_order(text: str, seed: int) -> float:
-    """Return a number in [0, 1) that only a text and the seed decide, each as likely as any other."""
+    """Return a number in [0, 1), uniformly distributed, that depends only on the text and the seed."""
     return int(hash_text(f"{seed}\n{text}")[:13], 16) / 16**13  # 52 bits, exact in a float
 
 
 def cut(document: Document, config: SplitConfig) -> Iterator[tuple[str, Document]]:
-    """Yield the parts of a document, or of a piece of one, that lie in each split."""
+    """Yield the parts of a document, or of a piece of one, that belong to each split."""
     text, last = document.text, SPLITS[-1] if config.test else SPLITS[1] if config.validation else SPLITS[0]
     if not text:
         yield last if document.is_last_piece else SPLITS[0], document
@@ -137,7 +138,7 @@ def cut(document: Document, config: SplitConfig) -> Iterator[tuple[str, Document
 
 
 def all_held_out(sources: Sequence[str], config: SplitConfig) -> CorpusError:
-    """Return the error for sources with some text, all of which the split keeps back from training."""
+    """Return the error for sources whose text is all held out by the split."""
     shares = f"split.validation is {config.validation:g}"
     if config.test:
         shares += f", split.test {config.test:g}"

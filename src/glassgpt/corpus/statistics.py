@@ -1,13 +1,12 @@
-"""What a corpus is made of, and whether its validation text is really unseen: look before training.
+"""What a corpus contains, and whether its validation text is really unseen: a check before training.
 
-One pass, in bounded memory: whatever must be remembered to count distinct or shared things is a sample of
-known share (sketches.py), exact on small corpora. Near-duplicates are looked for among the first
-`NEAR_LIMIT` documents only.
+One pass, in bounded memory: distinct and shared items are counted from a sample of known share (sketches.py),
+which is exact on small corpora. Near-duplicates are searched among the first `NEAR_LIMIT` documents only.
 
-The leak check matters because a loss on validation text that also stands in the training text measures
-memory. Two shares are given: of validation documents that are training documents word for word, and of the
-validation text's runs of 13 words that stand in the training text. A few in a thousand of the latter are
-idiom and quotation; more is copying.
+The leak check matters because a loss on validation text that is also in the training text measures
+memorisation. Two shares are reported: the validation documents that are also training documents, word for
+word, and the 13-word runs of the validation text that are also in the training text. A few in a thousand of
+the latter are idioms and quotations; more is copying.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class Extreme:
 
 @dataclass(slots=True)
 class SplitCount:
-    """How much text one split has. A document that is cut counts in each split that has a part of it."""
+    """How much text one split has. A document that is cut counts in every split that has a part of it."""
 
     documents: int = 0
     characters: int = 0
@@ -46,7 +45,7 @@ class SplitCount:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Shares (0 to 1) of a held-out split that also stand in the training split; `runs` is None where it has none."""
+    """Shares (0 to 1) of a held-out split that are also in the training split; `runs` is None if it has no runs."""
 
     documents: float
     runs: float | None
@@ -54,15 +53,15 @@ class Leak:
 
 @dataclass(slots=True)
 class Survey:
-    """The figures of a corpus. `tokens` is None without a tokenizer, `near_duplicates` without rensa."""
+    """The figures of a corpus. Without a tokenizer `tokens` is None; without rensa `near_duplicates` is None."""
 
     documents: int = 0
     characters: int = 0
     bytes: int = 0  # as UTF-8
     words: int = 0  # separated by white space
     tokens: int | None = None
-    unknown: int = 0  # tokens of what the tokenizer does not know
-    distinct_words: int = 0  # whatever their case
+    unknown: int = 0  # tokens for text that is not in the vocabulary
+    distinct_words: int = 0  # ignoring case
     vocabulary_growth: list[tuple[int, int]] = field(default_factory=list)  # (words so far, distinct ones)
     duplicates: int = 0  # whole documents that repeat an earlier one
     near_duplicates: int | None = (
@@ -71,7 +70,7 @@ class Survey:
     longest: Extreme | None = None
     shortest: Extreme | None = None
     splits: dict[str, SplitCount] = field(default_factory=dict)
-    leaks: dict[str, Leak] = field(default_factory=dict)  # of "validation" and "test", where they have text
+    leaks: dict[str, Leak] = field(default_factory=dict)  # for "validation" and "test", if they have text
     is_sampled: bool = False  # whether distinct_words and duplicates had to be estimated
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,7 +93,7 @@ def survey(
 
 
 class _Counters:
-    """The running state of a survey: one pass sees each document whole, then its parts as they are split."""
+    """The running state of a survey: one pass counts each document whole, then its parts after the split."""
 
     def __init__(self, tokenize: Callable[[str], Sequence[int]] | None, unknown_id: int | None = None):
         self.unknown_id = unknown_id

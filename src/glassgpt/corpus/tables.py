@@ -1,9 +1,9 @@
 """Tables, `.csv` and `.parquet`, as a stream of rows with their places.
 
-A CSV file says little about itself, so its first row decides three things, and what was decided by the look of it
-is said (`csv_notes`): the sign between columns (a comma, or else a semicolon, tab or bar that parts several names),
-whether a space after it belongs to it, and, where there is one column only, whether the row is the column's name or
-already a text. Line ends may be of any kind, old Mac ones, too.
+A CSV file says little about itself, so its first row decides three things: the separator of columns (a comma, or else
+a semicolon, tab or bar that separates several names); whether a space after it belongs to it; and, if there is only
+one column, whether the row is the column's name or already a text. `csv_notes` reports what was guessed. Line ends may
+be of any kind, including those of old Macs.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from glassgpt.corpus.json_values import LARGEST_RECORD
 from glassgpt.errors import CorpusError, require
 
 SEPARATORS = (";", "\t", "|")
-LONGEST_NAME = 60  # characters; what is longer, or a sentence, is no name of a column
-BATCH_BYTES = 1 << 26  # about what the rows that are decoded at once take
+LONGEST_NAME = 60  # characters; anything longer, or a sentence, is not the name of a column
+BATCH_BYTES = 1 << 26  # approximate size of the rows that are decoded at once
 BATCH_ROWS = 256
 
 Pick = Callable[[list[str], str], list[str]]
-"""Which of some columns are wanted, given their names and the place they stand at; may refuse them."""
+"""Chooses columns from their names and the place of the table; may refuse them."""
 
 
 @dataclass(frozen=True)
 class CsvForm:
-    """How a CSV file is written, judged by its first row."""
+    """The format of a CSV file, judged by its first row."""
 
     names: list[str]
     separator: str = ","
@@ -42,7 +42,7 @@ class CsvForm:
 
 
 def csv_records(path: Path, pick: Pick | None = None) -> Iterator[tuple[dict[str, str], str]]:
-    """Yield the rows of a CSV file by column, and where each stands. Raises `CorpusError` where it is none."""
+    """Yield the rows of a CSV file by column, with their places. Raises `CorpusError` when it is not valid."""
     form = csv_form(path)
     if form is None:
         return
@@ -51,12 +51,12 @@ def csv_records(path: Path, pick: Pick | None = None) -> Iterator[tuple[dict[str
     is_header = form.has_header
     for row, line in _rows(path, form):
         if not row or is_header:
-            is_header = is_header and not row  # blank lines may stand before it
+            is_header = is_header and not row  # blank lines may come before it
             continue
         if len(row) > len(form.names) and any(row[len(form.names) :]):
             raise CorpusError(
                 f"{path}:{line} has {len(row)} columns and the first row {len(form.names)}. A text that holds "
-                f"{form.separator!r} or a line end must stand in quotation marks."
+                f"{form.separator!r} or a line end must be in quotation marks."
             )
         if pick and len(row) <= columns[-1][0]:
             raise CorpusError(f"{path}:{line} has no column {columns[-1][1]!r}: the row is too short.")
@@ -64,7 +64,7 @@ def csv_records(path: Path, pick: Pick | None = None) -> Iterator[tuple[dict[str
 
 
 def csv_form(path: Path) -> CsvForm | None:
-    """Return how a CSV file is written, or None when it is empty. Raises `CorpusError` where it cannot be read."""
+    """Return the format of a CSV file, or None when it is empty. Raises `CorpusError` when it cannot be read."""
     form = _separated(path)
     if form is None:
         return None
@@ -79,11 +79,11 @@ def csv_form(path: Path) -> CsvForm | None:
 
 
 def _separated(path: Path) -> CsvForm | None:
-    """Return the first row as the sign between its columns parts it: a comma, if it makes any difference."""
+    """Return the format with the separator that splits the first row: a comma, if that splits it at all."""
     refusal = None
     try:
         first = _first_row(path, CsvForm([]))
-    except CorpusError as error:  # as happens to names in quotation marks between semicolons
+    except CorpusError as error:  # happens for quoted names between semicolons
         first, refusal = [], error
     if first is None:
         return None
@@ -99,7 +99,7 @@ def _separated(path: Path) -> CsvForm | None:
 
 
 def csv_notes(path: Path, known: Collection[str]) -> list[str]:
-    """Return sentences about what the look of a CSV file's first row decided, none for one with usual names."""
+    """Return sentences about what was guessed from a CSV file's first row; none if it has the usual names."""
     form = csv_form(path)
     if form is None:
         return []
@@ -116,7 +116,7 @@ def csv_notes(path: Path, known: Collection[str]) -> list[str]:
 
 
 def parquet_records(path: Path, pick: Pick | None = None) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield the rows of a Parquet file by column, read in small batches. Raises `CorpusError` where it is none."""
+    """Yield the rows of a Parquet file by column, in small batches. Raises `CorpusError` when it is not valid."""
     parquet = require("pyarrow.parquet", extra="data", purpose="read .parquet files")
     arrow = require("pyarrow", extra="data", purpose="read .parquet files")
     with _unpacked(path) as plain:
@@ -148,7 +148,7 @@ def parquet_records(path: Path, pick: Pick | None = None) -> Iterator[tuple[dict
 
 
 def _rows(path: Path, form: CsvForm) -> Iterator[tuple[list[str], int]]:
-    """Yield each row and the number of the line it ends on, within the limit of a record."""
+    """Yield each row, within the limit of a record, and the number of the line it ends on."""
     lines = _Counted(text_lines(path, longest=LARGEST_RECORD), path)
     csv.field_size_limit(LARGEST_RECORD)
     rows = csv.reader(lines, delimiter=form.separator, skipinitialspace=form.space_after, strict=True)
@@ -167,14 +167,14 @@ def _rows(path: Path, form: CsvForm) -> Iterator[tuple[list[str], int]]:
 
 
 class _Counted:
-    """The lines of a file, which refuse to go on when one row takes too many of them."""
+    """The lines of a file; raises an error when one row takes too many characters."""
 
     def __init__(self, lines: Iterator[str], path: Path) -> None:
         self._lines, self._path = lines, path
         self._number = self._size = self._began = 0
 
     def begin_row(self) -> None:
-        """Begin to count for the next row."""
+        """Start counting for the next row."""
         self._size, self._began = 0, self._number + 1
 
     def __iter__(self) -> Iterator[str]:
@@ -194,7 +194,7 @@ def _first_row(path: Path, form: CsvForm) -> list[str] | None:
 
 
 def _is_name(text: str) -> bool:
-    """Return whether a text may be the name of a column: short, on one line, and no sentence."""
+    """Return whether a text may be the name of a column: short, on one line, and not a sentence."""
     text = text.strip()
     is_short = 0 < len(text) <= LONGEST_NAME and len(text.split()) <= 6
     return is_short and not text.endswith((".", "!", "?", "…", ",")) and not text.isdigit()
@@ -204,7 +204,7 @@ def _refuse_repeated(names: list[str], path: Path) -> None:
     twice = next((name for place, name in enumerate(names) if name and name in names[:place]), None)
     if twice is not None:
         raise CorpusError(
-            f"{path} has two columns that are called {twice:.60}, so that it is not clear which one is meant. "
+            f"{path} has two columns that are called {twice:.60}, so it is not clear which one is meant. "
             "Rename one of them."
         )
 
@@ -214,7 +214,7 @@ def _short(error: Exception) -> str:
 
 
 def _rows_at_once(metadata: Any) -> int:
-    """Return how many rows of a Parquet file to decode together, by the size they have on average."""
+    """Return how many rows of a Parquet file to decode together, from their average size."""
     sizes = (metadata.row_group(group) for group in range(metadata.num_row_groups))
     largest = max((group.total_byte_size / max(1, group.num_rows) for group in sizes), default=0.0)
     return int(max(1, min(BATCH_ROWS, BATCH_BYTES / max(1.0, largest))))
@@ -222,9 +222,9 @@ def _rows_at_once(metadata: Any) -> int:
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[Path]:
-    """Yield a file that can be sought in: the file itself, or a temporary copy of what it unpacks to."""
+    """Yield a seekable file: the file itself, or a temporary unpacked copy."""
     if not compression(path):
-        with open_bytes(path):  # says so when it cannot be opened
+        with open_bytes(path):  # raises an error if it cannot be opened
             pass
         yield path
         return

@@ -1,13 +1,13 @@
 """Plain text files as documents.
 
-A file is one document, unless it holds `<|endoftext|>` separators: then each text between them is one,
-without the newlines that touch a separator (and, in such a file, those that end it). Nothing else is
-touched, so a file without separators arrives character for character.
+A file is one document, unless it holds `<|endoftext|>` separators. Then each text between them is one,
+without the newlines next to a separator (and, in such a file, without those at its end). Nothing else is
+changed, so a file without separators is read character for character.
 
-A document of up to `BLOCK` characters is never cut. A longer one is cut in front of a line end or a
-space, where no word is torn, and its pieces say which share of the document they are. That share needs
-the document's length before its end was read, so the file is read a second time, a step ahead, from the
-first long document on: memory stays constant, and `book.txt.gz` is cut exactly where `book.txt` is.
+A document of up to `BLOCK` characters is never cut. A longer one is cut before a line end or a space, so
+that no word is split, and its pieces say which share of the document they are. The share needs the
+document's length before its end is read. So from the first long document on, a second reader of the same
+file runs one step ahead. Memory stays constant, and `book.txt.gz` is cut exactly where `book.txt` is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def read_text(path: Path, *, block: int = BLOCK) -> Iterator[Document]:
 
 
 def documents_of(blocks: Callable[[], Iterable[str]], *, name: str, block: int = BLOCK) -> Iterator[Document]:
-    """Yield the documents of a text. Each call of `blocks` delivers that text again, in parts."""
+    """Yield the documents of a text. Each call of `blocks` yields that text again, in parts."""
     lengths = _document_lengths(blocks, block)
     index = measured = position = length = 0
     for text, is_last in _cut_long(blocks(), block):
@@ -56,7 +56,7 @@ def _document_lengths(blocks: Callable[[], Iterable[str]], block: int) -> Iterat
 
 
 def _cut_long(blocks: Iterable[str], block: int) -> Iterator[tuple[str, bool]]:
-    """Yield (text, whether a document ends with it), no text longer than `block` characters."""
+    """Yield (text, whether a document ends with it); no text is longer than `block` characters."""
     pending, after_separator, is_piece = "", False, False
     for text, at_separator, at_end in _split_at_separators(blocks):
         pending += text
@@ -64,7 +64,7 @@ def _cut_long(blocks: Iterable[str], block: int) -> Iterator[tuple[str, bool]]:
             pending = pending.lstrip(NEWLINES)
         if at_separator or (at_end and after_separator):
             pending = pending.rstrip(NEWLINES)
-        # Newlines at the end may yet turn out to touch a separator, so they do not count, up to a limit.
+        # A separator may still follow newlines at the end, so they do not count, up to a limit.
         ends = at_separator or at_end
         while len(pending if ends else pending.rstrip(NEWLINES)) > block or len(pending) > 4 * block:
             cut = _good_cut(pending, block)
@@ -77,7 +77,7 @@ def _cut_long(blocks: Iterable[str], block: int) -> Iterator[tuple[str, bool]]:
 
 
 def _split_at_separators(blocks: Iterable[str]) -> Iterator[tuple[str, bool, bool]]:
-    """Yield (text, whether a separator follows, whether the file ends here), in the parts that arrive."""
+    """Yield (text, whether a separator follows, whether the file ends here), in parts as they arrive."""
     carried = ""
     for block in blocks:
         *complete, rest = (carried + block).split(SEPARATOR)

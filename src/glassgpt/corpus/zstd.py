@@ -1,7 +1,7 @@
 """Reading `.zst` files strictly: a file that was cut short is an error, never a shorter text.
 
-The `zstandard` library's own stream readers end quietly where the bytes end. This one also checks that the
-last frame was complete, reads all frames of a file, and bounds what one read can unpack to.
+The `zstandard` library's stream readers end without an error where the bytes end. This one also checks that
+the last frame is complete, reads all frames of a file, and limits how much one read can unpack.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 
 from glassgpt.errors import require
 
-# A zstd block of 128 KiB can be packed into 4 bytes: this much input unpacks to 8 MiB at the most.
+# A zstd block of 128 KiB can be packed into 4 bytes: this much input unpacks to at most 8 MiB.
 FEED = 256
 
 

@@ -1,8 +1,8 @@
-"""The next batch is read while this one is computed on, so that an accelerator never waits for data.
+"""The next batch is read while the current one is processed, so that an accelerator never waits for data.
 
-Batches are a function of the step, so reading ahead needs no queue and loses no place: one thread makes the
-batch that will be asked for next, and a step that was not foreseen (after a resume) is simply made when asked.
-On a CPU there is nothing to gain, since reading would take its time from computing.
+Batches are a function of the step, so reading ahead needs no queue and cannot lose its place: one thread makes
+the batch of the next step, and any other step (after a resume) is made when it is asked for. On a CPU this
+gains nothing, because reading would take time from computing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from glassgpt.dataset.batches import Batches
 
 
 class Ahead:
-    """The batches of `batches`, one read ahead into memory from which a GPU can copy on its own."""
+    """The batches of `batches`, with one read ahead into memory from which a GPU can copy directly."""
 
     def __init__(self, batches: Batches, *, pin: bool) -> None:
         self._batches = batches
@@ -30,11 +30,11 @@ class Ahead:
 
     @property
     def tokens_per_batch(self) -> int:
-        """Tokens of one batch of this rank."""
+        """Tokens in one batch of this rank."""
         return self._batches.tokens_per_batch
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return inputs and targets (B, T) of batch `step`, and begin to read the one after it."""
+        """Return inputs and targets (B, T) of batch `step`, and begin to read the next one."""
         foreseen, self._next = self._next, None
         batch = foreseen[1].result() if foreseen and foreseen[0] == step else self._read(step)
         self._next = step + 1, self._reader.submit(self._read, step + 1)

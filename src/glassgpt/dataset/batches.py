@@ -1,14 +1,14 @@
-"""Batches as a pure function: the batch of a step follows from (seed, step, rank, world size) alone.
+"""Batches as a pure function: the batch of a step depends only on (seed, step, rank, world size).
 
-There is no iterator to rewind and no worker whose place could be lost: the state of the data is the
-step number, and asking for a step again gives the same batch. Three orders are offered:
+There is no iterator to rewind and no worker whose place could be lost: the state of the data is the step
+number, and asking for a step again gives the same batch. There are three orders:
 
-- "random": each row starts at a random offset, as nanoGPT and most pretraining does.
-- "windows": rows are the windows [i * stride, i * stride + context_length), every one once an epoch in
-  a shuffled order, as the data loaders of the from-scratch tutorials do. Those leave out what is left
-  over at the end; here the last window is moved back to take it in.
-- "documents": each row starts where a document does, every document once an epoch in a shuffled order. For
-  short documents: a row that starts in the middle of one asks for what nobody can know.
+- "random": each row starts at a random offset, as in nanoGPT and most pretraining.
+- "windows": rows are the windows [i * stride, i * stride + context_length), each once per epoch in shuffled
+  order, as in the data loaders of from-scratch tutorials. Those drop the rest at the end; here the last
+  window is moved back to include it.
+- "documents": each row starts at the start of a document, each document once per epoch in shuffled order.
+  For short documents: a row that starts in the middle of one asks the model for what it cannot know.
 
 Targets are the inputs shifted by one. Shapes: B rows of this rank, T = context length.
 """
@@ -40,8 +40,8 @@ class Batches:
     batch_size: int
     seed: int = 0
     order: Order = "random"
-    stride: int | None = None  # of "windows"; None: the context length, so that windows do not overlap
-    end_of_text: int | None = None  # of "documents": the id that stands before each
+    stride: int | None = None  # for "windows"; None: the context length, so that windows do not overlap
+    end_of_text: int | None = None  # for "documents": the id before each document
     world: World = field(default_factory=World)
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class Batches:
 
     @property
     def windows(self) -> int:
-        """Number of different places a row can start at."""
+        """Number of different places where a row can start."""
         if self.order == "documents":
             return len(self._documents)
         stride = self.stride or self.context_length
@@ -68,12 +68,12 @@ class Batches:
 
     @property
     def tokens_per_batch(self) -> int:
-        """Tokens of one batch of this rank."""
+        """Tokens in one batch of this rank."""
         return self.batch_size // self.world.size * self.context_length
 
     @property
     def steps_per_epoch(self) -> float:
-        """Batches until each window or document (or, at random, as many tokens as there are) was seen."""
+        """Batches in one pass over all windows or documents; for "random", batches with as many tokens as the split."""
         if self.order == "random":
             return len(self.split) / (self.batch_size * self.context_length)
         return self.windows / self.batch_size
@@ -96,7 +96,7 @@ class Batches:
 
     @cached_property
     def _documents(self) -> np.ndarray:
-        """Where documents begin whole windows: at the `<|endoftext|>` before them. 8 bytes a document."""
+        """Starts of whole windows that begin with a document: the `<|endoftext|>` before it. 8 bytes per document."""
         ends = self.split.places_of(-1 if self.end_of_text is None else self.end_of_text)
         return ends[ends < len(self.split) - self.context_length]
 
@@ -106,14 +106,14 @@ class Batches:
         if self.order == "documents":
             return int(self._documents[place])
         start = place * (self.stride or self.context_length)
-        # The last window may reach past the end: it is moved back, so that every token is seen.
+        # The last window may reach past the end; it is moved back, so that every token is used.
         return min(start, len(self.split) - self.context_length - 1)
 
 
 def evaluation_windows(split: TokenSplit, context_length: int, *, most_tokens: int) -> np.ndarray:
     """Return the starts of fixed, non-overlapping windows spread evenly over a split: int64 (N,).
 
-    They are the same at every evaluation and in every run on this data, so that losses can be compared.
+    They are the same in every evaluation and every run on this data, so that losses can be compared.
     """
     check_length(split, context_length)
     available = (len(split) - 1) // context_length
@@ -127,8 +127,8 @@ def document_windows(
     """Return starts and lengths of fixed windows that hold whole documents: two int64 (N,).
 
     A window starts at the `<|endoftext|>` before a document and ends with the last document that fits into
-    it, so nothing is asked for whose beginning was cut off, and each document counts once. A document longer
-    than a window goes on in the next. What stands before the first `<|endoftext|>` is left out.
+    it. So no document is measured without its beginning, and each document counts once. A document longer
+    than a window continues in the next one. Tokens before the first `<|endoftext|>` are left out.
     """
     check_length(split, context_length)
     ends = split.places_of(end_of_text)
@@ -163,11 +163,11 @@ def check_length(split: TokenSplit, context_length: int) -> None:
 
 
 def shuffled(index: int, size: int, *, key: str) -> int:
-    """Return where `index` goes in the permutation of range(size) that `key` names.
+    """Return where `index` goes in the permutation of range(size) that `key` selects.
 
-    A four-round Feistel network over the next power of four, walked until it falls inside the range
-    (Black and Rogaway 2002, "Ciphers with arbitrary finite domains", method 2): any place of a shuffle
-    of any size in constant memory.
+    A four-round Feistel network over the next power of four, applied until the result is inside the range
+    (Black and Rogaway 2002, "Ciphers with arbitrary finite domains", method 2). It gives any place in a
+    shuffle of any size in constant memory.
     """
     half = max(1, ((size - 1).bit_length() + 1) // 2)
     mask = (1 << half) - 1

@@ -1,10 +1,10 @@
 """Documents to token shards: parallel, resumable, and in constant memory.
 
 The stream of documents is cut into groups of a few megabytes. A group is encoded while the next one is
-read (the tokenizer's threads run outside Python's lock), appended to one file a split, and noted in
-`groups.jsonl`. When preparing is interrupted, the next call reads the stream again, which is cheap, cuts
-the files back to the groups that are noted, passes over these, and encodes only the rest. The manifest is
-written last.
+read (the tokenizer's threads run outside Python's lock), appended to one file per split, and recorded in
+the journal `groups.jsonl`. If preparing is interrupted, the next call reads the stream again, which is
+cheap. It cuts the files back to the recorded groups, skips these, and encodes only the rest. The manifest
+is written last.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ JOURNAL = "groups.jsonl"
 LOCK = ".lock"
 
 Encode = Callable[[list[str]], Sequence[Sequence[int] | np.ndarray]]
-Entry = dict[str, dict[str, Any]]  # one line of the journal: by split, what a group added to which file
+Entry = dict[str, dict[str, Any]]  # one line of the journal: for each split, what a group added to which file
 
 
 class Piece(Protocol):
-    """What is asked of a document (or of a piece of a long one): its text, and whether it ends there."""
+    """What this module needs of a document (or a piece of a long one): its text, and whether it ends there."""
 
     @property
     def text(self) -> str:
@@ -47,7 +47,7 @@ class Piece(Protocol):
 
 
 class Encoder(Protocol):
-    """What is asked of a tokenizer."""
+    """What this module needs of a tokenizer."""
 
     @property
     def vocab_size(self) -> int:
@@ -61,7 +61,7 @@ class Encoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A hash that changes whenever ids could change."""
+        """A hash that changes whenever the ids of a text could change."""
         ...
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
@@ -82,9 +82,9 @@ class Group:
     characters: int = 0
 
     def add(self, split: str, piece: Piece) -> None:
-        """Put one document into its split."""
+        """Add one document to its split."""
         self.pieces[split].append(piece)
-        self.characters += len(piece.text) + 1  # so that empty documents fill a group, too
+        self.characters += len(piece.text) + 1  # + 1 so that empty documents fill a group, too
 
 
 def prepare(
@@ -99,11 +99,11 @@ def prepare(
 ) -> TokenShards:
     """Write the shards of `documents` (split name, document) into `folder` and open them.
 
-    `plan` is a hash of everything that decides the stream: work left there by another plan (or tokenizer) is
-    discarded, work of the same plan is continued. `facts` go into the manifest as they are; a callable
-    among them is called at the end, when the stream has been read. Of several processes that prepare the
-    same folder one does the work, and the others wait for it. `encode` is a quicker way than the tokenizer's
-    `encode_batch` to the same ids, such as one that gives arrays. Raises `DiskFullError` when the disk is full.
+    `plan` is a hash of everything that decides the stream: earlier work with another plan (or tokenizer) is
+    discarded, work with the same plan is continued. `facts` are written to the manifest as they are; a callable
+    among them is called at the end, when the stream has been read. If several processes prepare the same folder,
+    one does the work and the others wait for it. `encode` may replace the tokenizer's `encode_batch` with a faster
+    function for the same ids, such as one that returns arrays. Raises `DiskFullError` when the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with files.locked(folder / LOCK), files.explain_writing(folder):
@@ -139,7 +139,7 @@ def _prepare(
                 entries.append(done[group.index])
                 continue
             waiting.append(worker.submit(_write_group, group, tokenizer, encode, folder))
-            if len(waiting) > 1:  # one being encoded, one read: no more is ever in memory
+            if len(waiting) > 1:  # one being encoded, one being read: never more in memory
                 entries.append(_note(folder, waiting.popleft().result()))
         entries.extend(_note(folder, future.result()) for future in waiting)
     tokenizer.save(folder / "tokenizer.json")
@@ -154,7 +154,7 @@ def _prepare(
         splits={name: _split_facts(name, entries) for name in SPLITS},
         **resolved,
     )
-    note_verified(folder)  # what was written a moment ago need not be read again
+    note_verified(folder)  # these files were just written and need not be read again
     (folder / JOURNAL).unlink()
 
 
@@ -170,7 +170,7 @@ def _groups(documents: Iterable[tuple[str, Piece]], characters: int) -> Iterator
 
 
 def _write_group(group: Group, tokenizer: Encoder, encode: Encode, folder: Path) -> Entry:
-    """Encode one group and append it to the files; return its line of the journal."""
+    """Encode one group and append it to the files; return its line for the journal."""
     dtype = token_dtype(tokenizer.vocab_size)
     entry: Entry = {}
     for name, pieces in group.pieces.items():
@@ -199,7 +199,7 @@ def _encode(pieces: list[Piece], end_of_text: int, encode: Encode, dtype: np.dty
 
 
 def _append(path: Path, content: bytes) -> None:
-    """Add to the end of a file, and wait until it is on the disk."""
+    """Append to a file, and wait until the content is on the disk."""
     with open(path, "ab") as file:
         file.write(content)
         file.flush()
@@ -224,13 +224,13 @@ def _tokens_by_file(parts: Iterable[dict[str, Any]]) -> dict[str, int]:
 
 
 def _resume(folder: Path, title: str, tokenizer: Encoder) -> list[Entry]:
-    """Return the groups that are done under `title`, and bring the folder to the state right after them."""
+    """Return the groups that are done under `title`, and restore the folder to the state right after them."""
     done = _read_journal(folder, title)
     size = token_dtype(tokenizer.vocab_size).itemsize
     noted = _tokens_by_file(part for entry in done for part in entry.values())
     bytes_noted = {file: tokens * size for file, tokens in noted.items()}
     if any(_size(folder / file) < expected for file, expected in bytes_noted.items()):
-        done, bytes_noted = [], {}  # somebody took away what the journal tells of
+        done, bytes_noted = [], {}  # somebody removed files that the journal lists
     (folder / files.MANIFEST).unlink(missing_ok=True)
     for split in SPLITS:
         for path in folder.glob(f"{split}-*.bin"):
@@ -244,13 +244,13 @@ def _resume(folder: Path, title: str, tokenizer: Encoder) -> list[Entry]:
 
 
 def _read_journal(folder: Path, title: str) -> list[Entry]:
-    """Return the noted groups up to the first line that a crash has torn, or none under another title."""
+    """Return the recorded groups up to the first line that a crash left incomplete; none for another title."""
     journal = folder / JOURNAL
     lines = journal.read_text(encoding="utf-8", errors="replace").split("\n") if journal.is_file() else [""]
     done: list[Entry] = []
     if lines[0] != title:
         return done
-    for line in lines[1:-1]:  # what follows the last line end was never finished
+    for line in lines[1:-1]:  # text after the last line end was never finished
         try:
             done.append(json.loads(line))
         except ValueError:

@@ -1,13 +1,13 @@
-"""Token shards: the ids of a corpus on disk, as flat arrays that are mapped rather than loaded.
+"""Token shards: the ids of a corpus on disk, as flat arrays that are memory-mapped rather than loaded.
 
     <folder>/
       train-00000.bin  validation-00000.bin ...   little-endian uint16, or uint32 above 65,536 ids
-      tokenizer.json                              the vocabulary the ids mean something in
+      tokenizer.json                              the vocabulary of the ids
       manifest.json                               written last: counts, hashes, sources, fingerprint
 
-The documents of a split lie one after another, each closed by `<|endoftext|>`. A folder without a
-manifest was never finished; `prepare.py` goes on from there. This module reads; all it writes is a note of which
-files it has seen to be unaltered, so that the hash of a large one is computed once.
+The documents of a split are stored one after another, each followed by `<|endoftext|>`. A folder without a manifest
+was never finished; `prepare.py` continues it. This module only reads, except that it records which files it found
+unaltered, so that the hash of a large file is computed once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ VERIFIED = ".verified.json"
 
 
 class FileFacts(TypedDict):
-    """What a file of the folder must be."""
+    """The expected facts of a file in the folder."""
 
     sha256: str
     bytes: int
@@ -44,7 +44,7 @@ class ShardFacts(TypedDict):
 
 
 class SplitFacts(TypedDict):
-    """How much a split holds, and in which files."""
+    """The size of a split, and its files."""
 
     documents: int
     bytes: int
@@ -53,7 +53,7 @@ class SplitFacts(TypedDict):
 
 
 class Manifest(TypedDict):
-    """All of `manifest.json` that is read here."""
+    """The parts of `manifest.json` that are read here."""
 
     plan: str
     tokenizer: str
@@ -70,7 +70,7 @@ def token_dtype(vocab_size: int) -> np.dtype:
 
 @dataclass(frozen=True)
 class TokenSplit:
-    """One split as a single long row of ids, whatever number of files it lies in."""
+    """One split as a single long row of ids, whatever the number of its files."""
 
     name: str
     shards: tuple[np.ndarray, ...]
@@ -84,11 +84,11 @@ class TokenSplit:
 
     @property
     def bytes_per_token(self) -> float:
-        """UTF-8 bytes of text a token stands for on average, `<|endoftext|>` counted as a token."""
+        """Average UTF-8 bytes of text per token; `<|endoftext|>` counts as a token."""
         return self.text_bytes / max(1, len(self))
 
     def places_of(self, token: int) -> np.ndarray:
-        """Return every place where `token` stands in the row: int64 (N,)."""
+        """Return every place of `token` in the row: int64 (N,)."""
         found = [
             np.flatnonzero(shard == token) + start
             for shard, start in zip(self.shards, self.starts, strict=False)
@@ -96,15 +96,15 @@ class TokenSplit:
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
     def counts(self, vocab_size: int) -> np.ndarray:
-        """Return how often each id below `vocab_size` stands in the row: int64 (vocab_size,).
+        """Return how often each id below `vocab_size` occurs in the row: int64 (vocab_size,).
 
-        Raises `DatasetError` where there is another id.
+        Raises `DatasetError` if there is any other id.
         """
         counted = np.zeros(vocab_size, np.int64)
         for shard in self.shards:
-            for start in range(0, len(shard), COUNTED_AT_ONCE):  # counting copies to 8 bytes an id
+            for start in range(0, len(shard), COUNTED_AT_ONCE):  # counting copies each id to 8 bytes
                 ids = shard[start : start + COUNTED_AT_ONCE]
-                if ids.max() >= vocab_size:  # counting it would take memory for each id up to it
+                if ids.max() >= vocab_size:  # counting would take memory for every id up to it
                     raise _beyond(self.shards)
                 counted += np.bincount(ids, minlength=vocab_size)
         return counted
@@ -142,12 +142,12 @@ class TokenShards:
 
     @property
     def vocab_size(self) -> int:
-        """The number of ids the tokenizer has."""
+        """The number of ids of the tokenizer."""
         return self.manifest["vocab_size"]
 
     @property
     def hashes(self) -> dict[str, str]:
-        """The SHA-256 of each file of ids, by its name: what a run has learned from, exactly."""
+        """The SHA-256 of each file of ids, by its name: the exact training data of a run."""
         return {
             shard["file"]: self.manifest["files"][shard["file"]]["sha256"]
             for facts in self.manifest["splits"].values()
@@ -155,7 +155,7 @@ class TokenShards:
         }
 
     def split(self, name: str) -> TokenSplit:
-        """Map one split. Raises `DatasetError` when its files do not fit the manifest."""
+        """Map one split into memory. Raises `DatasetError` when its files do not match the manifest."""
         facts = self.manifest["splits"].get(name, {"shards": [], "bytes": 0, "documents": 0})
         dtype = np.dtype(self.manifest["dtype"])
         shards = tuple(_map(self.folder / shard["file"], dtype, shard["tokens"]) for shard in facts["shards"])
@@ -164,9 +164,9 @@ class TokenShards:
 
 
 def open_shards(folder: Path, *, fingerprint: str | None = None) -> TokenShards:
-    """Open a prepared folder, made by the tokenizer with `fingerprint` if one is given.
+    """Open a prepared folder; if `fingerprint` is given, check that this tokenizer made it.
 
-    Raises `DatasetError` when it is unfinished or altered, or when it is of another tokenizer.
+    Raises `DatasetError` when the folder is unfinished or altered, or was made by another tokenizer.
     """
     trouble = unusable(folder)
     if trouble:
@@ -175,16 +175,16 @@ def open_shards(folder: Path, *, fingerprint: str | None = None) -> TokenShards:
     if fingerprint is not None and shards.fingerprint != fingerprint:
         raise DatasetError(
             f"The tokens in {folder} were made by another tokenizer ({shards.fingerprint[:12]}) than this "
-            f"run's ({fingerprint[:12]}): the ids would mean other words. {_cure(folder)}"
+            f"run's ({fingerprint[:12]}): the ids would stand for other words. {_cure(folder)}"
         )
     return shards
 
 
 def unusable(folder: Path) -> str | None:
-    """Say what is wrong with a prepared folder in a few words, or return None when it can be trained on.
+    """Return what is wrong with a prepared folder in a few words, or None when it can be used for training.
 
-    The first time each file is read whole: its hash must be right, and every id in the vocabulary. Then its size and
-    time of change are noted, and believed as long as they stay.
+    The first time, each file is read whole: its hash must be right, and every id must be in the vocabulary. Then its
+    size and modification time are recorded, and the file is trusted until they change.
     """
     trouble = files.broken_seal(folder, hashes=False)
     if trouble:
@@ -198,7 +198,7 @@ def unusable(folder: Path) -> str | None:
 
 
 def note_verified(folder: Path) -> None:
-    """Note that the files of a folder are now as its manifest says. A cache that cannot be written goes without."""
+    """Record that the files of a folder now match its manifest; nothing is recorded if it is not writable."""
     manifest = files.read_json(folder / files.MANIFEST)
     seen = {name: _now(folder / name, facts) for name, facts in manifest["files"].items()}
     with contextlib.suppress(OSError, DiskFullError):
@@ -230,13 +230,13 @@ def _first_altered(folder: Path, manifest: dict[str, Any]) -> str | None:
 
 
 def _now(path: Path, facts: dict[str, Any]) -> list[str | int]:
-    """Return by what a file is known again without reading it."""
+    """Return the values that identify a file without reading it."""
     found = path.stat()
     return [facts["sha256"], found.st_size, found.st_mtime_ns]
 
 
 def _highest(path: Path, dtype: np.dtype) -> int:
-    """Return the highest id of a file, or -1, a part of it at a time."""
+    """Return the highest id in a file, or -1 if it is empty, reading one part at a time."""
     if not path.stat().st_size:
         return -1
     ids = np.memmap(path, dtype=dtype, mode="r")
@@ -248,7 +248,7 @@ def _cure(folder: Path) -> str:
 
 
 def _beyond(shards: tuple[np.ndarray, ...]) -> DatasetError:
-    """Return what to say of ids that no token has, and let the files be verified again when they are opened."""
+    """Return the error for ids outside the vocabulary, and have the files verified again when they are next opened."""
     path = next((shard.filename for shard in shards if isinstance(shard, np.memmap)), None)
     if path is None:
         return DatasetError("The tokens hold ids that are not in the vocabulary.")
@@ -257,7 +257,7 @@ def _beyond(shards: tuple[np.ndarray, ...]) -> DatasetError:
         (folder / VERIFIED).unlink(missing_ok=True)
     return DatasetError(
         f"The prepared tokens in {folder} were altered: they hold ids that are not in the vocabulary. Run the command "
-        "again, and they are verified and prepared again; a training that had begun goes on with  glassgpt resume"
+        "again to have them checked and prepared again. To continue a run that had started:  glassgpt resume"
     )
 
 

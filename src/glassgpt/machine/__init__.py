@@ -1,1 +1,1 @@
-"""What this machine is and does: measured with care, kept, and the one source of every choice of speed."""
+"""Facts and measurements of this machine: the only source for every choice of speed."""

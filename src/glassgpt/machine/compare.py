@@ -1,8 +1,8 @@
-"""Which of two ways is faster here: run in turn until one leads beyond the noise, or time is up.
+"""Which of two ways is faster here: both are run in pairs until one leads beyond the noise, or time is up.
 
-One sample decides nothing: the same update of the same model took 85 and 160 ms within a minute. So both ways
-are run in pairs, in alternating order, and it is the ratio within each pair that is looked at: what slows both
-cancels out. The usual way is given up only when the other leads by a margin and the noise cannot explain it.
+One sample decides nothing: the same update of the same model took 85 and 160 ms within a minute. So both ways are
+run in pairs, in alternating order, and the ratio within each pair is compared: anything that slows both cancels
+out. The usual way is replaced only if the other leads by a margin that noise cannot explain.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 FLOOR = 0.03
-"""Spread of a ratio that is assumed at least: three equal samples may be luck."""
+"""Smallest spread of a ratio that is assumed: three equal samples may be luck."""
 PLAIN = 3.0
-"""Two pairs decide when each is this far beyond the lead: on a machine where threads wait for each other, one
+"""Two pairs are enough when each exceeds the lead by this factor: on a machine where threads wait for each other, one
 update may take ten times as long as another, and many such pairs would take minutes."""
 HOPELESS = 8.0
-"""The other way is given up after its first run when that takes so many times as long."""
+"""The other way is dropped after its first run if that takes this many times as long."""
 
 Trial = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How two ways compare. `wins` is None where the noise allows no verdict."""
+    """How two ways compare. `wins` is None if the noise allows no verdict."""
 
     ratio: float
     """How many times as fast the other way is as the usual one, the median over pairs."""
@@ -50,7 +50,7 @@ def compare(
 ) -> Comparison:
     """Run `usual` and `other` in pairs until it is clear whether `other` is more than `lead` times as fast.
 
-    Each runs once uncounted before. `seconds` bounds the whole; at least two pairs are timed.
+    Each first runs once without being counted. `seconds` limits the total; at least two pairs are timed.
     """
     began = clock()
     warm = [_timed(trial, clock) for trial in (usual, other)]
@@ -71,11 +71,11 @@ def compare(
 
 
 def verdict(times: list[tuple[float, float]], *, lead: float, least: int = 4) -> Comparison:
-    """Return what pairs of seconds (usual, other) say about a lead.
+    """Return the comparison that pairs of seconds (usual, other) give.
 
-    From six pairs on the spread is the median absolute deviation, so that one interrupted run does not count. Of
-    fewer pairs it is the range (1.69 deviations in the mean for three), and they must lead by 3 standard errors
-    instead of 2.5: looking again after each pair gives chance many tries.
+    With six pairs or more the spread is the median absolute deviation, so that one interrupted run does not count.
+    With fewer pairs it is the range (1.69 deviations on average for three), and the lead must be 3 standard errors
+    instead of 2.5: checking after each pair gives chance many tries.
     """
     logs = [math.log(max(usual, 1e-9) / max(other, 1e-9)) for usual, other in times]
     middle = statistics.median(logs)

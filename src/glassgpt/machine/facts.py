@@ -1,8 +1,8 @@
 """What this machine is: processor, instruction sets, cores, memory, accelerator, versions.
 
-Two processors of the same name can be told to use different instructions (`ATEN_CPU_CAPABILITY`,
-`ONEDNN_MAX_CPU_ISA`), and torch changes its kernels from version to version. `Facts.fingerprint` holds
-everything that could change a measurement, so that one is never used where it does not belong.
+Processors of the same name can be set to use different instructions (`ATEN_CPU_CAPABILITY`,
+`ONEDNN_MAX_CPU_ISA`), and torch changes its kernels from version to version. `Facts.fingerprint` covers
+everything that could change a measurement, so that a measurement is never used where it does not apply.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ VARIABLES = (
     "MKL_NUM_THREADS",
     "CUDA_VISIBLE_DEVICES",
 )
-"""Variables that change which kernels run and on how many cores."""
+"""Variables that decide which kernels run and on how many cores."""
 
 INSTRUCTIONS = (
     "sse4_2",
@@ -55,7 +55,7 @@ INSTRUCTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What stays the same until somebody changes the machine, the software, or the variables."""
+    """Facts that stay the same until somebody changes the machine, the software, or the variables."""
 
     system: str
     processor: str
@@ -97,7 +97,7 @@ def machine_facts() -> Facts:
 
 
 def processor_name() -> str:
-    """Return the processor's own name, with family, model and stepping where the name is as vague as "Xeon"."""
+    """Return the processor's name, with family, model and stepping, because a name can be as vague as "Xeon"."""
     facts = _cpuinfo()
     name = facts.get("model name") or platform.processor() or platform.machine()
     numbers = [facts.get(key) for key in ("cpu family", "model", "stepping")]
@@ -111,7 +111,7 @@ def _instructions() -> tuple[str, ...]:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """Return what Linux says of the first processor; nothing elsewhere."""
+    """Return what Linux reports about the first processor; empty on other systems."""
     with contextlib.suppress(OSError):
         first, _, _ = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")
         pairs = (line.partition(":") for line in first.splitlines())
@@ -120,7 +120,7 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that can still be had on a device: of main memory, no more than limits leave this process."""
+    """Return the free bytes on a device; for main memory, at most what limits leave this process."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return int(min(_free_main_memory(), room_in_groups(), room_in_address_space()))

@@ -1,9 +1,9 @@
-"""Measurements that are kept: one file for each machine and version of torch, in the cache.
+"""Stored measurements: one file for each machine and version of torch, in the cache.
 
-Only what was measured on a quiet machine and with a clear outcome is kept. A file that cannot be read, or
-was written by another version, counts as empty: the machine is measured again. Deleting the file is always safe.
-What holds only for now, because the machine is busy, is remembered by this process for two minutes, so that a
-plan and the training that follows it ask once.
+Only measurements with a clear result on a quiet machine are stored. A file that cannot be read, or was written by
+another version, counts as empty: the machine is measured again. Deleting the file is always safe. A result that
+holds only for now, because the machine is busy, is remembered by this process for two minutes, so that a plan and
+the training after it measure once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _for_now: dict[str, tuple[float, str]] = {}
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """One answer: which way was taken, the figures behind it, and when they were measured."""
+    """One answer: the choice, the figures behind it, and when they were measured."""
 
     choice: str
     figures: dict[str, float]
@@ -38,12 +38,12 @@ class _File(msgspec.Struct):
 
 
 def kept_file() -> Path:
-    """Return the file in which this machine's measurements are kept."""
+    """Return the file with this machine's measurements."""
     return files.cache_dir() / "machine" / f"{machine_facts().fingerprint}.json"
 
 
 def all_kept() -> dict[str, Kept]:
-    """Return every measurement of this machine by its question; empty where nothing was kept or can be read."""
+    """Return every measurement of this machine by its question; empty if none is stored or readable."""
     try:
         found = msgspec.json.decode(kept_file().read_bytes(), type=_File)
     except (OSError, ValueError, msgspec.MsgspecError):
@@ -52,12 +52,12 @@ def all_kept() -> dict[str, Kept]:
 
 
 def recall(question: str) -> Kept | None:
-    """Return the answer that was kept for a question, or None."""
+    """Return the stored answer to a question, or None."""
     return all_kept().get(question)
 
 
 def keep(question: str, choice: str, **figures: float) -> None:
-    """Keep an answer. A cache that cannot be written costs a measurement next time, and nothing else."""
+    """Store an answer. If the cache is not writable, the next run measures again; nothing else is lost."""
     answer = Kept(choice, figures, datetime.datetime.now().isoformat(timespec="seconds"))
     content = msgspec.to_builtins(_File(VERSION, {**all_kept(), question: answer}))
     try:
@@ -82,6 +82,6 @@ def note_for_now(question: str, choice: str) -> None:
 
 
 def recall_for_now(question: str) -> str | None:
-    """Return an answer that this process found a moment ago, or None."""
+    """Return an answer that this process found recently, or None."""
     found = _for_now.get(question)
     return found[1] if found and time.monotonic() - found[0] < FOR_NOW_SECONDS else None

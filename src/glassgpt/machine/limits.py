@@ -1,8 +1,8 @@
-"""What memory this process may still take, where it may take less than the machine has.
+"""How much memory this process may still use, where it may use less than the machine has.
 
-A container is given a share (a control group, of version 1 or 2), and a shell may limit a process's address space
-(`ulimit -v`, RLIMIT_AS). The first ends a process that takes more without a word, so it is asked before. Nothing is
-assumed where a limit cannot be read.
+A container may use only a share (a control group, version 1 or 2), and a shell may limit a process's address space
+(`ulimit -v`, RLIMIT_AS). A control group kills a process that uses more without a message, so its limit is checked
+in advance. A limit that cannot be read counts as none.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from pathlib import Path, PurePosixPath
 GROUPS = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
 UNLIMITED_V1 = 1 << 60
-"""Version 1 says "no limit" by a number about as large as can be."""
+"""Version 1 says "no limit" with a number near the largest possible."""
 
 
 def room_in_groups(groups: Path = GROUPS, own: Path = OWN_GROUPS) -> float:
-    """Return the bytes that the control groups of this process leave it, infinity without a limit.
+    """Return the bytes that the control groups of this process leave it; infinity without a limit.
 
     `groups` is where they are mounted, `own` the file that names those of this process. A group's limit also holds for
-    the groups in it, so all above count. File contents that were read and can be dropped count as free.
+    the groups inside it, so all groups above count. Cached file contents that can be dropped count as free.
     """
     return min((_room(*files) for files in _files(groups, own)), default=math.inf)
 
 
 def room_in_address_space() -> float:
-    """Return the bytes that this process may still map under RLIMIT_AS, infinity without a limit."""
+    """Return the bytes that this process may still map under RLIMIT_AS; infinity without a limit."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return math.inf
@@ -41,7 +41,7 @@ def room_in_address_space() -> float:
 
 
 def _files(groups: Path, own: Path) -> Iterator[tuple[Path, str, str, str]]:
-    """Yield each group's folder with the names of its limit, its use, and what of it can be dropped."""
+    """Yield each group's folder and the names of its files: the limit, the use, and the part that can be dropped."""
     with contextlib.suppress(OSError, ValueError):
         for line in own.read_text(encoding="utf-8").splitlines():
             _, controllers, name = line.split(":", 2)

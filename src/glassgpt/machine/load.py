@@ -1,8 +1,9 @@
 """How much of the processor other programs use now.
 
-A measurement made while another program keeps a core busy says little about the machine, and a choice of
-threads that was right an hour ago may be three times too slow beside a compiler. Both need to know who else
-is working. The operating system counts the time of every core; what is not ours and not idle is others'.
+A measurement made while another program keeps a core busy says little about the machine, and a number of
+threads that was right an hour ago may be three times too slow beside a compiler. So both need the load from
+other programs. The operating system counts the time of every core; time that is neither ours nor idle belongs
+to others.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ QUIET = 0.25
 
 
 class Meter:
-    """Tells how many cores other programs used since it was last read."""
+    """Measures how many cores other programs used since the last reading."""
 
     def __init__(self) -> None:
         self._last = _snapshot()
 
     def read(self) -> float:
-        """Return the cores that others used on average since the last reading; 0 where nothing is known."""
+        """Return how many cores others used on average since the last reading; 0 if this is unknown."""
         before, self._last = self._last, _snapshot()
         if before is None or self._last is None:
             return _by_load_average()
@@ -32,14 +33,14 @@ class Meter:
 
 
 def used_by_others(seconds: float = 0.1) -> float:
-    """Return the cores that others use, watched for a moment in which this process rests."""
+    """Return how many cores others use, measured for a moment while this process sleeps."""
     meter = Meter()
     time.sleep(seconds)
     return meter.read()
 
 
 def _snapshot() -> tuple[float, float, float] | None:
-    """Return wall time, the busy time of the cores we may use, and our own, all in seconds; None if unknown."""
+    """Return the wall time, the busy time of the cores we may use, and our own time, in seconds; None if unknown."""
     with contextlib.suppress(OSError, ValueError, AttributeError, IndexError):
         mine = {f"cpu{index}" for index in os.sched_getaffinity(0)}
         tick = os.sysconf("SC_CLK_TCK")
@@ -55,7 +56,7 @@ def _snapshot() -> tuple[float, float, float] | None:
 
 
 def _by_load_average() -> float:
-    """Return what can be said elsewhere: running programs of the last minute, less ourselves."""
+    """Return an estimate for other systems: the programs running in the last minute, without this one."""
     with contextlib.suppress(OSError, AttributeError):
         return max(0.0, os.getloadavg()[0] - 1.0)
     return 0.0

@@ -1,10 +1,10 @@
-"""How many threads are right now: watched while the same work is done again and again.
+"""The best number of threads at the moment, adjusted while the same work is repeated.
 
 Threads wait for each other at every small operation. When another program takes a core, the thread on that core
-is late each time, and all others wait for it: decoding a 124M model fell from 99 to 11 tokens a second that way,
-where one thread alone would have gone on at 60. So while a loop of equal units of work runs (updates, decode
-steps), a `ThreadWatch` looks whether others are working or the units have become slow, and if so tries the
-alternatives for a few units each and takes the fastest. On a quiet machine it changes nothing and tries nothing.
+is late each time, and all others wait for it. Decoding a 124M model fell from 99 to 11 tokens per second this way,
+while a single thread would have reached 60. So while a loop of equal units of work runs (updates, decode steps), a
+`ThreadWatch` checks whether other programs are working or the units have become slow. If so, it tries each
+alternative for a few units and takes the fastest. On a quiet machine it tries nothing and changes nothing.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from collections.abc import Callable, Sequence
 from glassgpt.machine.load import QUIET, Meter
 
 SLOWER = 1.5
-"""Units that take so many times as long as they should are a reason to look."""
+"""Units that take this many times as long as expected are a reason to check."""
 FOLLOW = 0.1
-"""Share by which what is expected follows what is seen: a cache that grows makes each step a little longer."""
+"""Share by which the expected time follows the measured one: a growing cache makes each step a little longer."""
 LEAD = 1.1
-"""An alternative must be so many times as fast to be taken."""
+"""An alternative must be this many times as fast to be taken."""
 ROUNDS = 3
 """Units of each alternative in a trial."""
 LOOK_SECONDS = 0.25
-"""Time of work between two looks at what others do."""
+"""Working time between two checks on other programs."""
 FIRST_PAUSE = 16
-"""Units after a trial before the next may begin; doubled each time that a trial changes nothing."""
+"""Units after a trial before the next may begin; doubled each time a trial changes nothing."""
 LONGEST_PAUSE = 1024
 
 
@@ -40,45 +40,45 @@ def alternatives(most: int) -> tuple[int, ...]:
 
 
 class _Pace:
-    """What units of work usually take, learned from the first where it is not known, and whether they are slow now."""
+    """The expected time of a unit, learned from the first units if not given, and whether recent units are slow."""
 
     def __init__(self, expected: float | None = None) -> None:
         self.expected = expected
         self._recent: deque[float] = deque(maxlen=5)
 
     def add(self, seconds: float) -> None:
-        """Take in a unit."""
+        """Record the time of a unit."""
         self._recent.append(seconds)
 
     def begin_again(self, expected: float) -> None:
-        """Forget the recent units, and expect what is said."""
+        """Forget the recent units, and set the expected time."""
         self.expected = expected
         self._recent.clear()
 
     @property
     def is_slow(self) -> bool:
-        """Whether the recent units take clearly longer than expected; not while that is not known."""
+        """Whether the recent units take clearly longer than expected; False while the expected time is unknown."""
         full = len(self._recent) == self._recent.maxlen and self.expected is not None
         return full and self.now > SLOWER * (self.expected or 0.0)
 
     @property
     def now(self) -> float:
-        """Seconds of a recent unit."""
+        """Median seconds of the recent units."""
         return statistics.median(self._recent)
 
     def follow(self) -> None:
-        """Let what is expected follow what is seen."""
+        """Move the expected time towards the measured one."""
         if len(self._recent) == self._recent.maxlen:
             expected = self.now if self.expected is None else self.expected
             self.expected = expected + FOLLOW * (self.now - expected)
 
 
 class ThreadWatch:
-    """Ask for `threads` before each unit of work, tell its seconds to `note` after it.
+    """Chooses the number of threads: read `threads` before each unit of work, and pass its seconds to `note` after it.
 
-    `counts` are the numbers of threads that may be used, `usual` the one for a quiet machine (the first where it is
-    not given), `current` the one to begin with, `expected` the seconds of a unit when all is well (learned from the
-    first units where it is not known). `busy` returns the cores that others used since it was last called.
+    `counts` are the numbers of threads that may be used, `usual` the one for a quiet machine (default: the first),
+    `current` the one to begin with, `expected` the normal seconds of a unit (default: learned from the first units).
+    `busy` returns how many cores others used since it was last called.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class ThreadWatch:
         self._pause = FIRST_PAUSE
         self._worked = 0.0
         self.changed: str | None = None
-        """A sentence about the last change, until somebody has read it and set it to None."""
+        """A sentence about the last change; the reader sets it back to None."""
 
     @property
     def threads(self) -> int:
@@ -109,7 +109,7 @@ class ThreadWatch:
         return self._queue[0] if self._queue else self.current
 
     def note(self, seconds: float) -> None:
-        """Take in how long the unit with `threads` took."""
+        """Record how long the unit with `threads` took."""
         if len(self._counts) < 2:
             return
         if self._trial is not None:
@@ -125,7 +125,7 @@ class ThreadWatch:
             self._pace.follow()
 
     def _others_changed(self) -> bool:
-        """Whether others work beside all our threads, or have stopped since we took fewer."""
+        """Whether others work while we use all our threads, or have stopped since we took fewer."""
         if self._worked < LOOK_SECONDS:
             return False
         self._worked = 0.0
@@ -148,19 +148,19 @@ class ThreadWatch:
         if changes:
             self.changed = (
                 f"{_threads(best)} from here on instead of {self.current}: that is "
-                f"{found[self.current] / found[best]:.1f} times as fast beside what else this machine does."
+                f"{found[self.current] / found[best]:.1f} times as fast while this machine is busy with other work."
             )
             self.current = best
-        # What is slow now may stay so: the next look compares with now, not with better times.
+        # A machine that is slow now may stay slow: the next check compares with now, not with faster times.
         self._pace.begin_again(expected=found[self.current])
         self._pause = FIRST_PAUSE if changes else min(2 * self._pause, LONGEST_PAUSE)
         self._trial, self._since_trial, self._worked = None, 0, 0.0
 
 
 class SlownessWatch:
-    """For work that keeps its number of threads: says once when other programs make its units slow.
+    """For work that keeps its number of threads: reports once if other programs make its units slow.
 
-    Asked and told as a `ThreadWatch` is; its `threads` of 0 stand for those that are set.
+    Used like a `ThreadWatch`; its `threads` of 0 means the number that is already set.
     """
 
     threads = 0
@@ -174,7 +174,7 @@ class SlownessWatch:
         self._said = False
 
     def note(self, seconds: float) -> None:
-        """Take in how long a unit took."""
+        """Record how long a unit took."""
         if self._said:
             return
         self._pace.add(seconds)
@@ -184,14 +184,17 @@ class SlownessWatch:
             self._pace.follow()
         if self._worked < LOOK_SECONDS:
             return
-        others, self._worked = self._busy(), 0.0  # read also while all is well: what counts is the time since
+        others, self._worked = (
+            self._busy(),
+            0.0,
+        )  # read even when nothing is slow: it measures since the last call
         if slow and others > QUIET and self._pace.expected:
             self._said = True
             times = self._pace.now / self._pace.expected
             self.changed = (
                 f"Updates take {times:.1f} times as long as before, and other programs keep about "
                 f"{others:.1f} cores busy. This run keeps its number of threads, because another number would change "
-                "its results. Let it go on, or stop it with Ctrl-C and resume it when they are done."
+                "its results. Let it continue, or stop it with Ctrl-C and resume it when they are done."
             )
 
 

@@ -1,14 +1,14 @@
-"""Attention on given queries, keys and values: one function, several forms of the same arithmetic.
+"""Attention over given queries, keys and values: one function, several forms of the same arithmetic.
 
     weights = softmax(q k^T / sqrt(D) + mask)        out = weights v         (Vaswani et al., 2017, equation 1)
 
-`attend` is the only place of the model where queries meet keys. Every form gives the same numbers to rounding:
+`attend` is the only place in the model where queries meet keys. All forms give the same numbers up to rounding:
 
-    fused       one kernel that never holds the weights; what training and generation use
-    explicit    each product written out; its weights can be looked at (`attention_weights`)
+    fused       one kernel that never stores the weights; used by training and generation
+    explicit    each product written out; its weights can be inspected (`attention_weights`)
 
 `using` chooses another form for a model, or for some of its layers, at run time: a faster kernel, one that shows its
-weights (`points`), one that leaves a head out. A form is a function like those here, from anywhere.
+weights (`points`), one that leaves a head out. A form is any function with the signature of those here.
 
 Legend: B batch, H query heads, K key/value heads (H is a multiple of K), T queries, S keys, D head width.
 """
@@ -28,7 +28,7 @@ from glassgpt.errors import ConfigError, did_you_mean
 
 
 class Form(Protocol):
-    """How attention is computed. `mask` is bool (True: visible) or added to the scores, (T, S) or more axes before.
+    """How attention is computed. `mask` is bool (True: visible) or is added to the scores; (..., T, S).
 
     Without a mask and with `causal`, query t sees the keys 0 to t, and T = S; without both it sees all keys.
     """
@@ -50,7 +50,7 @@ class Form(Protocol):
 def fused(
     q_BHTD: Tensor, k_BKSD: Tensor, v_BKSD: Tensor, mask: Tensor | None, *, causal: bool, dropout: float
 ) -> Tensor:
-    """Let `scaled_dot_product_attention` choose the fastest kernel of this machine."""
+    """Let `scaled_dot_product_attention` choose the fastest kernel on this machine."""
     return F.scaled_dot_product_attention(
         q_BHTD,
         k_BKSD,
@@ -58,14 +58,14 @@ def fused(
         attn_mask=mask,
         dropout_p=dropout,
         is_causal=causal,
-        enable_gqa=bool(q_BHTD.shape[1] != k_BKSD.shape[1]),  # a tensor while a step is recorded
+        enable_gqa=bool(q_BHTD.shape[1] != k_BKSD.shape[1]),  # would be a tensor while a step is recorded
     )
 
 
 def explicit(
     q_BHTD: Tensor, k_BKSD: Tensor, v_BKSD: Tensor, mask: Tensor | None, *, causal: bool, dropout: float
 ) -> Tensor:
-    """Compute the weights, then the mixture; slower, and B H T S numbers are held."""
+    """Compute the weights, then the mixture; slower, and B H T S numbers are in memory."""
     weights_BHTS = attention_weights(q_BHTD, k_BKSD, mask, causal=causal)
     return mix(F.dropout(weights_BHTS, dropout), v_BKSD)
 
@@ -73,7 +73,7 @@ def explicit(
 def attention_weights(
     q_BHTD: Tensor, k_BKSD: Tensor, mask: Tensor | None = None, *, causal: bool = False
 ) -> Tensor:
-    """Return how much each query takes from each key: (B, H, T, S), each row a distribution."""
+    """Return how much each query attends to each key: (B, H, T, S), each row a distribution."""
     k_BHSD = _for_each_query_head(k_BKSD, q_BHTD.shape[1])
     scores_BHTS = q_BHTD @ k_BHSD.mT / math.sqrt(q_BHTD.shape[-1])
     if causal:
@@ -91,7 +91,7 @@ def mix(weights_BHTS: Tensor, v_BKSD: Tensor) -> Tensor:
 
 
 def causal_mask(queries: int, keys: int, device: torch.device | None = None) -> Tensor:
-    """Return which keys each query sees, (T, S) of bool, when the queries are the last of the keys' tokens."""
+    """Return which keys each query sees, (T, S) of bool, when the queries are the last T of the S tokens."""
     seen = torch.ones(queries, keys, dtype=torch.bool, device=device)
     return seen.tril(diagonal=keys - queries)
 
@@ -105,10 +105,10 @@ def attend(
     dropout: float = 0.0,
     form: Form = fused,
 ) -> Tensor:
-    """Return what each query takes from the values, (B, H, T, D).
+    """Return the values mixed for each query, (B, H, T, D).
 
-    Without a mask attention is causal: the queries are those of the last T of the S tokens, and each sees the tokens
-    up to its own. Head h of the queries reads head h // (H / K) of keys and values.
+    Without a mask attention is causal: the queries belong to the last T of the S tokens, and each sees the tokens up
+    to its own. Query head h reads key/value head h // (H / K).
     """
     queries, keys = q_BHTD.shape[2], k_BKSD.shape[2]
     if mask is None and 1 < queries < keys:
@@ -117,14 +117,14 @@ def attend(
 
 
 FORMS: dict[str, Form] = {"fused": fused, "explicit": explicit}
-"""The forms that are written here, by name."""
+"""The forms in this module, by name."""
 
 
 @contextlib.contextmanager
 def using(model: nn.Module, form: Form | str, layers: Collection[int] | None = None) -> Iterator[None]:
-    """Compute attention by another form inside the block, in all layers of `model` or in those numbered.
+    """Compute attention with another form during the block, in all layers of `model` or in those given.
 
-    Raises `ConfigError` for a name that is not known.
+    Raises `ConfigError` for an unknown name.
     """
     if isinstance(form, str):
         form = form_named(form)
@@ -144,7 +144,7 @@ def using(model: nn.Module, form: Form | str, layers: Collection[int] | None = N
 
 
 def form_named(name: str) -> Form:
-    """Return the form of a name. Raises `ConfigError` when there is none."""
+    """Return the form with this name. Raises `ConfigError` when there is none."""
     if name not in FORMS:
         raise ConfigError(
             f"There is no form of attention named {name!r}.{did_you_mean(name, FORMS, most=1)} "

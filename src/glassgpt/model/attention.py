@@ -1,9 +1,9 @@
 """Causal self-attention: each token attends to the tokens that are visible to it.
 
-One projection makes queries, keys and values; `attend` mixes the values. `ladder` arrives at the same computation
-step by step, and is tested equal to it.
+One projection makes queries, keys and values; `attend` mixes the values. `ladder` builds the same computation step
+by step; a test shows that both are equal.
 
-Legend: B batch, T new tokens, S all tokens seen with them (cached ones first), C = n_embd,
+Legend: B batch, T new tokens, S cached and new tokens together, C = n_embd,
 H query heads, K key/value heads, D = width of a head.
 """
 
@@ -19,15 +19,15 @@ from glassgpt.model.layers import RMSNorm
 from glassgpt.model.positions import Rotation, rotate
 
 SEEN = ("full", "sliding", "strided")
-"""The ways to see earlier tokens that are written here."""
+"""The attention patterns that are implemented here."""
 
 
 def visible(config: ModelConfig, queries_T: Tensor, keys_S: Tensor) -> Tensor:
-    """Return, for token positions of queries and keys, which key each query may see: (T, S) of bool.
+    """Return which keys each query may see, from the positions of both: (T, S) of bool.
 
     full: every earlier token and the token itself. sliding: the nearest `window` of them. strided: those,
-    and every token a multiple of `stride` back: the two patterns of Child et al. (2019, "Sparse
-    Transformers", section 4.2) joined in each head, so that any token is two steps away.
+    and every token a multiple of `stride` back. Strided joins the two patterns of Child et al. (2019,
+    "Sparse Transformers", section 4.2) in each head, so that any token is two steps away.
     """
     require_known(config, "model/attention.py", attention=SEEN)
     distance_TS = queries_T.unsqueeze(-1) - keys_S
@@ -41,9 +41,10 @@ def visible(config: ModelConfig, queries_T: Tensor, keys_S: Tensor) -> Tensor:
 
 
 def attention_mask(config: ModelConfig, held: int, new: int, device: torch.device) -> Tensor | None:
-    """Return who sees whom when `new` tokens follow `held` cached ones, (T, S), or None without need of it.
+    """Return which tokens see which when `new` tokens follow `held` cached ones, (T, S), or None.
 
-    None means plainly causal, or a single token that sees everything: both have a fast path.
+    None means that no mask is needed: attention is plainly causal, or a single token sees everything. Both have a
+    fast path.
     """
     total = held + new
     reaches_all = config.attention == "full" or total <= config.local_window
@@ -54,7 +55,7 @@ def attention_mask(config: ModelConfig, held: int, new: int, device: torch.devic
 
 
 def segments_mask(config: ModelConfig, segments_BT: Tensor) -> Tensor:
-    """Return who sees whom when rows hold several texts, each its own segment: (B, 1, T, T) of bool."""
+    """Return which tokens see which when rows hold several texts, each a segment: (B, 1, T, T) of bool."""
     places_T = torch.arange(segments_BT.shape[1], device=segments_BT.device)
     same_BTT = segments_BT.unsqueeze(-1) == segments_BT.unsqueeze(-2)
     return (same_BTT & visible(config, places_T, places_T)).unsqueeze(1)
@@ -68,7 +69,7 @@ def step_mask(config: ModelConfig, cache: RowCache) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head causal attention, with grouped key/value heads where the config asks for them."""
+    """Multi-head causal attention, with grouped key/value heads if the config says so."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -76,7 +77,7 @@ class Attention(nn.Module):
         self.config = config
         self.layer = layer
         self.form: Form = fused
-        """How queries, keys and values are joined; see `attend.using`."""
+        """How attention is computed; see `attend.using`."""
         heads = config.n_head + 2 * config.kv_heads
         self.qkv = nn.Linear(config.n_embd, heads * config.head_dim, bias=config.qkv_bias)
         self.output = nn.Linear(config.attention_width, config.n_embd, bias=config.attention_bias)
@@ -102,7 +103,7 @@ class Attention(nn.Module):
         return self.output(mixed_BTC)
 
     def project(self, x_BTC: Tensor, rotation: Rotation | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries (B, H, T, D), keys and values (B, K, T, D) as attention compares them."""
+        """Return queries (B, H, T, D), keys and values (B, K, T, D), normed and rotated where the config says so."""
         heads, kv_heads = self.config.n_head, self.config.kv_heads
         qkv_BTHD = self.qkv(x_BTC).unflatten(-1, (-1, self.config.head_dim))
         q_BTHD, k_BTKD, v_BTKD = qkv_BTHD.split((heads, kv_heads, kv_heads), dim=2)

@@ -1,13 +1,13 @@
-"""The key-value cache: what attention already worked out for earlier tokens, kept for the next one.
+"""The key-value cache: keys and values that attention computed for earlier tokens, kept for the next one.
 
-With it a new token costs one row of work instead of the whole text again. The memory is taken once, in
-full, so generation never grows or copies it. The cache is an argument of the model, never a part of it,
-and carries no gradient. It keeps every token's keys even where attention slides past them.
+With the cache a new token costs one row of work instead of the whole text again. All memory is allocated
+at the start, so generation never grows or copies it. The cache is an argument of the model, never a part
+of it, and carries no gradient. It keeps every token's keys even when they leave a sliding window.
 
-`KVCache` takes any number of tokens that all rows have at the same places: a prompt. `RowCache` is a look
-at one from a decode step: a token for each row, whose texts may be of different lengths.
+`KVCache` takes any number of tokens at a time, at the same places in all rows: a prompt. `RowCache` is a
+view of one for a decode step: one token for each row, where the rows' texts may differ in length.
 
-Legend: L layers, B batch, K key/value heads, T new tokens, S tokens held with the new ones, D head width.
+Legend: L layers, B batch, K key/value heads, T new tokens, S cached and new tokens, D head width.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class KVCache:
         self.keys_LBKSD = torch.zeros(shape, device=device, dtype=dtype)
         self.values_LBKSD = torch.zeros(shape, device=device, dtype=dtype)
         self.length = 0
-        """Tokens held: those of all forwards that are over."""
+        """Number of tokens held: those of all completed forward passes."""
 
     def update(self, layer: int, k_BKTD: Tensor, v_BKTD: Tensor) -> tuple[Tensor, Tensor]:
         """Write one layer's new keys and values after the held ones; return views of all, (B, K, S, D).
 
-        `length` moves on only by `advance`, when every layer has written. Raises `ModelError` when the
-        tokens do not fit, or when their batch is not the cache's.
+        Only `advance` changes `length`, once every layer has written. Raises `ModelError` when the tokens
+        do not fit, or when the batch has another number of rows than the cache.
         """
         self._check_room(k_BKTD)
         end = self.length + k_BKTD.shape[2]
@@ -58,7 +58,7 @@ class KVCache:
         return keys_BKSD, values_BKSD
 
     def advance(self, n: int) -> None:
-        """Count the `n` tokens that every layer has now written."""
+        """Count `n` more tokens, which every layer has now written."""
         self.length += n
 
     def truncate(self, n: int) -> None:
@@ -72,7 +72,7 @@ class KVCache:
         self.length = 0
 
     def put(self, rows: list[int], source: KVCache, source_rows: list[int]) -> None:
-        """Copy what rows of another cache hold into these rows, from their first place on."""
+        """Copy the contents of rows of another cache into these rows, from the first place on."""
         held = source.length
         self.keys_LBKSD[:, rows, :, :held] = source.keys_LBKSD[:, source_rows, :, :held]
         self.values_LBKSD[:, rows, :, :held] = source.values_LBKSD[:, source_rows, :, :held]
@@ -96,10 +96,10 @@ class KVCache:
 
 
 class RowCache:
-    """One decode step's look at a `KVCache`: its first rows, each about to hold one more token.
+    """A view of a `KVCache` for one decode step: its first rows, each about to get one more token.
 
-    `places_B` says where each row's token goes, `slots_S` numbers the places that attention looks at. All
-    are tensors and every size is read from them, so that a step recorded once serves all later ones.
+    `places_B` says where each row's token goes, `slots_S` numbers the places that attention reads. All are
+    tensors and every size is read from them, so that a step recorded once can be replayed for all later ones.
     """
 
     def __init__(self, keys_LBKSD: Tensor, values_LBKSD: Tensor, places_B: Tensor, slots_S: Tensor) -> None:
@@ -107,13 +107,13 @@ class RowCache:
         self.values_LBKSD = values_LBKSD
         self.places_B = places_B
         self.slots_S = slots_S
-        # Where the new token's vectors go when a layer is seen as one long list of vectors of one head.
+        # Where the new token's vectors go when a layer is viewed as one long list of head vectors.
         _, _, heads, capacity, _ = keys_LBKSD.shape
         lists_BK = torch.arange(places_B.shape[0] * heads, device=places_B.device).unflatten(0, (-1, heads))
         self.targets = (lists_BK * capacity + places_B.unsqueeze(-1)).flatten()
 
     def update(self, layer: int, k_BKTD: Tensor, v_BKTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Write one layer's keys and values of one token a row; return views of all, (B, K, S, D)."""
+        """Write one layer's keys and values of one token per row; return views of all, (B, K, S, D)."""
         return self._write(self.keys_LBKSD[layer], k_BKTD), self._write(self.values_LBKSD[layer], v_BKTD)
 
     def _write(self, held_BKSD: Tensor, new_BKTD: Tensor) -> Tensor:

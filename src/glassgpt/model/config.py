@@ -1,8 +1,8 @@
 """What a model is made of: every choice of the architecture in one frozen, checked dataclass.
 
 The defaults are the parts that current small models share (Qwen3, Llama): rotary positions, RMSNorm, a
-gated SiLU MLP, QK-norm, no biases, and a head tied to the embedding. Setting them differently gives GPT-2
-or anything between. This module imports no torch, so a config can be read, checked and counted instantly.
+gated SiLU MLP, QK-norm, no biases, and a head tied to the embedding. Other settings give GPT-2 or anything
+in between. This module does not import torch, so a config is read, checked and counted instantly.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class ModelConfig:
     """The shape and the parts of one decoder-only transformer. Raises `ConfigError` when they do not fit."""
 
     vocab_size: int = 50257
-    """Number of token ids; the tokenizer decides it."""
+    """Number of token ids; set by the tokenizer."""
     context_length: int = 256
-    """The most tokens the model looks back over, its own included."""
+    """The most tokens that the model attends to, the current one included."""
     n_layer: int = 4
     """Number of blocks, each an attention and an MLP."""
     n_head: int = 4
@@ -41,40 +41,40 @@ class ModelConfig:
     n_embd: int = 128
     """Width of the residual stream."""
     n_hidden: int | None = None
-    """Width of the MLP. None: 4 n_embd, or for a gated one (swiglu) 8/3 n_embd rounded up to a multiple of 8, which
-    gives its three matrices about as many parameters as the two of the others have."""
+    """Width of the MLP. None: 4 n_embd, or for a gated one (swiglu) 8/3 n_embd rounded up to a multiple of 8. Its three
+    matrices then have about as many parameters as the two matrices of the others."""
 
     positions: str = "rotary"
     """learned | sinusoidal | rotary | none."""
     rope_theta: float = 10000.0
     """Base of the rotary wavelengths."""
     rope_scaling: str = "none"
-    """none | linear | llama3: how a model that learned on shorter texts has its wavelengths stretched."""
+    """none | linear | llama3: how the wavelengths of a model trained on shorter texts are stretched."""
     rope_factor: float = 1.0
-    """How much longer scaled wavelengths get."""
+    """Factor by which scaled wavelengths are stretched."""
     rope_original_length: int | None = None
-    """llama3: the context length before. Waves much shorter than it stay as they are."""
+    """llama3: the original context length. Waves much shorter than it stay as they are."""
     rope_low_frequency: float = 1.0
     """llama3: waves that turn fewer times than this within the original length are stretched in full."""
     rope_high_frequency: float = 4.0
-    """llama3: waves that turn more often than this are left alone; those between are stretched in part."""
+    """llama3: waves that turn more often than this are not stretched; those in between are stretched in part."""
 
     norm: str = "rmsnorm"
-    """layernorm | rmsnorm, or one of a package's, before each attention, each MLP, and the head."""
+    """The norm before each attention, each MLP, and the head: layernorm | rmsnorm, or one from a package."""
     norm_epsilon: float = 1e-6
     """Keeps a norm from dividing by zero."""
     activation: str = "swiglu"
-    """relu | gelu (exact) | gelu_tanh (GPT-2's) | relu2 (relu squared) | swiglu (gated, three matrices), or one of a
-    package's."""
+    """relu | gelu (exact) | gelu_tanh (GPT-2's) | relu2 (relu squared) | swiglu (gated, three matrices), or one from a
+    package."""
 
     attention: str = "full"
     """full | sliding (the last `window` tokens) | strided (those, and every `stride`-th before them)."""
     window: int | None = None
-    """How many tokens, its own included, are seen nearby. Strided attention takes `stride` when None."""
+    """Number of nearest tokens that are visible, the token itself included. None: `stride`, for strided attention."""
     stride: int | None = None
-    """Distance of the far tokens that strided attention sees."""
+    """Distance between the far tokens that are visible in strided attention."""
     qk_norm: bool = True
-    """Whether each head's query and key pass an RMSNorm, which keeps attention logits from growing."""
+    """Whether an RMSNorm is applied to each head's query and key, which keeps attention logits from growing."""
 
     qkv_bias: bool = False
     """Bias of the query, key and value projections."""
@@ -87,16 +87,14 @@ class ModelConfig:
     head_bias: bool = False
     """Bias of an untied head."""
     tied_head: bool = True
-    """Whether the head is the embedding matrix again."""
+    """Whether the head reuses the embedding matrix."""
     embedding_std: float = 0.02
-    """Deviation of the token embedding's first values. 0.02 is GPT-2's; a small model on a small vocabulary
-    learns to copy names much sooner from a larger one."""
+    """Standard deviation of the token embedding's initial values. 0.02 is GPT-2's; with a larger one, a small model
+    with a small vocabulary learns to copy names much sooner."""
     dropout: float = 0.0
-    """Share of embeddings, attention weights and branch outputs that training drops."""
+    """Share of embeddings, attention weights and branch outputs that are set to zero in training."""
 
-    ONLY_WITH: ClassVar[
-        tuple[OnlyWith, ...]
-    ] = (  # what cannot stand beside another setting at all is checked below
+    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (  # combinations that are never allowed are checked below
         OnlyWith(("rope_theta",), "positions", ("rotary",)),
         OnlyWith(
             ("rope_original_length", "rope_low_frequency", "rope_high_frequency"), "rope_scaling", ("llama3",)
@@ -126,7 +124,7 @@ class ModelConfig:
 
     @property
     def attention_width(self) -> int:
-        """Width of all query heads together, which the output projection brings back to n_embd."""
+        """Width of all query heads together, which the output projection maps back to n_embd."""
         return self.n_head * self.head_dim
 
     @property
@@ -145,22 +143,22 @@ class ModelConfig:
 
     @property
     def local_window(self) -> int:
-        """How many of the nearest tokens a token always sees, its own included."""
+        """Number of nearest tokens that a token always sees, itself included."""
         return self.window or self.stride or self.context_length
 
 
 def require_known(config: ModelConfig, place: str, **known: Collection[str]) -> None:
-    """Raise `ModelError` when an option has a value that `place` does not name.
+    """Raise `ModelError` when an option has a value that `place` does not support.
 
-    Each place names what it can do, so that a choice added here is refused where nobody has thought of it yet, and
-    never computed as another one.
+    Each place lists the values it supports. A value that is added here later is refused by a place that does not
+    know it, and is never computed as another one.
     """
     for option, values in known.items():
         value = getattr(config, option)
         if value not in values:
             raise ModelError(
                 f"{option} = {value!r} is not known to {place}, which has {', '.join(values)}. Choose one of these, or "
-                "teach it there."
+                "add it there."
             )
 
 
@@ -195,7 +193,7 @@ def _require_choice(name: str, value: str, choices: Sequence[str] | Registry) ->
 
 def _check_heads(config: ModelConfig) -> None:
     if config.n_head_dim is None and config.n_embd % config.n_head:
-        width = 2 if config.positions == "rotary" else 1  # of a head: rotary turns pairs of numbers
+        width = 2 if config.positions == "rotary" else 1  # of a head: rotary positions turn pairs of numbers
         near = config.n_head * max(1, round(config.n_embd / config.n_head / width)) * width
         raise ConfigError(
             f"n_embd = {config.n_embd} cannot be shared among n_head = {config.n_head} heads. "
@@ -234,7 +232,7 @@ def _check_rope(config: ModelConfig) -> None:
             "Use positions = 'rotary', or remove rope_scaling."
         )
     if config.rope_scaling == "llama3" and config.rope_original_length is None:
-        raise ConfigError("rope_scaling = 'llama3' needs rope_original_length, the context length before.")
+        raise ConfigError("rope_scaling = 'llama3' needs rope_original_length, the original context length.")
     if config.rope_low_frequency >= config.rope_high_frequency:
         raise ConfigError("rope_low_frequency must be below rope_high_frequency.")
 

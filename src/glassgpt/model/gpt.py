@@ -2,10 +2,10 @@
 
     ids -> embedding (+ positions) -> n_layer x [ norm, attention, add | norm, MLP, add ] -> norm -> head
 
-A pre-norm decoder-only transformer (Radford et al., 2019) whose parts `ModelConfig` chooses. It knows how
-to compute; learning, sampling and saving act on it from above.
+A pre-norm decoder-only transformer (Radford et al., 2019) whose parts `ModelConfig` chooses. It only
+computes; training, sampling and saving are separate packages that use it.
 
-Names of its weights, which stay as they are because files carry them (i counts blocks from 0):
+Names of its weights. They must not change, because files contain them (i counts blocks from 0):
 
     token_embedding.weight                     (V, C)      also the head, when tied
     position_embedding.weight                  (context_length, C)            learned positions
@@ -20,8 +20,8 @@ Names of its weights, which stay as they are because files carry them (i counts 
     final_norm.weight, .bias                   (C,)
     head.weight, .bias                         (V, C)      untied
 
-There are no buffers: a model made on the meta device and given its weights by
-`load_state_dict(weights, assign=True)` is complete.
+There are no buffers: a model made on the meta device is complete after
+`load_state_dict(weights, assign=True)`.
 
 Legend: B batch, T tokens, C = n_embd, V vocabulary, H query heads, K key/value heads, D head width,
 F MLP width.
@@ -46,7 +46,7 @@ from glassgpt.model.positions import Rotation, positions_in, rope_frequencies, r
 
 
 class Block(nn.Module):
-    """One layer: attention moves information between tokens, the MLP works on each; both add to it."""
+    """One layer: attention moves information between tokens, the MLP processes each token; both add to the stream."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -72,11 +72,11 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """A decoder-only language model. Its weights come from torch's global random generator."""
+    """A decoder-only language model. Its weights are drawn from torch's global random generator."""
 
     checkpoint_activations: bool = False
-    """Whether training keeps only each block's input and computes the rest again for the gradient: about a
-    third more compute for a fraction of the memory (Chen et al., 2016)."""
+    """Whether training keeps only each block's input and recomputes the rest for the gradient: about a third
+    more compute for a fraction of the memory (Chen et al., 2016)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.final_norm = make_norm(config)
-        self.head: nn.Module | None = None  # a tied head is the embedding's matrix, unless given its own
+        self.head: nn.Module | None = None  # a tied head uses the embedding matrix, unless it is replaced
         if not config.tied_head:
             self.head = nn.Linear(config.n_embd, config.vocab_size, bias=config.head_bias)
         initialize(self)
@@ -101,10 +101,10 @@ class GPT(nn.Module):
         segments_BT: Tensor | None = None,
         then: Callable[[GPT, Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Return the logits of each next token, (B, T, V), or what `then` makes of the model and its `hidden`.
+        """Return the logits for each next token, (B, T, V), or the result of `then(model, hidden)`.
 
         A loss is such a `then`: it reads the head's weights inside the forward pass, where hooks on the model see it
-        and where weights that are shared out among ranks are whole.
+        and where weights that are sharded over ranks are whole.
         """
         hidden_BTC = self.hidden(ids_BT, cache, segments_BT)
         return self.logits(hidden_BTC) if then is None else then(self, hidden_BTC)
@@ -112,12 +112,13 @@ class GPT(nn.Module):
     def hidden(
         self, ids_BT: Tensor, cache: KVCache | None = None, segments_BT: Tensor | None = None
     ) -> Tensor:
-        """Return what the head reads, (B, T, C): the residual stream after the final norm.
+        """Return the input of the head, (B, T, C): the residual stream after the final norm.
 
-        With a cache, `ids_BT` are the tokens after those it holds, and it holds them too afterwards.
-        With segments, rows hold several texts: tokens of one number, which never falls along a row, are one. None
-        sees another, and each text's positions begin at 0, so that its numbers are those it has alone.
-        Raises `ModelError` when the tokens, with the held ones, are more than the context length.
+        With a cache, `ids_BT` are the tokens that follow the cached ones, and they are added to the cache.
+        With segments, a row holds several texts: tokens with the same number are one text, and numbers never fall
+        along a row. Texts do not see each other, and each text's positions begin at 0, so that the result for a text
+        is the same as when it is alone.
+        Raises `ModelError` when cached and new tokens together exceed the context length.
         """
         held = 0 if cache is None else cache.length
         self._check_ids(ids_BT, held)
@@ -135,7 +136,7 @@ class GPT(nn.Module):
         return x_BTC
 
     def step(self, ids_B1: Tensor, cache: RowCache) -> Tensor:
-        """Return the logits (B, V) that follow one more token of each row, held in the cache afterwards."""
+        """Return the logits (B, V) after one more token in each row, and add the token to the cache."""
         places_B1 = cache.places_B.unsqueeze(-1)
         hidden_B1C = self._through_blocks(ids_B1, places_B1, step_mask(self.config, cache), cache)
         return self.logits(hidden_B1C[:, 0])
@@ -143,7 +144,7 @@ class GPT(nn.Module):
     def _through_blocks(
         self, ids_BT: Tensor, positions: Tensor, mask: Tensor | None, cache: KVCache | RowCache | None
     ) -> Tensor:
-        """Return the residual stream after the final norm; positions are (T,), or (B, T) where rows differ."""
+        """Return the residual stream after the final norm; positions are (T,), or (B, T) if rows differ."""
         turn = self._rotation(positions)
         x_BTC = self.embed(ids_BT, positions)
         for block in self.blocks:
@@ -154,7 +155,7 @@ class GPT(nn.Module):
         return self.final_norm(x_BTC)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Map (..., C) to (..., V): the score of each token of the vocabulary."""
+        """Map (..., C) to (..., V): a score for each token of the vocabulary."""
         if self.head is None:
             return F.linear(hidden, self.token_embedding.weight)
         return self.head(hidden)
@@ -163,38 +164,38 @@ class GPT(nn.Module):
         """Return the vectors that enter the first block, (B, T, C); positions are (T,) or (B, T)."""
         try:
             x_BTC = self.token_embedding(ids_BT)
-        except IndexError as error:  # on a CPU; a GPU cannot tell without waiting
+        except IndexError as error:  # on a CPU; a GPU cannot check without waiting
             raise ModelError(
-                f"A token id lies outside the model's vocabulary of {self.config.vocab_size}. "
+                f"A token id is outside the model's vocabulary of {self.config.vocab_size}. "
                 "Encode the text with the tokenizer that this model was trained with."
             ) from error
         if self.config.positions == "learned":
             x_BTC = x_BTC + self.position_embedding(positions)
         elif self.config.positions == "sinusoidal":
-            # Scaled as in Vaswani et al. (2017), section 3.4, or the sinusoids would drown the tokens.
+            # Scaled as in Vaswani et al. (2017), section 3.4; otherwise the sinusoids would drown the tokens.
             encoded = sinusoids(positions, self.config.n_embd).type_as(x_BTC)
             x_BTC = x_BTC * math.sqrt(self.config.n_embd) + encoded
         return self.dropout(x_BTC)
 
     @property
     def head_weight(self) -> Tensor:
-        """The matrix of the head, (V, C), wherever it is kept."""
+        """The matrix of the head, (V, C): its own, or the embedding's when tied."""
         return self.head.weight if isinstance(self.head, nn.Linear) else self.token_embedding.weight
 
     @property
     def head_bias(self) -> Tensor | None:
-        """The bias of the head, (V,), where it has one."""
+        """The bias of the head, (V,), or None."""
         return self.head.bias if isinstance(self.head, nn.Linear) else None
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> KVCache:
-        """Return an empty cache on this model's device and of its dtype."""
+        """Return an empty cache on this model's device, with its dtype."""
         weight = self.token_embedding.weight
         return KVCache(
             self.config, batch_size=batch_size, capacity=capacity, device=weight.device, dtype=weight.dtype
         )
 
     def num_parameters(self, *, trainable_only: bool = False) -> int:
-        """Return how many numbers the model has learned, or may still learn."""
+        """Return the number of parameters, or of those that are trainable."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not trainable_only)
 
     def _rotation(self, positions: Tensor) -> Rotation | None:
@@ -217,12 +218,12 @@ class GPT(nn.Module):
 
 
 def initialize(model: GPT) -> None:
-    """Draw all weights as GPT-2 does: normal with deviation 0.02, biases 0, norms 1.
+    """Draw all weights as GPT-2 does: normal with standard deviation 0.02, biases 0, norms 1.
 
-    The token embedding's deviation is the config's `embedding_std`.
+    The token embedding's standard deviation is the config's `embedding_std`.
 
-    Each block adds to the residual stream twice, so the projections that do are drawn smaller by
-    sqrt(2 n_layer), which keeps its size independent of depth (Radford et al., 2019, section 2.3).
+    Each block adds to the residual stream twice. The projections that do this are drawn smaller by
+    sqrt(2 n_layer), so that the stream's size does not grow with depth (Radford et al., 2019, section 2.3).
     """
     residual = 0.02 / math.sqrt(2 * model.config.n_layer)
     for name, module in model.named_modules():

@@ -1,16 +1,16 @@
-"""Weights in 8 bits: a quarter of the memory, and on x86 CPUs a fraction of the time, for a little precision.
+"""Weights in 8 bits: a quarter of the memory and, on x86 CPUs, a fraction of the time, at a small loss of precision.
 
-Each row of a matrix (one output) has a scale of its own, symmetric about 0 (Jacob et al., 2018,
+Each row of a matrix (one output) has its own scale, symmetric about 0 (Jacob et al., 2018,
 "Quantization and Training of Neural Networks", section 2; per channel as in Krishnamoorthi, 2018):
 
     s_n = max_c |W_nc| / 127        Q_nc = round(W_nc / s_n)        W_nc ~ s_n Q_nc, off by at most s_n / 2
 
-Where torch has fbgemm (x86), the product is computed in integers: its kernel rounds the inputs of each call,
-too, to 7 bits over their common range, so that a row's numbers then depend a little on the rows beside it.
-Elsewhere the weights are widened at each use: it saves the memory and not the time. Norms, embeddings and
-attention stay as they are. For use, not for training or saving: made when a run is opened.
+Where torch has fbgemm (x86), the product is computed in integers. Its kernel also rounds the inputs of each
+call, to 7 bits over their common range, so that a row's result depends a little on the other rows. Elsewhere
+the weights are converted back at each use: that saves memory but no time. Norms, embeddings and attention
+stay as they are. This is for inference, not for training or saving; it is done when a run is opened.
 
-Legend: N outputs, C inputs, `...` any axes before.
+Legend: N outputs, C inputs, `...` any leading axes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from glassgpt.model.gpt import GPT
 
 
 def quantize(model: GPT) -> GPT:
-    """Replace every linear layer of the model, and the head, by its int8 form; return the same model.
+    """Replace every linear layer of the model, and the head, with its int8 form; return the same model.
 
-    A tied head becomes a matrix of its own; the embedding stays as it is.
+    A tied head becomes a separate matrix; the embedding stays as it is.
     """
     fast = has_integer_kernel(model.token_embedding.weight)
     for module in list(model.modules()):
@@ -46,7 +46,7 @@ def has_integer_kernel(like: Tensor) -> bool:
 
 
 def round_rows(weight_NC: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the int8 matrix (N, C) and the scale of each row (N,). A row of zeros has the scale 1."""
+    """Return the int8 matrix (N, C) and the scale of each row (N,). A row of zeros has scale 1."""
     scale_N = weight_NC.abs().amax(-1).float() / 127
     scale_N = torch.where(scale_N > 0, scale_N, torch.ones_like(scale_N))
     rounded_NC = (weight_NC.float() / scale_N.unsqueeze(-1)).round().clamp(-127, 127)
@@ -73,18 +73,20 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., N)."""
         if self._packed is not None:
-            # Without the reduced range, pairs of products would overflow 16 bits on AVX2.
+            # With the full range, sums of two products would overflow 16 bits on AVX2.
             return torch.ops.quantized.linear_dynamic(x, self._packed, reduce_range=True)
         out = F.linear(x, self.rounded_NC.to(x.dtype)) * self.scale_N
         return out if self.bias_N is None else out + self.bias_N
 
 
 def _pack(rounded_NC: Tensor, scale_N: Tensor, bias_N: Tensor | None) -> object | None:
-    """Return the matrix in the order in which fbgemm reads it, the only copy kept; None where torch lacks it."""
+    """Return the matrix in fbgemm's order, the only copy kept; None where torch lacks fbgemm."""
     zeros_N = torch.zeros_like(scale_N, dtype=torch.int64)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tensor type is to go one day; then weights are widened
+            warnings.simplefilter(
+                "ignore"
+            )  # torch plans to remove this tensor type; then weights are converted back
             make = torch._make_per_channel_quantized_tensor  # pyright: ignore[reportPrivateImportUsage]
             quantized_NC = make(rounded_NC, scale_N.double(), zeros_N, 0)
         return torch.ops.quantized.linear_prepack(quantized_NC, bias_N)

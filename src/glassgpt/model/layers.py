@@ -1,6 +1,6 @@
-"""The parts of a block that look at one token at a time: norms and MLPs.
+"""The parts of a block that process one token at a time: norms and MLPs.
 
-Tensors are named by their shape: B batch, T tokens, C = n_embd, F = width of the MLP; `...` any of them.
+Tensors are named by their shape: B batch, T tokens, C = n_embd, F = width of the MLP; `...` any axes.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from glassgpt.model.parts import ACTIVATIONS, NORMS
 
 
 class RMSNorm(nn.Module):
-    """Scale each vector to a root mean square of 1, then by a learned weight (Zhang and Sennrich, 2019).
+    """Scale each vector to a root mean square of 1, then multiply by a learned weight (Zhang and Sennrich, 2019).
 
         y = x / sqrt(mean(x²) + epsilon) * weight
 
-    LayerNorm without the centring and the bias: cheaper, and as good in practice.
+    LayerNorm without centring and bias: cheaper, and as good in practice.
     """
 
     def __init__(self, width: int, epsilon: float) -> None:
@@ -33,7 +33,7 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
 
     def extra_repr(self) -> str:
-        """Name the width and epsilon when the module is printed."""
+        """Return the width and epsilon for printing the module."""
         return f"{self.weight.numel()}, epsilon={self.epsilon}"
 
 
@@ -49,12 +49,12 @@ def layer_norm(width: int, epsilon: float, bias: bool) -> nn.Module:
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
-    """Return the norm that the config names, over the residual stream."""
+    """Return the norm that the config names, for the residual stream."""
     return NORMS[config.norm].make(config.n_embd, config.norm_epsilon, config.norm_bias)
 
 
 def relu_squared(x: Tensor) -> Tensor:
-    """Return max(x, 0)², found by search over activations (So et al., 2021, "Primer")."""
+    """Return max(x, 0)², found by a search over architectures (So et al., 2021, "Primer")."""
     return F.relu(x).square()
 
 
@@ -81,7 +81,7 @@ class MLP(nn.Module):
 
 
 class GatedMLP(nn.Module):
-    """One matrix proposes, another gates it: down(activation(gate(x)) * up(x)). With SiLU: SwiGLU (Shazeer, 2020)."""
+    """Multiply two projections, one as a gate: down(activation(gate(x)) * up(x)). With SiLU: SwiGLU (Shazeer, 2020)."""
 
     def __init__(
         self, width: int, hidden: int, activation: Callable[[Tensor], Tensor] = F.silu, *, bias: bool = False

@@ -1,9 +1,9 @@
-"""The activations and norms a model may have: what each computes, costs, and is called elsewhere.
+"""The activations and norms a model may have: what each computes, what it costs, and its name in other formats.
 
-One entry is all that an activation or a norm needs. Shapes, parameters and memory follow from it, and so does what each
-export makes of it: a family that has no name for it refuses it by name. `glassgpt.activations` and `glassgpt.norms` are
-the entry points of parts from elsewhere (see `docs/extending.md`). Nothing here imports torch: functions are named by
-their place, and looked up when a model is built.
+An activation or a norm needs only one entry here. Shapes, parameters, memory and exports follow from it; a family that
+has no name for a part refuses it with an error that names the part. `glassgpt.activations` and `glassgpt.norms` are the
+entry points for parts from other packages (see `docs/extending.md`). Nothing here imports torch: functions are given as
+`module:name` and looked up when a model is built.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ class Activation:
     """The nonlinear function of the MLP: `down(f(up(x)))`, or gated `down(f(gate(x)) * up(x))`."""
 
     function: str | Callable[[Any], Any]
-    """Maps a tensor to one of the same shape; a function, or `module:name` of one."""
+    """Maps a tensor to one of the same shape; a function, or its `module:name`."""
     kept: int = 2
-    """Tensors of the MLP's width that are kept for the gradient, an estimate."""
+    """Estimated number of tensors of the MLP's width that are kept for the gradient."""
     at_once: int = 3
-    """Tensors of the MLP's width that are held at once where nothing is kept."""
+    """Number of tensors of the MLP's width that are in memory at once when nothing is kept for the gradient."""
     gated: bool = False
-    """Whether a third matrix, `gate`, is what it is applied to."""
+    """Whether it is applied to the output of a third matrix, `gate`."""
     gpt2: str | None = None
-    """Its name in the config.json of GPT-2. None: GPT-2 cannot have it."""
+    """Its name in the config.json of GPT-2. None: GPT-2 does not support it."""
     llama: str | None = None
-    """Its name in the config.json of Llama and its kin. None: they cannot have it."""
+    """Its name in the config.json of Llama and related families. None: they do not support it."""
     llama_cpp: bool = False
     """Whether llama.cpp computes it in the families above."""
 
@@ -45,17 +45,17 @@ class Norm:
     """A norm over the residual stream, with a weight (C,) and perhaps a bias (C,)."""
 
     build: str | Callable[..., Any]
-    """Called with (width, epsilon, bias), it returns a module; a function, or `module:name` of one."""
+    """Called with (width, epsilon, bias), returns a module; a function, or its `module:name`."""
     has_bias: bool = False
     """Whether it can have a bias."""
     kept: int = 0
-    """Further tensors of the stream's width that are kept for the gradient, beside its input and its output."""
+    """Number of tensors of the stream's width kept for the gradient, besides its input and output."""
     families: tuple[str, ...] = ()
-    """Of gpt2 and llama, those that have this norm."""
+    """Which of gpt2 and llama have this norm."""
 
     @property
     def make(self) -> Callable[..., Any]:
-        """What builds the module."""
+        """The function that builds the module."""
         return imported(self.build) if isinstance(self.build, str) else self.build
 
 
@@ -77,7 +77,7 @@ NORMS = Registry(
     Norm,
     {
         "layernorm": Norm("glassgpt.model.layers:layer_norm", has_bias=True, families=("gpt2",)),
-        # Kept: the scaled vector, before its weight.
+        # Kept: the scaled vector before the weight is applied.
         "rmsnorm": Norm("glassgpt.model.layers:rms_norm", kept=1, families=("llama",)),
     },
 )

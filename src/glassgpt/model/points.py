@@ -1,23 +1,23 @@
-"""Names for what flows through a model, to be watched or replaced from outside.
+"""Names for the tensors inside a model, so that they can be inspected or replaced from outside.
 
-    embedding                      (B, T, C)     what enters the first block
+    embedding                      (B, T, C)     the input of the first block
     blocks.i.input                 (B, T, C)     the residual stream before block i
     blocks.i.attention_input       (B, T, C)     normed
-    blocks.i.queries               (B, H, T, D)  rotated, as they are compared
+    blocks.i.queries               (B, H, T, D)  after rotation
     blocks.i.keys, .values         (B, K, S, D)  cached ones included
-    blocks.i.weights               (B, H, T, S)  how much each query takes from each key
-    blocks.i.heads                 (B, H, T, D)  what each head found
+    blocks.i.weights               (B, H, T, S)  how much each query attends to each key
+    blocks.i.heads                 (B, H, T, D)  the output of each head
     blocks.i.attention             (B, T, C)     what attention adds to the stream
     blocks.i.middle                (B, T, C)     the stream after that
     blocks.i.mlp_input             (B, T, C)     normed
     blocks.i.neurons               (B, T, F)     the MLP's activations
     blocks.i.mlp                   (B, T, C)     what the MLP adds to the stream
     blocks.i.output                (B, T, C)     the stream after block i
-    final                          (B, T, C)     after the final norm: what the head reads
+    final                          (B, T, C)     after the final norm: the input of the head
 
-So `input + attention = middle` and `middle + mlp = output` (without dropout). The model knows nothing of this: a look
-is a hook on one of its modules, or another form of attention (`attend.using`), and is gone when its block ends. Nobody
-looking costs nothing.
+So `input + attention = middle` and `middle + mlp = output` (without dropout). The model knows nothing about points:
+looking at one adds a hook to a module, or another form of attention (`attend.using`), until the `with` block ends. When
+nobody looks, there is no cost.
 
 Legend: B batch, T tokens, S keys, C = n_embd, H query heads, K key/value heads, D head width, F MLP width.
 """
@@ -38,10 +38,10 @@ from glassgpt.model.attend import Form, attention_weights, mix, using
 from glassgpt.model.gpt import GPT
 
 See = Callable[[str, Tensor], Tensor | None]
-"""Given a point's name and its value; what it returns, if anything, takes the value's place."""
+"""Called with a point's name and its value; a tensor that it returns replaces the value."""
 
 OF_MODEL = {"embedding": ("dropout", "output"), "final": ("final_norm", "output")}
-"""Points that lie at the input or output of one of the model's modules."""
+"""Points at the input or output of one of the model's modules."""
 OF_BLOCK = {
     "input": ("", "input"),
     "attention_input": ("attention_norm", "output"),
@@ -52,22 +52,22 @@ OF_BLOCK = {
     "mlp": ("mlp", "output"),
     "output": ("", "output"),
 }
-"""Points that lie at the input or output of one of a block's modules."""
+"""Points at the input or output of one of a block's modules."""
 OF_ATTENTION = ("queries", "keys", "values", "weights", "heads")
-"""Points inside of attention."""
+"""Points inside attention."""
 
 
 def point_names(layers: int) -> list[str]:
-    """Return the names of all points of a model with so many layers."""
+    """Return the names of all points of a model with this number of layers."""
     blocks = [f"blocks.{layer}.{name}" for layer in range(layers) for name in (*OF_BLOCK, *OF_ATTENTION)]
     return ["embedding", *blocks, "final"]
 
 
 @contextlib.contextmanager
 def looking(model: GPT, *names: str, see: See) -> Iterator[None]:
-    """Call `see` at each of the named points inside the block; names may be patterns, such as `blocks.*.mlp`.
+    """Call `see` at each of the named points during the block; names may be patterns, such as `blocks.*.mlp`.
 
-    Raises `ConfigError` for a name or a pattern that no point has.
+    Raises `ConfigError` for a name or a pattern that matches no point.
     """
     with contextlib.ExitStack() as stack:
         inside: dict[int, set[str]] = {}
@@ -113,7 +113,7 @@ def _hook(module: nn.Module, side: str, see: Callable[[Tensor], Tensor | None]) 
 
 
 def _seen(form: Form, scope: str, points: set[str], see: See) -> Form:
-    """Return a form of attention that shows its parts; the weights are computed only where they are asked for."""
+    """Return a form of attention that shows its parts; the weights are computed only if they are asked for."""
 
     def look(point: str, value: Tensor) -> Tensor:
         replaced = see(f"{scope}.{point}", value) if point in points else None

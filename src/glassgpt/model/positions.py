@@ -1,8 +1,8 @@
-"""Telling the model where a token stands: sinusoids added to embeddings, or rotations of queries and keys.
+"""Encoding a token's position: sinusoids added to embeddings, or rotations of queries and keys.
 
 Attention alone sees a set, not a sequence. (Learned positions are a plain embedding table, in `gpt`.)
-Nothing here is stored in the model: the tables follow from the positions in a few small operations, in
-float32 whatever the model's precision, so they need no place in a checkpoint and never lose digits.
+Nothing here is stored in the model: the tables are computed from the positions in a few small operations.
+They are float32 whatever the model's precision, so they are not in a checkpoint and never lose digits.
 
 Legend: B batch, T tokens, C = n_embd, H heads, D = width of a head, E = D / 2 pairs.
 """
@@ -19,9 +19,9 @@ from glassgpt.model.config import ModelConfig, require_known
 
 
 def frequencies(width: int, theta: float, device: torch.device | None = None) -> Tensor:
-    """Return by how much each pair turns a token, (width / 2,) in float32.
+    """Return the angle by which each pair turns per token, (width / 2,) in float32.
 
-    Pair e turns by theta^(-2e / width): the first fastest, the last almost not at all.
+    Pair e turns by theta^(-2e / width): the first pair turns fastest, the last hardly at all.
     """
     pairs_E = torch.arange(0, width, 2, device=device, dtype=torch.float32)
     return theta ** (-pairs_E / width)
@@ -30,9 +30,10 @@ def frequencies(width: int, theta: float, device: torch.device | None = None) ->
 def rope_frequencies(config: ModelConfig, device: torch.device | None = None) -> Tensor:
     """Return the frequencies of a model's rotations, (E,), slowed down as its `rope_scaling` says.
 
-    linear: all by the factor (Chen et al., 2023, "Position Interpolation"). llama3: waves that turn fewer
-    than `rope_low_frequency` times within the original length by the factor, those that turn more than
-    `rope_high_frequency` times not at all, and those between in proportion (Llama 3.1's configuration).
+    linear: all are slowed by the factor (Chen et al., 2023, "Position Interpolation"). llama3 (Llama 3.1's
+    configuration): waves that turn fewer than `rope_low_frequency` times within the original length are
+    slowed by the factor, those that turn more than `rope_high_frequency` times are not slowed, and those in
+    between are slowed in proportion.
     """
     require_known(config, "model/positions.py", rope_scaling=("none", "linear", "llama3"))
     plain_E = frequencies(config.head_dim, config.rope_theta, device)
@@ -46,7 +47,7 @@ def rope_frequencies(config: ModelConfig, device: torch.device | None = None) ->
 
 
 def angles(positions_T: Tensor, frequencies_E: Tensor) -> Tensor:
-    """Return position times frequency, (T, E) in float32; positions may have more axes before T."""
+    """Return position times frequency, (T, E) in float32; positions may have leading axes."""
     return positions_T.float().unsqueeze(-1) * frequencies_E
 
 
@@ -60,7 +61,7 @@ def sinusoids(positions_T: Tensor, width: int) -> Tensor:
 
 
 def positions_in(segments_BT: Tensor) -> Tensor:
-    """Return each token's place in its own segment, (B, T), from 0; a row's segment numbers never fall."""
+    """Return each token's position in its segment, (B, T), from 0; a row's segment numbers never fall."""
     return torch.arange(segments_BT.shape[1], device=segments_BT.device) - torch.searchsorted(
         segments_BT, segments_BT
     )
@@ -82,9 +83,9 @@ def rotation(positions_T: Tensor, frequencies_E: Tensor) -> Rotation:
 def rotate(x_BHTD: Tensor, by: Rotation) -> Tensor:
     """Turn each pair of numbers in each head's vector by its position's angle; lengths do not change.
 
-    The product of a rotated query and a rotated key depends on the distance between them alone. Number e
-    is paired with number e + D/2, as Llama and Qwen do in the Hugging Face format (the paper pairs
-    neighbours; the two differ by a fixed order of the columns).
+    The dot product of a rotated query and a rotated key depends only on the distance between them. Number e
+    is paired with number e + D/2, as Llama and Qwen do in the Hugging Face format. (The paper pairs
+    neighbours; the two differ only in the order of the columns.)
     """
     a_BHTE, b_BHTE = x_BHTD.chunk(2, dim=-1)
     turned_a = a_BHTE * by.cos_TE - b_BHTE * by.sin_TE

@@ -1,7 +1,7 @@
 """Ready-made configs under a name.
 
-`nano` is GlassGPT's own default, small enough to learn on a laptop while one watches. The GPT-2 sizes are
-those of Radford et al. (2019), Table 2, as released. Their parameter counts are tested to the last digit.
+`nano` is GlassGPT's default, small enough to train on a laptop while you watch. The GPT-2 sizes are those
+of Radford et al. (2019), Table 2, as released. Tests check their parameter counts to the last digit.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ GPT2_SMALL = ModelConfig(
 )
 
 PRESETS: dict[str, ModelConfig] = {
-    # The default parts at a vocabulary that a small text fills: 0.9M parameters.
+    # The default parts with a vocabulary that a small text can fill: 0.9M parameters.
     "nano": ModelConfig(vocab_size=1024),
-    # A character model in the manner of nanoGPT's CPU example: 0.8M parameters.
+    # A character model like nanoGPT's CPU example: 0.8M parameters.
     "shakespeare-char": ModelConfig(
         vocab_size=65,
         context_length=64,
@@ -42,7 +42,7 @@ PRESETS: dict[str, ModelConfig] = {
         activation="gelu",
         qk_norm=False,
     ),
-    # GPT-2's vocabulary on a four-layer model with ReLU and an untied head: 13.7M, nearly all of it words.
+    # GPT-2's vocabulary with a four-layer model, ReLU and an untied head: 13.7M, nearly all of it embeddings.
     "notebook": ModelConfig(
         vocab_size=50257,
         context_length=64,
@@ -58,7 +58,7 @@ PRESETS: dict[str, ModelConfig] = {
         tied_head=False,
     ),
     "gpt2-small": GPT2_SMALL,
-    # The same with its own head and without query, key and value biases, as tutorials often build it.
+    # The same with an untied head and without query, key and value biases, as tutorials often build it.
     "gpt2-small-untied": replace(GPT2_SMALL, tied_head=False, qkv_bias=False),
     "gpt2-medium": replace(GPT2_SMALL, n_layer=24, n_head=16, n_embd=1024),
     "gpt2-large": replace(GPT2_SMALL, n_layer=36, n_head=20, n_embd=1280),
@@ -67,7 +67,7 @@ PRESETS: dict[str, ModelConfig] = {
 
 
 def get_preset(name: str) -> ModelConfig:
-    """Return the config called `name`. Raises `ConfigError` naming the nearest ones when there is none."""
+    """Return the config called `name`. Raises `ConfigError` with the nearest names when there is none."""
     if name not in PRESETS:
         hint = did_you_mean(name, PRESETS) or f" There are: {', '.join(PRESETS)}."
         raise ConfigError(f"There is no model preset {name!r}.{hint}")

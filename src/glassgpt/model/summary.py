@@ -1,8 +1,8 @@
-"""What a model costs, worked out from its config alone: weights, FLOPs, bytes. No torch, no waiting.
+"""What a model costs, computed from its config alone: weights, FLOPs, bytes. No torch, no waiting.
 
-Shapes and parameters are exact (tested equal to the real module). FLOPs count matrix multiplications, two
-for each multiply-add, and leave out what is small beside them: norms, activations, softmax, biases.
-Activation bytes are an estimate, good to about a tenth.
+Shapes and parameters are exact (tests compare them with the real module). FLOPs count matrix products, two
+for each multiply-add, and leave out the small rest: norms, activations, softmax, biases. Activation bytes
+are an estimate, accurate to about a tenth.
 
 Legend: C = n_embd, V vocabulary, H query heads, K key/value heads, D head width, F MLP width.
 """
@@ -23,12 +23,12 @@ _KNOWN = {
 }
 Shape = tuple[int, ...]
 FLOAT32 = 4
-"""Bytes of one number as weights, gradients and optimizer state are kept in training."""
+"""Bytes of one number in the weights, gradients and optimizer state of training."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One kind of weight: its name ("*" for the number of the block), its shape, and how many there are."""
+    """One kind of weight: its name ("*" for the block number), its shape, and how many there are."""
 
     name: str
     shape: Shape
@@ -36,20 +36,20 @@ class Row:
 
     @property
     def parameters(self) -> int:
-        """Numbers in all of them together."""
+        """Number of parameters in all of them together."""
         return self.count * math.prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingBytes:
-    """Memory of one training step, by what fills it."""
+    """Memory of one training step, by use."""
 
     weights: int
     gradients: int
     optimizer: int
     activations: int
     beside: int = 0
-    """What else is in memory during the step, such as a copy of the base."""
+    """Anything else in memory during the step, such as a copy of the base model."""
 
     @property
     def total(self) -> int:
@@ -59,7 +59,7 @@ class TrainingBytes:
 
 @dataclass(frozen=True, slots=True)
 class InferenceBytes:
-    """Memory while generating, by what fills it."""
+    """Memory during generation, by use."""
 
     weights: int
     cache: int
@@ -71,7 +71,7 @@ class InferenceBytes:
 
 
 def rows(config: ModelConfig) -> list[Row]:
-    """Return the table of weights from bottom to top, the blocks' weights once with their count."""
+    """Return the table of weights from bottom to top; the blocks' weights appear once with their count."""
     require_known(config, "model/summary.py", **_KNOWN)
     table = [Row("token_embedding.weight", (config.vocab_size, config.n_embd), 1)]
     if config.positions == "learned":
@@ -86,7 +86,7 @@ def rows(config: ModelConfig) -> list[Row]:
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, Shape]:
-    """Return the name and shape of every weight, as the model's state dict has them."""
+    """Return the name and shape of every weight, as in the model's state dict."""
     shapes: dict[str, Shape] = {}
     for row in rows(config):
         for layer in range(row.count):
@@ -95,31 +95,31 @@ def parameter_shapes(config: ModelConfig) -> dict[str, Shape]:
 
 
 def count_parameters(config: ModelConfig) -> int:
-    """Return how many numbers the model learns."""
+    """Return the number of parameters of the model."""
     return sum(row.parameters for row in rows(config))
 
 
 def block_parameters(config: ModelConfig) -> int:
-    """Return the weights of the blocks alone, without embeddings and head."""
+    """Return the number of parameters in the blocks, without embeddings and head."""
     return sum(row.parameters for row in rows(config) if row.name.startswith("blocks."))
 
 
 def matmul_parameters(config: ModelConfig) -> int:
-    """Return the weights that each token is multiplied by: matrices and head, not tables that are looked up.
+    """Return the number of weights that each token is multiplied by: matrices and head, not lookup tables.
 
-    A tied head counts, for its multiplication is done although its numbers are the embedding's.
+    A tied head counts: its product is computed although it shares its numbers with the embedding.
     """
     blocks = sum(config.n_layer * math.prod(shape) for _, shape in _block_shapes(config) if len(shape) == 2)
     return blocks + config.vocab_size * config.n_embd
 
 
 def flops_per_token(config: ModelConfig, *, training: bool = True, length: int | None = None) -> int:
-    """Return the FLOPs of one token in a text of `length` tokens (None: the context length).
+    """Return the FLOPs per token in a text of `length` tokens (None: the context length).
 
     Training: 6 N + 12 n_layer H D length; the forward pass alone is a third of it. N is
     `matmul_parameters`: 2 FLOPs forward and 4 backward for each (Kaplan et al., 2020, section 2.1). The
-    second term is attention's two products (Chowdhery et al., 2022, "PaLM", appendix B), counted as if
-    every token saw all `length`, as is the custom: causal, sliding and strided masks are not deducted.
+    second term is attention's two products (Chowdhery et al., 2022, "PaLM", appendix B). By convention they
+    are counted as if every token saw all `length` tokens: masks (causal, sliding, strided) are not deducted.
     """
     attention = 2 * config.n_layer * config.attention_width * (length or config.context_length)
     forward = 2 * (matmul_parameters(config) + attention)
@@ -138,9 +138,9 @@ def training_bytes(
 ) -> TrainingBytes:
     """Return the memory of a float32 training step with AdamW, which keeps two numbers for each weight.
 
-    The loss counts among the activations, and so do the masks and tables of attention. How many logits the loss holds
-    depends on the kind of device; `loss` gives its bytes where it is not the loss of pretraining. With `segments` a row
-    holds several texts, so each row has a mask of its own.
+    The activations include the loss and the masks and tables of attention. How many logits the loss holds depends on
+    the kind of device; `loss` gives its bytes for a loss other than that of pretraining. With `segments` a row holds
+    several texts, so each row has its own mask.
     """
     length = length or config.context_length
     weights = FLOAT32 * count_parameters(config)
@@ -150,7 +150,7 @@ def training_bytes(
     loss = _loss_bytes(config, tokens, device) if loss is None else loss
     kept = FLOAT32 * tokens * 3 * config.n_embd  # the final norm
     kept += _table_bytes(config, batch_size, length, segments) + masks.seen
-    if checkpoint_activations:  # each block's input; one block is computed again when the loss is over
+    if checkpoint_activations:  # each block's input; one block at a time is recomputed in the backward pass
         kept += config.n_layer * FLOAT32 * tokens * config.n_embd + max(loss, block)
     else:
         kept += config.n_layer * block + loss
@@ -166,10 +166,10 @@ def forward_bytes(
     segments: bool = False,
     logits: int | None = None,
 ) -> int:
-    """Return the memory of a forward pass of which nothing is kept for gradients, the weights left out.
+    """Return the memory of a forward pass that keeps nothing for gradients, without the weights.
 
-    It is that of the largest of its parts: making the masks, attention, the MLP, the loss of each token. `logits` gives
-    the bytes of the logits held at once, where they are not those of `training.losses.token_losses`.
+    The largest of its parts decides: making the masks, attention, the MLP, the loss of each token. `logits` gives the
+    bytes of the logits held at once, where they differ from those of `training.losses.token_losses`.
     """
     require_known(config, "model/summary.py", **_KNOWN)
     length = length or config.context_length
@@ -183,7 +183,7 @@ def forward_bytes(
     mlp = stream + FLOAT32 * tokens * config.mlp_width * ACTIVATIONS[config.activation].at_once + masks.seen
     if logits is None:
         logits = _chunk_bytes(config, tokens, device)
-    of_targets = FLOAT32 * tokens * 2 * config.n_embd  # what the head reads, and the rows of its matrix
+    of_targets = FLOAT32 * tokens * 2 * config.n_embd  # the head's input, and the rows of its matrix
     parts = (masks.making, attention, mlp, of_targets + logits)
     return max(parts) + _table_bytes(config, batch_size, length, segments)
 
@@ -191,14 +191,14 @@ def forward_bytes(
 def inference_bytes(
     config: ModelConfig, *, batch_size: int = 1, length: int | None = None, bytes_per_number: int = FLOAT32
 ) -> InferenceBytes:
-    """Return the memory of generating: the weights, and a cache of `length` tokens for each row."""
+    """Return the memory for generation: the weights, and a cache of `length` tokens for each row."""
     per_token = 2 * config.n_layer * config.kv_heads * config.head_dim
     numbers = batch_size * (length or config.context_length) * per_token
     return InferenceBytes(bytes_per_number * count_parameters(config), bytes_per_number * numbers)
 
 
 def short_number(number: float) -> str:
-    """Return a number with three digits and the letter of its thousands: "3.69 M"."""
+    """Return a number with three digits and the letter of its unit: "3.69 M"."""
     units = iter("kMGTPEZYRQ")
     unit = ""
     while number >= 999.5 and unit != "Q":
@@ -207,7 +207,7 @@ def short_number(number: float) -> str:
 
 
 def byte_size(number: float) -> str:
-    """Return an amount of bytes as a person says it: "3.69 MB"."""
+    """Return a number of bytes in readable form: "3.69 MB"."""
     return f"{short_number(number)}B"
 
 
@@ -224,7 +224,7 @@ def _norm_shapes(name: str, config: ModelConfig) -> Iterator[tuple[str, Shape]]:
 
 
 def _block_shapes(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
-    """Yield the weights of one block, in the order in which the module holds them."""
+    """Yield the weights of one block in the module's order."""
     width, hidden = config.n_embd, config.mlp_width
     fused = (config.n_head + 2 * config.kv_heads) * config.head_dim
     yield from _norm_shapes("attention_norm", config)
@@ -241,9 +241,9 @@ def _block_shapes(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
 
 
 def _loss_bytes(config: ModelConfig, tokens: int, device: str) -> int:
-    """Estimate what the loss holds: all logits and their log-softmax where they are few.
+    """Estimate the memory of the loss: all logits and their log-softmax if they are few.
 
-    Where they are many: a chunk of them, and the gradients of the head's input and matrix, which are made at once.
+    Otherwise: a chunk of them, and the gradients of the head's input and matrix, computed in the same pass.
     """
     row = FLOAT32 * config.vocab_size
     if tokens * row <= SMALL_LOGITS:
@@ -252,21 +252,21 @@ def _loss_bytes(config: ModelConfig, tokens: int, device: str) -> int:
 
 
 def _chunk_bytes(config: ModelConfig, tokens: int, device: str) -> int:
-    """Return the bytes of the logits that are held at a time."""
+    """Return the bytes of the logits that are in memory at a time."""
     row = FLOAT32 * config.vocab_size
     return row * min(tokens, max(1, CHUNK_BYTES[device] // row))
 
 
 @dataclass(frozen=True, slots=True)
 class _Masks:
-    """Bytes of the masks that say who sees whom; all 0 where attention is plainly causal."""
+    """Bytes of the attention masks; all 0 where attention is plainly causal."""
 
     seen: int = 0
     """The mask itself, one byte for each pair of tokens, which all layers share."""
     added: int = 0
-    """What each layer makes of it: numbers that are added to the scores."""
+    """The form of the mask in each layer: numbers that are added to the scores."""
     making: int = 0
-    """What is in memory while it is made, distances of eight bytes above all."""
+    """Memory while the mask is made, mostly distances of eight bytes."""
 
 
 def _masks(config: ModelConfig, rows: int, length: int, segments: bool) -> _Masks:
@@ -282,7 +282,7 @@ def _masks(config: ModelConfig, rows: int, length: int, segments: bool) -> _Mask
 
 
 def _table_bytes(config: ModelConfig, rows: int, length: int, segments: bool) -> int:
-    """Return the bytes of the angles of rotary positions, their cosines and sines."""
+    """Return the bytes of the angles of rotary positions and their cosines and sines."""
     if config.positions != "rotary":
         return 0
     return FLOAT32 * 3 * (config.head_dim // 2) * length * (rows if segments else 1)
@@ -298,6 +298,6 @@ def _block_floats(config: ModelConfig, length: int) -> int:
     require_known(config, "model/summary.py", **_KNOWN)
     floats += hidden * ACTIVATIONS[config.activation].kept
     if config.dropout:
-        # Attention then keeps its weights, which of them were dropped, and what is left; each branch what it dropped.
+        # Attention keeps its weights, the dropout mask, and the result; each branch keeps its dropout mask.
         floats += 3 * config.n_head * length + 2 * width
     return floats

@@ -1,1 +1,1 @@
-"""Text to ids and back: four tokenizers written from scratch, and the fast engines that give the same ids."""
+"""Text to ids and back: four tokenizers written from scratch, and fast engines that give the same ids."""

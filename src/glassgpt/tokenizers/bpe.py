@@ -1,10 +1,10 @@
-"""Byte-level byte-pair encoding, the tokenizer of GPT-2 and of most models since, to be read.
+"""Byte-level byte-pair encoding, the tokenizer of GPT-2 and most models since, written for reading.
 
-Text becomes pieces (`patterns`), a piece becomes its UTF-8 bytes, and the bytes are merged pair by pair in
-the order in which the pairs were learned. Every text can be written, as every byte has an id, and decoding
-gives back the exact bytes (Radford et al. 2019, section 2.2).
+Text is cut into pieces (`patterns`), a piece becomes its UTF-8 bytes, and the bytes are merged pair by pair in
+the order in which the pairs were learned. Every text can be encoded, because every byte has an id, and
+decoding gives back the exact bytes (Radford et al. 2019, section 2.2).
 
-The ids are laid out as in GPT-2: 0 to 255 the bytes in the order of `byte_chars`, then one id a merge, and
+The ids are in GPT-2's order: 0 to 255 the bytes in the order of `byte_chars`, then one id per merge, and
 `<|endoftext|>` last. The fast engines give the same ids; see `fast`.
 """
 
@@ -47,9 +47,9 @@ class BPETokenizer:
         min_frequency: int = 1,
         learned: Callable[[int], None] = lambda _: None,
     ) -> BPETokenizer:
-        """Learn the merges of `texts`, read once as a stream. `vocab_size` counts every id.
+        """Learn merges from `texts`, read once as a stream. `vocab_size` counts every id.
 
-        `learned` is called with the number of merges so far, now and then.
+        `learned` is called from time to time with the number of merges so far.
         """
         counts = count_pieces(texts, PATTERNS[pattern])
         words = {tuple(_byte_ids(piece)): count for piece, count in counts.items()}
@@ -66,7 +66,7 @@ class BPETokenizer:
         return [id for piece in pieces for id in known[piece]]
 
     def merge(self, ids: list[int]) -> list[int]:
-        """Apply the merges to the ids of one piece: always the earliest learned, leftmost first."""
+        """Apply the merges to the ids of one piece: the earliest learned first, from left to right."""
         while len(ids) > 1:
             pairs = list(pairwise(ids))
             at = min(range(len(pairs)), key=lambda index: self.ranks.get(pairs[index], len(self.tokens)))
@@ -76,7 +76,7 @@ class BPETokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of `ids`, special tokens left out; bytes that are not UTF-8 become U+FFFD."""
+        """Return the text of `ids` without special tokens; bytes that are not UTF-8 become U+FFFD."""
         skipped = set(self.special.values())
         return b"".join(self.tokens[id] for id in ids if id not in skipped).decode("utf-8", "replace")
 
@@ -94,7 +94,7 @@ class BPETokenizer:
 
 
 def count_pieces(texts: Iterable[str], pattern: Pattern) -> Counter[str]:
-    """Return how often each piece occurs in `texts`, long ones cut. Equal stretches are cut only once."""
+    """Return how often each piece occurs in `texts`; long pieces are cut. Equal stretches are processed only once."""
     stretched: Counter[str] = Counter()
     for text in texts:
         stretched.update(stretches(text, pattern))

@@ -1,9 +1,9 @@
 """A visible character for each byte, as GPT-2 chose them.
 
 `tokenizer.json` holds tokens as text, but a byte-level token may be half a character. So each of the 256
-bytes is written as one printable character: the printable Latin-1 ones stand for themselves, the other 68
-are moved to U+0100 and up (a space becomes Ġ, a line end Ċ). Sorted by those characters the bytes get the
-ids 0 to 255, in GPT-2's vocabulary and in every one trained here.
+bytes is written as one printable character: the printable Latin-1 characters stay as they are, the other 68
+are moved to U+0100 and up (a space becomes Ġ, a line end Ċ). Sorted by these characters, the bytes get the
+ids 0 to 255, in GPT-2's vocabulary and in every vocabulary trained here.
 """
 
 from __future__ import annotations

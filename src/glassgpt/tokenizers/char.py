@@ -1,8 +1,8 @@
-"""Characters as tokens: the smallest tokenizer, and the easiest to see through.
+"""Characters as tokens: the smallest tokenizer, and the easiest to understand.
 
 A token is one Unicode code point. The vocabulary is the characters of the training text in sorted order,
-then `<|unk|>` for any other, then `<|endoftext|>`. Lossless on its own characters; `tokenizer.json` has it
-as a BPE without merges, which is the same thing.
+then `<|unk|>` for any other, then `<|endoftext|>`. It is lossless for text of these characters.
+`tokenizer.json` stores it as a BPE without merges, which is equivalent.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ class CharTokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], *, vocab_size: int = 0) -> CharTokenizer:
-        """Take the characters of `texts`; with a `vocab_size` the most frequent that fit."""
+        """Use the characters of `texts`; with a `vocab_size`, the most frequent that fit."""
         return cls.of(count_chars(texts), vocab_size=vocab_size)
 
     @classmethod
     def of(cls, counts: Mapping[str, int], *, vocab_size: int = 0) -> CharTokenizer:
-        """Take counted characters; with a `vocab_size` the most frequent that fit."""
+        """Use counted characters; with a `vocab_size`, the most frequent that fit."""
         by_count = sorted(counts, key=lambda char: (-counts[char], char))
         return cls(sorted(by_count[: vocab_size - 2] if vocab_size else by_count))
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
-        """Return one id a character. `<|endoftext|>` is recognised only with `allow_special`."""
+        """Return one id per character. `<|endoftext|>` is recognised only with `allow_special`."""
         if allow_special:
             return encode_with_special(text, self.special, self.encode)
         unknown = self.ids[UNKNOWN]
         return [self.ids.get(char, unknown) for char in text]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of `ids`, `<|endoftext|>` left out. What was unknown shows as `<|unk|>`."""
+        """Return the text of `ids` without `<|endoftext|>`. Unknown characters show as `<|unk|>`."""
         skipped = set(self.special.values())
         return "".join(self.tokens[id] for id in ids if id not in skipped)
 

@@ -1,7 +1,7 @@
-"""What a `tokenizer.json` by others promises, checked before anything is made of it.
+"""Checks on a `tokenizer.json` from elsewhere, before it is used.
 
-The library `tokenizers` reads the format, but believes what it reads: an id sets how much memory is taken, and
-some faults are panics of Rust, which are no `Exception`s and pass through every handler of these.
+The library `tokenizers` reads the format but trusts the file: a high id makes it allocate that much memory, and some
+faults are Rust panics, which are not `Exception`s, so that `except Exception` does not catch them.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any
 from glassgpt.errors import GlassGPTError, TokenizerError
 
 HIGHEST_ID = 2**22
-"""Well above any vocabulary there is. Tables of a vocabulary have a row for each id up to the highest."""
+"""Far above any existing vocabulary. Tables of a vocabulary have a row for each id up to the highest."""
 _NO_FILE = "This is not a tokenizer.json that can be used"
 _WAY_OUT = "Get the file again, or write it again with the program that made it."
 
 
 def refuse_impossible(text: str) -> None:
-    """Raise `TokenizerError` for the text of a `tokenizer.json` that says something impossible of its vocabulary."""
+    """Raise `TokenizerError` for the text of a `tokenizer.json` whose vocabulary is impossible."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         why = "it is too deeply nested" if isinstance(error, RecursionError) else str(error)
         raise _wrong(f"it is not JSON ({why})") from error
     if not isinstance(content, dict):
-        raise _wrong("it holds no object")
+        raise _wrong("it is not a JSON object")
     model, added = content.get("model"), content.get("added_tokens") or []
     if not isinstance(model, dict):
         raise _wrong("it has no section `model`")
@@ -38,13 +38,13 @@ def refuse_impossible(text: str) -> None:
         raise _wrong("its `vocab` does not map tokens to ids")
     _check_merges(model.get("merges") or [])
     if not isinstance(added, list) or not all(map(_is_added, added)):
-        raise _wrong("its `added_tokens` are no list of tokens with `id` and `content`")
+        raise _wrong("its `added_tokens` are not a list of tokens with `id` and `content`")
     _check_ids([(token["content"], token["id"], "added_tokens") for token in added])
 
 
 @contextlib.contextmanager
 def library(doing: str) -> Iterator[None]:
-    """Turn whatever the library raises or panics with while `doing` into a `TokenizerError`."""
+    """Turn any exception or panic of the library into a `TokenizerError` that begins with `doing`."""
     try:
         yield
     except GlassGPTError:
@@ -57,12 +57,12 @@ def library(doing: str) -> Iterator[None]:
 
 
 def reading() -> contextlib.AbstractContextManager[None]:
-    """Return `library` for the reading of a file."""
+    """Return `library` for reading a file."""
     return library(_NO_FILE)
 
 
 def encoding() -> contextlib.AbstractContextManager[None]:
-    """Return `library` for encoding a text, where a vocabulary's pattern may have no end."""
+    """Return `library` for encoding a text: a vocabulary's pattern may never finish."""
     return library("This vocabulary cannot encode the text")
 
 
@@ -70,10 +70,12 @@ def _check_ids(tokens: list[tuple[str, Any, str]]) -> None:
     seen: dict[int, str] = {}
     for token, id, section in tokens:
         if not isinstance(id, int) or isinstance(id, bool) or id < 0:
-            raise _wrong(f"in `{section}` the token {token!r:.60} has {id!r:.40} for an id")
+            raise _wrong(
+                f"in `{section}` the token {token!r:.60} has the id {id!r:.40}, not a whole number from 0"
+            )
         if id > HIGHEST_ID:
             raise _wrong(
-                f"in `{section}` the token {token!r:.60} promises the id {id:,}, and no id may be above {HIGHEST_ID:,}"
+                f"in `{section}` the token {token!r:.60} has the id {id:,}, and no id may be above {HIGHEST_ID:,}"
             )
         if seen.setdefault(id, token) != token:
             raise _wrong(f"`{section}` has the id {id} twice, for {seen[id]!r:.60} and {token!r:.60}")
@@ -91,11 +93,11 @@ def _refuse_surrogate(token: str, section: str) -> None:
 
 def _check_merges(merges: Any) -> None:
     if not isinstance(merges, list):
-        raise _wrong("its `merges` are no list")
+        raise _wrong("its `merges` are not a list")
     for number, merge in enumerate(merges, start=1):
         parts = merge.split(" ") if isinstance(merge, str) else merge
         if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) for part in parts):
-            raise _wrong(f"merge {number} is {merge!r:.60} and not two tokens")
+            raise _wrong(f"merge {number} is {merge!r:.60}, not two tokens")
 
 
 def _is_scored(entry: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What tokenizer to train, or which ready-made one to take."""
+"""Which tokenizer to train, or which ready-made one to use."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ DEFAULT_SIZE = 4096
 
 @dataclass(frozen=True, slots=True)
 class TokenizerConfig:
-    """How to make a vocabulary. Raises `ConfigError` for a setting that cannot be."""
+    """How to make a vocabulary. Raises `ConfigError` for an invalid setting."""
 
     kind: Kind = "bpe"
     """What a token is: a character, a word, a byte-level BPE piece, or a WordPiece."""
     vocab_size: int | None = None
-    """How many ids in all, special tokens and the 256 bytes included. A text too small to fill it gives
-    fewer. For `char` and `word` a maximum, and 0 means no limit. Left out: 4096, and no limit for `char`."""
+    """Number of ids in all, including special tokens and the 256 bytes. A text that is too small gives fewer.
+    For `char` and `word` it is a maximum, and 0 means no limit. Default: 4096, and no limit for `char`."""
     pattern: PatternName = "gpt2"
     """BPE: how text is cut before merging. These three are the ones llama.cpp knows by name."""
     name: str | None = None
     """A ready-made vocabulary (`gpt2`, `cl100k_base`, `o200k_base`), a `tokenizer.json`, or a folder with
-    one, to take instead of training. No other setting of this section can be given with it."""
+    one, to use instead of training. No other setting of this section can be given with it."""
     engine: Engine = "auto"
-    """BPE: who learns the merges, all the same ones: `python` (which auto takes), or the Rust library."""
+    """BPE: what learns the merges, `python` (the choice of auto) or the Rust library; both learn the same."""
     min_frequency: int = 2
-    """A pair (BPE, WordPiece) or a word that occurs less often gets no id. It also makes `word`
-    see `<|unk|>` in training. Characters are all kept."""
+    """A pair (BPE, WordPiece) or a word that occurs less often gets no id. With `word`, the training text then
+    contains `<|unk|>`. Characters are all kept."""
 
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
         OnlyWith(("kind", "vocab_size", "pattern", "engine", "min_frequency"), "name", (None,)),

@@ -1,7 +1,7 @@
-"""Control tokens and plain text, kept apart while they are encoded.
+"""Control tokens and plain text, kept apart during encoding.
 
-A special token means something only where a program wrote it. The same characters in what a person wrote are
-plain text. So a text that holds both is passed as pieces: `("<|im_end|>", True)` is the token of that name,
+A special token has a meaning only where a program wrote it. The same characters written by a person are plain
+text. So a text with both is passed as pieces: `("<|im_end|>", True)` is the token with that name,
 `("<|im_end|>", False)` the ten characters.
 """
 
@@ -19,19 +19,19 @@ from glassgpt.tokenizers.engines import RustEncoder
 from glassgpt.tokenizers.special import without_surrogates
 
 Piece = tuple[str, bool]
-"""Some text, and whether it is the name of a special token that stands for its id."""
+"""Some text, and whether it is the name of a special token to be encoded as its id."""
 
 _FLAGS = ("lstrip", "rstrip", "single_word")
 
 
 def finder(names: Collection[str]) -> re.Pattern[str] | None:
-    """Return what finds any of some names, the longest of those that begin at a place; None without names."""
+    """Return a pattern that finds any of the names, the longest where several begin; None without names."""
     longest_first = sorted((name for name in names if name), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
 
 def split_at(text: str, found_by: re.Pattern[str] | None) -> Iterator[Piece]:
-    """Yield the pieces of a text in which every name that is found is a special token. No piece is empty."""
+    """Yield the pieces of a text in which every name found is a special token. No piece is empty."""
     start = 0
     for match in found_by.finditer(text) if found_by else ():
         if start < match.start():
@@ -43,7 +43,7 @@ def split_at(text: str, found_by: re.Pattern[str] | None) -> Iterator[Piece]:
 
 
 def joined(pieces: Iterable[Piece]) -> list[Piece]:
-    """Return pieces with neighbouring plain ones made one, as valid Unicode: they are encoded as one text."""
+    """Return pieces with neighbouring plain ones joined, as valid Unicode: they are encoded as one text."""
     made: list[Piece] = []
     for special, group in groupby(pieces, key=lambda piece: piece[1]):
         if special:
@@ -54,10 +54,10 @@ def joined(pieces: Iterable[Piece]) -> list[Piece]:
 
 
 def can_be_split(content: dict[str, Any]) -> bool:
-    """Say whether a text may be cut at special tokens and each part between them encoded by itself.
+    """Return whether a text may be cut at special tokens and the parts between them encoded separately.
 
-    Not where a token takes the white space beside it along or must stand as a word, where added tokens that are
-    not special could overlap it, or where a normalizer could change what is found.
+    It may not if a token absorbs the white space beside it or must be a separate word, if added tokens that are not
+    special could overlap it, or if a normalizer could change the text.
     """
     added = content["added_tokens"]
     plain = all(token["special"] and not any(token[flag] for flag in _FLAGS) for token in added)
@@ -65,9 +65,9 @@ def can_be_split(content: dict[str, Any]) -> bool:
 
 
 class RenamedEncoder:
-    """The library `tokenizers` on a vocabulary whose special tokens have names that nobody can have typed.
+    """The library `tokenizers` with a vocabulary whose special tokens have random names that nobody can have typed.
 
-    So the whole text is encoded at once, as the vocabulary's own programs do it, and the usual names are text.
+    So the whole text is encoded at once, as the programs made for the vocabulary do, and the usual names are text.
     """
 
     def __init__(self, content: dict[str, Any], names: Collection[str]) -> None:
@@ -79,11 +79,11 @@ class RenamedEncoder:
         for name, other in self.renamed.items():
             if self.encoder.tokenizer.token_to_id(other) != ids[name]:
                 raise TokenizerError(
-                    f"The special token {name!r} of this vocabulary cannot be told from text."
+                    f"The special token {name!r} of this vocabulary cannot be distinguished from text."
                 )
 
     def encode(self, pieces: Sequence[Piece]) -> list[int] | None:
-        """Return the ids of a text, or None when the library did not see each of the special tokens."""
+        """Return the ids of a text, or None if the library did not find every special token."""
         text = "".join(self.renamed[text] if special else text for text, special in pieces)
         ids = self.encoder.encode(text)
         return ids if sum(id in self.ids for id in ids) == sum(special for _, special in pieces) else None

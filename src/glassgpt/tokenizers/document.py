@@ -1,7 +1,7 @@
-"""What the content of a `tokenizer.json` says about the vocabulary, before any text is encoded.
+"""Facts about a vocabulary from the content of its `tokenizer.json`, before any text is encoded.
 
-Each function takes the file as parsed JSON, the way the library `tokenizers` writes it, with every section
-present.
+Each function takes the file as parsed JSON in the form that the library `tokenizers` writes, with every
+section present.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def kind(content: dict[str, Any]) -> str:
 
 
 def joins_bytes(content: dict[str, Any]) -> bool:
-    """Say whether decoding is nothing but putting the tokens' bytes in a row."""
+    """Return whether decoding only joins the tokens' bytes."""
     return _types(content["decoder"]) == {"char": ["Fuse"], "bpe": ["ByteLevel"]}.get(kind(content))
 
 
 def lossless(content: dict[str, Any]) -> bool:
-    """Say whether decoding gives back the text: nothing in it is changed, added or dropped."""
+    """Return whether decoding gives back the text: nothing is changed, added or dropped."""
     if not joins_bytes(content) or content["normalizer"]:
         return False
     if kind(content) == "char":
@@ -46,13 +46,13 @@ def lossless(content: dict[str, Any]) -> bool:
 
 
 def fingerprint(content: dict[str, Any]) -> str:
-    """Hash what decides ids, in whatever order and with whatever defaults the library writes it."""
+    """Hash everything that decides ids, whatever order and defaults the library writes."""
     matters = {key: _set_values(value) for key, value in content.items() if key not in _NO_MATTER_FOR_IDS}
     return hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()
 
 
 def spelled_bytes(token: str, kind: str) -> bytes:
-    """Return the bytes that a token shows in the middle of a text, from its spelling in the vocabulary."""
+    """Return the bytes of a token in the middle of a text, from its spelling in the vocabulary."""
     if kind == "bpe":
         try:
             return to_bytes(token)
@@ -66,7 +66,7 @@ def spelled_bytes(token: str, kind: str) -> bytes:
 
 
 def _set_values(value: Any) -> Any:
-    """Leave out settings that are unset or false, so that a new one of the library changes nothing."""
+    """Leave out settings that are unset or false, so that a new setting of the library changes nothing."""
     if isinstance(value, dict):
         return {
             key: _set_values(item) for key, item in value.items() if item is not None and item is not False
@@ -84,7 +84,7 @@ def _is_char(content: dict[str, Any]) -> bool:
 
 
 def _types(section: Any) -> list[str]:
-    """Return the types of a pre-tokenizer or decoder, a sequence replaced by its parts."""
+    """Return the types of a pre-tokenizer or decoder; a sequence gives those of its parts."""
     if not section:
         return []
     return [part["type"] for part in section.get("pretokenizers") or section.get("decoders") or [section]]

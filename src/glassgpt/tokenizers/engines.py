@@ -1,12 +1,12 @@
-"""Who encodes: the fastest engine that gives the same ids as the vocabulary's `tokenizer.json`.
+"""Encoders: the fastest engine that gives the same ids as the vocabulary's `tokenizer.json`.
 
-- characters: a Python dictionary, quicker for them than any library;
+- characters: a Python dictionary, which is faster here than any library;
 - byte-level BPE: `tiktoken`, several times as fast as `tokenizers` with the same ids;
-- the rest: `tokenizers`, whose format `tokenizer.json` is, so that it is also the fallback.
+- everything else: `tokenizers`, which defines the format `tokenizer.json` and is also the fallback.
 
 `tiktoken` merges any two neighbours whose union is a token, the lowest id first. `tokenizers` merges only
-the listed pairs, in the listed order. `ranks_for_tiktoken` finds out whether that is the same for a given
-vocabulary; where it is not, `tokenizers` encodes.
+the listed pairs, in the listed order. `ranks_for_tiktoken` checks whether both give the same ids for a given
+vocabulary; if not, `tokenizers` encodes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from glassgpt.tokenizers.patterns import Pattern, blocks, recognise
 
 # tiktoken's regular expression overflows its stack on a million white-space characters in a row.
 _BLANK_RUN = 65_536
-_SHARE = 100_000  # characters that a thread takes at a time
+_SHARE = 100_000  # characters that a thread encodes at a time
 _MARK = "<|between texts|>"
 
 Row = TypeVar("Row", list[int], np.ndarray)
@@ -41,7 +41,7 @@ class Encoder(Protocol):
 
 
 class RustEncoder:
-    """The library `tokenizers` on a whole `tokenizer.json`. With `special` it recognises special tokens."""
+    """The library `tokenizers` with a whole `tokenizer.json`. With `special` it recognises special tokens."""
 
     def __init__(self, text: str, *, special: bool = False) -> None:
         from tokenizers import Tokenizer
@@ -52,12 +52,12 @@ class RustEncoder:
         self.tokenizer.encode_special_tokens = not special
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of one text, nothing added to it."""
+        """Return the ids of one text, without adding any."""
         with encoding():
             return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text, over all processor cores."""
+        """Return the ids of each text, using all processor cores."""
         with encoding():
             encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoded.ids for encoded in encodings]
@@ -68,12 +68,12 @@ class RustEncoder:
 
 
 class TiktokenEncoder:
-    """The library `tiktoken` on the ranks of a byte-level BPE, over all cores.
+    """The library `tiktoken` with the ranks of a byte-level BPE, using all cores.
 
-    Long texts are cut where the pattern cuts anyway, and short ones are put together, to shares of about the
-    same size. A share is encoded by one thread: for a text it would be too little to be a task of its own.
+    Long texts are cut where the pattern cuts anyway, and short ones are grouped, into shares of about the same
+    size. One thread encodes a share at a time: a single short text would be too small a task for a thread.
 
-    `tokenizers` encodes the texts that tiktoken cannot take.
+    `tokenizers` encodes the texts that tiktoken cannot encode.
     """
 
     def __init__(self, ranks: dict[bytes, int], pattern: Pattern, fallback: RustEncoder) -> None:
@@ -94,17 +94,17 @@ class TiktokenEncoder:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text, over all cores."""
+        """Return the ids of each text, using all cores."""
         rows = self._spread(texts, self._encode_each)
         return [some[0] if len(some) == 1 else list(chain.from_iterable(some)) for some in rows]
 
     def encode_arrays(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Return the ids of each text as an array, over all cores, hardly ever holding Python's lock."""
+        """Return the ids of each text as an array, using all cores and hardly ever holding Python's lock."""
         rows = self._spread(texts, self._encode_at_once)
         return [some[0] if len(some) == 1 else np.concatenate(some) for some in rows]
 
     def _spread(self, texts: Sequence[str], encode: Callable[[list[str]], list[Row]]) -> Iterator[list[Row]]:
-        """Yield the rows of each text's parts, encoded a share at a time by all threads."""
+        """Yield the rows of each text's parts, encoded in shares by all threads."""
         parts = [list(blocks(text, _SHARE)) for text in texts]
         shares = _shares([part for some in parts for part in some])
         if len(shares) == 1:
@@ -118,7 +118,7 @@ class TiktokenEncoder:
         return [self._encode_plainly(text) for text in texts]
 
     def _encode_at_once(self, texts: list[str]) -> list[np.ndarray]:
-        """Encode texts by one call of tiktoken, a mark between them, so that Python's lock is free meanwhile."""
+        """Encode texts with one call of tiktoken, a mark between them, so that Python's lock is free."""
         if not texts or any(_MARK in text or has_blank_run(text) for text in texts):
             return [np.array(self._encode_plainly(text), self.dtype) for text in texts]
         marked = "".join(text + _MARK for text in texts)
@@ -141,7 +141,7 @@ class CharEncoder:
         self.ids, self.unknown = ids, unknown
 
     def encode(self, text: str) -> list[int]:
-        """Return one id a character."""
+        """Return one id per character."""
         get, unknown = self.ids.get, self.unknown
         return [get(char, unknown) for char in text]
 
@@ -155,7 +155,7 @@ class CharEncoder:
 
 
 def _shares(parts: list[str]) -> list[list[str]]:
-    """Group consecutive parts to about `_SHARE` characters each."""
+    """Group consecutive parts into shares of about `_SHARE` characters."""
     shares: list[list[str]] = [[]]
     characters = 0
     for part in parts:
@@ -168,18 +168,18 @@ def _shares(parts: list[str]) -> list[list[str]]:
 
 
 def has_blank_run(text: str) -> bool:
-    """Say whether `text` may hold a giant run of white space. Never misses one of twice `_BLANK_RUN`."""
+    """Return whether `text` may hold a giant run of white space. Never misses one of twice `_BLANK_RUN`."""
     ends = range(_BLANK_RUN, len(text) + 1, _BLANK_RUN)
     return any(text[end - _BLANK_RUN : end].isspace() for end in ends)
 
 
 def ranks_for_tiktoken(document: dict[str, Any], rust: RustEncoder) -> dict[bytes, int] | None:
-    """Return the bytes and ids of a `tokenizer.json`'s BPE, or None where `tiktoken` could differ.
+    """Return the bytes and ids of a `tokenizer.json`'s BPE, or None if `tiktoken` could give other ids.
 
-    Both engines give the same ids when nothing but a known pattern stands before the model, the merges are
-    listed by rising id, and no token can lie as two neighbours that `tokenizers` would leave apart. The
-    last is tried on every token: two tokens become neighbours in a text exactly as they do in the bytes of
-    their union alone. `document` is the parsed file that `rust` was made of.
+    Both engines give the same ids under three conditions: only a known pattern is applied before the model,
+    the merges are listed by rising id, and `tokenizers` never leaves two neighbours apart whose union is a
+    token. The last is tested on every token: two tokens become neighbours in a text exactly as they do in the
+    bytes of their union alone. `rust` was made from `document`, the parsed file.
     """
     model = document["model"]
     names = {token["content"] for token in document["added_tokens"]}
@@ -198,16 +198,16 @@ def ranks_for_tiktoken(document: dict[str, Any], rust: RustEncoder) -> dict[byte
 
 
 def _merges_rise(model: dict[str, Any]) -> bool:
-    """Say whether each merge makes a token of a higher id than the merge before."""
+    """Return whether each merge makes a token with a higher id than the merge before."""
     pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
     made = [model["vocab"][left + right] for left, right in pairs]
     return all(one < next for one, next in pairwise(made))
 
 
 def _merges_suffice(document: dict[str, Any], names: set[str], rust: RustEncoder) -> bool:
-    """Say whether the merges turn each token's own bytes into it, and never into just two parts.
+    """Return whether the merges turn each token's bytes into the token, and never into exactly two parts.
 
-    Three parts or more are well when the file says that a whole piece is looked up before any merge.
+    Three parts or more are allowed if the file says that a whole piece is looked up before any merge.
     """
     model = document["model"]
     if model["ignore_merges"]:

@@ -1,7 +1,7 @@
 """The tokenizer that the rest of the project uses: any `tokenizer.json`, with the fastest engine for it.
 
-Whatever kind a vocabulary is and whoever made it, here it encodes, decodes, says which bytes an id stands
-for, and hashes to a fingerprint by which data and models know their vocabulary again.
+For any kind of vocabulary from any source, it encodes, decodes, gives the bytes of an id, and computes a
+fingerprint by which data and models recognise their vocabulary.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from glassgpt.tokenizers.special import END_OF_TEXT_NAMES, find_end_of_text, wit
 
 
 class FastTokenizer:
-    """A vocabulary read from the text of a `tokenizer.json`; make one by `from_file` or `from_json`.
+    """A vocabulary read from the text of a `tokenizer.json`; make one with `from_file` or `from_json`.
 
     `kind` is "char", "word", "bpe" (byte-level), "wordpiece" or "other". `vocab_size` is the highest id
-    plus one. `unknown_id` is what a vocabulary without bytes gives for what it does not know, else None.
+    plus one. `unknown_id` is the id for text that is not in the vocabulary, or None.
     `lossless` says that decoding gives back the text: any text for "bpe", a text of known characters for
-    "char". `joins_bytes` says that decoding only puts the tokens' bytes in a row.
-    `fingerprint` changes when, and only when, the ids of a text could. `pattern` is how a byte-level BPE
-    cuts text, or None where that is no pattern known here. `special_names` are the names of the special
-    tokens. `json` is the whole `tokenizer.json`.
+    "char". `joins_bytes` says that decoding only joins the tokens' bytes.
+    `fingerprint` changes if and only if the ids of a text could change. `pattern` is how a byte-level BPE
+    cuts text, or None if the pattern is not known here. `special_names` are the names of the special tokens.
+    `json` is the whole `tokenizer.json`.
     """
 
     kind: str
@@ -96,7 +96,7 @@ class FastTokenizer:
         return f"<FastTokenizer {self.kind}, {self.vocab_size} ids, {self.fingerprint[:12]}>"
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
-        """Return the ids of `text` alone. With `allow_special` the name of a special token is its id."""
+        """Return the ids of `text` alone. With `allow_special` the name of a special token becomes its id."""
         text = without_surrogates(text)
         if not allow_special:
             return self._encoder.encode(text)
@@ -107,10 +107,10 @@ class FastTokenizer:
     def encode_parts(
         self, incoming: Iterable[str], *, allow_special: bool = False
     ) -> Iterator[tuple[str, list[int]]]:
-        """Yield a text that comes bit by bit in parts, each with its ids: joined, they are those of the whole text.
+        """Yield the parts of a text that arrives in pieces, each with its ids. All ids joined are those of the text.
 
-        A part is about as long as what comes at once, so memory does not grow with the text. The exceptions are
-        vocabularies of which nobody can say where a text may be cut, and a text without a space.
+        A part is about as long as an incoming piece, so memory does not grow with the text. The exceptions are
+        vocabularies for which no safe place to cut is known, and a text without a space.
         """
         names_have_spaces = allow_special and any(re.search(r"\s", name) for name in self.special_names)
         if isinstance(self._encoder, CharEncoder) and not allow_special:
@@ -123,10 +123,10 @@ class FastTokenizer:
             yield text, self.encode(text, allow_special=allow_special)
 
     def encode_pieces(self, pieces: Sequence[Piece]) -> list[int]:
-        """Return the ids of a text that is plain in some pieces, and names a special token in the others.
+        """Return the ids of a text whose pieces are either plain text or the name of a special token.
 
-        The ids are those of `encode` with `allow_special`, but that a special token's name in a plain piece is
-        plain text. Raises `TokenizerError` for a name that the vocabulary has not as one token.
+        The ids are those of `encode` with `allow_special`, except that a special token's name in a plain piece is
+        plain text. Raises `TokenizerError` for a name that is not a token of the vocabulary.
         """
         names = {text for text, special in pieces if special}
         if unknown := [name for name in sorted(names) if self._ids.get(name) not in self._added]:
@@ -153,11 +153,11 @@ class FastTokenizer:
         return self._renamed[names]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text, over all cores. Special tokens in them are plain text."""
+        """Return the ids of each text, using all cores. Special tokens in the texts are plain text."""
         return self._encoder.encode_batch([without_surrogates(text) for text in texts])
 
     def encode_arrays(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Return the same as `encode_batch` as arrays of unsigned integers, which saves making lists."""
+        """Return the ids of `encode_batch` as arrays of unsigned integers, which avoids making lists."""
         return self._encoder.encode_arrays([without_surrogates(text) for text in texts])
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
@@ -170,37 +170,37 @@ class FastTokenizer:
             return self._rust.tokenizer.decode(ids, skip_special_tokens=skip_special)
 
     def decode_bytes(self, ids: Sequence[int], *, skip_special: bool = True) -> bytes:
-        """Return the bytes of `ids` in a row: where `joins_bytes`, the UTF-8 of the text or a part of it."""
+        """Return the joined bytes of `ids`: with `joins_bytes`, the UTF-8 of the text or a part of it."""
         ids = [int(id) for id in ids]
         self._check(ids)
         skipped = self._special if skip_special else ()
         return b"".join([self._shown[id] for id in ids if id not in skipped])
 
     def token_bytes(self, id: int) -> bytes:
-        """Return the UTF-8 bytes that `id` stands for within a text; none for special and unknown tokens.
+        """Return the UTF-8 bytes of `id` within a text; none for special and unknown tokens.
 
-        Exact for a lossless kind. For words the space before one counts as part of it.
+        Exact for a lossless kind. For words the space before a word counts as part of it.
         """
         self._check([id])
         return b"" if id in self._special or id == self.unknown_id else self._shown[id]
 
     def byte_lengths(self) -> np.ndarray:
-        """Return int64 `(vocab_size,)`: how many bytes each id stands for, to count bits per byte."""
+        """Return int64 `(vocab_size,)`: the number of bytes of each id, to compute bits per byte."""
         return self._byte_lengths.copy()
 
     def begin_ids(self) -> list[int]:
-        """Return the special ids that the vocabulary's own programs put before every text (often none)."""
+        """Return the special ids that programs made for the vocabulary put before every text (often none)."""
         with encoding():
             encoded = self._rust.tokenizer.encode("a", add_special_tokens=True)
         pairs = zip(encoded.ids, encoded.special_tokens_mask, strict=True)
         return [id for id, _ in itertools.takewhile(lambda pair: pair[1], pairs)]
 
     def is_special(self, id: int) -> bool:
-        """Say whether `id` is a special token, which decoding leaves out."""
+        """Return whether `id` is a special token, which decoding leaves out."""
         return id in self._special
 
     def unknown(self, text: str) -> list[str]:
-        """Return the parts of `text` that the vocabulary cannot write, in order, each once."""
+        """Return the parts of `text` that are not in the vocabulary, in order, each once."""
         if self.unknown_id is None:
             return []
         text = without_surrogates(text)
@@ -228,12 +228,12 @@ class FastTokenizer:
 
     @functools.cached_property
     def _byte_lengths(self) -> np.ndarray:
-        """Counted once: every evaluation asks for it, and a vocabulary may have 200,000 ids."""
+        """Computed once: every evaluation needs it, and a vocabulary may have 200,000 ids."""
         return np.array([len(self.token_bytes(id)) for id in range(self.vocab_size)], dtype=np.int64)
 
     @functools.cached_property
     def _shown(self) -> list[bytes]:
-        """The bytes that decoding shows for each id, in the middle of a text."""
+        """The bytes that decoding gives for each id in the middle of a text."""
         shown = [b""] * self.vocab_size
         for token, id in self._ids.items():
             shown[id] = (
@@ -255,5 +255,5 @@ class FastTokenizer:
             wrong = next(id for id in ids if not 0 <= id < self.vocab_size)
             raise TokenizerError(
                 f"There is no token {wrong}: this vocabulary has the ids 0 to {self.vocab_size - 1}. "
-                "Ids only mean something in the vocabulary that made them."
+                "Ids are valid only in the vocabulary that made them."
             )

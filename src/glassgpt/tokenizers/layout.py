@@ -1,8 +1,8 @@
-"""The shape of a `tokenizer.json`, so that each from-scratch tokenizer can write its own by hand.
+"""The layout of a `tokenizer.json`, so that each from-scratch tokenizer can write its file by hand.
 
-The format is the one of Hugging Face's `tokenizers`: a model, what cuts the text before it, what joins the
-tokens after it, and the added tokens that stand outside the model. Nothing is normalised: the ids are of
-the text as it is.
+The format is that of Hugging Face's `tokenizers`: a model, a pre-tokenizer that cuts the text before it, a
+decoder that joins the tokens after it, and the added tokens outside the model. Nothing is normalised: the
+text is encoded as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import regex
 
 from glassgpt.tokenizers.patterns import WORD
 
-# A space that a word tokenizer put between two tokens and that nobody would type.
+# A space that a word tokenizer puts between two tokens but nobody would type.
 _UNTYPED_SPACE = r"(?<=[(\[{]) | (?=[.,;:!?…)\]}])"
 
 JOIN_BYTES = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
@@ -31,7 +31,7 @@ JOIN_WORDS = {
 
 
 def join_words(tokens: list[str]) -> str:
-    """Join tokens as `JOIN_WORDS` does: spaces between, none before `##` pieces or around punctuation."""
+    """Join tokens as `JOIN_WORDS` does: with spaces, but none before `##` pieces or around punctuation."""
     spaced = [
         token[2:] if index and token.startswith("##") else " " + token for index, token in enumerate(tokens)
     ]

@@ -1,4 +1,4 @@
-"""Finding a tokenizer by name or by place."""
+"""Finding a tokenizer by name or path."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOKENIZER_FILE = "tokenizer.json"
 def load_tokenizer(name_or_path: str | Path) -> FastTokenizer:
     """Return a ready-made vocabulary by name, or one from a `tokenizer.json` or a folder with one (a run).
 
-    A name is taken as such; write `./gpt2` for a folder of that name. Raises `TokenizerError` when there is
+    Names come first; write `./gpt2` for a folder with such a name. Raises `TokenizerError` when there is
     none, `OfflineError` when a ready-made one is not on this machine and cannot be downloaded.
     """
     if str(name_or_path) in READY_MADE:

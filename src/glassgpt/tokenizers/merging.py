@@ -1,19 +1,19 @@
 """Learning merges: join the most frequent pair of neighbours, again and again.
 
-This is the heart of byte-pair encoding (Sennrich, Haddow and Birch 2016, algorithm 1), shared by BPE and
-WordPiece. Counting all pairs anew for each merge would take hours; here a merge touches only the words that
-hold it:
+This is the core of byte-pair encoding (Sennrich, Haddow and Birch 2016, algorithm 1), shared by BPE and
+WordPiece. Counting all pairs again for each merge would take hours; here a merge touches only the words
+that contain it:
 
-- equal words are counted once and carry their count as a weight;
-- a word is a string with one character for each id, so that finding a pair in it is left to Python's own
-  search for text; a pair is a string of two;
-- `totals` holds how often each pair occurs, mended where a merge changes a word;
-- `places` holds in which words each pair may occur;
-- a heap offers the most frequent pair. Its entries may be out of date, always too high; one that is goes
-  back with its true count (lazy deletion).
+- equal words are stored once, with their count as a weight;
+- a word is a string with one character for each id, so that Python's fast string search finds a pair in
+  it; a pair is a string of two;
+- `totals` holds how often each pair occurs, updated when a merge changes a word;
+- `places` holds the words in which each pair may occur;
+- a heap offers the most frequent pair. Its entries may be out of date, but are never too low; an outdated
+  entry is pushed back with its true count (lazy deletion).
 
-Ties go to the pair with the smaller ids, so the result depends on nothing but the counts. Hugging Face's
-trainer keeps the same order, and learns the same merges.
+Ties go to the pair with the smaller ids, so the result depends only on the counts. Hugging Face's trainer
+uses the same order and learns the same merges.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def learn_merges(
 ) -> list[Pair]:
     """Return up to `most` pairs of ids in the order of merging; the n-th gets the id `first_id + n`.
 
-    `words` maps each word, as ids below `first_id`, to how often it occurs. Stops early when no pair
+    `words` maps each word, as ids below `first_id`, to its number of occurrences. Stops early when no pair
     occurs `min_frequency` times. Memory grows with the distinct words, not with the text; time grows with the
-    square of a word's length, so long ones are cut before. `learned` is called with the number of merges so far.
+    square of a word's length, so long words must be cut first. `learned` is called with the number of merges so far.
     """
     spelled, weights = ["".join(map(chr, word)) for word in words], list(words.values())
     totals, places = _count_pairs(spelled, weights)
@@ -73,7 +73,7 @@ def learn_merges(
 def _count_pairs(
     spelled: list[str], weights: list[int]
 ) -> tuple[defaultdict[str, int], defaultdict[str, list[int]]]:
-    """Return how often each pair occurs, and the words it occurs in. "aaa" holds the pair "aa" twice."""
+    """Return how often each pair occurs, and in which words. "aaa" contains the pair "aa" twice."""
     totals: defaultdict[str, int] = defaultdict(int)
     places: defaultdict[str, list[int]] = defaultdict(list)
     for index, (word, weight) in enumerate(zip(spelled, weights, strict=True)):
@@ -86,10 +86,10 @@ def _count_pairs(
 def _merge_in_word(
     spelled: list[str], index: int, pair: str, new: str, weight: int, totals: defaultdict[str, int]
 ) -> list[str]:
-    """Replace `pair` by `new` in a word from left to right, take away the pairs this ends, return those it makes.
+    """Replace `pair` with `new` in a word from left to right, subtract the pairs this removes, return the new pairs.
 
-    A pair that one replacement makes and the next one ends, as in "abab", is among those returned; its count
-    is mended by being taken away, too.
+    A pair that one replacement makes and the next one removes, as in "abab", is among those returned; it is
+    also subtracted, so its count is right.
     """
     left, right = pair
     fresh: list[str] = []

@@ -1,20 +1,20 @@
 """How text is cut into pieces before a vocabulary is applied: no token ever crosses such a cut.
 
-The byte-level patterns are those of well-known models, because llama.cpp knows a pattern only by the name
-of a model: with another one a vocabulary could not be exported. They keep a word with the space before it.
-The word pattern, used by the `word` and `wordpiece` kinds, drops white space and takes words and
-punctuation apart.
+The byte-level patterns are those of well-known models, because llama.cpp knows a pattern only by the name of
+a model: a vocabulary with another pattern could not be exported. They keep a word together with the space
+before it. The word pattern, used by the `word` and `wordpiece` kinds, drops white space and separates words
+from punctuation.
 
-The from-scratch tokenizers cut with the library `regex`, the fast engines with their own. All agree except
-on letters that joined Unicode lately, which `regex` may already know as letters.
+The from-scratch tokenizers cut with the library `regex`, the fast engines with their own libraries. All agree,
+except on letters that were recently added to Unicode, which only `regex` may know as letters.
 
-Some places can be cut whatever follows. `stretches` finds most of them, for whoever wants to cut each word that
-occurs only once, as cutting by a pattern is slow. `blocks` finds a few, to encode a long text in parts, and
-`safe_parts` does so for a text that is not there as a whole.
+Some places can be cut whatever follows. `stretches` finds most of them: cutting with a pattern is slow, so it is done
+only once for each distinct stretch. `blocks` finds a few, to encode a long text in parts, and `safe_parts` does the
+same for a text that arrives in parts.
 
-A text without a space, such as a genome, base64 or Chinese, is one piece however long it is, and learning merges in it
-would take time by the square of its length. So a vocabulary learns from pieces of up to `LONGEST_PIECE` characters;
-encoding cuts nothing further.
+A text without a space, such as a genome, base64 or Chinese, is one piece however long it is. Learning merges from it
+would take time that grows with the square of its length. So a vocabulary is learned from pieces of up to
+`LONGEST_PIECE` characters; encoding does not cut any further.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ import regex
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A way to cut text: its name here, its regular expression, what llama.cpp calls it, and its stretches."""
+    """A way to cut text: its name here, its regular expression, its name in llama.cpp, and its stretches."""
 
     name: str
     text: str
     llama_cpp: str
     stretch: re.Pattern[str]
-    """Finds white space and what follows it, up to the next place where `text` cuts in any case."""
+    """Finds white space and the text after it, up to the next place where `text` cuts in any case."""
 
 
-# No byte-level pattern takes white space after something else into the same piece, and none looks behind. So
-# a cut between the two changes nothing, but for one case: all but GPT-2's let line ends follow punctuation.
+# No byte-level pattern has a piece with white space after other characters, and none looks behind. So a cut
+# before white space changes nothing, with one exception: all but GPT-2's allow line ends after punctuation.
 _BLANKS_AND_WORD = re.compile(r"\s*\S+|\s+")
 _LINES_IF_NEEDED = re.compile(r"\s*\S+(?:(?<![A-Za-z0-9])[\r\n]\s*\S*)*|\s+")
 _SAFE_CUT = re.compile(r"(?<=\S) ")
 _LAST_SAFE_CUT = re.compile(r"(?s:.*)(?<=\S)(?= )")
 LONGEST_PIECE = 1024
-"""The most characters of a piece from which merges are learned; a longer one is cut into such parts."""
-# A longer piece has a run of white space, or of anything else, of half its length.
+"""The most characters in a piece from which merges are learned; a longer piece is cut into such parts."""
+# A longer piece contains a run of white space, or of anything else, of at least half this length.
 _LONG_RUN = re.compile(rf"\S{{{LONGEST_PIECE // 2}}}|\s{{{LONGEST_PIECE // 2}}}")
-# White space to Python, and not to the patterns.
+# White space for Python, but not for the patterns.
 _SEPARATORS = "\x1c\x1d\x1e\x1f"
 
 
@@ -95,15 +95,15 @@ WORD = rf"[{_LETTER}]+(?:['’-][{_LETTER}]+)*|--+|\.\.\.|[^\s{_LETTER}]"
 def cut(text: str, pattern: str) -> list[str]:
     """Return the pieces of `text` that the regular expression `pattern` finds, in order.
 
-    With a byte-level pattern the pieces joined are the text; with `WORD` the white space is gone.
+    With a byte-level pattern the joined pieces are the text; with `WORD` the white space is dropped.
     """
     return regex.findall(pattern, text)
 
 
 def stretches(text: str, pattern: Pattern) -> list[str]:
-    """Return `text` in parts, mostly words with the space before, between which `pattern` is sure to cut.
+    """Return `text` in parts, mostly words with the space before; `pattern` always cuts between them.
 
-    Cutting or encoding each part by itself gives what the whole text gives.
+    Cutting or encoding each part separately gives the same result as the whole text.
     """
     if any(separator in text for separator in _SEPARATORS):
         return [text]
@@ -111,7 +111,7 @@ def stretches(text: str, pattern: Pattern) -> list[str]:
 
 
 def pieces_to_learn(text: str, find: Callable[[str], list[str]]) -> Iterator[str]:
-    """Yield the pieces that `find` makes of `text`, none longer than `LONGEST_PIECE` characters."""
+    """Yield the pieces that `find` finds in `text`, none longer than `LONGEST_PIECE` characters."""
     for piece in find(text):
         if len(piece) <= LONGEST_PIECE:
             yield piece
@@ -121,12 +121,12 @@ def pieces_to_learn(text: str, find: Callable[[str], list[str]]) -> Iterator[str
 
 
 def may_have_long_pieces(text: str) -> bool:
-    """Say whether a piece of `text` may be longer than `LONGEST_PIECE`; never no where one is."""
+    """Return whether a piece of `text` may be longer than `LONGEST_PIECE`; never False when one is."""
     return len(text) > LONGEST_PIECE and _LONG_RUN.search(text) is not None
 
 
 def blocks(text: str, size: int) -> Iterator[str]:
-    """Yield `text` in parts of `size` characters (1 or more) and a little more, between which every pattern cuts."""
+    """Yield `text` in parts of `size` characters (1 or more) or a little more; every pattern cuts between them."""
     start = 0
     while place := _SAFE_CUT.search(text, start + size):
         yield text[start : place.start()]
@@ -135,12 +135,12 @@ def blocks(text: str, size: int) -> Iterator[str]:
 
 
 def safe_parts(incoming: Iterable[str]) -> Iterator[str]:
-    """Yield a text that comes bit by bit as parts of about the same size, between which every pattern cuts.
+    """Yield a text that arrives in pieces as parts of about the same size; every pattern cuts between them.
 
     A text without a space is one part.
     """
     held: list[str] = []
-    before = ""  # the last character that is held
+    before = ""  # the last character held so far
     for some in incoming:
         if found := _LAST_SAFE_CUT.match(before + some):
             place = found.end() - len(before)
@@ -153,7 +153,7 @@ def safe_parts(incoming: Iterable[str]) -> Iterator[str]:
 
 
 def pre_tokenizer(pattern: Pattern) -> dict[str, Any]:
-    """Return the `pre_tokenizer` section of a byte-level `tokenizer.json`, as the model's own has it."""
+    """Return the `pre_tokenizer` section of a byte-level `tokenizer.json`, as in the model's original file."""
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     if pattern is GPT2:
         return byte_level
@@ -162,7 +162,7 @@ def pre_tokenizer(pattern: Pattern) -> dict[str, Any]:
 
 
 def recognise(section: Any) -> Pattern | None:
-    """Return the pattern that a `pre_tokenizer` section stands for, or None if it does anything else."""
+    """Return the pattern that a `pre_tokenizer` section applies, or None if it does anything else."""
     known = (pattern for pattern in PATTERNS.values() if _plain(pre_tokenizer(pattern)) == _plain(section))
     return next(known, None)
 

@@ -1,8 +1,8 @@
 """Vocabularies that others trained, by name, as `tokenizer.json`.
 
 `tiktoken` publishes them as ranks: the bytes of each token and its id. The merges that made them are not
-published, but they can be recovered: merging the bytes of a token alone, its last step joins exactly the
-two parts that were merged into it.
+published, but they can be recovered: when the bytes of one token are merged, the last step joins exactly
+the two parts of its merge.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from glassgpt.tokenizers import layout
 from glassgpt.tokenizers.byte_chars import to_chars
 from glassgpt.tokenizers.patterns import GPT2, LLAMA3, O200K, pre_tokenizer
 
-# Their cuts: cl100k's pattern is written differently from Llama 3's and cuts the same.
+# Their patterns: cl100k's is written differently from Llama 3's but cuts the same way.
 READY_MADE = {"gpt2": GPT2, "cl100k_base": LLAMA3, "o200k_base": O200K}
 
-# Raised when the conversion gives another file, so that none made before is taken from the cache.
+# Increased when the conversion changes, so that an older file in the cache is not used.
 _CONVERSION = 1
 
 
@@ -27,7 +27,7 @@ def ready_made_json(name: str) -> str:
     """Return one of `READY_MADE` as a `tokenizer.json`, converted once and then kept in the cache folder.
 
     `tiktoken` downloads it, or takes it from the folder `$TIKTOKEN_CACHE_DIR`. Raises `OfflineError` when
-    neither can be.
+    both fail.
     """
     kept = cache_dir() / "tokenizers" / f"{name}-{_CONVERSION}.json"
     with shared_folder(kept.parent):
@@ -52,7 +52,7 @@ def _convert(name: str) -> str:
 
 
 def ranks_to_json(name: str, ranks: Mapping[bytes, int], special: Mapping[str, int]) -> str:
-    """Return `tiktoken` ranks, to be cut as `READY_MADE[name]` says, as a `tokenizer.json`."""
+    """Return `tiktoken` ranks as a `tokenizer.json` with the pattern `READY_MADE[name]`."""
     merges = []
     unreachable = False
     for token in sorted(ranks, key=ranks.__getitem__):
@@ -60,7 +60,7 @@ def ranks_to_json(name: str, ranks: Mapping[bytes, int], special: Mapping[str, i
         if len(parts) == 2:
             merges.append((to_chars(parts[0]), to_chars(parts[1])))
         unreachable = unreachable or len(parts) > 2
-    # The special tokens stand in the model too: without, the library would number them without gaps.
+    # The special tokens are also in the model; otherwise the library would number them without gaps.
     vocab = {to_chars(token): id for token, id in ranks.items()} | dict(special)
     return layout.tokenizer_json(
         model=layout.bpe_model(vocab, merges, ignore_merges=unreachable),
@@ -73,7 +73,7 @@ def ranks_to_json(name: str, ranks: Mapping[bytes, int], special: Mapping[str, i
 def last_parts(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
     """Merge the bytes of `token` by rank, and return the parts just before they become `token` itself.
 
-    Two parts are its merge; one is a byte; three or more mean that no merge makes it.
+    Two parts are its merge; one part is a byte; three or more mean that no merge makes it.
     """
     parts = [token[at : at + 1] for at in range(len(token))]
     while len(parts) > 2:

@@ -1,7 +1,7 @@
-"""The names that are not text: the end of a document, and what a vocabulary does not know.
+"""Special tokens: the end of a document, and text that is not in a vocabulary.
 
-A special token is a name for an id, such as `<|endoftext|>`. The same characters typed by a user are
-plain text, and become the special id only where the caller allows it.
+A special token is a name for an id, such as `<|endoftext|>`. The same characters typed by a user are plain
+text, and become the special id only if the caller allows it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import regex
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<|unk|>"
 
-# What other vocabularies call the end of a text, the likeliest first; and the letters of rarer spellings.
+# Names for the end of a text in other vocabularies, the likeliest first; and the letters of rarer spellings.
 END_OF_TEXT_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "<|eot_id|>", "[SEP]")
 _END_OF_TEXT_LETTERS = {"endoftext", "endofsentence", "endofdocument", "eos", "eot"}
 
 
 def find_end_of_text(ids: Mapping[str, int], special: Iterable[str]) -> int | None:
-    """Return the id that ends a text in a vocabulary that maps tokens to `ids`, or None if none is seen to."""
+    """Return the id that ends a text in a vocabulary that maps tokens to `ids`, or None if none is found."""
     for name in END_OF_TEXT_NAMES:
         if name in ids:
             return ids[name]
@@ -28,7 +28,7 @@ def find_end_of_text(ids: Mapping[str, int], special: Iterable[str]) -> int | No
 
 
 def unknown_line(lost: int, total: int, kind: str) -> str:
-    """Return the sentence that says how much of a text a vocabulary of a kind does not know."""
+    """Return the sentence that says how much of a text is not in a vocabulary of this kind."""
     noun = {"char": "characters", "word": "words", "wordpiece": "words"}.get(kind, "tokens")
     return (
         f"{lost:,} of {total:,} {noun} ({lost / max(1, total):.2%}) are not in the vocabulary: each is {UNKNOWN} to a "
@@ -39,7 +39,7 @@ def unknown_line(lost: int, total: int, kind: str) -> str:
 def encode_with_special(
     text: str, special: Mapping[str, int], encode: Callable[[str], list[int]]
 ) -> list[int]:
-    """Return the ids of `text`: names in `special` as their ids, what is between them by `encode`."""
+    """Return the ids of `text`: names in `special` as their ids, the text between them with `encode`."""
     either = "|".join(regex.escape(name) for name in sorted(special, key=len, reverse=True))
     ids: list[int] = []
     for piece in regex.split(f"({either})", text):
@@ -48,9 +48,9 @@ def encode_with_special(
 
 
 def without_surrogates(text: str) -> str:
-    """Return `text` as valid Unicode: surrogate pairs joined, a lone surrogate replaced by U+FFFD.
+    """Return `text` as valid Unicode: surrogate pairs joined, a lone surrogate replaced with U+FFFD.
 
-    Such halves of characters come from broken JSON escapes; no UTF-8 text can hold them.
+    Such halves of characters come from broken JSON escapes; UTF-8 cannot encode them.
     """
     try:
         if not text.isascii():

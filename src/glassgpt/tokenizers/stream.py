@@ -1,7 +1,7 @@
-"""Text while it is being generated: what each new token adds, as soon as it is certain.
+"""Text during generation: what each new token adds, as soon as it is certain.
 
-A token may end in the middle of a character, so its bytes wait for the next one. The pieces joined are
-exactly `tokenizer.decode` of all the ids.
+A token may end in the middle of a character; its bytes then wait for the next token. The joined pieces are
+exactly `tokenizer.decode` of all ids.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class StreamDecoder:
         self._shown = ""
 
     def push(self, id: int) -> str:
-        """Return the text that is certain now and was not before."""
+        """Return the text that has become certain."""
         if self._tokenizer.joins_bytes:
             return self._bytes.decode(self._tokenizer.decode_bytes([id]))
         return self._push_by_context(id)
 
     def flush(self) -> str:
-        """Return what is left at the end: bytes of an unfinished character show as U+FFFD only here."""
+        """Return the rest at the end: bytes of an unfinished character show as U+FFFD only here."""
         if self._tokenizer.joins_bytes:
             return self._bytes.decode(b"", final=True)
         rest = self._tokenizer.decode(self._ids)[len(self._shown) :]
@@ -37,10 +37,10 @@ class StreamDecoder:
         return rest
 
     def _push_by_context(self, id: int) -> str:
-        """Decode again with the tokens before, for decoders that mind them, and return what is new.
+        """Decode again with the tokens before, for decoders that depend on them, and return the new text.
 
-        A word needs only the token before it. For a vocabulary of another kind all tokens are decoded each
-        time, and text that its decoder may still take back (it ends in U+FFFD, or has changed) waits.
+        A word needs only the token before it. For any other kind of vocabulary all tokens are decoded each
+        time; text that the decoder may still change (it ends in U+FFFD, or has changed) waits.
         """
         text = self._tokenizer.decode([*self._ids, id])
         if self._tokenizer.is_special(id):

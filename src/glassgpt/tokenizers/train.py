@@ -1,4 +1,4 @@
-"""Making a vocabulary from texts, as a configuration says."""
+"""Making a vocabulary from texts, according to a config."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SMALLEST = {"bpe": 257, "char": 3, "word": 3}
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far training is: so many "characters read", or "merges learned" out of `most`."""
+    """How far training is: the number of "characters read", or of "merges learned" out of `most`."""
 
     what: str
     done: int
@@ -49,12 +49,12 @@ def train_tokenizer(
 ) -> FastTokenizer:
     """Return the tokenizer that `config` describes, trained on `texts`, or the ready-made one it names.
 
-    The texts are read once, one at a time. What stays in memory is each distinct piece of text and its
-    count: a few million for a gigabyte of English. Of a far larger corpus pass a sample. `<|endoftext|>`
-    in a text counts as plain text.
+    The texts are read once, one at a time. Each distinct piece of text stays in memory with its count: a few
+    million for a gigabyte of English. For a far larger corpus pass a sample. `<|endoftext|>` in a text counts
+    as plain text.
 
-    `say` gets a sentence where the vocabulary leaves something of the text out; `watch` is called as work is done.
-    Raises `TokenizerError` when the texts are empty or `vocab_size` is too small, naming the smallest.
+    `say` gets a sentence if some of the text is not in the vocabulary; `watch` is called with the progress.
+    Raises `TokenizerError` when the texts are empty, or when `vocab_size` is too small, naming the smallest.
     """
     if config.name is not None:
         return load_tokenizer(config.name)
@@ -94,7 +94,7 @@ def _train(texts: Iterator[str], config: TokenizerConfig, say: Callable[[str], N
 def train_bpe_in_rust(
     texts: Iterable[str], *, vocab_size: int, pattern: str = "gpt2", min_frequency: int = 1
 ) -> BPETokenizer:
-    """Learn by the library `tokenizers` what `BPETokenizer.train` learns, on all processor cores."""
+    """Learn the same merges as `BPETokenizer.train` with the library `tokenizers`, on all processor cores."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     document = {"version": "1.0", "added_tokens": [], "pre_tokenizer": pre_tokenizer(PATTERNS[pattern])}
@@ -113,7 +113,7 @@ def train_bpe_in_rust(
 
 
 def _short_enough(texts: Iterable[str], pattern: Pattern) -> Iterator[str]:
-    """Pass texts on, those with long pieces a piece at a time, as the library would learn from these whole."""
+    """Yield the texts; one with long pieces is yielded piece by piece, because the library would not cut them."""
     find_pieces = regex.compile(pattern.text).findall
     for text in texts:
         if may_have_long_pieces(text):
@@ -146,7 +146,7 @@ def _watched(texts: Iterable[str], watch: Watch) -> Iterator[str]:
 
 
 def _not_empty(texts: Iterable[str]) -> Iterator[str]:
-    """Pass texts on as valid Unicode; raise at the end when there was nothing but white space."""
+    """Yield the texts as valid Unicode; raise an error at the end if there was only white space."""
     empty = True
     for text in texts:
         empty = empty and not text.strip()

@@ -1,10 +1,10 @@
 """Words and punctuation as tokens, found by a regular expression.
 
-Sequences are short and tokens are readable, but the vocabulary is large and a word that it lacks is only
+Sequences are short and tokens are readable, but the vocabulary is large, and a word that is not in it becomes
 `<|unk|>`. White space is not kept: decoding puts one space between tokens, and none where nobody types one
 (before a comma, after an opening bracket). So decoding gives back the words, not the exact text.
 
-The ids: words by falling count, then `<|unk|>`, then `<|endoftext|>`.
+The ids: words, the most frequent first, then `<|unk|>`, then `<|endoftext|>`.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ class WordTokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], *, vocab_size: int = 0, min_frequency: int = 1) -> WordTokenizer:
-        """Take the words that occur `min_frequency` times; with a `vocab_size` the most frequent that fit."""
+        """Use the words that occur `min_frequency` times; with a `vocab_size`, the most frequent that fit."""
         return cls.of(count_words(texts), vocab_size=vocab_size, min_frequency=min_frequency)
 
     @classmethod
     def of(cls, counts: Mapping[str, int], *, vocab_size: int = 0, min_frequency: int = 1) -> WordTokenizer:
-        """Take counted words, as `train` does."""
+        """Use counted words, as `train` does."""
         frequent = [word for word, count in counts.items() if count >= min_frequency]
         by_count = sorted(frequent, key=lambda word: (-counts[word], word))
         return cls(by_count[: vocab_size - 2] if vocab_size else by_count)
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
-        """Return one id a word or sign. `<|endoftext|>` is recognised only with `allow_special`."""
+        """Return one id per word or punctuation mark. `<|endoftext|>` is recognised only with `allow_special`."""
         if allow_special:
             return encode_with_special(text, self.special, self.encode)
         unknown = self.ids[UNKNOWN]
         return [self.ids.get(word, unknown) for word in cut(text, WORD)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the words of `ids` as text, `<|endoftext|>` left out."""
+        """Return the words of `ids` as text, without `<|endoftext|>`."""
         skipped = set(self.special.values())
         return layout.join_words([self.tokens[id] for id in ids if id not in skipped])
 
@@ -60,7 +60,7 @@ class WordTokenizer:
 
 
 def count_words(texts: Iterable[str]) -> Counter[str]:
-    """Return how often each word and sign occurs. Memory grows with the distinct ones only."""
+    """Return how often each word and punctuation mark occurs. Memory grows only with the distinct ones."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(cut(text, WORD))

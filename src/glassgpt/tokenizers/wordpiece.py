@@ -1,16 +1,16 @@
-"""WordPiece, the tokenizer of BERT: words in pieces, the longest known piece first.
+"""WordPiece, the tokenizer of BERT: words are cut into pieces, the longest known piece first.
 
 A piece that continues a word is written with `##`: "playing" may be `play ##ing`. Encoding is greedy: take
 the longest piece that the word starts with, then the longest that continues it (Wu et al. 2016; Devlin et
-al. 2019). A word with a character that was never seen, or of more than 100 characters, is `<|unk|>`.
+al. 2019). A word with a character outside the vocabulary, or with more than 100 characters, is `<|unk|>`.
 
-Training joins the most frequent pair, as BPE does and as Hugging Face's trainer does too, not the pair of
-the highest count(ab) / (count(a) count(b)) that is often told of WordPiece: that score prefers pairs of rare
-letters, and a join is worth as many tokens as it saves, which is its count. Ties go to the smaller ids. The
-Rust trainer numbers the `##` letters in a random order, so two runs of it differ; this one is the truth here.
+Training joins the most frequent pair, like BPE and Hugging Face's trainer. WordPiece is often said to join the
+pair with the highest count(ab) / (count(a) count(b)), but that score prefers pairs of rare letters, while the
+value of a join is the number of tokens that it saves, which is its count. Ties go to the smaller ids. The Rust
+trainer numbers the `##` letters in random order, so its runs differ; this trainer is the reference here.
 
-The ids: each letter, each `##` letter (so that any word of seen letters can be written), one a merge, then
-`<|unk|>` and `<|endoftext|>`.
+The ids: each letter, each `##` letter (so that any word of known letters can be encoded), one id per merge,
+then `<|unk|>` and `<|endoftext|>`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class WordPieceTokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], *, vocab_size: int, min_frequency: int = 1) -> WordPieceTokenizer:
-        """Learn the pieces of `texts`, read once as a stream. `vocab_size` counts every id.
+        """Learn pieces from `texts`, read once as a stream. `vocab_size` counts every id.
 
         Raises `TokenizerError` when the letters alone need more ids.
         """
@@ -54,7 +54,7 @@ class WordPieceTokenizer:
         min_frequency: int = 1,
         learned: Callable[[int], None] = lambda _: None,
     ) -> WordPieceTokenizer:
-        """Learn the pieces of counted words, as `train` does; `learned` is called with the number so far."""
+        """Learn pieces from counted words, as `train` does; `learned` is called with the number so far."""
         pieces = alphabet(counts)
         if vocab_size < len(pieces) + 2:
             raise TokenizerError(
@@ -102,7 +102,7 @@ class WordPieceTokenizer:
         return found
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the words of `ids` as text, `<|endoftext|>` left out."""
+        """Return the words of `ids` as text, without `<|endoftext|>`."""
         skipped = set(self.special.values())
         return layout.join_words([self.tokens[id] for id in ids if id not in skipped])
 

@@ -1,4 +1,4 @@
-"""The machinery: marks, menus, exact entropy against brute force, and the proof that text tells every choice."""
+"""The machinery: marks, menus, exact entropy against brute force, and the proof that text determines every choice."""
 
 from __future__ import annotations
 

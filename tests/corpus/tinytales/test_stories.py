@@ -1,4 +1,4 @@
-"""The stories: always the same for a seed, well formed, and read and judged to the character."""
+"""The stories: always the same for a seed, well formed, and parsed and judged to the character."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def test_a_story_depends_on_its_seed_and_number_alone():
     assert next(stories(1, seed=6)) != MANY[0]
 
 
-def test_a_run_tells_its_stories_once():
-    """A run reads its text four times (plan, tokenizer, shards, scoring): 8 s of the two minutes went to telling."""
+def test_a_run_generates_its_stories_once():
+    """A run reads its text four times (plan, tokenizer, shards, scoring); generating took 8 s of the two minutes."""
     first = list(stories(5, seed=12))
     assert all(again is told for again, told in zip(stories(5, seed=12), first, strict=True))
 
 
 def test_kept_stories_are_those_of_their_seed_and_place():
-    """Readers of two seeds, and two of one, each ahead of the other in turn."""
+    """Readers of two seeds, and two readers of one seed that overtake each other."""
     readers = [stories(6, seed) for seed in (13, 14, 13)]
     told = [[next(readers[turn]) for turn in order] for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0), (0, 2, 1))]
     for number, (row, order) in enumerate(
@@ -166,7 +166,7 @@ def test_position_counts_the_space_before():
     assert parse("  Zebras").breaks_at == 2
 
 
-def test_a_score_tells_old_from_new_from_broken():
+def test_a_score_separates_old_new_and_broken_stories():
     known = training_texts(100, seed=5)
     texts = [MANY[0], MANY[99] + "\n", MANY[100], MANY[200][:80], "#", ""]
     result = score(texts, known)

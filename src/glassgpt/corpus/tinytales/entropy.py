@@ -1,14 +1,14 @@
-"""How much a story can surprise, computed exactly; and the proof that the text tells every choice.
+"""The exact entropy of the stories, and the proof that the text determines every choice.
 
-The entropy of a grammar is the average of -log2 p over its stories, which no language model can beat:
-its loss in bits per story is at least this, whatever its tokens are. There are far too many stories to
-list them (about 2^50), but the chain rule needs no list: the bits still to come depend only on which
-rules lie ahead and on the few earlier values that those rules *read*. Names, colours and whatever else is
-merely printed again drop out, so that a few hundred situations, each computed once, give the exact sum.
+The entropy of a grammar is the average of -log2 p over its stories. No language model can beat it: its
+loss in bits per story is at least this, whatever its tokens are. There are far too many stories to list
+(about 2^50), but the chain rule needs no list: the bits still to come depend only on the rules ahead and
+on the few earlier values that those rules *read*. Names, colours and other values that are only printed
+again drop out, so a few hundred situations, each computed once, give the exact sum.
 
-This is the entropy of the choices. It is also the entropy of the text, because two stories with different
-choices never read the same: at every choice the options begin with texts of which none is the beginning of
-another, so a reader always sees which one was taken. `ambiguities` checks that at every menu.
+This is the entropy of the choices. It is also the entropy of the text, because stories with different
+choices are always different texts: at every choice, no option's beginning is a prefix of another's, so the
+text shows which one was taken. `ambiguities` checks this at every menu.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Readings = tuple[frozenset[str], ...]
 
 
 def entropy_of(grammar: Grammar) -> float:
-    """Return the exact entropy of one story in bits (chain rule, each situation once)."""
+    """Return the exact entropy of one story in bits (chain rule, each situation computed once)."""
 
     @cache
     def bits_ahead(ahead: tuple[str, ...], known: Known) -> float:
@@ -54,7 +54,7 @@ def entropy_of(grammar: Grammar) -> float:
 
 
 def learn(menu: Menu, option: Option, known: Known, needed: frozenset[Mention]) -> Known:
-    """Return what is known after `option`, forgetting all that no rule ahead reads."""
+    """Return the values known after `option`, without those that no rule ahead reads."""
     kept = {(path, text) for path, text in known if path in needed}
     if option.value is None:
         return frozenset(kept)
@@ -64,10 +64,10 @@ def learn(menu: Menu, option: Option, known: Known, needed: frozenset[Mention]) 
 
 
 def ambiguities(grammar: Grammar) -> list[str]:
-    """Return a line for each pair of options of which one could begin like the other.
+    """Return a line for each pair of options where one could begin like the other.
 
-    An empty list proves that text and choices are one-to-one. The check is stricter than need be: it lets
-    every mention read as anything that its variable can be bound to anywhere.
+    An empty list proves that text and choices are one-to-one. The check is stricter than necessary: a mention
+    may print any value that its variable can have anywhere.
     """
     values = values_bound(grammar)
     return [
@@ -80,9 +80,9 @@ def ambiguities(grammar: Grammar) -> list[str]:
 
 
 def alike(one: Readings, other: Readings, ahead: str = "") -> bool:
-    """Say whether some text of `one` and some text of `other` are equal or one begins the other.
+    """Return whether some text of `one` and some text of `other` are equal, or one is a prefix of the other.
 
-    `ahead` is what `one` has said already and `other` has still to say the same.
+    `ahead` is text that `one` has already printed and `other` must still match.
     """
     if not ahead:
         return not one or not other or any(alike(one[1:], other, text) for text in one[0])
@@ -97,7 +97,7 @@ def alike(one: Readings, other: Readings, ahead: str = "") -> bool:
 
 
 def readings(menu: Menu, option: Option, values: dict[str, list[Any]]) -> Readings:
-    """Return, piece by piece, every text that an option can begin with before its first inner choice."""
+    """Return, for each piece of an option before its first inner choice, every text that it can print."""
     own = {} if option.value is None else {menu.binds: [option.value]}
     known = {**values, **own}
     return tuple(
@@ -107,7 +107,7 @@ def readings(menu: Menu, option: Option, values: dict[str, list[Any]]) -> Readin
 
 
 def possible(path: Mention, values: list[Any]) -> Iterator[str]:
-    """Yield how a mention reads for each value; one that lacks the attribute can never stand there."""
+    """Yield the text of a mention for each value; a value without the attribute can never occur there."""
     for value in values:
         if path.attribute is None or hasattr(value, path.attribute.lower()):
             yield path.look_up({path.variable: value})
@@ -123,14 +123,14 @@ def values_bound(grammar: Grammar) -> dict[str, list[Any]]:
 
 
 def all_choices(grammar: Grammar) -> Iterator[tuple[int, ...]]:
-    """Yield the choices of every story there is: only for small grammars, for the count is a product."""
+    """Yield the choices of every story: only for small grammars, because the count is a product."""
     yield from _continue(grammar, (Choice(grammar.start),), {}, ())
 
 
 def _continue(
     grammar: Grammar, ahead: tuple, context: Context, made: tuple[int, ...]
 ) -> Iterator[tuple[int, ...]]:
-    """Yield every completion of the choices made so far. (Pieces that are not choices say nothing here.)"""
+    """Yield every completion of the choices made so far. (Pieces that are not choices are ignored.)"""
     if not ahead:
         yield made
         return

@@ -1,7 +1,7 @@
 """Endless stories from a seed, and the number of bits in each.
 
-Story number i of a seed depends on the seed and on i alone, so a hundred stories are the first hundred of a
-thousand, on any machine and Python version. What the stories say may change only together with `VERSION`.
+Story number i of a seed depends only on the seed and i, so a hundred stories are the first hundred of a
+thousand, on any machine and Python version. The stories may change only together with `VERSION`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from glassgpt.corpus.tinytales.sentences import storybook
 
 VERSION = "1"
 KEPT = 50_000
-"""Stories that are kept in memory once they were told, 22 MB: a run reads them four times."""
+"""Number of generated stories kept in memory, 22 MB: a run reads them four times."""
 
 
 class Draw:
@@ -51,7 +51,7 @@ def draw(grammar: Grammar, seed: int, number: int) -> Draw:
 
 
 def stories(count: int, seed: int = 0) -> Iterator[str]:
-    """Yield `count` stories: plain ASCII, short paragraphs with an empty line between, no newline at the end."""
+    """Yield `count` stories: plain ASCII, short paragraphs separated by an empty line, no newline at the end."""
     grammar, told = storybook(), _told(seed)
     for number in range(count):
         if number < len(told):
@@ -59,13 +59,13 @@ def stories(count: int, seed: int = 0) -> Iterator[str]:
             continue
         text = "".join(draw(grammar, seed, number).spoken)
         if number < KEPT:
-            told[number : number + 1] = [text]  # the same text where another thread was here first
+            told[number : number + 1] = [text]  # the same text if another thread was here first
         yield text
 
 
 @lru_cache(maxsize=1)
 def _told(seed: int) -> list[str]:  # noqa: ARG001 - the key
-    """Return the list that keeps the first stories of a seed: of the seed that was asked for last."""
+    """Return the list that keeps the first stories of a seed; only the last seed is kept."""
     return []
 
 
@@ -76,7 +76,7 @@ def entropy_bits() -> float:
 
 
 def openings() -> tuple[str, ...]:
-    """Return the ways in which a story can begin, up to its first free choice: prompts for a model."""
+    """Return all beginnings of a story, up to its first free choice: prompts for a model."""
     grammar = storybook()
     leads = grammar.rules["opening"].menu({}).leads({})
     return tuple(lead.rstrip() for lead in leads)

@@ -1,14 +1,14 @@
-"""The machinery of the story world: weighted rules with memory, and one walk that serves every use.
+"""The machinery of the story world: weighted rules with memory, and one walk for every use.
 
-A *rule* is a point where the story can go on in several ways. Each *option* is a text with two kinds of
+A *rule* is a point where the story can continue in several ways. Each *option* is a text with two kinds of
 marks: `[rule]` makes another choice at this place, and `{hero.he}` prints something that was chosen
 before (`{hero.He}` with a capital). An option may bind a value to the rule's variable, and a rule may
 read one earlier value, which selects the *menu* of options it offers. So a kite can be flown but not
 kicked, and a fox called Ruby stays "she" to the end.
 
-The walk (`tell`) is written once. What happens at a choice is up to the *teller* handed to it: one draws
-at random, one repeats recorded choices, one reads a finished text. Probability, text and parse can
-therefore never disagree about the grammar. Nothing here knows a single word of the stories.
+The walk (`tell`) is written once. A *teller* decides what happens at a choice: one draws at random, one
+repeats recorded choices, one reads a finished text. So probability, text and parse never disagree about
+the grammar. This module contains no words of the stories.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def mention(path: str) -> Mention:
 
 
 def read_marks(text: str) -> tuple[Piece, ...]:
-    """Split an option's text into literal text, mentions and choices, in order."""
+    """Split an option's text into literal texts, mentions and choices, in order."""
     pieces: list[Piece] = []
     end = 0
     for mark in MARK.finditer(text):
@@ -73,7 +73,7 @@ def read_marks(text: str) -> tuple[Piece, ...]:
 
 @dataclass(frozen=True)
 class Option:
-    """One way to go on: a text with marks, its relative weight, and the value it binds, if any."""
+    """One way to continue: a text with marks, its relative weight, and the value it binds, if any."""
 
     text: str
     weight: int = 1
@@ -91,7 +91,7 @@ class Option:
 
     @cached_property
     def lead_pieces(self) -> tuple[str | Mention, ...]:
-        """The pieces before the first inner choice: what distinguishes this option when reading."""
+        """The pieces before the first inner choice, which identify this option when reading."""
         lead: list[str | Mention] = []
         for piece in self.pieces:
             if isinstance(piece, Choice):
@@ -102,7 +102,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Menu:
-    """The options of a rule in one situation. `binds` is the variable that a chosen value goes to."""
+    """The options of a rule in one situation. `binds` is the variable that gets the chosen value."""
 
     binds: str
     options: tuple[Option, ...]
@@ -119,7 +119,7 @@ class Menu:
 
     @cached_property
     def bits(self) -> tuple[float, ...]:
-        """What each option costs: -log2 of its probability."""
+        """The cost of each option: -log2 of its probability."""
         return tuple(math.log2(self.cumulative[-1] / option.weight) for option in self.options)
 
     def leads(self, context: Context) -> list[str]:
@@ -133,20 +133,20 @@ class Menu:
         ]
 
     def bound(self, option: Option, context: Context) -> Context:
-        """Return the context as it is once `option` is chosen."""
+        """Return the context after `option` is chosen."""
         return context if option.value is None else {**context, self.binds: option.value}
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A named choice. `menus` maps what `reads` says (None for a rule that reads nothing) to a menu."""
+    """A named choice. `menus` maps the text of `reads` (None for a rule that reads nothing) to a menu."""
 
     name: str
     menus: Mapping[str | None, Menu]
     reads: Mention | None = None
 
     def menu(self, context: Context) -> Menu:
-        """Return the options on offer in this context."""
+        """Return the options in this context."""
         return self.menus[self.reads.look_up(context) if self.reads else None]
 
 
@@ -169,13 +169,13 @@ def make_menu(binds: str, options: Iterable[str | Option]) -> Menu:
 
 
 def valued(text: str, values: Mapping[Any, int] | Iterable[Any]) -> tuple[Option, ...]:
-    """Make an option of each value, all with the same text; a mapping gives the weights."""
+    """Make an option for each value, all with the same text; a mapping gives the weights."""
     weights = values if isinstance(values, Mapping) else dict.fromkeys(values, 1)
     return tuple(Option(text, weight, value) for value, weight in weights.items())
 
 
 def weighted(words: str) -> tuple[Option, ...]:
-    """Make options of words and weights written in a row: "sunny 3 windy 2"."""
+    """Make options from words and weights in one string: "sunny 3 windy 2"."""
     row = words.split()
     return tuple(Option(word, int(weight)) for word, weight in zip(row[::2], row[1::2], strict=True))
 
@@ -194,14 +194,14 @@ class Grammar:
 
 
 class Teller(Protocol):
-    """What `tell` asks at each choice, and whom it gives each bit of text."""
+    """Makes each choice for `tell`, and receives each piece of text."""
 
     def choose(self, menu: Menu, context: Context) -> int:
-        """Return the index of the option to take. Asked only where there is more than one."""
+        """Return the index of the option to take. Called only if there is more than one."""
         ...
 
     def say(self, text: str) -> None:
-        """Take the next bit of the story."""
+        """Receive the next piece of the story."""
         ...
 
 
@@ -244,7 +244,7 @@ class Replay:
 
 
 def replay(grammar: Grammar, choices: Iterable[int]) -> tuple[str, float]:
-    """Return the story that these choices make, and its -log2 probability."""
+    """Return the story made by these choices, and its -log2 probability."""
     teller = Replay(choices)
     tell(grammar, teller)
     return "".join(teller.spoken), teller.bits

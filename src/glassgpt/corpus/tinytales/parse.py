@@ -1,8 +1,8 @@
 """Read a text back into the choices that made it, or say exactly where it stops being a story.
 
-Because no two options of a menu begin alike, reading needs neither search nor looking ahead: at each
-choice at most one option agrees with the text. So the place where a text leaves the grammar is exact too,
-to the character: everything before it is the beginning of some story, and one character more is not.
+Because no two options of a menu begin the same way, reading needs neither search nor lookahead: at each
+choice at most one option agrees with the text. So the place where a text leaves the grammar is exact, to
+the character: everything before it is the beginning of some story, and with one more character it is not.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from glassgpt.corpus.tinytales.grammar import Context, Grammar, Menu, tell
 from glassgpt.corpus.tinytales.sentences import storybook
 
 SHOWN = 8
-"""How many continuations `Parse.expected` lists at most."""
+"""Most continuations that `Parse.expected` lists."""
 
 END = "the end of the story"
 
 
 @dataclass(frozen=True, slots=True)
 class Parse:
-    """What reading a text found.
+    """The result of reading a text.
 
     `valid`: the text is a whole story. `complete`: a story came to its end (more text may follow, which
-    makes it invalid). `breaks_at`: the character at which the text leaves the grammar, None if it never
-    does, as in a whole story or one cut short. `expected`: what could have stood there or come next.
+    makes it invalid). `breaks_at`: the character at which the text leaves the grammar; None if it never
+    does, as in a whole story or one cut short. `expected`: what could have been there or could come next.
     `choices` and `log2_probability` (in bits, never positive) belong to valid texts only.
     """
 
@@ -51,7 +51,7 @@ class _Read:
         self.expected: tuple[str, ...] = ()
 
     def choose(self, menu: Menu, context: Context) -> int:
-        """Find the one option that the text goes on with."""
+        """Find the one option with which the text continues."""
         leads = menu.leads(context)
         for index, lead in enumerate(leads):
             if self.text.startswith(lead, self.at):
@@ -61,14 +61,14 @@ class _Read:
         raise self.stop(leads)
 
     def say(self, text: str) -> None:
-        """Step over text that has to stand here."""
+        """Step over text that must be here."""
         reach = agreement(text, self.text, self.at)
         self.at += reach
         if reach < len(text):
             raise self.stop([text[reach:]])
 
     def stop(self, leads: list[str]) -> _Stop:
-        """Move to the first character that agrees with none of `leads`; keep those that came that far."""
+        """Move to the first character that agrees with none of `leads`; keep those that matched up to it."""
         ahead = [agreement(lead, self.text, self.at) for lead in leads]
         furthest = max(ahead)
         near = [shown(lead) for lead, reach in zip(leads, ahead, strict=True) if reach == furthest]
@@ -78,12 +78,12 @@ class _Read:
 
 
 def shown(lead: str) -> str:
-    """Return a continuation as a person would name it."""
+    """Return a readable name for a continuation."""
     return lead.strip() or ("a new paragraph" if "\n" in lead else "a space")
 
 
 def agreement(lead: str, text: str, start: int) -> int:
-    """Return how many characters of `lead` stand in `text` from `start` on."""
+    """Return how many characters of `lead` match `text` from `start` on."""
     length = min(len(lead), len(text) - start)
     return next((at for at in range(length) if lead[at] != text[start + at]), length)
 

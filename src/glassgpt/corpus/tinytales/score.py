@@ -1,7 +1,7 @@
 """Judge what a model wrote: is it a story of this world, and is it a new one?
 
-A model that learned nothing writes no valid story; one that only remembers writes valid stories that stood
-in its training text. What shows that it learned the world is the share of stories both valid and new.
+A model that learned nothing writes no valid stories. One that only memorised writes valid stories from its
+training text. The share of stories that are both valid and new shows how well it learned the world.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class StoryScore:
     """How many of `total` texts are whole stories (`valid`), and how many of these are `new`.
 
     `mean_valid_prefix`: the average share of a text before it leaves the grammar, from 0 to 1.
-    `mean_bits`: the average -log2 probability of the valid ones, None if there are none. Far below
-    `generate.entropy_bits()` the model tells the likelier stories more often than the grammar does.
+    `mean_bits`: the average -log2 probability of the valid ones, None if there are none. If it is far below
+    `generate.entropy_bits()`, the model writes likely stories more often than the grammar does.
     """
 
     total: int
@@ -42,9 +42,9 @@ class StoryScore:
 
 
 class StorySet:
-    """Knows whether it was given a story, in eight bytes for each instead of the text.
+    """A set of stories that keeps eight bytes for each instead of the text.
 
-    A story that was not given is taken for one that was with a chance below one in 10^14 for 100,000 stories.
+    For 100,000 stories, the chance that another story is taken for one of them is below one in 10^14.
     """
 
     def __init__(self, texts: Iterable[str] = ()):
@@ -63,7 +63,7 @@ def _digest(text: str) -> bytes:
 
 
 def training_texts(count: int, seed: int = 0) -> StorySet:
-    """Return the set of the stories that `stories(count, seed)` yields, to ask whether a text is among them."""
+    """Return the set of the stories that `stories(count, seed)` yields, to check whether a text is among them."""
     return StorySet(stories(count, seed))
 
 
@@ -82,16 +82,16 @@ def score(texts: Iterable[str], training: Container[str] | Callable[[str], bool]
 
 
 def valid_prefix(text: str, found: Parse) -> float:
-    """Return the share of a text, from 0 to 1, before it leaves the grammar; an empty text has none."""
+    """Return the share of a text, from 0 to 1, before it leaves the grammar; 0 for an empty text."""
     if not text.strip():
         return 0.0
     return 1.0 if found.breaks_at is None else found.breaks_at / len(text)
 
 
 def mean_bits(texts: Iterable[str | Parse]) -> float | None:
-    """Return the average -log2 probability of the valid texts, or None without any.
+    """Return the average -log2 probability of the valid texts, or None if there are none.
 
-    For stories of the grammar itself it comes near to `entropy_bits()`, the more so the more there are.
+    For stories from the grammar itself it approaches `entropy_bits()` as their number grows.
     """
     found = (parse(text) if isinstance(text, str) else text for text in texts)
     bits = [-each.log2_probability for each in found if each.log2_probability is not None]

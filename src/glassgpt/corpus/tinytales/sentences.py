@@ -1,12 +1,12 @@
 """How a story is told: the rules of the grammar, from "Once there was" to the last line.
 
-There are three plots. In the first a toy comes to grief and a neighbour saves it; in the second something
-good is to be made for someone and one thing is missing; in the third a hero is afraid and a neighbour goes
-along. All share the beginning, the neighbours and the last lines, and in each the end follows from the
-wish and the trouble.
+There are three plots. In the first a toy gets into trouble and a neighbour saves it. In the second the hero
+wants to make a dish for someone and one thing is missing. In the third the hero is afraid and a neighbour
+helps. All share the beginning, the neighbours and the last lines, and in each the end follows from the wish
+and the trouble.
 
-To add a sentence, add an option. Two options on one menu must not begin alike; `entropy.ambiguities`
-names those that do, and a test asks it.
+To add a sentence, add an option. Two options in one menu must not begin the same way; `entropy.ambiguities`
+names those that do, and a test checks it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The three plots in detail: a toy in trouble, something missing in the kitchen, and something to be dared.
+"""The three plots in detail: a toy in trouble, something missing in the kitchen, and a dare.
 
 Each function returns the rules of one plot; the tables beside it hold the sentences for each kind of
 trouble. `sentences` puts them together with what all stories share.
@@ -87,7 +87,7 @@ MISHAPS = {
 
 
 def missing_food() -> list[Rule]:
-    """Something good is to be made, one thing is missing, and a guest is happy in the end."""
+    """The hero wants to make a dish, one thing is missing, and a guest is happy in the end."""
     return [
         rule("dish", *valued("{dish}", tuple(world.DISHES))),
         rule("guest", *valued("{guest}", world.GUESTS)),
@@ -130,7 +130,7 @@ def missing_food() -> list[Rule]:
 
 
 def daring() -> list[Rule]:
-    """The hero is afraid, someone goes along, and then it is not so bad."""
+    """The hero is afraid, someone helps, and then it is not so bad."""
     dares = list(world.DARES)
     return [
         rule("dare", *valued("{trouble.wish}", world.DARES), binds="trouble"),

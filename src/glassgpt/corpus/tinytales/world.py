@@ -1,7 +1,7 @@
-"""Who and what there is in the story world, and what fits together.
+"""The people, animals and things of the story world, and what fits together.
 
-Only nouns and facts live here: the names, the animals, which toy is played with how and where, what can
-happen to it, and who can help with that. How a story is told from them is in `sentences`.
+This module holds only nouns and facts: the names, the animals, how and where each toy is played with, what
+can happen to it, and who can help with that. `sentences` says how a story is told from them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Being:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a hero is: the noun, and whose names it takes ("she", "he" or "any")."""
+    """The kind of a hero: the noun, and which names it can have ("she", "he" or "any")."""
 
     noun: str
     names: str = "any"
@@ -49,7 +49,7 @@ class Toy:
 
 @dataclass(frozen=True, slots=True)
 class Dare:
-    """Something that a hero longs to do and is afraid of. `key` ties its scenes and its helpers together."""
+    """Something that a hero longs to do and is afraid of. `key` connects its scenes and its helpers."""
 
     key: str
     wish: str
@@ -61,7 +61,7 @@ class Dare:
 
 @dataclass(frozen=True, slots=True)
 class Helper:
-    """Someone of the village, with the skill by which he or she helps this time."""
+    """Someone from the village, with the skill that helps this time."""
 
     name: str
     kind: str
@@ -193,11 +193,11 @@ VILLAGE = (
     (she("Ida"), "tailor", {"broken": "mend", "sugar": "give", "honey": "give"}),
     (she("Rosa"), "baker", {"flour": "give", "sugar": "give", "butter": "give", "honey": "give"}),
 )
-"""The neighbours, and for each trouble that they can help with the skill they use."""
+"""The neighbours, and the skill that each uses for each trouble."""
 
 
 def helpers() -> dict[str, list[Helper]]:
-    """Return for each trouble those who can help with it."""
+    """Return the helpers for each trouble."""
     able: dict[str, list[Helper]] = {}
     for being, kind, skills in VILLAGE:
         for trouble, skill in skills.items():
