@@ -102,7 +102,7 @@ def _parse_device(name: str) -> torch.device:
 
 
 def dtype_of(precision: Precision) -> torch.dtype:
-    """Return the dtype of a precision. "auto" that is not decided yet is float32, which works everywhere.
+    """Return the dtype of a precision. An undecided "auto" is float32, which works everywhere.
 
     `glassgpt.training.choices` decides it by measuring.
     """

@@ -37,13 +37,13 @@ _MEMORY = re.compile(
     re.IGNORECASE,
 )
 _WAYS_OUT = {
-    errno.EACCES: "may not be used: there is no permission. Change its permissions, or choose another place.",
-    errno.EPERM: "may not be used: there is no permission. Change its permissions, or choose another place.",
+    errno.EACCES: "cannot be used: there is no permission. Change its permissions, or choose another place.",
+    errno.EPERM: "cannot be used: there is no permission. Change its permissions, or choose another place.",
     errno.EROFS: "cannot be written: its file system is read-only. Choose another place.",
-    errno.ENAMETOOLONG: "is too long for the name of a file. Choose a shorter name.",
+    errno.ENAMETOOLONG: "is too long for a file name. Choose a shorter name.",
     errno.ENOENT: "is not there. Check the name, or put it back if it was moved.",
-    errno.ENOTDIR: "cannot be used: where a folder is needed there is a file. Choose another place.",
-    errno.EEXIST: "cannot be made: there is a file of that name. Choose another place.",
+    errno.ENOTDIR: "cannot be used: there is a file where a folder is needed. Choose another place.",
+    errno.EEXIST: "cannot be made: there is a file with that name. Choose another place.",
     errno.EISDIR: "is a folder, where a file is needed. Name a file.",
     errno.ELOOP: "is a link that leads to itself. Remove it, or choose another place.",
     errno.EFBIG: "may not grow any larger: the system limits the size of files (see `ulimit -f`). Raise that "

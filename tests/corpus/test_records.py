@@ -158,7 +158,7 @@ class TestCsv:
                 ["He came in.", "She left."],
                 "its first row is read as a text, too",
             ),
-            ("Emma\nOlivia\n", ["Olivia"], "'Emma', is taken for the name of its column"),
+            ("Emma\nOlivia\n", ["Olivia"], "'Emma', is read as the name of its column"),
             ("12\n13\n", ["12", "13"], "no row with the name of its column"),
             ("text\na\n", ["a"], ""),
             ("id;text\n1;a, b\n", ["a, b"], "separated by ';'"),

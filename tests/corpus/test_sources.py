@@ -201,7 +201,9 @@ def test_files_of_a_folder_that_are_not_read_are_named(
         (folder / name).write_text("Words.")
     (source,) = open_sources([spec])
     (note,) = source.notes
-    assert note.startswith("Not read in mine, for their endings: b.pdf, c.text, e.html, f.tex and 1 more.")
+    assert note.startswith(
+        "Not read in mine because of their suffixes: b.pdf, c.text, e.html, f.tex and 1 more."
+    )
     for name in ("b.pdf", "c.text", "old/d.docx", "e.html", "f.tex"):
         (folder / name).unlink()
     (source,) = open_sources([spec])

@@ -66,7 +66,7 @@ class CleaningConfig:
         if self.min_words < 0:
             raise ConfigError(f"cleaning.min_words is {self.min_words}; it must not be negative.")
         if not 0 <= self.near_duplicates <= 1:
-            raise ConfigError(f"cleaning.near_duplicates is {self.near_duplicates}; it must lie from 0 to 1.")
+            raise ConfigError(f"cleaning.near_duplicates is {self.near_duplicates}; it must be from 0 to 1.")
 
 
 @dataclass(slots=True)

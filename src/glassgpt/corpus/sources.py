@@ -168,14 +168,14 @@ def _files_of(path: Path, text_field: str | None) -> Iterator[Source]:
 
 
 def _left_out(folder: Path) -> str | None:
-    """Return a sentence naming the files of a folder that are not read for their suffix, or None."""
+    """Return a sentence naming the files of a folder that are not read because of their suffixes, or None."""
     names = [str(file.relative_to(folder)) for file in files_below(folder) if format_of(file) not in SUFFIXES]
     if not names:
         return None
     more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
     return (
-        f"Not read in {folder}, for their endings: {', '.join(names[:MOST_NAMED])}{more}. A file that you name is "
-        "read as plain text."
+        f"Not read in {folder} because of their suffixes: {', '.join(names[:MOST_NAMED])}{more}. A file that you name "
+        "is read as plain text."
     )
 
 

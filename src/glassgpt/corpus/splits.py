@@ -67,7 +67,7 @@ class SplitConfig:
             raise ConfigError("split.validation and split.test together leave nothing to train on.")
         if not 1 <= self.long_document <= LONGEST:
             raise ConfigError(
-                f"split.long_document is {self.long_document}; it must lie from 1 to {LONGEST:,}."
+                f"split.long_document is {self.long_document}; it must be from 1 to {LONGEST:,}."
             )
 
 

@@ -110,7 +110,7 @@ def csv_notes(path: Path, known: Collection[str]) -> list[str]:
         notes.append(f"{path} has no row with the name of its column: its first row is read as a text, too.")
     elif len(form.names) == 1 and form.names[0] not in known:
         notes.append(
-            f"{path}: its first row, {form.names[0]!r}, is taken for the name of its column, not for a text."
+            f"{path}: its first row, {form.names[0]!r}, is read as the name of its column, not as a text."
         )
     return notes
 

@@ -184,10 +184,7 @@ class SlownessWatch:
             self._pace.follow()
         if self._worked < LOOK_SECONDS:
             return
-        others, self._worked = (
-            self._busy(),
-            0.0,
-        )  # read even when nothing is slow: it measures since the last call
+        others, self._worked = self._busy(), 0.0  # read every time: it measures since its last call
         if slow and others > QUIET and self._pace.expected:
             self._said = True
             times = self._pace.now / self._pace.expected

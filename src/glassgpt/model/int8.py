@@ -84,9 +84,7 @@ def _pack(rounded_NC: Tensor, scale_N: Tensor, bias_N: Tensor | None) -> object 
     zeros_N = torch.zeros_like(scale_N, dtype=torch.int64)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # torch plans to remove this tensor type; then weights are converted back
+            warnings.simplefilter("ignore")  # torch may remove this tensor type; then weights are converted
             make = torch._make_per_channel_quantized_tensor  # pyright: ignore[reportPrivateImportUsage]
             quantized_NC = make(rounded_NC, scale_N.double(), zeros_N, 0)
         return torch.ops.quantized.linear_prepack(quantized_NC, bias_N)

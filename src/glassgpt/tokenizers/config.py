@@ -48,16 +48,16 @@ class TokenizerConfig:
         if self.vocab_size is None:
             object.__setattr__(self, "vocab_size", 0 if self.kind == "char" else DEFAULT_SIZE)
         elif self.vocab_size < 0:
-            raise ConfigError(f"`vocab_size` is {self.vocab_size}; it counts ids, so it is 0 or more.")
+            raise ConfigError(f"`vocab_size` is {self.vocab_size}; it counts ids, so it must be 0 or more.")
         if self.min_frequency < 1:
             raise ConfigError(
-                f"`min_frequency` is {self.min_frequency}; it is 1 or more (1 keeps everything)."
+                f"`min_frequency` is {self.min_frequency}; it must be 1 or more (1 keeps everything)."
             )
 
 
 def _one_of(setting: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ConfigError(
-            f"`{setting}` is {value!r}; it is one of {', '.join(known)}."
+            f"`{setting}` is {value!r}; it must be one of {', '.join(known)}."
             + did_you_mean(str(value), known, most=1)
         )

@@ -245,7 +245,7 @@ class FastTokenizer:
         id = find_end_of_text(self._ids, (self._added[id] for id in sorted(self._special)))
         if id is None:
             raise TokenizerError(
-                "This tokenizer.json has no token for the end of a text, which a model needs to know. "
+                "This tokenizer.json has no token for the end of a text, which a model needs. "
                 f"Add one of these as a special token: {', '.join(END_OF_TEXT_NAMES)}."
             )
         return id
