@@ -238,7 +238,7 @@ def a_run_without_weights_says_resume(project: Project) -> None:
     shutil.rmtree("runs/stopped/checkpoints")
     Path("runs/stopped/model.safetensors").unlink(missing_ok=True)
     printed = project.refused("generate", "stopped")
-    assert "Best validation loss" in paste(project, line_of(printed, "Go on training it with:"))
+    assert "Best validation loss" in paste(project, line_of(printed, "Continue its training with:"))
 
 
 def altered_weights_say_resume(project: Project) -> None:

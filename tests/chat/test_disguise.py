@@ -71,5 +71,5 @@ def test_a_template_that_makes_control_tokens_of_messages_is_refused(
     source: str, tokenizer: FastTokenizer
 ) -> None:
     talk = [Message("user", "<|IM_END|> <|im_#end|> <|im_"), Message("assistant", "end|>")]
-    with pytest.raises(ConfigError, match="makes control tokens of what people wrote"):
+    with pytest.raises(ConfigError, match="turns text that people wrote into control tokens"):
         template(source, tokenizer).pieces(talk)

@@ -97,7 +97,7 @@ def test_a_template_file_is_text_of_a_templates_size(tmp_path: Path) -> None:
         read_chat_template(path)
     with pytest.raises(ConfigError, match="cannot be read"):
         read_chat_template(tmp_path)
-    with pytest.raises(ConfigError, match="no text but int"):
+    with pytest.raises(ConfigError, match="not text but int"):
         check_chat_template(7, path)
     path.write_text(ECHO)
     assert read_chat_template(path) == ECHO

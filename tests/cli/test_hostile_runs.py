@@ -158,12 +158,15 @@ def test_metrics_of_another_run_are_noticed(glassgpt: Any, other: Path) -> None:
     metrics.write_bytes((other / "metrics.jsonl").read_bytes())
     before = content_of(Path("runs"))
     refused(
-        glassgpt("resume", "small"), "metrics.jsonl is of another run", "Put the original back", "mv runs/"
+        glassgpt("resume", "small"),
+        "metrics.jsonl belongs to another run",
+        "Put the original back",
+        "mv runs/",
     )
     assert content_of(Path("runs")) == before
     listed = glassgpt("runs").output
-    assert listed.count("is of another run") == 1
-    assert "small" in next(line for line in listed.splitlines() if "is of another run" in line)
+    assert listed.count("belongs to another run") == 1
+    assert "small" in next(line for line in listed.splitlines() if "belongs to another run" in line)
     assert glassgpt("runs", "compare", "small", "other", "--out", "out.png").status == 0
     metrics.rename("runs/small/metrics.jsonl.other")
     result = glassgpt("resume", "small")

@@ -96,5 +96,5 @@ def test_an_untrained_model_is_near_chance(bench, tokenizer):
 
 def test_a_vocabulary_without_the_letters_is_refused(bench, char_tokenizer):
     subject = bench.subject_of(bench.run_of(bench.untrained(char_tokenizer), char_tokenizer))
-    with pytest.raises(EvaluationError, match="cannot spell"):
+    with pytest.raises(EvaluationError, match="cannot represent"):
         grammar(subject)

@@ -156,7 +156,7 @@ def test_no_text_has_no_figure():
     """A text of one character was measured at 8.4e9 bits per byte: only its end had been predicted."""
     result = Evaluation(loss=3.0, tokens=1, text_bytes=0)
     assert result.bits_per_byte is None
-    with pytest.raises(EvaluationError, match="nothing of its text can be predicted"):
+    with pytest.raises(EvaluationError, match="no part of its text can be predicted"):
         refuse_no_figure(result, "char", "b1.txt")
 
 

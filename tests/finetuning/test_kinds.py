@@ -224,10 +224,10 @@ def test_an_adapter_on_another_base_is_refused_with_both_names(here: Path) -> No
     start_finetuning("base", data, config, name="other")
     shutil.rmtree(here / "runs/base")
     shutil.copytree(here / "runs/other", here / "runs/base")
-    with pytest.raises(RunError, match=r"sft-lora was made of base with the weights \w+, but the run base"):
+    with pytest.raises(RunError, match=r"sft-lora was made from base with the weights \w+, but the run base"):
         open_run("sft-lora")
     shutil.rmtree(here / "runs/base")
-    with pytest.raises(RunError, match="sft-lora was made of the run base, which is not there any more"):
+    with pytest.raises(RunError, match="sft-lora was made from the run base, which no longer exists"):
         open_run("sft-lora")
 
 

@@ -305,7 +305,7 @@ def test_a_wrong_gguf_is_noticed_and_removed(make_run: Any, monkeypatch: pytest.
 
     make_run(qk_norm=False)
     monkeypatch.setattr(llama_cpp, "pair_neighbours", lambda rows, heads: rows)
-    with pytest.raises(InteropError, match="continues a text otherwise"):
+    with pytest.raises(InteropError, match="continues a text differently"):
         export_run("tiny", "gguf")
     assert not list(Path().glob("*.gguf"))
 

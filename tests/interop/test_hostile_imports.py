@@ -326,8 +326,8 @@ def deep_json() -> None:
 @pytest.mark.parametrize(
     ("spoil", "named"),
     [
-        (index_of("../outside.safetensors"), "no safetensors file of this folder"),
-        (index_of("/etc/passwd"), "no safetensors file of this folder"),
+        (index_of("../outside.safetensors"), "not a safetensors file of this folder"),
+        (index_of("/etc/passwd"), "not a safetensors file of this folder"),
         (two_files_with_the_same, "both have"),
         (pointer, "git lfs pull"),
         (deep_json, "not valid JSON"),
@@ -344,7 +344,7 @@ def deep_json() -> None:
             lambda: change(Path("hf/config.json"), rope_parameters={"partial_rotary_factor": 0.5}),
             "partial_rotary_factor",
         ),
-        (lambda: change(Path("hf/config.json"), rope_parameters={"full_attention": {"factor": 2}}), "several kinds"),
+        (lambda: change(Path("hf/config.json"), rope_parameters={"full_attention": {"factor": 2}}), "different kinds"),
     ],
 )  # fmt: skip
 def test_what_a_folder_does_wrong_is_named(folder: Path, spoil: Callable[[], None], named: str) -> None:
@@ -358,7 +358,7 @@ def test_what_a_folder_does_wrong_is_named(folder: Path, spoil: Callable[[], Non
     "prefix", ["_orig_mod.", "module.", "model.", "_fsdp_wrapped_module.", "base_model.model."]
 )
 def test_names_of_a_wrapped_model_in_a_folder(folder: Path, prefix: str, tokenizer: FastTokenizer) -> None:
-    """A model saved after torch.compile was "not of the same model" as its own config.json."""
+    """A model saved after torch.compile did not fit its own config.json."""
     held = load_file("hf/model.safetensors")
     save_file({prefix + name: tensor for name, tensor in held.items()}, "hf/model.safetensors")
     import_model("hf", name="wrapped")
@@ -401,7 +401,7 @@ def test_characters_in_another_encoding_are_named() -> None:
 def test_another_tokenizer_than_the_sources_own_is_refused(folder: Path, make_tokenizer: Any) -> None:
     """A wrong --tokenizer passed without a word, and the run wrote nonsense."""
     make_tokenizer(vocab_size=270).save(Path("other.json"))
-    with pytest.raises(InteropError, match="learned with"):
+    with pytest.raises(InteropError, match="trained with"):
         import_model("hf", name="mine", tokenizer="other.json")
     import_model("hf", name="mine", tokenizer="hf")  # its own
     Path("hf/tokenizer.json").write_text("{}")  # a broken one is a reason to give another

@@ -54,7 +54,7 @@ def test_a_moved_text_is_found_where_it_is_named(moved: Path) -> None:
     elsewhere = moved.parent.parent / "texts"
     elsewhere.mkdir()
     shutil.move(moved / "garden.txt", elsewhere / "renamed.txt")
-    with pytest.raises(RunError, match=r"is not there any more.*resume .*garden.* --corpus\.sources PATH"):
+    with pytest.raises(RunError, match=r"no longer exists.*resume .*garden.* --corpus\.sources PATH"):
         resume_run("garden")
     with pytest.raises(RunError, match="its hash differs"):
         resume_run("garden", sources=[str(moved / "asked.json")])
@@ -92,7 +92,7 @@ def test_a_text_in_the_current_folder_is_found(moved: Path) -> None:
 def test_a_moved_base_of_other_weights_is_refused(moved: Path) -> None:
     lineage = moved / "runs/whole/lineage.json"
     lineage.write_text(lineage.read_text().replace('"sha256": "', '"sha256": "0'))
-    with pytest.raises(RunError, match="was made of whole with the weights"):
+    with pytest.raises(RunError, match="was made from whole with the weights"):
         resume_finetuning("polite")
 
 

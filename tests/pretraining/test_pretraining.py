@@ -75,7 +75,7 @@ def test_prompts_of_the_samples_are_looked_at_before_the_run_begins(
         "Prompt 2 of the samples has 33 tokens, and the model looks back at 16 at most: the first 24 are left out."
     ]
     values["samples"] = {"prompts": ["Ωmega"]}
-    with pytest.raises(GenerationError, match="has never seen: 'Ω'"):
+    with pytest.raises(GenerationError, match="is not in this model's vocabulary: 'Ω'"):
         start_run(configs.from_dict(RunConfig, values, origin="test"), name="unknown")
     assert not (tmp_path / "runs/unknown").exists()
 

@@ -177,7 +177,7 @@ def test_what_older_versions_left_of_a_killed_beginning_is_free(runs_here: Path)
     old.mkdir()
     (old / "finetune.toml").write_text('kind = "sft"\n')
     (old / ".config.toml.0a1b2c3d").write_text("half")
-    with pytest.raises(RunError, match=r"was killed as it began.*with --name k"):
+    with pytest.raises(RunError, match=r"was killed at its start.*with --name k"):
         find_run("k")
     with new_run("k", base="", describe=describe):
         pass

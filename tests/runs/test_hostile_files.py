@@ -254,7 +254,7 @@ def test_checkpoints_on_a_disk_that_is_not_there_are_not_none(run: RunDirectory)
     run.weights.unlink()
     shutil.rmtree(run.checkpoints)
     run.checkpoints.symlink_to("/nowhere/big-disk")
-    with pytest.raises(RunError, match=r"is a link to /nowhere/big-disk, which is not there"):
+    with pytest.raises(RunError, match=r"is a link to /nowhere/big-disk, which does not exist"):
         resume_run("first")
 
 

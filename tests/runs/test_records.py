@@ -129,7 +129,7 @@ def test_the_samples_page(tmp_path):
         Sampled(0, (" zzz", " upon\na time\n\n  there was\n")),
         Sampled(5, ("only one",)),
     ]) == (
-        "# What `tales` wrote while it learned\n\n"
+        "# What `tales` wrote during training\n\n"
         "## Step 0, validation loss 5.500\n\n"
         "```text\nzzz\n```\n\n"
         "After `Once`:\n\n"

@@ -117,7 +117,7 @@ def test_a_long_name_is_cut_where_file_systems_would_refuse_it(runs_here):
         ("Once upon a time there was a fox. " * 20, "Did you mean:  glassgpt generate latest TEXT"),
         ("file.txt", "is a file, and a run is a folder"),
         ("loop", "cannot be read"),
-        ("away", "is a link to /nowhere/at/all, which is not there"),
+        ("away", "is a link to /nowhere/at/all, which does not exist"),
     ],
 )
 def test_what_cannot_be_a_run_is_said_in_a_sentence(runs_here, name, says):
@@ -182,7 +182,7 @@ def test_what_is_not_there_names_what_is_near(runs_here):
     make("shakespeare-1", changed=2)
     with pytest.raises(RunError, match=r"no run called 'tinytale-1'.* Did you mean tinytales-1"):
         find_run("tinytale-1")
-    with pytest.raises(RunError, match="`glassgpt runs` lists the runs there are"):
+    with pytest.raises(RunError, match="`glassgpt runs` lists the runs"):
         find_run("zzz")
 
 

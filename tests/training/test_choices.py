@@ -74,8 +74,8 @@ def test_noise_takes_all_cores_and_float32_says_so_and_is_not_kept(quiet: None, 
     says((1.3, None), (1.25, None))
     said: list[str] = []
     assert choose(MODEL, TRAINING, CPU, say=said.append) == Choice(available_cores(), torch.float32)
-    assert "no verdict on the number of threads" in said[0]
-    assert "no verdict on bfloat16" in said[1]
+    assert "too noisy to choose the number of threads" in said[0]
+    assert "too noisy to judge bfloat16" in said[1]
     assert kept.all_kept() == {}
 
 

@@ -14,14 +14,14 @@ PARTS = ("query", "key", "value", "output", "gate", "up", "down")
 
 @dataclass(frozen=True)
 class LoRAConfig:
-    """Which corrections are trained. Raises `ConfigError` for a setting that cannot be."""
+    """Which corrections are trained. Raises `ConfigError` for an invalid setting."""
 
     rank: int = 0
-    """Width of each correction; 0 trains the whole model instead."""
+    """Rank of each correction; 0 trains the whole model instead."""
     alpha: float = 16.0
-    """Corrections count alpha / rank times."""
+    """Corrections are multiplied by alpha / rank."""
     dropout: float = 0.0
-    """Share of a correction's inputs that training drops."""
+    """Share of a correction's inputs that dropout removes during training."""
     targets: tuple[str, ...] = PARTS
     """Which matrices: query, key, value, output, gate, up, down."""
 

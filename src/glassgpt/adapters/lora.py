@@ -1,15 +1,15 @@
 """LoRA: a frozen matrix and a small trained correction beside it (Hu et al., 2021, section 4.1).
 
-    y = W x + (alpha / rank) B A x          A (rank, C) drawn at random, B (N, rank) of zeros
+    y = W x + (alpha / rank) B A x          A (rank, C) drawn at random, B (N, rank) all zeros
 
-At first B A is nothing, so training begins at the base model. A few thousand numbers are trained in place of
-millions; gradients and optimizer state shrink alike. `add_lora` puts the corrections on and freezes the rest,
-`merge` adds them into the matrices for good: the two mirror each other, and the model knows of neither.
+At first B A is zero, so training begins at the base model. A few thousand numbers are trained instead of millions, and
+gradients and optimizer state shrink in proportion. `add_lora` adds the corrections and freezes the rest; `merge` adds
+them into the matrices for good. The two mirror each other, and the model knows about neither.
 
-Our queries, keys and values come from one fused matrix. Each is a part with a correction of its own, over its
-rows, so that an adapter means the same as one on three matrices.
+Our queries, keys and values come from one fused matrix. Each is a part with its own correction over its rows, so an
+adapter means the same as one on three matrices.
 
-Legend: C inputs, N outputs of a part, `...` any axes before.
+Legend: C inputs, N outputs of a part, `...` any leading axes.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ class LoRALinear(nn.Module):
 
 
 def add_lora(model: GPT, config: LoRAConfig) -> GPT:
-    """Put corrections on the matrices that `config` names and freeze everything else; return the same model.
+    """Add corrections to the matrices that `config` names and freeze everything else; return the same model.
 
-    They are drawn from torch's global random generator. Raises `ConfigError` when the model has none of them.
+    They are drawn from torch's global random generator. Raises `ConfigError` when the model has none of the matrices.
     """
     model.requires_grad_(False)
     found = False
@@ -93,7 +93,7 @@ def add_lora(model: GPT, config: LoRAConfig) -> GPT:
 
 
 def merge(model: GPT) -> GPT:
-    """Add all corrections into their matrices and take them off; return the same model, trainable as before."""
+    """Add all corrections into their matrices and remove them; return the same model, trainable as before."""
     for block in model.blocks:
         for owner, name in places(block):
             layer = getattr(owner, name)
@@ -104,7 +104,7 @@ def merge(model: GPT) -> GPT:
 
 @contextlib.contextmanager
 def switched_off(model: nn.Module) -> Iterator[None]:
-    """Let the model be its base during the block."""
+    """Switch the corrections off during the block, so that the model is its base."""
     layers = [module for module in model.modules() if isinstance(module, LoRALinear)]
     for layer in layers:
         layer.enabled = False
@@ -128,7 +128,7 @@ def places(block: nn.Module) -> Iterator[tuple[nn.Module, str]]:
 
 
 def rows_of_parts(config: ModelConfig, layer: str) -> dict[str, slice]:
-    """Return which rows of a linear layer belong to which part."""
+    """Return the rows of each part in a linear layer."""
     if layer == "qkv":
         queries, keys = config.n_head * config.head_dim, config.kv_heads * config.head_dim
         return {
@@ -141,9 +141,9 @@ def rows_of_parts(config: ModelConfig, layer: str) -> dict[str, slice]:
 
 
 def load_corrections(model: GPT, tensors: dict[str, Tensor]) -> None:
-    """Fill in the corrections from tensors named "blocks.0.attention.qkv.down.query" and so on.
+    """Load the corrections from tensors named "blocks.0.attention.qkv.down.query" and so on.
 
-    Raises `ModelError` when they are not exactly those that the model has.
+    Raises `ModelError` when they are not exactly those of the model.
     """
     own = {
         f"{name}.{half}.{part}": parameter

@@ -1,8 +1,8 @@
-"""Adapters on disk, as PEFT keeps them: `adapter_config.json` and `adapter_model.safetensors`.
+"""Adapters on disk, in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`.
 
-The library `peft` loads such a folder onto the exported base (`glassgpt export RUN --to hf`) with equal logits, and
-an adapter that it has made is merged here. GPT-2 has one matrix for queries, keys and values; there our three
-corrections become one of three times the rank, whose second half is block-diagonal.
+The library `peft` loads such a folder onto the exported base (`glassgpt export RUN --to hf`) with equal logits, and an
+adapter made by `peft` can be merged here. GPT-2 has one matrix for queries, keys and values; there our three
+corrections become one of three times the rank, and its B is block-diagonal.
 
 Legend: R rank, C inputs, N outputs.
 """
@@ -35,9 +35,9 @@ from glassgpt.model.gpt import GPT
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MOST_CONFIG = 1 << 20
-"""Bytes of the largest settings that are read."""
-# Settings of PEFT that a sum into the matrices holds, or that only matter where an adapter is trained. A new
-# kind of correction comes with a new setting: what is not named here is refused once it is switched on.
+"""Size in bytes of the largest settings file that is read."""
+# Settings of PEFT that merging into the matrices can express, or that only matter while an adapter is trained. A new
+# kind of correction comes with a new setting: a setting that is not named here is refused when it is switched on.
 KNOWN = frozenset(
     {
         *(
@@ -66,7 +66,7 @@ KNOWN = frozenset(
 
 
 class PeftSettings(msgspec.Struct, frozen=True):
-    """What `adapter_config.json` says about the corrections."""
+    """What `adapter_config.json` states about the corrections."""
 
     r: Annotated[int, msgspec.Meta(ge=1, le=2**20)]
     lora_alpha: float
@@ -79,11 +79,11 @@ class PeftSettings(msgspec.Struct, frozen=True):
     exclude_modules: str | list[str] | None = None
     fan_in_fan_out: bool = False
     init_lora_weights: bool | Literal["gaussian", "orthogonal"] = True
-    """Other ways to begin change the base, too."""
+    """Other ways of initialization change the base, too."""
 
 
 def save_adapter(folder: Path, model: GPT, config: LoRAConfig, *, base: str) -> None:
-    """Write the corrections on `model` into a sealed folder; `base` names what they belong on."""
+    """Write the corrections of `model` into a sealed folder; `base` names the model that they belong to."""
     tensors: dict[str, Tensor] = {}
     targets: set[str] = set()
     ranks: dict[str, int] = {}
@@ -124,8 +124,7 @@ def save_adapter(folder: Path, model: GPT, config: LoRAConfig, *, base: str) -> 
 def merge_adapter(model: GPT, folder: Path) -> GPT:
     """Add an adapter's corrections into the model's matrices; return the same model.
 
-    Raises `ModelError` when the folder is no whole adapter, or one that does not fit the model; the model is then
-    as it was.
+    Raises `ModelError` when the folder is not a whole adapter or does not fit the model; the model is then unchanged.
     """
     about, tensors = _read(folder)
     changes: list[tuple[Tensor, Tensor, Tensor, float]] = []
@@ -150,7 +149,7 @@ def merge_adapter(model: GPT, folder: Path) -> GPT:
         raise ModelError(
             f"The adapter {folder} holds no correction: {WEIGHTS} is empty. Take the file of the training."
         )
-    # Made again: to keep them all takes as much memory as the model.
+    # Computed again, because keeping all of them takes as much memory as the model.
     for into_NC, a_RC, b_NR, scale in changes:
         into_NC += _change(into_NC, a_RC, b_NR, scale)
     return model
@@ -163,7 +162,7 @@ def _change(into_NC: Tensor, a_RC: Tensor, b_NR: Tensor, scale: float) -> Tensor
 
 
 def _taken(tensors: dict[str, Tensor], name: str) -> Tensor | None:
-    """Take a tensor out by its name, or the name that it has when saved with that of its adapter."""
+    """Remove and return a tensor by its name, or by the name that also contains the adapter's name."""
     for one in (name, name.replace(".weight", ".default.weight")):
         place = place_of(one, tensors)
         if place is not None:
@@ -174,11 +173,11 @@ def _taken(tensors: dict[str, Tensor], name: str) -> Tensor | None:
 def _fitting(
     folder: Path, module: str, pair: list[Tensor | None], shape: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Return A (R, C) and B (N, R). Raises `ModelError` when they are no two halves for a matrix of that shape."""
+    """Return A (R, C) and B (N, R). Raises `ModelError` when they are not the two halves for a matrix of that shape."""
     a_RC, b_NR = pair
     if a_RC is None or b_NR is None:
         raise ModelError(
-            f"The adapter {folder} is not whole: of {module} it has only one of two halves. Save it or "
+            f"The adapter {folder} is not whole: it has only one of the two halves of {module}. Save it or "
             "fetch it again."
         )
     halves_fit = a_RC.dim() == b_NR.dim() == 2 and a_RC.shape[0] == b_NR.shape[1]
@@ -191,7 +190,7 @@ def _fitting(
 
 
 def _by_module(config: ModelConfig, layer: int, parts: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield the modules of a family's model that these parts are in, and which of them each holds."""
+    """Yield the modules of a family's model that hold these parts, each with the parts in it."""
     modules: dict[str, list[str]] = {}
     for part in parts:
         modules.setdefault(lora_module(config, layer, part), []).append(part)
@@ -199,7 +198,7 @@ def _by_module(config: ModelConfig, layer: int, parts: list[str]) -> Iterator[tu
 
 
 def _fused(layer: LoRALinear, parts: list[str]) -> tuple[Tensor, Tensor]:
-    """Return A (R, C) and B (N, R) over all rows of a layer that make the corrections of these parts at once."""
+    """Return one A (R, C) and B (N, R) over all rows of a layer that combine the corrections of these parts."""
     a_RC = torch.cat([layer.down[part] for part in parts])
     b_NR = a_RC.new_zeros(layer.base.out_features, len(a_RC))
     first = 0
@@ -237,17 +236,17 @@ def _read(folder: Path) -> tuple[PeftSettings, dict[str, Tensor]]:
 
 
 def _refuse_other_rank(folder: Path, about: PeftSettings, module: str, rank: int) -> None:
-    """Raise `ModelError` when the settings are of another adapter than the tensors: its scale would be wrong, too."""
+    """Raise `ModelError` when settings and tensors belong to different adapters: the scale would be wrong, too."""
     stated = _of_module(about.rank_pattern, module, about.r)
     if stated != rank:
         raise ModelError(
-            f"The adapter {folder} is not of one piece: {CONFIG} states rank {stated} for {module}, and {WEIGHTS} has "
-            f"{rank}. Take both files of the same training."
+            f"The files of the adapter {folder} differ: {CONFIG} states rank {stated} for {module}, and {WEIGHTS} has "
+            f"{rank}. Take both files from the same training."
         )
 
 
 def _of_module(pattern: dict[str, Any], module: str, usual: Any) -> Any:
-    """Return what a pattern of PEFT's settings says of a module, by the end of its name, or what is usual."""
+    """Return the value that a pattern of PEFT's settings has for a module, by the end of its name, else `usual`."""
     found = [value for key, value in pattern.items() if f".{module}".endswith(f".{key}")]
     return found[0] if found else usual
 
@@ -259,13 +258,13 @@ def _scale(about: PeftSettings, module: str, rank: int) -> float:
 
 def _uncountable(folder: Path, module: str) -> ModelError:
     return ModelError(
-        f"The adapter {folder} holds numbers for {module} that cannot be computed with: they are not finite, too "
+        f"The adapter {folder} holds unusable numbers for {module}: they are not finite, too "
         "large, or whole numbers. Take another checkpoint of it."
     )
 
 
 def _misfit(folder: Path, name: str) -> ModelError:
     return ModelError(
-        f"The adapter {folder} does not fit this model: there is no place for {name}. Take the base that it was "
+        f"The adapter {folder} does not fit this model: there is no place for {name}. Take the base model that it was "
         "trained on."
     )

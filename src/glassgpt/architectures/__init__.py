@@ -1,1 +1,1 @@
-"""How other projects name and shape what our model has: families of Hugging Face architectures."""
+"""How other projects name and shape the parts of our model: families of Hugging Face architectures."""

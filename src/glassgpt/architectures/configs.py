@@ -1,6 +1,6 @@
-"""`config.json` of Hugging Face to `ModelConfig` and back, for the families known here.
+"""Converts Hugging Face's `config.json` to `ModelConfig` and back, for the supported families.
 
-What a file asks for and our model cannot do is an error that names it, never left out in silence.
+A setting that our model does not support is an error that names it; it is never silently ignored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from glassgpt.model.parts import ACTIVATIONS
 
 ORIGIN = "config.json"
 FULL, SLIDING = "full_attention", "sliding_attention"
-"""What a layer's attention is called there."""
+"""What Hugging Face calls a layer's attention."""
 _CLASSES = {
     "gpt2": "GPT2LMHeadModel",
     "llama": "LlamaForCausalLM",
@@ -25,7 +25,7 @@ _CLASSES = {
     "qwen3": "Qwen3ForCausalLM",
 }
 _ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu"}
-# Settings that change what is computed, with the value that our model has.
+# Settings that change what is computed, with the only value that our model supports.
 _MUST_BE: dict[str, dict[str, Any]] = {
     "gpt2": {
         "scale_attn_weights": True,
@@ -37,11 +37,11 @@ _MUST_BE: dict[str, dict[str, Any]] = {
 
 
 def family_in(content: Mapping[str, Any]) -> Family:
-    """Return the family that a `config.json` names. Raises `ModelError` for another one."""
+    """Return the family that a `config.json` names. Raises `ModelError` for an unsupported one."""
     kind = content.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise ModelError(
-            f"The architecture {kind!r} is not one that GlassGPT has. It has {', '.join(FAMILIES)} "
+            f"GlassGPT does not have the architecture {kind!r}. It has {', '.join(FAMILIES)} "
             "(`model_type` in config.json): take a model of one of these."
         )
     return cast("Family", kind)
@@ -50,7 +50,7 @@ def family_in(content: Mapping[str, Any]) -> Family:
 def from_hugging_face(content: Mapping[str, Any]) -> ModelConfig:
     """Return the config of the model that a `config.json` describes.
 
-    Raises `ModelError` naming what of it our model cannot do, `ConfigError` for numbers that do not fit.
+    Raises `ModelError` naming the setting that our model does not support, `ConfigError` for numbers that do not fit.
     """
     family = family_in(content)
     if content.get("quantization_config"):
@@ -64,9 +64,9 @@ def from_hugging_face(content: Mapping[str, Any]) -> ModelConfig:
 
 
 def to_hugging_face(config: ModelConfig, family: Family | None = None) -> dict[str, Any]:
-    """Return the `config.json` of the family that computes what this model does, without any token ids.
+    """Return the `config.json` of the family that computes the same as this model, without any token ids.
 
-    `family` is another one that can hold it. Raises `ModelError` when there is none.
+    `family` selects another family that can hold the model. Raises `ModelError` when there is none.
     """
     family = family or family_of(config)
     content = {
@@ -150,13 +150,13 @@ def _from_llama(content: Mapping[str, Any], family: Family) -> ModelConfig:
 
 
 def _head_dim(told: LlamaSettings, family: Family) -> int | None:
-    """Return the width of a head where it is not n_embd / n_head. Qwen3's is 128 unless said otherwise."""
+    """Return the width of a head where it is not n_embd / n_head. Qwen3's is 128 unless stated otherwise."""
     width = told.head_dim or (128 if family == "qwen3" else None)
     return None if width == told.hidden_size / told.num_attention_heads else width
 
 
 def _window(told: LlamaSettings, family: Family) -> int | None:
-    """Return how many tokens attention sees, or None for all. Raises `ModelError` where layers differ."""
+    """Return how many tokens attention can see, or None for all. Raises `ModelError` where layers differ."""
     kinds = set(told.layer_types)
     unknown = sorted(kinds - {FULL, SLIDING})
     if unknown:
@@ -175,7 +175,9 @@ def _window(told: LlamaSettings, family: Family) -> int | None:
         if slides and told.max_window_layers > 0:
             kinds = {FULL, SLIDING}
     if len(kinds) > 1:
-        raise ModelError("Some layers of this model slide and others do not, which is not supported.")
+        raise ModelError(
+            "Some layers of this model have a sliding window and others do not, which is not supported."
+        )
     return told.sliding_window if kinds == {SLIDING} else None
 
 
@@ -184,7 +186,7 @@ def _rope(told: LlamaSettings) -> dict[str, Any]:
     both = told.rope_scaling | told.rope_parameters
     if any(isinstance(value, Mapping) for value in both.values()):
         raise ModelError(
-            "Layers of this model have rotary positions of several kinds, which is not supported."
+            "The layers of this model have different kinds of rotary positions, which is not supported."
         )
     rope = stated(RopeSettings, both, origin=f"rope_parameters in {ORIGIN}")
     if rope.partial_rotary_factor != 1.0:

@@ -1,13 +1,13 @@
-"""Which well-known family a model belongs to, as Hugging Face and llama.cpp know them.
+"""Which well-known family of Hugging Face and llama.cpp a model belongs to.
 
     gpt2      learned positions, LayerNorm, an ungated MLP, biases, a fused projection
     llama     rotary positions, RMSNorm, SwiGLU, grouped heads
-    mistral   the same with a sliding window
-    qwen2     the same with biases of queries, keys and values
-    qwen3     the same with QK-norm: the default parts, so that a `nano` is a small Qwen3
+    mistral   as llama, with a sliding window
+    qwen2     as llama, with biases of queries, keys and values
+    qwen3     as llama, with QK-norm: the default parts, so a `nano` is a small Qwen3
 
-A bias that a family has and the model has not is written as zeros, which compute the same. What has no
-place in any family is named by the error.
+A bias that a family has and the model lacks is written as zeros, which compute the same. The error names a setting
+that has no place in any family.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LLAMA_MODULES = {
 
 
 def family_of(config: ModelConfig) -> Family:
-    """Return the family that computes exactly what this model does. Raises `ModelError` naming what prevents it."""
+    """Return the family that computes exactly the same as this model. Raises `ModelError` naming what prevents it."""
     if config.positions == "learned":
         _refuse("GPT-2", _against_gpt2(config))
         return "gpt2"
@@ -62,9 +62,9 @@ def family_of(config: ModelConfig) -> Family:
 
 def lora_module(config: ModelConfig, layer: int, part: str) -> str:
     """Return the path of a block's linear map in the family's Hugging Face model, such as
-    "model.layers.0.self_attn.q_proj". GPT-2 has one for queries, keys and values together.
+    "model.layers.0.self_attn.q_proj". GPT-2 has one module for queries, keys and values together.
 
-    Raises `ModelError` when the model has no such part, or is of no family.
+    Raises `ModelError` when the model has no such part or belongs to no family.
     """
     modules, blocks = _LLAMA_MODULES, "model.layers"
     if family_of(config) == "gpt2":
@@ -121,6 +121,6 @@ def _is(option: str, config: ModelConfig, why: str) -> str:
 def _refuse(family: str, against: list[str]) -> None:
     if against:
         raise ModelError(
-            f"This model is not of a form that {family} can have: {'; '.join(against)}. Formats that only know "
+            f"This model does not fit into {family}: {'; '.join(against)}. Formats that only know "
             "such families cannot hold it; `glassgpt export --to onnx` can hold any model."
         )

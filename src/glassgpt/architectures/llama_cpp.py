@@ -1,8 +1,8 @@
-"""What llama.cpp calls the tensors and settings of a model, in a GGUF file.
+"""The names that llama.cpp gives to the tensors and settings of a model in a GGUF file.
 
-It pairs the numbers of a head for rotary positions in two ways. Qwen's way is ours: number e with e + D/2. Llama's
-is the paper's, neighbours; so the rows of queries and keys are put in another order there, which changes nothing
-in what is computed, as long as both are.
+llama.cpp pairs the numbers of a head for rotary positions in two ways. For Qwen it does as we do: number e with e +
+D/2. For Llama it pairs neighbours, as in the paper, so there the rows of queries and keys are reordered. The result is
+the same as long as both are reordered.
 
 Legend: C = n_embd, H query heads, K key/value heads, D head width, F MLP width.
 """
@@ -44,13 +44,13 @@ ROPE_FACTORS = "rope_freqs.weight"
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Where a tensor of a GGUF file comes from: rows of one of ours, perhaps in another order."""
+    """The source of a tensor in a GGUF file: rows of one of our tensors, possibly reordered."""
 
     ours: str
     shape: tuple[int, ...]
     rows: tuple[int, int] | None = None
     heads: int | None = None
-    """For so many heads, neighbours are to be paired."""
+    """Number of heads whose rows are reordered to pair neighbours."""
 
     def make(self, read: Read) -> Tensor:
         """Return the tensor."""
@@ -61,13 +61,13 @@ class Piece:
 
 
 def pair_neighbours(rows: Tensor, heads: int) -> Tensor:
-    """Bring row e and row e + D/2 of each head together: (heads D, ...) to the same shape."""
+    """Put row e + D/2 of each head next to row e: (heads D, ...) to the same shape."""
     halves = rows.unflatten(0, (heads, 2, -1))
     return halves.transpose(1, 2).flatten(0, 2)
 
 
 def architecture(config: ModelConfig) -> str:
-    """Return the name of the architecture that computes what the model does.
+    """Return the name of the architecture that computes the same as the model.
 
     Raises `ModelError` naming the option that has no place there.
     """
@@ -75,7 +75,7 @@ def architecture(config: ModelConfig) -> str:
     if not ACTIVATIONS[config.activation].llama_cpp:
         _refuse(f"activation = {config.activation!r}", "its GPT-2 has gelu_tanh")
     if config.attention != "full" and config.local_window < config.context_length:
-        _refuse(f"window = {config.window}", "it sees the whole context in models of this family")
+        _refuse(f"window = {config.window}", "models of this family see the whole context there")
     if family == "qwen3" and (config.qkv_bias or config.attention_bias):
         _refuse("qkv_bias or attention_bias = true", "its Qwen3 has none")
     if config.rope_scaling == "llama3" and family in ("qwen2", "qwen3"):
@@ -84,7 +84,7 @@ def architecture(config: ModelConfig) -> str:
 
 
 def pieces(config: ModelConfig, shapes: dict[str, tuple[int, ...]]) -> dict[str, Piece]:
-    """Return, for each tensor of the file, what it is made of. `shapes` are those of our tensors."""
+    """Return the source of each tensor of the file. `shapes` are those of our tensors."""
     kind = architecture(config)
     made: dict[str, Piece] = {}
     for name, shape in shapes.items():
@@ -103,7 +103,7 @@ def pieces(config: ModelConfig, shapes: dict[str, tuple[int, ...]]) -> dict[str,
 
 
 def zero_biases(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Return the biases that llama.cpp's GPT-2 cannot do without and the model has not, with their shapes."""
+    """Return the biases that llama.cpp's GPT-2 requires and the model lacks, with their shapes."""
     if family_of(config) != "gpt2":
         return {}
     width = config.n_embd
@@ -125,7 +125,7 @@ def zero_biases(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def rope_factors(config: ModelConfig) -> Tensor | None:
-    """Return by what llama.cpp divides each pair's frequency, (D / 2,), where they are not scaled alike."""
+    """Return the divisor of each pair's frequency in llama.cpp, (D / 2,), where the pairs are scaled differently."""
     if config.rope_scaling != "llama3":
         return None
     return frequencies(config.head_dim, config.rope_theta) / rope_frequencies(config)
@@ -134,7 +134,7 @@ def rope_factors(config: ModelConfig) -> Tensor | None:
 def _separate(
     config: ModelConfig, block: str, name: str, ending: str, shape: tuple[int, ...], *, neighbours: bool
 ) -> dict[str, Piece]:
-    """Cut the fused projection in three."""
+    """Cut the fused projection into three."""
     made, first = {}, 0
     for part, heads in (("q", config.n_head), ("k", config.kv_heads), ("v", config.kv_heads)):
         last = first + heads * config.head_dim
@@ -152,6 +152,6 @@ def _called(part: str, names: dict[str, str]) -> str:
 
 def _refuse(option: str, why: str) -> NoReturn:
     raise ModelError(
-        f"llama.cpp, for which GGUF files are, cannot compute this model: {option} ({why}). Export it with  --to hf  "
+        f"GGUF files are for llama.cpp, which cannot compute this model: {option} ({why}). Export it with  --to hf  "
         "or  --to onnx."
     )

@@ -1,8 +1,7 @@
-"""What the files of a model from elsewhere state, read into types: a number is a number, and of a size that can be.
+"""Reads the settings files of a model from elsewhere into types, so that a number is a number of a possible size.
 
-Others write these files, so nothing in them is believed before it was looked at. A setting that is null counts as
-not stated. Settings without a name here do not matter for what is computed, or are looked for by name where they
-are read (`configs`).
+Others write these files, so nothing in them is trusted before it is checked. A setting that is null counts as not
+stated. Settings that are not named here do not matter for the result, or `configs` reads them by name.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ import msgspec
 from glassgpt.errors import ModelError
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
-"""Any more would be a mistake, and makes other numbers overflow."""
+"""A larger number would be a mistake, and makes other numbers overflow."""
 
 
 class Gpt2Settings(msgspec.Struct, frozen=True):
-    """What `config.json` of a GPT-2 says about its parts."""
+    """What the `config.json` of a GPT-2 states about its parts."""
 
     vocab_size: Count
     n_layer: Count
@@ -34,7 +33,7 @@ class Gpt2Settings(msgspec.Struct, frozen=True):
 
 
 class RopeSettings(msgspec.Struct, frozen=True):
-    """How rotary positions are scaled. Newer files keep all of it in one place, older ones in two."""
+    """How rotary positions are scaled. Newer files keep these settings in one place, older ones in two."""
 
     rope_type: str | None = None
     type: str | None = None
@@ -47,12 +46,12 @@ class RopeSettings(msgspec.Struct, frozen=True):
 
     @property
     def kind(self) -> str:
-        """The name of the way to scale."""
+        """The name of the scaling method."""
         return self.rope_type or self.type or "default"
 
 
 class LlamaSettings(msgspec.Struct, frozen=True):
-    """What `config.json` of a Llama, Mistral or Qwen says about its parts."""
+    """What the `config.json` of a Llama, Mistral or Qwen states about its parts."""
 
     vocab_size: Count
     max_position_embeddings: Count
@@ -70,7 +69,7 @@ class LlamaSettings(msgspec.Struct, frozen=True):
     sliding_window: Count | None = None
     use_sliding_window: bool = False
     max_window_layers: int = 28
-    """The layer at which sliding begins."""
+    """The first layer with a sliding window."""
     layer_types: tuple[str, ...] = ()
     rope_theta: float = 10000.0
     rope_scaling: dict[str, Any] = {}
@@ -81,7 +80,7 @@ Settings = TypeVar("Settings")
 
 
 def stated(kind: type[Settings], content: object, *, origin: str) -> Settings:
-    """Return what a JSON object states as `kind`. Raises `ModelError` naming the setting that cannot be."""
+    """Return the content of a JSON object as `kind`. Raises `ModelError` naming an invalid setting."""
     if isinstance(content, Mapping):
         content = {name: value for name, value in content.items() if value is not None}
     try:

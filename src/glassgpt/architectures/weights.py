@@ -1,8 +1,8 @@
-"""Which tensors of a family's Hugging Face model hold the numbers of which of ours.
+"""Which tensors of a family's Hugging Face model correspond to which of ours.
 
-Ours keep queries, keys and values in one matrix; Llama and its kin keep three. GPT-2 stores its matrices the
-other way round. One table of `Match`es says all this for a model, and is read in both directions, a tensor at
-a time: nobody ever has to hold two copies of the weights.
+Our model keeps queries, keys and values in one matrix; Llama and its kin keep three. GPT-2 stores its matrices
+transposed. One table of `Match`es describes this for a model. It is read in both directions, one tensor at a time, so
+two copies of the weights are never in memory.
 
 Legend: C = n_embd, V vocabulary, H query heads, K key/value heads, D head width, F MLP width.
 """
@@ -21,22 +21,22 @@ from glassgpt.model.config import ModelConfig
 
 Shape = tuple[int, ...]
 Read = Callable[[str], Tensor]
-"""Gives a tensor by its name."""
+"""Returns a tensor by its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One tensor of ours, and those of theirs that lie stacked in it from its first row down."""
+    """One of our tensors, and those of theirs that are stacked in it from the first row down."""
 
     ours: str | None
-    """None: we have no such bias, and theirs are zeros."""
+    """None: our model has no such bias, and theirs are zeros."""
     theirs: tuple[str, ...]
     rows: tuple[int, ...]
-    """How many rows each of theirs has."""
+    """Number of rows of each of their tensors."""
     columns: int | None = None
-    """None: not a matrix but a vector."""
+    """None: a vector, not a matrix."""
     turned: bool = False
-    """Whether theirs are transposed."""
+    """Whether their tensors are transposed."""
 
     def shape(self) -> Shape:
         """Return the shape of our tensor."""
@@ -64,12 +64,12 @@ class Match:
 
 
 def matches(config: ModelConfig, family: Family) -> list[Match]:
-    """Return the matches of all tensors, from bottom to top. `family` is one that the config can be of."""
+    """Return the matches of all tensors, from bottom to top. `family` must be able to hold the config."""
     return list(_gpt2(config) if family == "gpt2" else _llama(config, family))
 
 
 def our_recipes(config: ModelConfig, family: Family) -> dict[str, Match]:
-    """Return, for the name of each of our tensors, what it is made of."""
+    """Return the match of each of our tensors by name."""
     return {match.ours: match for match in matches(config, family) if match.ours}
 
 
@@ -84,7 +84,7 @@ def refuse_left_out(config: ModelConfig, family: Family, ours: Collection[str]) 
 
 
 def their_recipes(config: ModelConfig, family: Family) -> dict[str, Match]:
-    """Return, for the name of each of their tensors, what it is made of."""
+    """Return the match of each of their tensors by name."""
     return {name: match for match in matches(config, family) for name in match.theirs}
 
 
@@ -141,7 +141,7 @@ def _llama(config: ModelConfig, family: Family) -> Iterator[Match]:
 
 
 def _norm(config: ModelConfig, ours: str, theirs: str, *, bias: bool = False) -> Iterator[Match]:
-    """Match a norm; `bias` says that theirs has one."""
+    """Match a norm; `bias` says whether theirs has one."""
     yield Match(f"{ours}.weight", (f"{theirs}.weight",), (config.n_embd,))
     if bias:
         yield Match(f"{ours}.bias" if config.norm_bias else None, (f"{theirs}.bias",), (config.n_embd,))
@@ -156,7 +156,7 @@ def _turned(ours: str, theirs: str, rows: int, columns: int, bias: bool) -> Iter
 def _stacked(
     ours: str, theirs: tuple[str, ...], rows: tuple[int, ...], columns: int, *, has: bool, wants: bool
 ) -> Iterator[Match]:
-    """Match a linear map of ours with those stacked in it; ours has a bias, theirs want one."""
+    """Match one of our linear maps with those stacked in it; `has` and `wants`: ours has a bias, theirs need one."""
     yield Match(f"{ours}.weight", tuple(f"{name}.weight" for name in theirs), rows, columns)
     if wants:
         yield Match(f"{ours}.bias" if has else None, tuple(f"{name}.bias" for name in theirs), rows)

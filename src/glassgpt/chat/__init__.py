@@ -1,1 +1,1 @@
-"""Making a base answer: messages, templates, and a conversation with its history and stops."""
+"""Chat with a fine-tuned model: messages, templates, and conversations with history and stop tokens."""

@@ -1,4 +1,4 @@
-"""Talking with a run that was taught to: history, stop tokens, a system prompt, and a context that is too short."""
+"""Chatting with a fine-tuned run: history, stop tokens, a system prompt, and a limited context."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from glassgpt.runs.opening import Run
 
 
 def template_of(run: Run) -> ChatTemplate | None:
-    """Return the chat template that a run was taught by, or None when it was not taught to answer."""
+    """Return the chat template that a run was fine-tuned with, or None when it was not trained to answer."""
     if not run.directory.chat_template.is_file():
         return None
     path = run.directory.chat_template
@@ -39,7 +39,7 @@ class Chat:
     left_out: int = 0
 
     def ask(self, text: str, config: GenerationConfig) -> Iterator[TextEvent]:
-        """Yield the answer as it is written, and remember both when it is over.
+        """Yield the answer as it is written; remember the message and the answer at its end.
 
         Raises `GenerationError` when the message alone leaves no room in the context.
         """
@@ -59,7 +59,7 @@ class Chat:
             self.history = [*kept, Message("assistant", answer.strip())]
 
     def _fit(self, asked: list[Message], room: int) -> tuple[list[int], list[Message]]:
-        """Return the ids of as much of the conversation as fits with its newest message, and what that is."""
+        """Return the ids of as much of the conversation as fits, and its messages; the newest one is always kept."""
         context = self.run.model.config.context_length
         room = min(room, context // 2)
         first = [Message("system", self.system)] if self.system else []
@@ -68,7 +68,7 @@ class Chat:
             unknown = self.run.tokenizer.unknown(plain_text(pieces))
             if unknown:
                 raise GenerationError(
-                    f"The message has what this model's tokenizer has never seen: {', '.join(map(repr, unknown[:8]))}."
+                    f"The message has text that is not in this model's vocabulary: {', '.join(map(repr, unknown[:8]))}."
                 )
             ids = self.run.tokenizer.encode_pieces(pieces)
             if len(ids) + room <= context:

@@ -1,9 +1,9 @@
-"""Keeping what people wrote from becoming a control token on its way through a chat template.
+"""Prevents text that people wrote from becoming a control token in a chat template.
 
-A message may hold `<|im_end|>` as text. Before the template sees it, each such name is replaced by a single
-character that stands nowhere in the conversation. So all names in what the template writes are its own, whatever
-it does to the messages in between (trim, split, join), and afterwards the characters become the names again, as text.
-A conversation without such names passes through as it is.
+A message may contain `<|im_end|>` as text. Before rendering, each such name is replaced by a single character that
+does not occur in the conversation. So all names in the rendered text come from the template, whatever it does to the
+messages (trim, split, join). Afterwards the characters become the names again, as text. A conversation without such
+names passes through unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from glassgpt.tokenizers.controls import Piece, finder, split_at
 
 @dataclass(frozen=True)
 class Controls:
-    """The names of control tokens, and what finds them in a text."""
+    """The names of control tokens, and the patterns that find them in a text."""
 
     finder: re.Pattern[str] | None
     ends: re.Pattern[str] | None
@@ -34,7 +34,7 @@ class Controls:
         return self.finder.findall(text) if self.finder else []
 
     def masked(self, messages: Sequence[Message]) -> list[Message] | None:
-        """Return messages in which no name could begin or end, or None where that is so of these already."""
+        """Return messages in which no name could begin or end, or None where no change is needed."""
         ends = self.ends
         if ends is None or not any(ends.search(message.content) for message in messages):
             return None
@@ -43,7 +43,7 @@ class Controls:
 
 
 class Disguise:
-    """A conversation whose `messages` hold no control token's name any more, and how to get the names back."""
+    """A conversation whose `messages` no longer contain names of control tokens, and how to restore the names."""
 
     def __init__(self, messages: Sequence[Message], controls: Controls) -> None:
         self._controls = controls
@@ -59,7 +59,7 @@ class Disguise:
             ]
 
     def lifted(self, text: str) -> list[Piece]:
-        """Return the pieces of what a template wrote: its control tokens, and plain text with the names in it."""
+        """Return the pieces of rendered text: the template's control tokens, and plain text with the names restored."""
         names = str.maketrans(self._names)
         return [
             (piece if special else piece.translate(names), special)
@@ -68,6 +68,6 @@ class Disguise:
 
 
 def _unused(messages: Sequence[Message]) -> Iterator[str]:
-    """Yield characters for private use that stand in none of the messages."""
+    """Yield private-use characters that occur in none of the messages."""
     used = set().union(*(message.content for message in messages))
     return (char for char in map(chr, range(0x10FFFD, 0xF0000, -1)) if char not in used)

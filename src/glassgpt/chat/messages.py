@@ -1,4 +1,4 @@
-"""What a conversation is made of."""
+"""The messages of a conversation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. `role` is "system", "user" or "assistant"; only what `is_learned` of the assistant's is a target."""
+    """One turn. `role` is "system", "user" or "assistant"; only assistant messages with `is_learned` are targets."""
 
     role: str
     content: str

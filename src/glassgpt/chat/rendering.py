@@ -1,4 +1,4 @@
-"""Where a chat template is rendered: ours here, one from elsewhere in a process that is stopped when it takes too long.
+"""Rendering chat templates: ours in this process, others in a process that is stopped when it takes too long.
 
 See `template_worker` for why.
 """
@@ -19,13 +19,13 @@ from glassgpt.chat import template_worker
 from glassgpt.errors import ConfigError
 
 SECONDS = 10.0
-"""The longest that a template may take for one conversation."""
+"""The longest time that a template may take for one conversation."""
 
 Render = Callable[[dict[str, Any]], str]
 
 
 def render_here(source: str) -> Render:
-    """Return what renders a template of ours."""
+    """Return a function that renders one of our templates."""
     template = template_worker.Environment().from_string(source)
     return lambda values: template_worker.render(template, values)
 
@@ -33,7 +33,7 @@ def render_here(source: str) -> Render:
 class Worker:
     """A process that renders one template. It starts at the first use and ends with this object.
 
-    Calling it raises `ConfigError`, in which the template is called by its `name`.
+    Calling it raises `ConfigError` on failure; the message names the template by its `name`.
     """
 
     def __init__(self, source: str, name: str) -> None:
@@ -52,13 +52,13 @@ class Worker:
         return answer["text"]
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # -P: the folder of this file is no place to import from, as it has modules named like Python's own.
+        # -P: do not import from the folder of this file, which has modules named like Python's own.
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(Path(template_worker.__file__))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for us alone
+            start_new_session=True,  # Ctrl-C must reach only this process
         )
         weakref.finalize(self, _end, self._process)
         _write(self._process, self._source)
@@ -89,7 +89,7 @@ class Worker:
 
 
 def _write(process: subprocess.Popen[bytes], value: Any) -> None:
-    """Send one line; a process that has ended is found out when its answer is read."""
+    """Send one line; a process that has ended is detected when its answer is read."""
     assert process.stdin is not None
     with contextlib.suppress(OSError):
         process.stdin.write(json.dumps(value).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""Reading a chat template from a file, ours or one that came with a model."""
+"""Reads a chat template from a file, one of ours or one that came with a model."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ MOST_CHARACTERS = 1_000_000
 
 
 def check_chat_template(stated: Any, path: Path) -> str:
-    """Return what a file states as its chat template. Raises `ConfigError` naming the file when it is no text."""
+    """Return the chat template that a file states. Raises `ConfigError` naming the file when it is not text."""
     if not isinstance(stated, str):
         raise ConfigError(
-            f"The chat template in {path} is no text but {type(stated).__name__}. Remove it there."
+            f"The chat template in {path} is not text but {type(stated).__name__}. Remove it there."
         )
     if len(stated) > MOST_CHARACTERS:
         raise ConfigError(
@@ -25,7 +25,7 @@ def check_chat_template(stated: Any, path: Path) -> str:
 
 
 def read_chat_template(path: Path) -> str:
-    """Return the text of a `chat_template.jinja`. Raises `ConfigError` naming the file when it is none."""
+    """Return the text of a `chat_template.jinja`. Raises `ConfigError` naming the file when it cannot be used."""
     try:
         with open(path, encoding="utf-8-sig") as file:
             return check_chat_template(file.read(MOST_CHARACTERS + 1), path)

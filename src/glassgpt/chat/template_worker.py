@@ -1,8 +1,8 @@
-"""Rendering chat templates from elsewhere: a program of its own, which can be stopped and has little memory.
+"""Renders chat templates from elsewhere in a separate process that can be stopped and has limited memory.
 
-A template is a program by whoever published the model. Jinja's sandbox keeps it from files and from Python, but
-not from running for ever or filling the memory, and a thread cannot be stopped. So this file is run as a process
-(see `templates.Worker`), with one line of JSON for each question and each answer. It imports nothing of GlassGPT.
+A template is a program by the publisher of the model. Jinja's sandbox keeps it from files and from Python, but not
+from running forever or filling the memory, and a thread cannot be stopped. So this file runs as a process (see
+`rendering.Worker`), with one line of JSON for each question and each answer. It imports nothing from GlassGPT.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ MEMORY = 1 << 30
 MOST_REPEATED = 10_000_000
 MOST_EXPONENT = 1_000
 CHARACTERS = 1_000_000
-"""A template may write this many characters more than twenty times what the messages have."""
+"""A template may write at most twenty times the characters of the messages, plus this number."""
 
 
 class Generation(Extension):
-    """`{% generation %}` marks the assistant's words for other programs; here it shows what it holds."""
+    """`{% generation %}` marks the assistant's words for other programs; here only its content is rendered."""
 
     tags = {"generation"}  # noqa: RUF012 - as Jinja declares it
 
@@ -40,7 +40,7 @@ class Generation(Extension):
 
 
 class Environment(ImmutableSandboxedEnvironment):
-    """Jinja as Hugging Face sets it up for chat templates, without products of enormous size."""
+    """Jinja as Hugging Face sets it up for chat templates, but without products of enormous size."""
 
     intercepted_binops = frozenset({"*", "**"})
 
@@ -62,7 +62,7 @@ class Environment(ImmutableSandboxedEnvironment):
 
 
 def render(template: jinja2.Template, values: dict[str, Any]) -> str:
-    """Return what a template writes. Raises `TemplateError` when that is far more than the messages have."""
+    """Return the rendered text. Raises `TemplateError` when it is far longer than the messages."""
     said = sum(len(message["content"]) for message in values["messages"])
     most, written, pieces = CHARACTERS + 20 * said, 0, []
     for piece in template.generate(**values):
@@ -74,11 +74,11 @@ def render(template: jinja2.Template, values: dict[str, Any]) -> str:
 
 
 def explain(error: BaseException) -> str:
-    """Return what an exception says in a few words, on one line."""
+    """Return the message of an exception, shortened, on one line."""
     if isinstance(error, MemoryError):
         return "it needs more memory than a template may have"
     if isinstance(error, RecursionError):
-        return "it calls itself without an end"
+        return "it calls itself endlessly"
     said = " ".join(str(error).split())[:300].rstrip(".")
     return said if isinstance(error, jinja2.TemplateError) and said else f"{type(error).__name__}: {said}"
 
@@ -90,7 +90,7 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """Write JSON as Hugging Face's filter does, which leaves characters of HTML as they are."""
+    """Write JSON as Hugging Face's filter does, without escaping HTML characters."""
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
@@ -108,7 +108,7 @@ def _limit_memory() -> None:
 
 
 def main() -> None:
-    """Read a template's source, then answer each line of values by a line with its text or its error."""
+    """Read a template's source, then answer each line of values with a line that holds its text or its error."""
     _limit_memory()
     template, trouble = None, ""
     try:

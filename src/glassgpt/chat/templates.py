@@ -1,8 +1,8 @@
-"""Chat templates: from messages to the text a model sees, and which of it is the assistant's to learn.
+"""Chat templates: from messages to the text that a model sees, with the assistant's parts marked as targets.
 
-A template is Jinja, the language in which Hugging Face keeps them beside a tokenizer (`chat_template.jinja`), and
-is rendered with the same settings, so that both make the same text. Only the template makes control tokens: what
-people and models wrote is text, whatever it looks like (see `disguise`). Two templates are ready:
+A template is written in Jinja, as Hugging Face stores it beside a tokenizer (`chat_template.jinja`), and rendered with
+the same settings, so both make the same text. Only the template makes control tokens: what people and models wrote is
+text, whatever it looks like (see `disguise`). Two templates are built in:
 
 - `chatml` marks each turn by special tokens, `<|im_start|>role ... <|im_end|>`: the vocabulary grows by two.
 - `alpaca` marks them by headings, `### Instruction:` and `### Response:`: no new token, and `<|endoftext|>` ends
@@ -47,8 +47,8 @@ ALPACA = """\
 {{ '### Response:\\n' }}
 {% endif %}
 """
-# Jinja drops the line end after a statement (trim_blocks) but not after an expression: the templates above are
-# laid out for people, and joined to one line for use.
+# Jinja drops the line end after a statement (trim_blocks) but not after an expression. The templates above are laid
+# out for people, and joined into one line for use.
 TEMPLATES: dict[str, str] = {
     name: "".join(text.splitlines()) for name, text in (("chatml", CHATML), ("alpaca", ALPACA))
 }
@@ -59,8 +59,8 @@ NEW_TOKENS: dict[str, tuple[str, ...]] = {"chatml": ("<|im_start|>", "<|im_end|>
 class ChatTemplate:
     """A template of a vocabulary. `stop` is the special token that ends an answer; `end_of_text` its name.
 
-    `special` are the names of the vocabulary's special tokens. Only where the template itself wrote one it is a
-    token. `name` begins the sentences about this template.
+    `special` holds the names of the vocabulary's special tokens. Such a name is a token only where the template itself
+    wrote it. `name` begins the sentences about this template.
     """
 
     source: str
@@ -70,22 +70,22 @@ class ChatTemplate:
     name: str = "The chat template"
 
     def render(self, messages: Sequence[Message], *, answer: bool = False) -> str:
-        """Return the text of messages; with `answer`, up to where the assistant begins the next one."""
+        """Return the text of messages; with `answer`, also the beginning of the assistant's next message."""
         return "".join(text for text, _ in self.pieces(messages, answer=answer))
 
     def pieces(self, messages: Sequence[Message], *, answer: bool = False) -> list[Piece]:
-        """Return the same in pieces, for `FastTokenizer.encode_pieces`: the template's control tokens, and text.
+        """Return the text as pieces for `FastTokenizer.encode_pieces`: the template's control tokens, and plain text.
 
-        Raises `ConfigError` when the template cannot write these messages, or makes control tokens of them.
+        Raises `ConfigError` when the template cannot write these messages, or turns parts of them into control tokens.
         """
         disguise = Disguise(messages, self.control)
         return disguise.lifted(self._written(disguise.messages, answer=answer))
 
     def parts(self, messages: Sequence[Message]) -> list[tuple[list[Piece], bool]]:
-        """Return the pieces of messages in parts, and of each whether it is learned: answer and stop token.
+        """Return the pieces in parts, each with whether it is a target: an answer with its stop token.
 
-        Raises `ConfigError` when the template does not write earlier turns the same way once more follow, or
-        leaves an answer out.
+        Raises `ConfigError` when the template changes earlier turns after later ones are added, or leaves an answer
+        out.
         """
         disguise = Disguise(messages, self.control)
         parts: list[tuple[list[Piece], bool]] = []
@@ -115,14 +115,14 @@ class ChatTemplate:
 
     @cached_property
     def control(self) -> Controls:
-        """The special tokens that the template may write, the one that ends an answer among them."""
+        """The special tokens that the template may write, including the one that ends an answer."""
         return Controls.of((*self.special, self.stop))
 
     def _written(self, messages: Sequence[Message], *, answer: bool = False) -> str:
-        """Return what the template writes for disguised messages, if none of its control tokens is made of them.
+        """Return the rendered text of disguised messages, if no control token in it was made from them.
 
-        A template can put together what people wrote, or change it, so that a control token comes out. Then it is
-        gone where the characters that such tokens begin and end with are other ones.
+        A template can join or change what people wrote so that a control token results. Such a token disappears when
+        the characters that begin and end control tokens are masked in the messages.
         """
         text = self._rendered(messages, answer)
         masked = self.control.masked(messages)
@@ -130,7 +130,7 @@ class ChatTemplate:
             self._rendered(masked, answer)
         ):
             raise ConfigError(
-                f"{self.name} makes control tokens of what people wrote. Fine-tune with --template chatml."
+                f"{self.name} turns text that people wrote into control tokens. Fine-tune with --template chatml."
             )
         return text
 
@@ -156,7 +156,7 @@ def plain_text(pieces: Sequence[Piece]) -> str:
 
 
 def make_template(name: TemplateName, tokenizer: FastTokenizer) -> ChatTemplate:
-    """Return a ready template for a tokenizer that has its special tokens."""
+    """Return a built-in template for a tokenizer that has its special tokens."""
     end = name_of(tokenizer, tokenizer.end_of_text)
     stop = NEW_TOKENS[name][-1] if NEW_TOKENS[name] else end
     return ChatTemplate(TEMPLATES[name], stop, end, tokenizer.special_names, f"The template {name}")
@@ -168,7 +168,7 @@ def name_of(tokenizer: FastTokenizer, id: int) -> str:
 
 
 def id_of(tokenizer: FastTokenizer, special: str) -> int:
-    """Return the id of a special token. Raises `ConfigError` when the vocabulary has it not as one token."""
+    """Return the id of a special token. Raises `ConfigError` when the vocabulary does not have it as one token."""
     ids = tokenizer.encode(special, allow_special=True)
     if len(ids) != 1:
         raise ConfigError(f"The tokenizer has no special token {special!r}, which the chat template uses.")

@@ -2,13 +2,13 @@
 
     The dog is happy.       The dog are happy.
 
-Nothing has to be understood or answered: whichever sentence has the higher log-probability is preferred, so the
-smallest model can be asked (Marvin and Linzen, 2018; BLiMP: Warstadt et al., 2020). The sentences are made here,
-from templates with the words of children's stories.
+The model need not understand or answer anything: it prefers the sentence with the higher log-probability, so the
+smallest model can be tested (Marvin and Linzen, 2018; BLiMP: Warstadt et al., 2020). The sentences are made here, from
+templates with the words of children's stories.
 
-The pairs are balanced. A right sentence with *is* has its counterpart in a right one with *are*, so that all right
-sentences together have the very words of all wrong ones. A model that only knows which words are frequent, whatever
-it likes, is right in half of each such couple: chance is 50 %, in every phenomenon.
+The pairs are balanced. A right sentence with *is* has a counterpart, a right one with *are*, so all right sentences
+together have exactly the words of all wrong ones. A model that only knows word frequencies is right in half of each
+such couple: chance is 50 % for every phenomenon.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """Two frames with a gap, and the two words that each fit into one of them alone.
+    """Two frames with a gap, and two words that each fit into only one of them.
 
-    In the frames `{gap}` is where they stand; every other name in braces is filled from `WORDS`.
+    In the frames `{gap}` marks the place of these words; every other name in braces is filled from `WORDS`.
     """
 
     phenomenon: str
@@ -94,7 +94,7 @@ CONTRASTS = (
     ),
 )  # fmt: skip
 
-# Word order needs no counterpart: right and wrong are the same words.
+# Word order needs no counterpart: the right and the wrong sentence have the same words.
 ORDERS = (
     ("She had a {size} {thing}.", "She had a {thing} {size}."),
     ("The {animal} is in the {place}.", "The {animal} is the in {place}."),
@@ -105,7 +105,7 @@ ORDERS = (
 
 
 def pairs() -> list[Pair]:
-    """Return all pairs; those of one contrast stand in couples whose words are the same."""
+    """Return all pairs; those of a contrast are in couples with the same words."""
     found = [pair for contrast in CONTRASTS for pair in _couples(contrast)]
     for right, wrong in ORDERS:
         found += [Pair("word order", *both) for both in _filled((right, wrong))]
@@ -115,14 +115,14 @@ def pairs() -> list[Pair]:
 def grammar(subject: Subject) -> Score:
     """Return the share of pairs whose right sentence has the higher log-probability; ties count half.
 
-    The sentences begin a document. Pairs that the tokenizer cannot spell are left out. Raises
-    `EvaluationError` when that leaves none.
+    The sentences begin a document. Pairs that the tokenizer cannot represent are left out. Raises `EvaluationError`
+    when none is left.
     """
     run = subject.run
     asked = [pair for pair in pairs() if not run.tokenizer.unknown(f"{pair.right} {pair.wrong}")]
     if not asked:
         raise EvaluationError(
-            "The run's vocabulary cannot spell any of the sentences of `grammar`: it was not made from English text."
+            "The run's vocabulary cannot represent any sentence of `grammar`: it was not made from English text."
         )
     before = run.prompt_ids("")
     sentences = [text for pair in asked for text in (pair.right, pair.wrong)]
@@ -150,7 +150,7 @@ def _couples(contrast: Contrast) -> Iterator[Pair]:
 
 
 def _filled(frames: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield two frames with words filled in, the gap left, in all ways that tell no sentence twice."""
+    """Yield two frames with words filled in and the gap kept, in all combinations that repeat no sentence."""
     names = [name for name in WORDS if any(f"{{{name}}}" in frame for frame in frames)]
     told: set[str] = set()
     for choice in product(*(WORDS[name] for name in names)):

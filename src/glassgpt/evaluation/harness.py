@@ -1,7 +1,7 @@
-"""Tasks of EleutherAI's lm-eval, those it knows by name and those in a folder of one's own, asked of a run.
+"""Runs tasks of EleutherAI's lm-eval, the known ones by name and those in a user's folder, on a run.
 
-A task is a YAML file that says which data to take, what to ask and how to count. `--include FOLDER` adds those of
-a folder. Paths of data in such a file are taken from that folder, so that a task and its .jsonl can move together:
+A task is a YAML file that says which data to use, what to ask and how to count. `--include FOLDER` adds the tasks of a
+folder. Data paths in such a file are relative to that folder, so a task and its .jsonl can move together:
 
     task: animals
     dataset_path: json
@@ -12,7 +12,7 @@ a folder. Paths of data in such a file are taken from that folder, so that a tas
     doc_to_choice: "{{choices}}"
     doc_to_target: "{{answer}}"
 
-Tasks of a folder never touch the network. Those that lm-eval brings fetch their data from the Hugging Face hub, once.
+Tasks of a folder never use the network. Those of lm-eval fetch their data from the Hugging Face hub once.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from glassgpt.evaluation.score import Score
 from glassgpt.runs.opening import Run
 
 PREFERRED = ("acc_norm", "acc", "exact_match", "bits_per_byte", "byte_perplexity", "word_perplexity")
-"""Which of a task's numbers is shown first, where it has several."""
+"""The order in which a task's numbers are shown, where it has several."""
 CHOOSING = ("acc", "acc_norm")
 BOOTSTRAP = 1000
-"""Draws for the standard error of a number that has no formula for it."""
+"""Bootstrap draws for the standard error of a number without a formula for it."""
 
 
 def run_tasks(
@@ -48,13 +48,13 @@ def run_tasks(
     known: Sequence[str] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Score]:
-    """Return a score for each task; for a group of tasks one for each, and its own where it has one.
+    """Return a score for each task; for a group, one for each of its tasks, and one for the group if it has one.
 
-    With `include`, tasks of that folder come first. `limit` asks only the first so many questions of each, and
-    `few_shots` puts so many solved ones before each. `known` are further names that a misspelt one may have meant.
-    `say` gets a line where prompts are longer than the model's context.
-    Raises `MissingExtraError` without lm-eval, `EvaluationError` for a task that is not known or cannot be loaded,
-    `OfflineError` when a task's data cannot be fetched.
+    With `include`, tasks of that folder come first. `limit` is the number of questions to ask from each task, and
+    `few_shots` the number of solved ones before each question. `known` are further names that a misspelt one may have
+    meant. `say` gets a line where prompts are longer than the model's context. Raises `MissingExtraError` without
+    lm-eval, `EvaluationError` for a task that is unknown or cannot be loaded, `OfflineError` when a task's data cannot
+    be fetched.
     """
     local = local_tasks(include) if include else []
     here = [name for name in names if name in local]
@@ -86,8 +86,8 @@ def local_tasks(folder: Path) -> list[str]:
 
 
 def _manager(folder: Path | None, *, defaults: bool) -> Any:
-    """Return lm-eval's list of tasks: of a folder, of its own 14,000 (which takes ten seconds), or of both."""
-    module = require("lm_eval.tasks", extra="eval", purpose="ask tasks that are no probes of GlassGPT")
+    """Return lm-eval's list of tasks: those of a folder, its own 14,000 (which takes ten seconds), or both."""
+    module = require("lm_eval.tasks", extra="eval", purpose="run tasks that are not probes of GlassGPT")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     return module.TaskManager(include_path=str(folder) if folder else None, include_defaults=defaults)
 
@@ -105,14 +105,12 @@ def _load(manager: Any, names: Sequence[str]) -> Any:
     """Return lm-eval's tasks by name, with their data."""
     try:
         return manager.load(list(names))
-    except (
-        ConnectionError
-    ) as error:  # of `datasets`, which has it from `requests` or makes it when told to be offline
+    except ConnectionError as error:  # `datasets` gets it from `requests`, or raises it when it is offline
         raise OfflineError(
             f"The data of {', '.join(names)} cannot be fetched from the Hugging Face hub: {error}. Once fetched "
             "they are kept. Tasks of your own, with --include FOLDER, need no network."
         ) from error
-    except Exception as error:  # a task file may hold anything
+    except Exception as error:  # a task file may contain anything
         raise EvaluationError(
             f"The data or settings of {', '.join(names)} cannot be loaded: {_one_line(error)}"
         ) from error
@@ -136,7 +134,7 @@ def _ask(
 
     for task in loaded["tasks"].values():
         fixed = task.get_config("num_fewshot")
-        if fixed != 0 and few_shots is not None:  # a task that has set none asks without
+        if fixed != 0 and few_shots is not None:  # a task that sets 0 keeps it
             task.set_config(key="num_fewshot", value=few_shots)
         elif fixed is None:
             task.set_config(key="num_fewshot", value=0)
@@ -154,7 +152,7 @@ def _ask(
 
 
 def _metrics(numbers: dict[str, Any]) -> dict[str, tuple[float, float | None]]:
-    """Return a task's numbers as name: (value, standard error), the one to show first in front."""
+    """Return a task's numbers as name: (value, standard error), the one to show first at the front."""
     found = {}
     for key, value in numbers.items():
         metric, _, filter_ = key.partition(",")

@@ -1,12 +1,12 @@
-"""A run as lm-eval wants to see a model: strings in, log-probabilities and strings out.
+"""A run behind lm-eval's model interface: strings in, log-probabilities and strings out.
 
-Imported only where lm-eval is installed. Three questions are asked of a model:
+Imported only where lm-eval is installed. A model must answer three kinds of requests:
 
-    loglikelihood           log p(continuation | context), and whether greedy choice would write it
+    loglikelihood           log p(continuation | context), and whether greedy decoding would write it
     loglikelihood_rolling   log p(text) from nothing, in windows that predict each token once
     generate_until          a continuation of a prompt, up to one of several strings
 
-Before every text stands what stood there in training: `<|endoftext|>`, or nothing.
+Every text is preceded by what preceded texts in training: `<|endoftext|>`, or nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from glassgpt.generation.text import GenerationConfig
 from glassgpt.runs.opening import Run
 
 MOST_TOKENS = 256
-"""Tokens that are written where a task does not say how many; what lm-eval's own models do."""
+"""Number of tokens to write where a task sets none, as in lm-eval's own models."""
 PROMPTS_AT_ONCE = 32
 
 
@@ -32,11 +32,11 @@ class HarnessModel(LM):
     def __init__(self, run: Run) -> None:
         super().__init__()
         self._run = run
-        self._before = run.prompt_ids("")  # where nothing else does: there must be something to predict from
+        self._before = run.prompt_ids("")  # for an empty context: there must be a token to predict from
         self._asked = self._cut = 0
 
     def left_out(self) -> str | None:
-        """Return the sentence that counts the questions of which the model saw only the end, or None."""
+        """Return a sentence with the number of questions whose beginning the model did not see, or None."""
         if not self._cut:
             return None
         return (
@@ -51,7 +51,7 @@ class HarnessModel(LM):
         return [(found.log_probability, found.greedy) for found in likelihoods(self._run.model, pairs)]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        """Return the log-probability in nats of each whole text, however long."""
+        """Return the log-probability in nats of each whole text of any length."""
         texts = [_arguments(request)[0] for request in requests]
         pairs = [(self._before, self._run.tokenizer.encode(text)) for text in texts]
         return [found.log_probability for found in likelihoods(self._run.model, pairs)]
@@ -72,15 +72,15 @@ class HarnessModel(LM):
         return texts
 
     def _count(self, lengths: Sequence[int]) -> None:
-        """Take in how many tokens the model would have to see for each of some questions."""
+        """Count questions by the number of tokens that the model would have to see for each."""
         self._asked += len(lengths)
         self._cut += sum(length > self._run.model.config.context_length for length in lengths)
 
     def encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """Return the ids of a context, with what stands before a text, and those of its continuation.
+        """Return the ids of a context, with those that precede every text, and the ids of its continuation.
 
-        The space at the context's end goes to the continuation, since a word's token begins with its space; and
-        the continuation is what the ids of both together have more than those of the context.
+        A space at the end of the context moves to the continuation, because a word's token begins with its space. The
+        continuation's ids are those that remain of the ids of both texts together after the context's.
         """
         kept = context.rstrip()
         whole = self._run.tokenizer.encode(context + continuation)
@@ -89,7 +89,7 @@ class HarnessModel(LM):
 
 
 def generation_config(settings: dict[str, Any]) -> GenerationConfig:
-    """Return a task's settings of generation as ours. Without `do_sample` the likeliest token is taken."""
+    """Convert a task's generation settings to ours. Without `do_sample` the likeliest token is taken."""
     until = settings.get("until") or []
     names = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
     most = next((settings[name] for name in names if settings.get(name)), MOST_TOKENS)

@@ -1,11 +1,11 @@
-"""Induction: a row of random tokens stands there twice; does the model copy the second from the first?
+"""Induction: a row of random tokens occurs twice; does the model copy the second from the first?
 
     a q x f ... a q x -> f
 
-No training text holds such rows, so only a mechanism helps: look for where the last token stood before, and repeat
-what followed it. Two layers of attention can learn it, and in-context learning begins with it (Olsson et al., 2022,
-"In-context Learning and Induction Heads"). The loss of the second half against that of the first is how much the
-model gains from having seen the row; the accuracy says how much of it is copied without fault.
+No training text has such rows, so only a mechanism helps: find where the last token occurred before, and repeat what
+followed it. Two layers of attention can learn it, and in-context learning begins with it (Olsson et al., 2022,
+"In-context Learning and Induction Heads"). The difference in loss between the two halves shows how much the model
+gains from having seen the row; the accuracy shows how much of it is copied correctly.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from glassgpt.tokenizers.fast import FastTokenizer
 
 ROWS = 64
 MOST_LENGTH = 50
-"""Tokens of the row that is repeated, where the context length holds two of them."""
+"""Tokens of the repeated row, where two such rows fit into the context."""
 LEAST_LENGTH = 4
 
 
 def induction(subject: Subject) -> Score:
     """Return the share of tokens of the second half that are the model's first choice.
 
-    The first token of a half cannot be known, so neither half counts it. Raises `EvaluationError` where the
-    context length or the vocabulary is too small for a row to be repeated.
+    The first token of a half cannot be predicted, so neither half counts it. Raises `EvaluationError` where the
+    context length or the vocabulary is too small for a repeated row.
     """
     run = subject.run
     ids = ordinary_ids(run.tokenizer)
@@ -56,14 +56,14 @@ def induction(subject: Subject) -> Score:
 
 
 def ordinary_ids(tokenizer: FastTokenizer) -> np.ndarray:
-    """Return the ids that stand for text, int64 (N,)."""
+    """Return the ids that represent text, int64 (N,)."""
     return np.flatnonzero(tokenizer.byte_lengths())
 
 
 def repeated_rows(ids: np.ndarray, length: int, *, rows: int, seed: int) -> np.ndarray:
-    """Return int64 (rows, 2 length): each row twice the same, none of its tokens twice in a half.
+    """Return int64 (rows, 2 length): each row has two equal halves, without a repeated token within a half.
 
-    So the next token is always known: it follows the only place where the last one stood.
+    So the next token is always determined: it follows the only earlier place of the last one.
     """
     random = np.random.default_rng(seed)
     halves = np.stack([random.choice(ids, length, replace=False) for _ in range(rows)])

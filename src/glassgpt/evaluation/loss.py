@@ -1,12 +1,12 @@
 """How well a model predicts text it was not trained on.
 
-The loss alone cannot be compared between tokenizers: one with longer tokens has fewer, harder guesses.
-Bits per byte can: it spreads the same surprise over the bytes of the text, which no tokenizer changes.
-Perplexity, exp(loss), is how many equally likely tokens the model hesitates between.
+The loss alone cannot be compared between tokenizers: one with longer tokens makes fewer, harder predictions. Bits per
+byte can: it spreads the same surprise over the bytes of the text, which no tokenizer changes. Perplexity, exp(loss),
+is the number of equally likely tokens that the model hesitates between.
 
-What a vocabulary does not know is an unknown token, easily guessed and the same for all that is unknown. To write
-the text down one would have to spell it out, so each of its bytes is charged as 8 further bits: what a vocabulary
-leaves out never makes a figure better.
+Text that is not in the vocabulary becomes the unknown token, which is always the same and easy to predict. To restore
+the text one would have to spell it out, so each of its bytes costs 8 further bits: gaps in a vocabulary never improve
+a figure.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from glassgpt.training.trainer import autocast
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A measured loss. `tokens` and `text_bytes` tell on how much text, and how much of it was unknown."""
+    """A measured loss. `tokens` and `text_bytes` are the size of the text; `unknown` counts its unknown tokens."""
 
     loss: float  # mean nats a token
     tokens: int
@@ -42,14 +42,14 @@ class Evaluation:
 
     @property
     def perplexity(self) -> float | None:
-        """exp(loss), None when that is too large a number."""
+        """exp(loss), None when that number is too large."""
         return perplexity(self.loss)
 
     @property
     def bits_per_byte(self) -> float | None:
-        """The whole surprise in bits, unknown parts spelled out, over the UTF-8 bytes of the text it is about.
+        """The total surprise in bits, with unknown parts spelled out, divided by the UTF-8 bytes of the predicted text.
 
-        None where it is about no text, such as the end of a document alone.
+        None where no text was predicted, such as only the end of a document.
         """
         if not self.text_bytes:
             return None
@@ -58,14 +58,14 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The id of the unknown token, and how many UTF-8 bytes of text one stands for on average."""
+    """The id of the unknown token, and the mean number of UTF-8 bytes of text that one stands for."""
 
     id: int
     bytes_each: float
 
 
 def unknown_in(split: TokenSplit, id: int | None, byte_lengths: np.ndarray) -> Unknown | None:
-    """Return what the unknown tokens of a split stand for: the bytes that no other token does. None without any."""
+    """Return what the unknown tokens of a split stand for: the bytes of no other token. None without unknown tokens."""
     if id is None:
         return None
     counts = split.counts(len(byte_lengths))
@@ -91,10 +91,10 @@ def evaluate(
     """Measure the loss on fixed windows spread evenly over a split (see `evaluation_windows`).
 
     With `documents`, the id of `<|endoftext|>`, the windows hold whole documents (see `document_windows`).
-    `byte_lengths[id]` is the number of bytes each id stands for; without it (a tokenizer that loses some)
-    the split's average is taken. `unknown` says what to charge for unknown tokens. The model's mode is restored,
-    and no random generator is touched. Raises `EvaluationError` where there is no token to predict, `MemoryFullError`
-    where a batch needs more memory than is free.
+    `byte_lengths[id]` is the number of bytes of each id; without it (a tokenizer that loses some) the split's average
+    is taken. `unknown` is the cost of unknown tokens. The model's mode is restored, and no random generator is used.
+    Raises `EvaluationError` where there is no token to predict, `MemoryFullError` where a batch needs more memory than
+    is free.
     """
     starts, lengths = _windows(split, context_length, most_tokens, documents)
     rows = max(1, batch_tokens // context_length)
@@ -129,18 +129,18 @@ def evaluate(
 def refuse_no_figure(result: Evaluation, kind: str, where: str) -> None:
     """Raise `EvaluationError` where a measured figure would say nothing about the text `where`.
 
-    That is so where no text was predicted, and where most of it is unknown to a vocabulary of the `kind`.
+    That is the case where no text was predicted, and where most of it is not in a vocabulary of this `kind`.
     """
     if result.bits_per_byte is None or result.tokens < 2:
         raise EvaluationError(
-            f"There is no figure for {where}: nothing of its text can be predicted from something before it. Give "
-            "more text to measure on."
+            f"There is no figure for {where}: no part of its text can be predicted from earlier text. Give more "
+            "text to measure on."
         )
     if result.unknown > result.tokens / 2:
         raise EvaluationError(
-            f"There is no figure for {where}: {unknown_line(result.unknown, result.tokens, kind)} A number would be "
-            "about that token and not about the text. Measure on text like the one that the run was trained on, or "
-            "train a run with --tokenizer.kind bpe, which knows any text."
+            f"There is no figure for {where}: {unknown_line(result.unknown, result.tokens, kind)} A figure would be "
+            "about that token, not about the text. Measure on text like the one that the run was trained on, or train "
+            "a run with --tokenizer.kind bpe, which can represent any text."
         )
 
 
@@ -159,7 +159,7 @@ def _windows(
 
 
 def _read(split: TokenSplit, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return windows as ids (N, T + 1), the shorter ones filled up, and which targets count: bool (N, T)."""
+    """Return windows as ids (N, T + 1), shorter ones padded, and which targets count: bool (N, T)."""
     ids = np.zeros((len(starts), int(lengths.max()) + 1), np.int64)
     for row, start, length in zip(ids, starts, lengths, strict=True):
         row[: length + 1] = split.read(int(start), int(length) + 1)

@@ -1,19 +1,19 @@
-"""Memorisation: does what the model writes stand in its training text, word for word?
+"""Memorisation: does the model's own text occur in its training text, word for word?
 
-A low loss can come from learning by heart. Two numbers tell:
+A low loss can come from memorising. Two numbers show it:
 
-- the share of samples with 13 words in a row that stand in the training text. Thirteen is the length from which
-  GPT-3's authors called an overlap no accident (Brown et al., 2020, appendix C). Texts of one kind do share such
-  runs, though; so the same is counted for pieces of the held-out text, which nobody can have learned by heart, and
-  only what goes beyond *that* is memory;
-- the longest run of tokens of any sample that stands in the training text.
+- the share of samples with 13 words in a row that occur in the training text. From this length on, GPT-3's authors
+  did not call an overlap an accident (Brown et al., 2020, appendix C). Texts of one kind do share such runs, though.
+  So the same is counted for pieces of the held-out text, which cannot have been memorised, and only the excess over
+  *that* is memorised;
+- the longest run of tokens of any sample that occurs in the training text.
 
-How it is found. A run of n tokens is known by its polynomial hash, computed for all places of a text at once: with
-prefix sums P(i) = sum_{j<i} t_j B^j, the run at i has the hash (P(i+n) - P(i)) B^-i, in arithmetic modulo 2^64,
-where every odd B has an inverse (Karp and Rabin, 1987). The training text passes by in blocks, so memory stays a few
-megabytes whatever its size, and each equal hash is checked against the real tokens, so no answer is a guess. The
-longest run is found by halving: where a run of n tokens stands in the text, so do shorter ones. That is about eight
-passes over the text.
+How it is found. A run of n tokens is identified by its polynomial hash, computed for all places of a text at once:
+with prefix sums P(i) = sum_{j<i} t_j B^j, the run at i has the hash (P(i+n) - P(i)) B^-i, in arithmetic modulo 2^64,
+where every odd B has an inverse (Karp and Rabin, 1987). The training text is read in blocks, so memory stays at a few
+megabytes for any size. Each equal hash is checked against the real tokens, so the result is exact. The longest run is
+found by bisection: where a run of n tokens occurs in the text, shorter ones do, too. That takes about eight passes
+over the text.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from glassgpt.tokenizers.fast import FastTokenizer
 
 WORDS = 13
 BLOCK = 1 << 20
-"""Tokens of the training text that are looked at together."""
+"""Tokens of the training text in one block."""
 MOST_TOKENS = 200
 BASE = 0x9E3779B97F4A7C15
-"""Any large odd number would do."""
+"""Any large odd number works."""
 
 Ids = np.ndarray
 
 
 def memorisation(subject: Subject) -> Score:
-    """Let the run write from nothing, and return the share of its texts with 13 words of the training text.
+    """Let the run write without a prompt, and return the share of its texts with 13 words of the training text.
 
-    Chance is the same share of pieces of the held-out text, as many and as long. Raises `EvaluationError` where
-    the model writes no 13 words.
+    Chance is the same share for pieces of the held-out text, equal in number and length. Raises `EvaluationError`
+    where the model never writes 13 words.
     """
     run, texts = subject.run, subject.texts()
     settings = GenerationConfig(temperature=0.8, max_tokens=MOST_TOKENS, seed=subject.seed)
@@ -53,7 +53,7 @@ def memorisation(subject: Subject) -> Score:
     spans = [word_spans(ids, run.tokenizer) for ids in samples]
     if not any(spans):
         raise EvaluationError(
-            f"The run wrote no text of {WORDS} words, so that nothing can be looked for in its training text."
+            f"The run wrote no text of {WORDS} words, so there is nothing to look for in its training text."
         )
     found = samples_with_spans(samples, spans, texts.training)
     value, error = share_of(found)
@@ -71,9 +71,9 @@ def memorisation(subject: Subject) -> Score:
 
 
 def word_spans(ids: Ids, tokenizer: FastTokenizer, words: int = WORDS) -> list[tuple[int, int]]:
-    """Return where each run of so many words begins and ends, in tokens, what separates them included.
+    """Return where each run of `words` words begins and ends, in tokens, separators included.
 
-    A word begins at a token that is not only white space and has some before it, or begins with it.
+    A word begins at a token that is not only white space, and that begins with white space or follows some.
     """
     shown = [tokenizer.token_bytes(int(id)) for id in ids]
     starts = [
@@ -96,7 +96,7 @@ def pieces_of(split: TokenSplit, lengths: Sequence[int], seed: int) -> list[Ids]
 def samples_with_spans(
     samples: Sequence[Ids], spans: Sequence[Sequence[tuple[int, int]]], text: TokenSplit
 ) -> list[bool]:
-    """Say of each sample whether one of its spans stands in the text."""
+    """Return for each sample whether one of its spans occurs in the text."""
     runs = [
         Run(index, ids[start:end])
         for index, (ids, places) in enumerate(zip(samples, spans, strict=True))
@@ -107,7 +107,7 @@ def samples_with_spans(
 
 
 def longest_run(samples: Sequence[Ids], text: TokenSplit) -> Ids:
-    """Return the longest run of tokens of any sample that stands in the text; the first, where several do."""
+    """Return the longest run of tokens of any sample that occurs in the text; the first of several."""
     least, most = 0, max(map(len, samples), default=0)
     longest = np.empty(0, np.int64)
     while least < most:
@@ -127,14 +127,14 @@ def longest_run(samples: Sequence[Ids], text: TokenSplit) -> Ids:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Some tokens in a row, and the number of the sample they are from."""
+    """Some tokens in a row, and the number of their sample."""
 
     sample: int
     ids: Ids
 
 
 def runs_in(runs: Sequence[Run], text: TokenSplit) -> Iterator[Run]:
-    """Yield the runs that stand in a text, each once, in one pass over it."""
+    """Yield the runs that occur in a text, each once, in one pass over it."""
     reach = max((len(run.ids) for run in runs), default=1)
     most = min(BLOCK, len(text)) + reach
     powers, inverse_powers = _powers(BASE, most), _powers(pow(BASE, -1, 1 << 64), most)
@@ -153,7 +153,7 @@ def runs_in(runs: Sequence[Run], text: TokenSplit) -> Iterator[Run]:
 
 
 def _take_found(by_hash: dict[int, list[Run]], hashes: np.ndarray, block: Ids, length: int) -> list[Run]:
-    """Return the runs whose tokens stand in the block, and take them off those that are looked for."""
+    """Return the runs whose tokens occur in the block, and remove them from those still searched for."""
     found = []
     for place in _places_of(by_hash, hashes):
         alike = by_hash.get(int(hashes[place]), [])
@@ -168,14 +168,14 @@ def _take_found(by_hash: dict[int, list[Run]], hashes: np.ndarray, block: Ids, l
 
 
 def _places_of(by_hash: dict[int, list[Run]], hashes: np.ndarray) -> list[int]:
-    """Return the places whose hash may be one of those looked for: a table of the first bits rules out nearly all."""
+    """Return the places whose hash may be one of those searched for: a table of the first bits rules out most."""
     marked = np.zeros(1 << 20, bool)
     marked[np.fromiter(by_hash, np.uint64, len(by_hash)) >> np.uint64(44)] = True
     return np.flatnonzero(marked[hashes >> np.uint64(44)]).tolist()
 
 
 def blocks(text: TokenSplit, overlap: int, size: int) -> Iterator[Ids]:
-    """Yield a text in pieces; the beginning of each is the end of the one before, one token less than `overlap`."""
+    """Yield a text in blocks; each begins with the last `overlap` - 1 tokens of the one before."""
     start = 0
     while start < len(text):
         yield text.read(start, min(size + overlap - 1, len(text) - start))

@@ -1,12 +1,12 @@
-"""Recall: whose story was it? A name from a story's first sentence is to be said again in its last.
+"""Recall: whose story was it? The model must repeat a name from a story's first sentence in its last.
 
     Lily had a red ball. One day Anna came to play. ... "Thank you for playing with me, Anna," said | Lily.
 
-The model chooses among four names: the one asked for, that of another person of the story, and two that do not
-occur. Knowing who is there needs attention to what was read; knowing who of them is meant needs a little more.
-LAMBADA (Paperno et al., 2016) asks adults' novels the like; these stories are short, and written for this.
+The model chooses among four names: the right one, that of another person in the story, and two that do not occur.
+Knowing which names occur needs attention to the text; knowing which of them is meant needs a little more. LAMBADA
+(Paperno et al., 2016) tests the same with novels for adults; these stories are short and written for this probe.
 
-Each story is told with each of the names in turn, so that liking one name is right in one of four: chance is 25 %.
+Each story is used once with each of the names, so preferring one name is right in one of four cases: chance is 25 %.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from glassgpt.evaluation.scoring import Likelihood, likelihoods
 GIRLS = ("Lily", "Anna", "Mia", "Rose")
 BOYS = ("Ben", "Jack", "Tom", "Leo")
 
-# {hero} is asked for, {friend} is the other one. No pronoun tells them apart: both are girls, or both are boys.
+# {hero} is the answer, {friend} is the other one. Pronouns do not help: both are girls, or both are boys.
 SHORT_STORIES = (
     'Once there was a child named {hero}. {hero} gave a cake to {friend}. "Thank you so much," {friend} said to',
     'This is a story about {hero}. One day {friend} came to the house. "Come in, {friend}," said',
@@ -52,7 +52,7 @@ LONG_STORIES = (
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A story up to where a name is missing, the name, and the names to choose from."""
+    """A story up to the missing name, the name, and the names to choose from."""
 
     story: str
     answer: str
@@ -61,7 +61,7 @@ class Question:
 
 
 def questions() -> Iterator[list[Question]]:
-    """Yield each story as often as there are names, each time with another one as its hero."""
+    """Yield each story once per name, each time with a different hero."""
     for long, stories in ((False, SHORT_STORIES), (True, LONG_STORIES)):
         for story, names in product(stories, (GIRLS, BOYS)):
             couples = zip(names, names[1:] + names[:1], strict=True)
@@ -72,10 +72,10 @@ def questions() -> Iterator[list[Question]]:
 
 
 def recall(subject: Subject) -> Score:
-    """Return the share of stories of which the right name is the likeliest of four, as a whole word.
+    """Return the share of stories whose right name is the likeliest of four, as a whole word.
 
-    Stories that the run's vocabulary cannot spell, or that are longer than it looks back, are left out. Raises
-    `EvaluationError` when that leaves none.
+    Stories that the run's vocabulary cannot represent, or that are longer than its context, are left out. Raises
+    `EvaluationError` when none is left.
     """
     asked, pairs = [], []
     for alike in questions():
@@ -85,7 +85,7 @@ def recall(subject: Subject) -> Score:
             pairs += choices
     if not asked:
         raise EvaluationError(
-            "No story of `recall` can be asked: the run's vocabulary cannot spell them, or its context of "
+            "No story of `recall` can be asked: the run's vocabulary cannot represent them, or its context of "
             f"{subject.run.model.config.context_length} tokens cannot hold them."
         )
     right = right_answers(asked, likelihoods(subject.run.model, pairs))
@@ -99,7 +99,7 @@ def recall(subject: Subject) -> Score:
 
 
 def right_answers(asked: Sequence[Question], found: Sequence[Likelihood]) -> list[bool]:
-    """Say of each question whether the likeliest of its names, whose likelihoods stand in a row, is its answer."""
+    """Return for each question whether its likeliest name is the answer; `found` has its names one after the other."""
     left = iter(found)
     right = []
     for question in asked:
@@ -109,7 +109,7 @@ def right_answers(asked: Sequence[Question], found: Sequence[Likelihood]) -> lis
 
 
 def choice_ids(subject: Subject, story: str, name: str) -> tuple[list[int], list[int]]:
-    """Return the ids of a story from its beginning, and those of a name, closed by a full stop, that goes on it."""
+    """Return the ids of a story, and those of a name with a full stop that continues it."""
     tokenizer = subject.run.tokenizer
     ids, told = tokenizer.encode(f"{story} {name}."), len(tokenizer.encode(story))
     return subject.run.prompt_ids("") + ids[:told], ids[told:]

@@ -1,4 +1,4 @@
-"""What a probe answers with, and on what it is asked."""
+"""The result of a probe, and what a probe is run on."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from glassgpt.runs.opening import Run
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One measured number, and what is needed to read it."""
+    """One measured number, and what is needed to interpret it."""
 
     name: str
     measures: str
-    """In a few words, what the number is."""
+    """What the number is, in a few words."""
     value: float
     chance: float | None
-    """What a model gets that knows nothing of what is asked, or None where there is no such number."""
+    """The value of a model that knows nothing about the questions, or None where there is no such number."""
     error: float | None
-    """The standard error of the value: another set of questions would move it about so much."""
+    """The standard error: another set of questions would change the value by about this much."""
     count: int
     """Number of questions."""
     details: Mapping[str, float] = field(default_factory=dict)
-    """The value's parts, and further numbers, by name."""
+    """Parts of the value, and further numbers, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """The tokens that a run was trained on, and those that were kept back from it."""
+    """The tokens that a run was trained on, and those that were held out."""
 
     training: TokenSplit
     held_out: TokenSplit
@@ -39,13 +39,13 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a probe may use: the run, and its texts, which are read only where they are asked for."""
+    """What a probe may use: the run, and its texts, which are read only when they are needed."""
 
     run: Run
     texts: Callable[[], Texts]
     seed: int = 0
     samples: int = 20
-    """How many texts the run writes where a probe judges what it writes."""
+    """Number of texts that the run writes for a probe that judges its writing."""
 
 
 def share_of(right: Sequence[float]) -> tuple[float, float]:
@@ -55,6 +55,6 @@ def share_of(right: Sequence[float]) -> tuple[float, float]:
 
 
 def mean_of(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of values and its standard error, the deviation over sqrt(n)."""
+    """Return the mean of values and its standard error, the standard deviation over sqrt(n)."""
     error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return fmean(values), error

@@ -1,10 +1,10 @@
-"""The log-probability that a model gives to a text, of many texts together.
+"""The log-probability that a model gives to a text, computed for many texts together.
 
     log p(continuation | context) = sum over its tokens t_i of log p(t_i | context, t_1 ... t_i-1)
 
-Texts of about one length are computed together. A shorter one is filled up at its end, which no token before
-can see. Logits are made for the continuations' places alone, and a few of them at a time, so that a large
-vocabulary costs no memory.
+Texts of similar length are computed together. A shorter one is padded at its end, which no earlier token can see.
+Logits are computed only for the places of the continuations, and only a few at a time, so that a large vocabulary
+costs little memory.
 
 Legend: B texts, T tokens, C width, V vocabulary; N places whose next token is scored, of all B texts in a row.
 """
@@ -24,11 +24,11 @@ from glassgpt.model.summary import forward_bytes
 from glassgpt.training.fits import refuse_measuring
 
 BATCH_TOKENS = 4096
-"""Most tokens computed together, filled-up places included."""
+"""Largest number of tokens computed together, padding included."""
 LOGITS_AT_ONCE = 1 << 22
-"""Most logits held at a time, 16 MB of them."""
+"""Largest number of logits held at a time: 16 MB."""
 LOGITS_BYTES = 3 * 4 * LOGITS_AT_ONCE
-"""What they take: themselves, and what their largest and their sum are worked out of."""
+"""Their bytes: the logits themselves, and the copies from which maximum and sum are computed."""
 
 
 class Likelihood(NamedTuple):
@@ -42,11 +42,11 @@ class Likelihood(NamedTuple):
 def likelihoods(
     model: GPT, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, batch_tokens: int = BATCH_TOKENS
 ) -> list[Likelihood]:
-    """Return how likely each (context, continuation) makes its continuation, in the order of the pairs.
+    """Return how likely the continuation of each (context, continuation) is, in the order of the pairs.
 
-    A context must have a token at least. Where both are longer than the model looks back, the oldest tokens of
-    the context are left out; a continuation that is itself longer is scored in windows (see `windows`).
-    Raises `MemoryFullError` where a batch needs more memory than is free.
+    A context must have at least one token. Where both together are longer than the model's context, the oldest tokens
+    of the context are left out; a continuation that is longer by itself is scored in windows (see `windows`). Raises
+    `MemoryFullError` where a batch needs more memory than is free.
     """
     pieces = [
         (index, window)
@@ -67,7 +67,7 @@ def likelihoods(
 
 
 class Window(NamedTuple):
-    """A row of tokens of which the last `scored` are predicted from those before them."""
+    """A row of tokens; the last `scored` are predicted from those before them."""
 
     ids: list[int]
     scored: int
@@ -76,12 +76,12 @@ class Window(NamedTuple):
 def windows(context: Sequence[int], continuation: Sequence[int], context_length: int) -> list[Window]:
     """Cut a pair into windows that predict each token of the continuation once, with all context that fits.
 
-    A window has up to context_length + 1 tokens, the last of which is only predicted. The first one predicts as
-    much of the continuation as it holds beside one token of context; the last one reaches back as far as it can.
+    A window has up to context_length + 1 tokens; the last token is only predicted. The first window predicts as much
+    of the continuation as fits beside one token of context; the last window reaches back as far as it can.
     """
     if not context:
         raise ConfigError(
-            "A continuation needs at least one token before it: its first is predicted from that."
+            "A continuation needs at least one token before it, from which its first token is predicted."
         )
     ids = [*context, *continuation]
     cut, done = [], len(context)
@@ -93,7 +93,7 @@ def windows(context: Sequence[int], continuation: Sequence[int], context_length:
 
 
 def _batches(lengths: Sequence[int], batch_tokens: int) -> list[slice]:
-    """Return slices of rows sorted by length, each of so many rows that they fill about `batch_tokens`."""
+    """Return slices of rows sorted by length; the rows of each fill about `batch_tokens`."""
     found, start = [], 0
     while start < len(lengths):
         end = start + 1
@@ -105,7 +105,7 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> list[slice]:
 
 
 def _refuse_what_does_not_fit(model: GPT, batches: Sequence[Sequence[int]]) -> None:
-    """Ask of the batch that needs the most; `batches` are the lengths of the rows of each."""
+    """Check the batch that needs the most memory; `batches` are the lengths of the rows of each batch."""
     config, device = model.config, model.head_weight.device.type
     needs = [
         (
@@ -120,7 +120,7 @@ def _refuse_what_does_not_fit(model: GPT, batches: Sequence[Sequence[int]]) -> N
 
 
 def _score(model: GPT, rows: Sequence[Window]) -> list[tuple[float, bool]]:
-    """Return log-probability, and whether it is the greedy choice, of the scored end of each row."""
+    """Return the log-probability of the scored end of each row, and whether it is the greedy choice."""
     device = model.head_weight.device
     longest = max(len(row.ids) for row in rows)
     ids_BT = torch.tensor([row.ids + row.ids[:1] * (longest - len(row.ids)) for row in rows], device=device)

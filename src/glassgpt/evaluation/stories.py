@@ -1,8 +1,8 @@
-"""Stories scored by the grammar they were learned from: are they valid, and are they new?
+"""Scores stories by the grammar behind the training text: are they valid, and are they new?
 
-A low loss can come from learning the training text by heart. For the built-in stories both questions have
-an exact answer: a parser says whether a story could have come from the grammar, and the training stories
-can be told again from their seed to see whether it is one of them.
+A low loss can come from memorising the training text. For the built-in stories both questions have an exact answer: a
+parser decides whether a story follows the grammar, and the training stories can be generated again from their seed to
+check whether it is one of them.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def story_source(sources: Sequence[str]) -> tuple[int, int] | None:
 
 
 def score_run(run: Run, *, count: int, seed: int = 0) -> tuple[list[str], StoryScore]:
-    """Let a run write `count` stories from nothing; return them and how they score."""
+    """Let a run write `count` stories without a prompt; return them and their score."""
     source = story_source(run.config.corpus.sources)
     told = training_texts(*source) if source else StorySet()
     facts = run.lineage["data"]["splits"]["train"]
-    usual = facts["tokens"] // max(1, facts["documents"])  # a story more than twice as long went astray
+    usual = facts["tokens"] // max(1, facts["documents"])  # a story more than twice as long has gone wrong
     settings = GenerationConfig(temperature=0.8, max_tokens=2 * usual, seed=seed)
     written = run.complete("", settings, count=count)
     return written, score((story.strip() for story in written), told)

@@ -1,4 +1,4 @@
-"""The probes by name, and all of them asked of one run."""
+"""The probes by name, and a function that runs them on one run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from glassgpt.evaluation.stories import score_run, story_source
 
 
 def tinytales(subject: Subject) -> Score:
-    """Let the run write stories, and return the share of those that the built-in grammar could have told and are new.
+    """Let the run write stories, and return the share that follow the built-in grammar and are new.
 
-    Raises `EvaluationError` where the run was not trained on the built-in stories alone.
+    Raises `EvaluationError` where the run was not trained only on the built-in stories.
     """
     run = subject.run
     if story_source(run.config.corpus.sources) is None or not run.lineage.get("data"):
@@ -40,9 +40,9 @@ PROBES: dict[str, Callable[[Subject], Score]] = {
 
 
 def ask_all(subject: Subject, names: Sequence[str] = ()) -> Iterator[Score | str]:
-    """Yield what each named probe finds. With no names: every probe's score, or why it cannot be asked of this run.
+    """Yield the score of each named probe. Without names: every probe's score, or why it cannot run here.
 
-    A named probe that cannot be asked raises `EvaluationError`.
+    A named probe that cannot run raises `EvaluationError`.
     """
     for name in names or PROBES:
         try:

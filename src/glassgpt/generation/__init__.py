@@ -1,1 +1,1 @@
-"""Ids to a stream of tokens to text."""
+"""From ids to a stream of tokens to text."""

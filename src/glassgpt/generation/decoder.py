@@ -1,14 +1,13 @@
-"""One more token for each row of a batch: the model's step over its cache, recorded when it is asked often.
+"""One more token for each row of a batch: the model's step over its cache, recorded when it is called often.
 
-A small model's step is a hundred small operations, and most of its time goes into starting them from Python.
-So after `RECORD_AFTER` steps of a model its step is recorded by `torch.jit.trace` and from then on replayed
-from C++, which halves the time of a token. It is the model's own code that is recorded: weights and cache
-are shared with it, and every size is read from tensors, so one recording serves all places, all numbers of
-rows, and all later batches. Hooks are not replayed: while one waits anywhere in the model, the model itself
-takes the step; and a recording whose modules or weights were exchanged is made again (`outline`).
-(`torch.compile` was measured, too: no faster, and 20 to 30 s to make.)
+A small model's step is a hundred small operations, and most of its time goes into starting them from Python. So after
+`RECORD_AFTER` steps, `torch.jit.trace` records the model's step, and from then on it is replayed from C++, which
+halves the time per token. The recording is of the model's own code: it shares weights and cache with the model and
+reads every size from tensors, so one recording serves all positions, all numbers of rows, and all later batches. Hooks
+are not replayed: while the model has any hook, the model itself takes the step. A recording is made again when modules
+or weights were replaced (`outline`). (`torch.compile` was measured, too: it was no faster and took 20 to 30 s.)
 
-Legend: B rows, T tokens, S places that attention looks at, V vocabulary.
+Legend: B rows, T tokens, S places that attention reads, V vocabulary.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ from glassgpt.model.cache import RowCache
 from glassgpt.model.gpt import GPT
 
 RECORD_AFTER = 256
-"""Steps of a model before they are recorded: about as many as win back the 0.15 s that it takes."""
+"""Steps of a model before they are recorded: about as many as win back the 0.15 s that recording takes."""
 RECORD_BELOW = 512
-"""Models this wide or wider spend their time in arithmetic, so that a recording wins nothing."""
+"""Models this wide or wider spend their time in arithmetic, so a recording gains nothing."""
 SMALLEST_CACHE = 64
-"""Tokens that a cache has room for at first; it doubles, a few times in all, up to the context length."""
+"""Tokens that a cache has room for at first; it doubles a few times, up to the context length."""
 ONE_THREAD_WORK = 20_000_000
-"""Multiply-adds of a step below which a second CPU thread costs more, in waiting, than it does."""
+"""Multiply-adds of a step below which a second CPU thread costs more waiting than it saves."""
 
 
 @dataclass(slots=True)
 class _Recording:
-    """What is recorded of a model, and how often its step was asked for before."""
+    """The recording of a model, and how often its step was called before."""
 
     weights: list[int]
     outline: Outline
@@ -47,7 +46,7 @@ class _Recording:
 
 
 class Decoder:
-    """Rows of cached tokens, each of its own length; `fill` them with texts, then `step`."""
+    """Rows of cached tokens, each with its own length; `fill` them with texts, then `step`."""
 
     def __init__(self, model: GPT, rows: int, *, record_after: int | None = RECORD_AFTER) -> None:
         self.model = model
@@ -60,9 +59,9 @@ class Decoder:
         self._record_after = record_after if small else None
 
     def fill(self, rows: list[int], texts: list[list[int]]) -> Tensor:
-        """Let rows hold these texts instead of what they held; return the logits (B, V) after each.
+        """Replace the contents of rows by these texts; return the logits (B, V) after each.
 
-        Texts of one length are computed together, and equal ones only once.
+        Texts of the same length are computed together, and equal ones only once.
         """
         self._make_room(max(map(len, texts)))
         logits: dict[int, Tensor] = {}
@@ -85,11 +84,11 @@ class Decoder:
         return self._next_step()(ids_B1, places_B, slots_S, self.cache.keys_LBKSD, self.cache.values_LBKSD)
 
     def move(self, source: int, target: int, length: int) -> None:
-        """Let row `target` hold the `length` tokens that row `source` holds."""
+        """Copy the `length` tokens of row `source` to row `target`."""
         self.cache.move(source, target, length)
 
     def _make_room(self, tokens: int) -> None:
-        """Double the cache until it holds so many: short texts then lie close together, which is read faster."""
+        """Double the cache until `tokens` fit; a small cache keeps short texts close together, which reads faster."""
         if tokens <= self.cache.capacity:
             return
         smaller, capacity = self.cache, self.cache.capacity
@@ -112,7 +111,7 @@ class Decoder:
 
 
 class _Step(nn.Module):
-    """The model's step with nothing but tensors going in and out, as a recording needs it."""
+    """The model's step with only tensors as arguments and result, as a recording needs it."""
 
     def __init__(self, model: GPT) -> None:
         super().__init__()
@@ -127,14 +126,14 @@ class _Step(nn.Module):
 
 def record(model: GPT) -> Callable[..., Tensor]:
     """Return a recording of a model's step, or the step itself where torch cannot make one."""
-    # Two rows and two places, for sizes of 1 would be taken for constants.
+    # Two rows and two places, because sizes of 1 would be recorded as constants.
     cache = model.new_cache(2, capacity=2)
     places_B = torch.zeros(2, dtype=torch.int64)
     example = (places_B.unsqueeze(-1), places_B, torch.arange(2), cache.keys_LBKSD, cache.values_LBKSD)
     step = _Step(model).eval()
     try:
         with warnings.catch_warnings():
-            # torch deprecates it in favour of compilers that take 20 s and more, for less: see the figures.
+            # torch deprecates it in favour of compilers that take 20 s or more and gain less (see above).
             warnings.simplefilter("ignore")
             return cast("Callable[..., Tensor]", torch.jit.trace(step, example, check_trace=False))
     except (RuntimeError, AttributeError, TypeError):
@@ -146,7 +145,7 @@ _RECORDINGS: WeakKeyDictionary[GPT, _Recording] = WeakKeyDictionary()
 
 
 def _recording_of(model: GPT) -> _Recording:
-    """Return the model's own, a new one if parts were exchanged for others (weights changed in place are shared)."""
+    """Return the model's recording, a new one if parts were replaced (weights changed in place are shared)."""
     weights = [weight.data_ptr() for weight in model.state_dict(keep_vars=True).values()]
     known = _RECORDINGS.get(model)
     if known is None or known.weights != weights or not known.outline.is_same():
@@ -155,7 +154,7 @@ def _recording_of(model: GPT) -> _Recording:
 
 
 def group_by_length(texts: list[list[int]]) -> list[list[int]]:
-    """Return the indexes of texts, those of one length together."""
+    """Return the indexes of texts, grouped by length."""
     groups: dict[int, list[int]] = {}
     for index, text in enumerate(texts):
         groups.setdefault(len(text), []).append(index)

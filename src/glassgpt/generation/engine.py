@@ -1,16 +1,14 @@
-"""Ids in, ids out: the loop that asks a model for one token after another, for one text or many.
+"""Ids in, ids out: the loop that generates one token after another, for one text or many.
 
-A batch holds texts of any lengths, each with its own place in the cache. What a row writes does not depend
-on the rows beside it: it has its own numbers to draw by, and one that is over leaves the batch, so that no
-work is done for it.
+A batch holds texts of any lengths, each with its own place in the cache. What a row writes does not depend on the
+other rows: it has its own random numbers. A finished row leaves the batch, so no work is done for it.
 
-The window. A model sees at most `context_length` tokens. When a text outgrows that, the oldest tokens
-leave: the window is moved so that half of it is filled again, positions start anew at 0, and what is kept
-is computed afresh. This is right for every kind of position (a learned one has no meaning past its table;
-a rotary one would drift out of what training showed it), it never shows the model anything it was not
-trained on, and it costs one prefill for each half window. Where the window stands depends only on how many
-tokens there are, so generation with and without the cache sees the same tokens and gives the same ids.
-The repetition penalty, too, looks at the tokens in the window alone.
+The window. A model sees at most `context_length` tokens. When a text grows longer, the oldest tokens are dropped: the
+window moves so that it is half full, positions start again at 0, and the remaining tokens are computed again. This is
+right for every kind of position (a learned one has no meaning past its table; a rotary one would leave the range seen
+in training). The model never sees anything it was not trained on, and the cost is one prefill for each half window.
+The place of the window depends only on the number of tokens, so generation with and without the cache sees the same
+tokens and gives the same ids. The repetition penalty, too, uses only the tokens in the window.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ from glassgpt.model.gpt import GPT
 from glassgpt.model.summary import byte_size, inference_bytes, matmul_parameters
 
 WORTH_ASKING = 64 * 2**20
-"""Bytes from which on a cache is compared with the memory that is free."""
+"""Size in bytes from which a cache is compared with the free memory."""
 
 
 def window_start(length: int, context_length: int) -> int:
@@ -60,11 +58,11 @@ def generate_batch(
     use_cache: bool = True,
     among: tuple[int, int] | None = None,
 ) -> Generator[list[tuple[int, int]], None, None]:
-    """Yield, for each step, the next id of every prompt that is still going on, as (its index, id).
+    """Yield, for each step, the next id of every unfinished prompt, as (its index, id).
 
-    A prompt ends with `max_tokens` ids, or with one of `stop_ids`, which is yielded too. With `among` = (first, all)
-    the prompts draw as those from number `first` on would in a batch of `all`. The other arguments and errors are
-    those of `generate_ids`.
+    A prompt ends after `max_tokens` ids, or with one of `stop_ids`, which is yielded too. With `among` = (first, all)
+    the prompts draw the same numbers as those from number `first` on in a batch of `all`. The other arguments and
+    errors are those of `generate_ids`.
     """
     with evaluating(model):
         batch = Batch(model, prompts, config, seed=seed, exclude=exclude, use_cache=use_cache, among=among)
@@ -90,9 +88,9 @@ def generate_ids(
 ) -> Generator[list[int], None, None]:
     """Yield, without end, the next id of each of `count` continuations of `prompt`; the caller stops.
 
-    The same seed gives the same ids; none of `exclude` is ever among them. The model is in evaluation mode
-    until the iterator is closed or let go.
-    Raises `GenerationError` when the prompt is empty, `ModelError` when the logits are not numbers.
+    The same seed gives the same ids; none of `exclude` is ever among them. The model is in evaluation mode until the
+    iterator is closed or deleted. Raises `GenerationError` when the prompt is empty, `ModelError` when the logits are
+    not finite.
     """
     if count < 1:
         raise GenerationError(f"count is {count}: at least 1 continuation must be asked for.")
@@ -104,7 +102,7 @@ def generate_ids(
 
 @contextlib.contextmanager
 def evaluating(model: GPT) -> Iterator[None]:
-    """Keep the model in evaluation mode during the block, and give it its own mode back."""
+    """Keep the model in evaluation mode during the block, and restore its mode afterwards."""
     was_training = model.training
     model.eval()
     try:
@@ -114,7 +112,7 @@ def evaluating(model: GPT) -> Iterator[None]:
 
 
 class Batch:
-    """Texts that go on together: `step` gives each one more id, `drop` ends one. The model must not be training."""
+    """Texts that are continued together: `step` adds one id to each, `drop` ends one. Training mode must be off."""
 
     def __init__(
         self,
@@ -132,7 +130,7 @@ class Batch:
         if not prompts or not all(prompts):
             raise GenerationError("The prompt has no tokens. Begin with <|endoftext|> to start from nothing.")
         self.rows = list(range(len(prompts)))
-        """Indexes of the prompts that go on; where one stands here is its row in the cache."""
+        """Indexes of the unfinished prompts; the place of each here is its row in the cache."""
         self._model = model
         self._config = config
         self._texts = [list(prompt) for prompt in prompts]
@@ -149,28 +147,28 @@ class Batch:
 
     @torch.inference_mode()
     def step(self) -> list[tuple[int, int]]:
-        """Return (index, next id) of every prompt that goes on. Raises `ModelError` on logits that are no numbers."""
+        """Return (index, next id) of every unfinished prompt. Raises `ModelError` when logits are not finite."""
         began, self._is_plain_step = time.perf_counter(), False
         large = len(self.rows) * self._work > ONE_THREAD_WORK
         watch = self._watch if large else None
         with threads_set(watch.threads if watch else 0 if large else 1):
             logits_BV = self._logits()
             ids = self._choose(logits_BV)
-        if watch and self._is_plain_step:  # a text that is read takes longer, and says nothing
+        if watch and self._is_plain_step:  # reading a text takes longer and says nothing
             watch.note(time.perf_counter() - began)
         for row, id in zip(self.rows, ids, strict=True):
             self._texts[row].append(id)
         return sorted(zip(self.rows, ids, strict=True))
 
     def note(self) -> str:
-        """Return a sentence about a change of threads since this was last asked, or ""."""
+        """Return a sentence about a change of threads since the last call, or ""."""
         if self._watch is None or self._watch.changed is None:
             return ""
         said, self._watch.changed = self._watch.changed, None
         return said
 
     def drop(self, row: int) -> None:
-        """End a prompt: the last row of the cache takes its place there, and the batch is one smaller."""
+        """End a prompt: the last row of the cache takes its place, and the batch shrinks by one."""
         place, last = self.rows.index(row), len(self.rows) - 1
         self.rows[place] = self.rows[last]
         self.rows.pop()
@@ -193,7 +191,7 @@ class Batch:
             self._starts[row] = start
         if len(moved) == len(self.rows):
             return self._decoder.fill(moved, [self._window(row) for row in self.rows])
-        # Rows whose window has moved take the step too, at a place they have, and are then filled anew.
+        # Rows whose window has moved take the step too, at a place they have, and are then filled again.
         ids = [self._texts[row][-1] for row in self.rows]
         places = [len(self._texts[row]) - start - 1 for row, start in zip(self.rows, starts, strict=True)]
         self._is_plain_step = not moved
@@ -206,10 +204,10 @@ class Batch:
         if self._never is not None:
             logits_BV = logits_BV + self._never
         if self._config.temperature == 0 and self._config.repetition_penalty == 1.0:
-            largest_B, ids_B = logits_BV.max(-1)  # the largest of numbers and NaN is NaN
+            largest_B, ids_B = logits_BV.max(-1)  # the maximum is NaN where any logit is
             _refuse_broken(all(map(math.isfinite, largest_B.tolist())))
             return ids_B.tolist()
-        # A number for every prompt, those that are over too, so that a row's draws are its own.
+        # A number for every prompt, finished ones included, so that no row's draws depend on the others.
         uniforms_N1 = torch.rand(self._all, 1, dtype=torch.float64, generator=self._generator)
         probabilities_BV = distribution(logits_BV, self._seen(logits_BV.device), self._config)
         ids = draw(probabilities_BV, uniforms_N1[[self._first + row for row in self.rows]])[:, 0].tolist()
@@ -217,16 +215,16 @@ class Batch:
         return ids
 
     def _seen(self, device: torch.device) -> Tensor:
-        """Return the ids in each row's window, (B, T); the shorter ones repeat what they have."""
+        """Return the ids in each row's window, (B, T); shorter rows repeat some of theirs."""
         if self._config.repetition_penalty == 1.0:
-            return torch.empty(0, dtype=torch.int64, device=device)  # nobody looks
+            return torch.empty(0, dtype=torch.int64, device=device)  # not used
         windows = [self._window(row) for row in self.rows]
         longest = max(map(len, windows))
         return torch.tensor([w + w[:1] * (longest - len(w)) for w in windows], device=device)
 
 
 def _from_scratch(model: GPT, windows: list[list[int]]) -> Tensor:
-    """Return the logits (B, V) after each window, computed anew; those of one length together."""
+    """Return the logits (B, V) after each window, computed without a cache; windows of the same length together."""
     logits: dict[int, Tensor] = {}
     for alike in group_by_length(windows):
         ids_BT = torch.tensor([windows[index] for index in alike], device=model.token_embedding.weight.device)
@@ -235,7 +233,7 @@ def _from_scratch(model: GPT, windows: list[list[int]]) -> Tensor:
 
 
 def _bias(model: GPT, exclude: Sequence[int]) -> Tensor | None:
-    """Return what makes the logits (V,) of excluded ids -inf when added, or None where there are none."""
+    """Return a bias (V,) that makes the logits of excluded ids -inf, or None where there are none."""
     if not exclude:
         return None
     bias_V = torch.zeros(model.config.vocab_size, device=model.token_embedding.weight.device)
@@ -244,7 +242,7 @@ def _bias(model: GPT, exclude: Sequence[int]) -> Tensor | None:
 
 
 def _refuse_what_does_not_fit(model: GPT, rows: int) -> None:
-    """Raise `GenerationError` when the keys and values of so many texts need more memory than is free."""
+    """Raise `GenerationError` when the keys and values of `rows` texts need more memory than is free."""
     weight = model.token_embedding.weight
     need = inference_bytes(model.config, batch_size=rows, bytes_per_number=weight.element_size()).cache
     if need < WORTH_ASKING or need <= (free := free_memory(weight.device)):
@@ -256,7 +254,7 @@ def _refuse_what_does_not_fit(model: GPT, rows: int) -> None:
 
 
 def _generator(seed: int | None) -> torch.Generator:
-    """A generator of its own, so that sampling never disturbs the random state of training."""
+    """Return a separate generator, so that sampling never disturbs the random state of training."""
     generator = torch.Generator()
     if seed is None:
         generator.seed()

@@ -1,9 +1,9 @@
-"""What a recording of a model takes for granted, and a look, cheap enough for every token, at whether it still holds.
+"""What a recording of a model assumes, and a check, cheap enough for every token, that it still holds.
 
-A recorded step replays what the modules computed when it was made. It runs no hooks, and knows of no module,
-weight or form of attention that was put in another's place since. So whoever replays asks first: is anybody watching
-(`is_watched`)? Is every part still the one there was (`is_same`)? Weights that change in place are shared and need no
-question.
+A recorded step replays what the modules computed when it was made. It runs no hooks, and it does not notice when a
+module, a weight or a form of attention is replaced. So the caller checks two things before each replay: does any hook
+wait (`is_watched`), and is every part still the same (`is_same`)? Weights that change in place are shared and need no
+check.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _HOOKS_OF_ALL = (
 
 
 class Outline:
-    """The parts of a model as they are now: modules, parameters, buffers, and where hooks on them would be."""
+    """The parts of a model as they are now: modules, parameters, buffers, and the places of their hooks."""
 
     def __init__(self, model: GPT) -> None:
         modules = list(model.modules())
-        # Each of these dictionaries is one for as long as its module lives, so that a look needs no search.
+        # A module keeps each of these dictionaries for life, so a check needs no search.
         self._hooks: list[Any] = [
             *_HOOKS_OF_ALL,
             *(hooks for module in modules for hooks in (module._forward_hooks, module._forward_pre_hooks)),
@@ -39,11 +39,11 @@ class Outline:
         self._parts = self._look()
 
     def is_watched(self) -> bool:
-        """Say whether a hook waits for a forward pass, on one of the modules or on all that there are."""
+        """Return whether a hook waits for a forward pass, on one of the modules or globally."""
         return any(self._hooks)
 
     def is_same(self) -> bool:
-        """Say whether every module, parameter, buffer and form of attention is still the one that it was."""
+        """Return whether every module, parameter, buffer and form of attention is still the same object."""
         parts = self._look()
         return len(parts) == len(self._parts) and all(map(operator.is_, parts, self._parts))
 
@@ -54,5 +54,5 @@ class Outline:
 
 
 def _places(module: nn.Module) -> tuple[dict[str, Any], ...]:
-    """Return where a module keeps its parts, those left out that are empty and stay so."""
+    """Return the dictionaries of a module's parts, without those that are empty and stay so."""
     return tuple(place for place in (module._modules, module._parameters, module._buffers) if place)

@@ -1,8 +1,8 @@
 """From logits to the next token: pure functions that compose, each the formula of its source.
 
-Every filter takes logits (B, V) and returns logits (B, V) in which what it excludes is -inf; `distribution`
-applies those that the settings ask for, in a fixed order, and `draw` picks from the result. Nothing here
-knows a model or text.
+Every filter takes logits (B, V) and returns logits (B, V) in which excluded tokens are -inf. `distribution` applies
+the filters that the settings ask for, in a fixed order, and `draw` picks from the result. Nothing here knows about a
+model or text.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SamplingConfig:
     min_p: float = 0.0
     """Keep tokens at least min_p times as likely as the likeliest; 0 keeps all."""
     repetition_penalty: float = 1.0
-    """Makes tokens the model sees already there less likely (more likely below 1); 1 does nothing."""
+    """Makes tokens that are already in the context less likely (more likely below 1); 1 does nothing."""
 
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
         OnlyWith(
@@ -55,16 +55,16 @@ def _check(condition: bool, message: str) -> None:
 
 
 def distribution(logits: Tensor, seen: Tensor, config: SamplingConfig) -> Tensor:
-    """Return the probabilities (B, V) of the next token, given the ids (B, T) already there.
+    """Return the probabilities (B, V) of the next token, given the ids (B, T) already in the context.
 
-    Order: repetition penalty, temperature, top-k, top-p, min-p. Greedy is a distribution with one 1.
+    Order: repetition penalty, temperature, top-k, top-p, min-p. Greedy gives a distribution with a single 1.
     """
     logits = logits.float()
     if config.repetition_penalty != 1.0:
         logits = penalize_repetition(logits, seen, config.repetition_penalty)
     if config.temperature == 0:
         return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
-    # The largest becomes 0 first, so that a tiny temperature cannot make it infinite.
+    # The largest logit becomes 0 first, so that a tiny temperature cannot make it infinite.
     logits = (logits - logits.amax(-1, keepdim=True)) / max(config.temperature, TINY)
     if config.top_k:
         logits = keep_top_k(logits, config.top_k)
@@ -76,11 +76,11 @@ def distribution(logits: Tensor, seen: Tensor, config: SamplingConfig) -> Tensor
 
 
 def draw(probabilities: Tensor, uniforms_B1: Tensor) -> Tensor:
-    """Return the id (B, 1) at which each row's summed probabilities (B, V) first pass its number from [0, 1).
+    """Return the id (B, 1) at which each row's cumulative probabilities (B, V) first pass its number from [0, 1).
 
-    One number decides one draw (inverse transform sampling), so what a row draws depends on its own numbers
-    and not on the rows beside it. Summed in float64, where a whole vocabulary still adds up. A row whose sum
-    is no number gets an id past the end.
+    One number decides one draw (inverse transform sampling), so a row's draws depend only on its own numbers, not on
+    other rows. The sum runs in float64, which is exact enough for a whole vocabulary. A row whose sum is NaN gets an
+    id past the end.
     """
     upto_BV = probabilities.cpu().cumsum(-1, dtype=torch.float64)
     return torch.searchsorted(upto_BV, uniforms_B1 * upto_BV[:, -1:], right=True)
@@ -97,7 +97,7 @@ def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """Keep the k largest logits of each row (Fan et al. 2018); of equal ones at the edge, all."""
+    """Keep the k largest logits of each row (Fan et al. 2018), and all that equal the smallest of them."""
     k = min(k, logits.size(-1))
     edge = logits.topk(k).values[..., -1:]
     return logits.masked_fill(logits < edge, float("-inf"))
@@ -106,7 +106,7 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """Keep the fewest likeliest tokens whose probabilities reach p (Holtzman et al. 2020, "nucleus")."""
     ordered, order = logits.softmax(-1).sort(descending=True, stable=True)
-    before = ordered.cumsum(-1) - ordered  # probability of everything likelier than this token
+    before = ordered.cumsum(-1) - ordered  # probability of all likelier tokens
     exclude = torch.zeros_like(before, dtype=torch.bool).scatter_(-1, order, before >= p)
     return logits.masked_fill(exclude, float("-inf"))
 

@@ -1,8 +1,8 @@
-"""Ids to text events to text: what a person sees while a model writes.
+"""From ids to text events to text: what a person sees while a model writes.
 
-Each layer consumes only the one below: `engine.Batch` gives ids, `stream` turns them into
-`TextEvent`s as soon as their text is certain, `complete` joins those to strings. Text is held back while
-it could still change: in the middle of a UTF-8 character, or at the beginning of a stop string.
+Each layer uses only the one below: `engine.Batch` gives ids, `stream` turns them into `TextEvent`s as soon as their
+text is certain, and `complete` joins those into strings. Text is held back while it could still change: in the middle
+of a UTF-8 character, or at the beginning of a stop string.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from glassgpt.model.gpt import GPT
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.stream import StreamDecoder
 
-# Enough that no character reaches further back; what a token shows depends on fewer still.
+# No character reaches further back, and what a token shows depends on even fewer.
 CONTEXT_TOKENS = 8
 
 
@@ -28,7 +28,7 @@ class GenerationConfig(SamplingConfig):
     """How a text is continued: how tokens are chosen, and where to stop."""
 
     max_tokens: int = 200
-    """Most tokens to write."""
+    """Largest number of tokens to write."""
     stop: tuple[str, ...] = ()
     """Stop before any of these strings."""
     seed: int | None = None
@@ -50,7 +50,7 @@ class GenerationConfig(SamplingConfig):
 
 
 def unseen_part(what: str, length: int, context_length: int) -> str | None:
-    """Return the sentence that says how much of a prompt of `length` tokens the model does not see, or None."""
+    """Return a sentence that says how much of a prompt of `length` tokens the model does not see, or None."""
     start = window_start(length, context_length)
     if not start:
         return None
@@ -64,7 +64,7 @@ def unseen_part(what: str, length: int, context_length: int) -> str | None:
 class TextEvent:
     """New text of one continuation. `finished` is "" until its last event: "end", "stop" or "length".
 
-    `note` is a sentence for the person who waits, not part of the text: such as a change of threads.
+    `note` is a sentence for the person who waits, such as a change of threads. It is not part of the text.
     """
 
     index: int
@@ -86,12 +86,11 @@ def stream(
 ) -> Iterator[TextEvent]:
     """Yield the text of `count` continuations of `prompt` as it becomes certain, the prompt left out.
 
-    Several prompts are continued together, `count` times each: event index i is of prompt i // count. A
-    continuation that is over costs nothing more.
-    `documents` says that the model was trained on documents: `<|endoftext|>` begins and ends each. Otherwise
-    (one long text) that token means nothing to the model, and it is neither put before the prompt nor written.
-    `begin` are the ids to put before each prompt instead, for a model that learned with others.
-    Raises `GenerationError` when a prompt has characters the tokenizer cannot represent.
+    Several prompts are continued together, `count` times each: event index i belongs to prompt i // count. A finished
+    continuation costs nothing more. `documents` says that the model was trained on documents: `<|endoftext|>` begins
+    and ends each. Otherwise (one long text) that token means nothing to the model, so it is neither put before the
+    prompt nor written. `begin` holds the ids to put before each prompt instead, for a model that was trained with
+    others. Raises `GenerationError` when a prompt has characters the tokenizer cannot represent.
     """
     if count < 1:
         raise GenerationError(f"count is {count}: at least 1 continuation must be asked for.")
@@ -141,7 +140,7 @@ def complete(
     documents: bool = True,
     begin: Sequence[int] | None = None,
 ) -> list[str]:
-    """Return `count` continuations of `prompt`, or of each of several one after another, the prompt left out."""
+    """Return `count` continuations of `prompt`, or of each of several prompts, without the prompt itself."""
     texts = [""] * count * (1 if isinstance(prompt, str) else len(prompt))
     for event in stream(model, tokenizer, prompt, config, count=count, documents=documents, begin=begin):
         texts[event.index] += event.text
@@ -149,8 +148,8 @@ def complete(
 
 
 def never_written(tokenizer: FastTokenizer, *, documents: bool, vocab_size: int = 0) -> list[int]:
-    """Return the ids that stand for no text: the unknown token, the end of text where there are no documents,
-    and those that a model with more ids than its tokenizer has beyond."""
+    """Return the ids that stand for no text: the unknown token, the end of text where there are no documents, and the
+    ids of a model that its tokenizer does not have."""
     unknown = [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
     beyond = range(tokenizer.vocab_size, vocab_size)
     return [*unknown, *beyond] if documents else [*unknown, tokenizer.end_of_text, *beyond]
@@ -159,15 +158,15 @@ def never_written(tokenizer: FastTokenizer, *, documents: bool, vocab_size: int 
 def prompt_ids(
     tokenizer: FastTokenizer, prompt: str, *, documents: bool, begin: Sequence[int] | None = None
 ) -> list[int]:
-    """Return the ids a model is given for a prompt: those to `begin` with, then the prompt's own.
+    """Return the input ids for a prompt: those of `begin`, then the prompt's own.
 
-    An empty one is the beginning of a document, or of a line where there are no documents.
+    An empty prompt is the beginning of a document, or of a line where there are no documents.
     """
     unknown = tokenizer.unknown(prompt)
     if unknown:
         shown = ", ".join(repr(item) for item in unknown[:8])
         raise GenerationError(
-            f"The prompt has what this model's tokenizer has never seen: {shown}. Leave it out, or train with "
+            f"The prompt has text that is not in this model's vocabulary: {shown}. Leave it out, or train with "
             "text that has it (a byte-level BPE tokenizer can represent any text)."
         )
     ids = tokenizer.encode(prompt)
@@ -180,7 +179,7 @@ def prompt_ids(
 
 
 class _Row:
-    """One continuation: decodes its ids, looks out for stop strings, and knows when it is over."""
+    """One continuation: decodes its ids, watches for stop strings, and knows when it is finished."""
 
     def __init__(
         self,
@@ -211,7 +210,7 @@ class _Row:
             yield TextEvent(self.index, text, self.finished)
 
     def _release(self) -> str:
-        """Return the text that is certain to be shown, cutting it at a stop string."""
+        """Return the text that cannot change any more, cut at a stop string."""
         found = [self._held.find(stop) for stop in self._stop if stop in self._held]
         if found:
             self.finished = "stop"
@@ -222,7 +221,7 @@ class _Row:
 
 
 def _decoder_after(tokenizer: FastTokenizer, prompt: Sequence[int]) -> StreamDecoder:
-    """Return a decoder that knows what stands before, so that the space before a first word is not lost."""
+    """Return a decoder that knows the preceding ids, so that the space before a first word is not lost."""
     decoder = StreamDecoder(tokenizer)
     if not tokenizer.joins_bytes:
         for id in prompt[-CONTEXT_TOKENS:]:
@@ -231,7 +230,7 @@ def _decoder_after(tokenizer: FastTokenizer, prompt: Sequence[int]) -> StreamDec
 
 
 def _overlap(text: str, stops: Sequence[str]) -> int:
-    """Return the length of the longest end of `text` with which some stop string begins."""
+    """Return the length of the longest end of `text` that is the beginning of a stop string."""
     return max(
         (size for stop in stops for size in range(1, len(stop)) if text.endswith(stop[:size])),
         default=0,

@@ -1,1 +1,1 @@
-"""Models in and out: Hugging Face folders, GGUF, ONNX, old notebooks."""
+"""Import and export of models: Hugging Face folders, GGUF, ONNX, old notebooks."""

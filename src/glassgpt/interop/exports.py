@@ -1,4 +1,4 @@
-"""A run leaves for other programs: write it in their format, then let them compute and compare."""
+"""Exports a run for other programs: write it in their format, let them compute with it, and compare."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Format = Literal["hf", "gguf", "onnx"]
 Dtype = Literal["f32", "f16", "q8_0"]
 PEERS = {"hf": "transformers", "gguf": "llama.cpp", "onnx": "onnxruntime"}
 LONGEST_NAME = 200
-"""Bytes of a name, so that the hidden one beside it is no longer than names may be."""
+"""Largest size of a name in bytes, so that the longer hidden name beside it is still allowed."""
 DTYPES: dict[str, tuple[str, ...]] = {"hf": ("f32", "f16"), "gguf": ("f32", "f16", "q8_0"), "onnx": ("f32",)}
 
 
@@ -42,12 +42,12 @@ class Exported:
 def export_run(
     name: str, to: Format, *, output: Path | None = None, dtype: Dtype = "f32", force: bool = False
 ) -> Exported:
-    """Write the run at a path, of a name, or the `latest`, for other programs, and check what was written.
+    """Export the run at a path, with a name, or the `latest`, and check the result.
 
-    With `force` it may replace a file, or the folder of an earlier export, but nothing that belongs to the run.
-    Raises `OutputError` when something else is at `output` already, `ModelError` or `InteropError` when the format
-    cannot hold it, or when the check fails (then everything is as it was before), `MissingExtraError` when the library
-    that writes the format is not installed.
+    With `force` it may replace a file or the folder of an earlier export, but nothing that belongs to the run. Raises
+    `OutputError` when something else is at `output` already, `ModelError` or `InteropError` when the format cannot
+    hold the model or the check fails (then nothing has changed), `MissingExtraError` when the library that writes the
+    format is not installed.
     """
     _check_choice(to, dtype)
     run = open_run(name)
@@ -59,22 +59,22 @@ def export_run(
         notes = [*_without(run), *_write(run, to, path, dtype)]
         run.model.to("meta")  # its weights are not needed any more
         del run
-        gc.collect()  # torch's exporter leaves circles that hold the weights
+        gc.collect()  # torch's exporter leaves reference cycles that hold the weights
         return Exported(path, _check(to, path, expected, dtype), notes)
 
 
 def _without(run: Run) -> list[str]:
-    """Return a sentence about what a run has learned and no format takes along."""
+    """Return a sentence about what the run has learned that no format can hold."""
     if run.lineage.get("labels") is None:
         return []
     return [
-        "The labels are left out: this is the language model without them. They are told apart by:  "
+        "The labels are left out: this is only the language model. Use them with:  "
         + command("classify", run.directory.handle, "TEXT")
     ]
 
 
 def default_name(run: str, to: Format, dtype: Dtype) -> str:
-    """Return what an export is called unless the user says otherwise."""
+    """Return the default name of an export."""
     if to == "hf":
         return f"{run}-hf"
     return f"{run}-{dtype}.gguf" if to == "gguf" else f"{run}.onnx"
@@ -92,7 +92,7 @@ def _check_choice(to: str, dtype: str) -> None:
 
 
 def _refuse_place(path: Path, to: str, run: Run, *, force: bool) -> None:
-    """Raise `OutputError` where something is that may not be replaced, or where what belongs to a run is kept."""
+    """Raise `OutputError` where something exists that may not be replaced, or inside the run itself."""
     if files.as_utf8(str(path)) != str(path):
         raise OutputError(
             f"{files.as_utf8(str(path))} is not UTF-8, and other programs could not open it. Choose another --output."
@@ -105,7 +105,7 @@ def _refuse_place(path: Path, to: str, run: Run, *, force: bool) -> None:
         )
     if path.resolve().is_relative_to(run.directory.path.resolve()):
         raise InteropError(
-            f"{path} lies inside the run that is exported, which holds nothing but the run. Choose another --output."
+            f"{path} is inside the run that is exported, whose folder is only for the run. Choose another --output."
         )
 
 
@@ -116,7 +116,7 @@ def _folders_of(run: Run) -> list[Path]:
 
 
 def _refuse_all_but_an_export(path: Path) -> None:
-    """Raise `OutputError` when a path is no folder, or when a folder holds anything that no export wrote there."""
+    """Raise `OutputError` when a path is not a folder, or the folder holds anything that no export wrote."""
     if not path.is_dir():
         raise OutputError(f"{path} is not a folder, and --to hf writes one. Choose another --output.")
     others = sorted({file.name for file in path.iterdir()} - _exported_there(path))
@@ -136,7 +136,7 @@ def _exported_there(path: Path) -> set[str]:
 
 
 def _places(path: Path, to: str) -> list[Path]:
-    """Return the places that an export takes: a large ONNX graph has its weights in a file beside it."""
+    """Return the paths that an export uses: a large ONNX graph has its weights in a file beside it."""
     return [path, path.with_name(f"{path.name}.data")] if to == "onnx" else [path]
 
 
@@ -156,14 +156,14 @@ def _write(run: Run, to: Format, path: Path, dtype: Dtype) -> list[str]:
 
 
 def _check(to: Format, path: Path, expected: Expected, dtype: Dtype) -> Parity:
-    """Let the other program compute. Raises `InteropError` for whatever it raises."""
+    """Let the other program compute. Raises `InteropError` for any error that it raises."""
     try:
         return _check_there(to, path, expected, dtype)
     except GlassGPTError:
         raise
-    except Exception as error:  # programs of others raise anything
+    except Exception as error:  # other programs may raise anything
         raise InteropError(
-            f"What was exported could not be checked: {PEERS[to]} fails on it ({type(error).__name__}: "
+            f"The exported model could not be checked: {PEERS[to]} fails on it ({type(error).__name__}: "
             f"{str(error)[:300]}). Nothing was left. Install another version of it, or report this with the run's "
             "config.toml."
         ) from error
@@ -188,8 +188,8 @@ def _check_there(to: Format, path: Path, expected: Expected, dtype: Dtype) -> Pa
 
 @contextlib.contextmanager
 def _replacing(places: list[Path]) -> Iterator[None]:
-    """Let what stands at the places step aside during the block: it comes back on failure, and goes on success."""
-    attempt = secrets.token_hex(4)  # the same for all, so that what belongs together comes back together
+    """Move what is at the places aside during the block; restore it on failure, and delete it on success."""
+    attempt = secrets.token_hex(4)  # the same for all places, so that they are restored together
     moved: dict[Path, Path] = {}
     with contextlib.ExitStack() as held:
         try:
@@ -214,9 +214,9 @@ def _replacing(places: list[Path]) -> Iterator[None]:
 
 
 def _put_back(places: list[Path]) -> None:
-    """Put an earlier export back where a killed process had moved it aside and written nothing in its place.
+    """Restore an earlier export that a killed process had moved aside without writing a new one.
 
-    Where something stands at one of the places, all stays as it is: it goes once another export is written.
+    Where something exists at one of the places, nothing is moved; the rest is deleted after the next export.
     """
     if any(os.path.lexists(place) for place in places):
         return
@@ -233,7 +233,7 @@ def _put_back(places: list[Path]) -> None:
 
 
 def _stem_aside(place: Path) -> str:
-    """Return what the hidden names of an earlier export begin with, which no other place shares."""
+    """Return the prefix of the hidden names of an earlier export, which is unique to this place."""
     name = place.name
     if len(os.fsencode(name)) > LONGEST_NAME:
         name = f"{name[:40]}-{files.hash_text(name)[:8]}"
@@ -244,5 +244,5 @@ def _remove(place: Path) -> None:
     if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place, ignore_errors=True)
     else:
-        with contextlib.suppress(OSError):  # what went wrong may be that it cannot be there
+        with contextlib.suppress(OSError):  # the error may be that nothing can exist there
             place.unlink()

@@ -1,8 +1,8 @@
-"""A GGUF file computed by llama.cpp itself (`xllamacpp`), or, where that is not installed, only read back.
+"""Checks a GGUF file by running llama.cpp itself (`xllamacpp`), or only reads it back where that is not installed.
 
-llama.cpp has to cut sample texts into the same ids, and to continue a prompt greedily as our model does. Its
-GELU looks values up in a table of float16, and float16 and q8_0 round weights; so where two tokens are nearly as
-likely as each other it may choose the other one, and that is no error.
+llama.cpp must cut sample texts into the same ids, and continue a prompt greedily as our model does. Its GELU uses a
+table of float16 values, and float16 and q8_0 round the weights. So where two tokens are nearly equally likely it may
+choose the other one, which is not an error.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from glassgpt.interop.llama_server import CannotOpen, Llama
 from glassgpt.interop.parity import PROMPT, Expected, Parity
 
 NEARLY_AS_LIKELY = {"f32": 0.02, "f16": 0.05, "q8_0": 1.0}
-"""How far apart two logits may be, beside the largest one, that llama.cpp takes for each other."""
+"""Largest difference, relative to the largest logit, at which llama.cpp may choose the other token."""
 
 
 def check_gguf(path: Path, expected: Expected, dtype: str) -> Parity:
-    """Compare what llama.cpp makes of the file with `expected`. Raises `InteropError` when it is something else."""
+    """Compare what llama.cpp computes from the file with `expected`. Raises `InteropError` when it differs."""
     if not importlib.util.find_spec("xllamacpp"):
-        return Parity("", "xllamacpp, which would run it, is not installed")
+        return Parity("", "xllamacpp, which is needed for it, is not installed")
     with _opened(path) as llama:
         for text, ids in expected.texts.items():
             if llama.tokenize(text) != ids:
@@ -45,7 +45,7 @@ def check_gguf(path: Path, expected: Expected, dtype: str) -> Parity:
 
 
 def _opened(path: Path) -> Llama:
-    """Open a file in llama.cpp. Raises `InteropError` saying so when only its chat template is in the way."""
+    """Open a file in llama.cpp. Raises `InteropError`, which says so when only the chat template is the problem."""
     try:
         return Llama(path)
     except CannotOpen as error:
@@ -60,12 +60,12 @@ def _opened(path: Path) -> Llama:
 
 
 def _refuse_unlikely(expected: Expected, at: int, written: list[int], dtype: str) -> None:
-    """Raise `InteropError` unless the first other token is nearly as likely as ours."""
+    """Raise `InteropError` unless the first different token is nearly as likely as ours."""
     logits_V = expected.greedy_logits_TV[at]
     size = max(1.0, logits_V[logits_V.isfinite()].abs().max().item())
     gap = (logits_V.max() - logits_V[written[at]]).item() if at < len(written) else size
     if gap > NEARLY_AS_LIKELY[dtype] * size:
-        raise _wrong(f"llama.cpp continues a text otherwise after {at} tokens")
+        raise _wrong(f"llama.cpp continues a text differently after {at} tokens")
 
 
 def _wrong(what: str) -> InteropError:
@@ -76,7 +76,7 @@ def _wrong(what: str) -> InteropError:
 
 
 def read_back(path: Path, make: Callable[[str], np.ndarray]) -> float:
-    """Return how far the file's numbers are off those that `make` gives by a tensor's name, beside the largest."""
+    """Return the largest deviation of the file's numbers from those of `make`, relative to a tensor's largest."""
     import gguf
 
     off = 0.0

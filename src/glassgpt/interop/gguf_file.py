@@ -1,10 +1,11 @@
-"""A run as a GGUF file, for llama.cpp, Ollama, LM Studio and their kin: weights, tokenizer and chat template in one.
+"""A run as a GGUF file for llama.cpp, Ollama, LM Studio and similar: weights, tokenizer and chat template in one.
 
-Vectors stay in float32, as everywhere. Matrices are float32, float16, or 8-bit integers in blocks of 32 numbers
-with a scale each (q8_0); a matrix whose rows are no multiple of 32 wide is kept in float16 there, and that is said.
+Vectors stay in float32, as everywhere. Matrices are float32, float16, or 8-bit integers in blocks of 32 numbers with
+one scale per block (q8_0). With q8_0, a matrix whose width is not a multiple of 32 stays in float16, and a note says
+so.
 
-llama.cpp knows only by name how text is cut before merging. So byte-level BPE with one of the patterns it knows can
-be exported, and no other tokenizer.
+llama.cpp knows the ways to cut text before merging only by name. So only byte-level BPE with one of its known patterns
+can be exported.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ from glassgpt.runs.opening import Run
 from glassgpt.tokenizers.fast import FastTokenizer
 
 BLOCK = 32
-"""How many numbers share a scale in q8_0."""
+"""Number of values that share a scale in q8_0."""
 FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}
-"""What programs show of a file."""
+"""The file type that programs show."""
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
-"""llama.cpp's kinds of token."""
+"""llama.cpp's token types."""
 
 
 def write_gguf(run: Run, path: Path, dtype: str) -> list[str]:
-    """Write the file, whole or not at all; return what is worth knowing about it.
+    """Write the file completely or not at all; return notes about it.
 
-    Raises `ModelError` or `InteropError` naming what llama.cpp does not have, `MissingExtraError` without `gguf`.
+    Raises `ModelError` or `InteropError` naming what llama.cpp does not support, `MissingExtraError` without `gguf`.
     """
     gguf: Any = require("gguf", extra="gguf", purpose="write GGUF files")
     config = run.model.config
@@ -71,15 +72,17 @@ def _notes(gguf: Any, kept: list[Any], dtype: str) -> list[str]:
     wide = sum(stored == gguf.GGMLQuantizationType.F16 for stored in kept)
     if dtype != "q8_0" or not wide:
         return []
-    return [f"{wide} matrices are no multiple of {BLOCK} wide and stay in f16: q8_0 has blocks of that size."]
+    return [
+        f"The width of {wide} matrices is not a multiple of {BLOCK}, the block size of q8_0: they stay in f16."
+    ]
 
 
 def _read_back(path: Path, tensors: dict[str, Any]) -> list[str]:
-    """Compare the file's numbers with ours, where llama.cpp is not there to run it."""
+    """Compare the file's numbers with ours, where llama.cpp is not installed."""
     if importlib.util.find_spec("xllamacpp"):
         return []
     off = read_back(path, lambda name: _numpy(tensors[name][1]()))
-    return [f"Read back, its numbers are off ours by at most {off:.1e} of the largest in a tensor."]
+    return [f"Read back, its numbers differ from ours by at most {off:.1e} of the largest in a tensor."]
 
 
 def _tensors(
@@ -99,7 +102,7 @@ def _tensors(
 
 
 def _announce(writer: Any, gguf: Any, name: str, shape: tuple[int, ...], dtype: str) -> Any:
-    """Say in the file's head that a tensor will come; return how it is stored."""
+    """Declare a tensor in the file's header; return how it is stored."""
     kinds = gguf.GGMLQuantizationType
     stored = {"f32": kinds.F32, "f16": kinds.F16, "q8_0": kinds.Q8_0}[dtype]
     if len(shape) == 1 or name.startswith("position_embd"):
@@ -140,7 +143,7 @@ def _add_settings(writer: Any, gguf: Any, run: Run, config: ModelConfig, kind: s
 
 
 def _add_tokenizer(writer: Any, run: Run, vocab_size: int) -> None:
-    """Write the vocabulary, what begins and ends texts and answers, and the chat template."""
+    """Write the vocabulary, the tokens that begin and end texts and answers, and the chat template."""
     tokenizer = run.tokenizer
     assert tokenizer.pattern
     content = json.loads(tokenizer.json)
@@ -153,7 +156,7 @@ def _add_tokenizer(writer: Any, run: Run, vocab_size: int) -> None:
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
     begin = run.before
     if run.lineage.get("chat") and run.lineage.get("kind") != "import":
-        begin = []  # what was taught here begins with its template
+        begin = []  # a run fine-tuned here begins with its template
     ends = ends_of_answers(run)
     writer.add_bos_token_id(begin[0] if begin else tokenizer.end_of_text)
     writer.add_add_bos_token(bool(begin))
@@ -165,7 +168,7 @@ def _add_tokenizer(writer: Any, run: Run, vocab_size: int) -> None:
 
 
 def _vocabulary(content: dict[str, Any], vocab_size: int) -> tuple[list[str], list[int]]:
-    """Return the spelling and the kind of each id, those that stand for nothing included."""
+    """Return the spelling and the type of each id, including unused ones."""
     tokens = [f"[UNUSED{id}]" for id in range(vocab_size)]
     kinds = [UNUSED] * vocab_size
     for token, id in content["model"]["vocab"].items():

@@ -1,7 +1,7 @@
 """A run as a folder in the Hugging Face format, which `transformers` opens without code from us.
 
-The tokenizer is the run's own `tokenizer.json`. `tokenizer_class` has to be `PreTrainedTokenizerFast`: without
-it transformers would take the class of the architecture, and cut text as that does.
+The tokenizer is the run's own `tokenizer.json`. `tokenizer_class` must be `PreTrainedTokenizerFast`: otherwise
+transformers would use the class of the architecture and its way to cut text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DTYPES = {"f32": torch.float32, "f16": torch.float16}
 
 
 def write_folder(run: Run, path: Path, dtype: str) -> None:
-    """Write the folder, whole or not at all. Raises `ModelError` when no family computes what the model does."""
+    """Write the folder completely or not at all. Raises `ModelError` when no family computes the same as the model."""
     config = run.model.config
     family = choose_family(run)
     content = (
@@ -55,8 +55,8 @@ def write_folder(run: Run, path: Path, dtype: str) -> None:
 
 
 def choose_family(run: Run) -> Family:
-    """Return the family to write. transformers gives every `qwen2` Qwen's own way to cut text, so a model that is
-    one by its parts, and not by its tokenizer, is written as a Llama with biases.
+    """Return the family to write. transformers gives every `qwen2` Qwen's own way to cut text. So a model with the
+    parts of Qwen2 but another tokenizer is written as a Llama with biases.
 
     Raises `ModelError` when there is no family.
     """
@@ -100,7 +100,7 @@ def token_ids(run: Run) -> dict[str, Any]:
 
 
 def generation(run: Run) -> dict[str, Any]:
-    """Return `generation_config.json`: writing stops at the end of a text, and at that of an answer."""
+    """Return `generation_config.json`: generation stops at the end of a text or of an answer."""
     ends = [run.tokenizer.end_of_text, *ends_of_answers(run)]
     eos = ends if len(ends) > 1 else ends[0]
     return token_ids(run) | {"eos_token_id": eos, "pad_token_id": ends[0]}

@@ -1,7 +1,8 @@
-"""A model from elsewhere becomes an ordinary run: config, tokenizer, weights, lineage.
+"""Makes a model from elsewhere an ordinary run: config, tokenizer, weights, lineage.
 
-Weights are kept in float32, whatever they came in: that is what this project computes and trains in, and every
-float16 and bfloat16 number is one exactly. They travel one tensor at a time. Whatever fails leaves nothing behind.
+Weights are stored in float32 whatever their original type: this project computes and trains in float32, and it
+represents every float16 and bfloat16 number exactly. One tensor is converted at a time. A failed import leaves nothing
+behind.
 """
 
 from __future__ import annotations
@@ -35,40 +36,40 @@ from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.load import load_tokenizer
 
-# Masks and tables that follow from the config, and a head that is the embedding again.
+# Masks and tables that follow from the config, and a head that is tied to the embedding.
 _WITHOUT_PLACE = re.compile(r"(^|\.)(attn\.bias|attn\.masked_bias|rotary_emb\.inv_freq|lm_head\.weight)$")
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A model that is about to become a run: everything but its weights, and how each of those is made."""
+    """A model that is about to become a run: everything except its weights, and a function that makes each of them."""
 
     name: str
     architecture: str
     config: ModelConfig
     tokenizer: FastTokenizer
     make: Callable[[str], Tensor]
-    """Gives a tensor of ours by its name."""
+    """Returns one of our tensors by its name."""
     sources: tuple[Path, ...]
-    """The files it comes from."""
+    """The source files of the model."""
     begin: list[int] | None = field(default_factory=list)
-    """The ids with which its tokenizer begins every text; None leaves it to `documents`."""
+    """The ids with which its tokenizer begins every text; None: `documents` decides."""
     documents: bool = True
-    """Whether it has learned that the end-of-text token ends a text."""
+    """Whether the model has learned that the end-of-text token ends a text."""
     chat_template: str | None = None
     stop: list[str] = field(default_factory=list)
     """The tokens that end an answer."""
     notes: list[str] = field(default_factory=list)
-    """What a person should know before trusting what it writes."""
+    """What a person should know before trusting its output."""
 
 
 @explaining
 def import_model(source: str, *, name: str | None = None, tokenizer: str | None = None) -> RunDirectory:
-    """Make a run of a folder in the Hugging Face format, or of a model's name on the hub; return the run.
+    """Make a run from a folder in the Hugging Face format, or from a model's name on the hub; return the run.
 
-    `tokenizer` is a `tokenizer.json` or a known name, where the folder has none. Raises `InteropError` when something
+    `tokenizer` is a `tokenizer.json` or a known name, for a folder without one. Raises `InteropError` when something
     is missing, broken or pickled, or when that tokenizer gives other ids than the folder's own, `ModelError` for an
-    architecture that is not known here, `RunError` when the run's name is taken.
+    unsupported architecture, `RunError` when the run's name is taken.
     """
     if name is not None:
         refuse_taken(name)
@@ -76,7 +77,7 @@ def import_model(source: str, *, name: str | None = None, tokenizer: str | None 
 
 
 def settle(arrival: Arrival, name: str | None) -> RunDirectory:
-    """Write the run of a model that arrives."""
+    """Write the run of an imported model."""
     if arrival.tokenizer.vocab_size > arrival.config.vocab_size:
         raise InteropError(
             f"The tokenizer has {arrival.tokenizer.vocab_size:,} ids but the model only "
@@ -96,17 +97,17 @@ def settle(arrival: Arrival, name: str | None) -> RunDirectory:
 
 
 def make_by(recipes: Mapping[str, Match], tensors: TensorFiles) -> Callable[[str], Tensor]:
-    """Return a function that gives our tensors from a file's.
+    """Return a function that makes our tensors from those of a file.
 
-    Raises `InteropError` when some are missing, have another shape or no place, or hold no plain numbers.
+    Raises `InteropError` when some are missing, have a wrong shape or no place, or hold no plain numbers.
     """
     plain = unwrap(tensors.shapes)
     names = {name: place_of(name, plain) for match in recipes.values() for name in match.theirs}
     missing = [name for name, there in names.items() if there is None]
     if missing:
         raise InteropError(
-            f"The weights lack {missing[0]} ({len(missing)} tensors in all), which config.json says there are: "
-            "the two are not of the same model."
+            f"The weights lack {missing[0]} ({len(missing)} tensors in all), which config.json requires: the two "
+            "belong to different models."
         )
     given = {name: plain[there] for name, there in names.items() if there is not None}
     for match in recipes.values():
@@ -114,8 +115,8 @@ def make_by(recipes: Mapping[str, Match], tensors: TensorFiles) -> Callable[[str
             shape, wanted = tensors.shapes[given[name]], match.their_shape(name)
             if shape != wanted:
                 raise InteropError(
-                    f"The weights have {name} in the shape {shape}, but config.json says {wanted}: the two are not "
-                    "of the same model."
+                    f"The weights have {name} in the shape {shape}, but config.json says {wanted}: the two "
+                    "belong to different models."
                 )
             refuse_kind(name, tensors.dtypes[given[name]])
     _refuse_rest(plain.keys() - set(names.values()))
@@ -123,7 +124,7 @@ def make_by(recipes: Mapping[str, Match], tensors: TensorFiles) -> Callable[[str
     def read(ours: str):
         if ours not in recipes:
             raise InteropError(
-                f"config.json asks for {ours}, which no model of its family has. Correct it there."
+                f"config.json requires {ours}, which no model of its family has. Correct it there."
             )
         return recipes[ours].join(lambda name: tensors.read(given[name]))
 
@@ -131,12 +132,12 @@ def make_by(recipes: Mapping[str, Match], tensors: TensorFiles) -> Callable[[str
 
 
 def _refuse_rest(names: Iterable[str]) -> None:
-    """Raise `InteropError` when the weights have more than the model that config.json describes."""
+    """Raise `InteropError` when the weights have more tensors than the model that config.json describes."""
     rest = sorted(name for name in names if not _WITHOUT_PLACE.search(name))
     if rest:
         raise InteropError(
             f"The weights have {rest[0]} ({len(rest)} tensors in all), for which the model in config.json has no "
-            "place: without them it would compute something else. The two are not of the same model."
+            "place: it would compute something else without them. The two belong to different models."
         )
 
 
@@ -167,29 +168,29 @@ def _given_tokenizer(folder: ModelFolder, name: str) -> FastTokenizer:
     tokenizer = load_tokenizer(name)
     own = folder.path / "tokenizer.json"
     if own.is_file():
-        with contextlib.suppress(TokenizerError):  # one that cannot be used is why another is given
+        with contextlib.suppress(TokenizerError):  # an unusable one is the reason to pass another
             refuse_other(tokenizer, FastTokenizer.from_file(own), name)
     return tokenizer
 
 
 def refuse_promises(config: ModelConfig, tensors: int) -> None:
-    """Raise `InteropError` when a config has more layers than there are tensors, before anything is made of it."""
+    """Raise `InteropError` when a config has more layers than there are tensors, before a model is made."""
     if config.n_layer > tensors:
         raise InteropError(
-            f"The model is said to have {config.n_layer:,} layers, but its weights hold {tensors:,} tensors in all: "
-            "the two are not of the same model."
+            f"config.json says that the model has {config.n_layer:,} layers, but its weights hold {tensors:,} tensors "
+            "in all: the two belong to different models."
         )
 
 
 def _finite(make: Callable[[str], Tensor]) -> Callable[[str], Tensor]:
-    """Let tensors through as they are made, while all their numbers are finite."""
+    """Wrap `make` so that it raises an error for a tensor with a number that is not finite."""
 
     def checked(ours: str) -> Tensor:
         tensor = make(ours)
         if not tensor.isfinite().all():
             raise InteropError(
                 f"The weights that become {ours} hold numbers that are not finite (NaN or infinity), or too large for "
-                "float32: no text can come of them. The file is damaged, or its training failed."
+                "float32: the model cannot write text with them. The file is damaged, or its training failed."
             )
         return tensor
 
@@ -197,14 +198,14 @@ def _finite(make: Callable[[str], Tensor]) -> Callable[[str], Tensor]:
 
 
 def _stop_tokens(folder: ModelFolder, tokenizer: FastTokenizer) -> list[str]:
-    """Return the names of the tokens that end an answer, beside the end of a text."""
+    """Return the names of the tokens that end an answer, other than the end of a text."""
     known = [id for id in folder.eos_ids() if 0 <= id < tokenizer.vocab_size]
     others = [id for id in known if id != tokenizer.end_of_text] or [tokenizer.end_of_text]
     return [tokenizer.decode([id], skip_special=False) for id in others]
 
 
 def _lineage(arrival: Arrival, run: RunDirectory) -> dict[str, Any]:
-    """Return where the run came from, with the keys that a trained run's lineage has."""
+    """Return the origin of the run, with the keys of a trained run's lineage."""
     chat = {"template": _template_name(arrival.chat_template), "stop": arrival.stop}
     return {
         **origin(arrival.tokenizer),
@@ -230,7 +231,7 @@ def _template_name(template: str | None) -> str:
 
 
 def _run_config(arrival: Arrival, run: RunDirectory) -> RunConfig:
-    """Return a config that has the model and the tokenizer, and no text: none is known."""
+    """Return a config with the model and the tokenizer, but no text, because none is known."""
     return RunConfig(
         corpus=CorpusConfig(sources=()),
         tokenizer=TokenizerConfig(name=run.tokenizer.name),  # the run's own, wherever the run is

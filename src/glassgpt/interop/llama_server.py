@@ -1,7 +1,7 @@
-"""llama.cpp in a process of its own: `python -m glassgpt.interop.llama_server FILE CONTEXT`.
+"""llama.cpp in a separate process: `python -m glassgpt.interop.llama_server FILE CONTEXT`.
 
-It prints the address at which it listens, and ends when its input does. A process of its own because its server,
-taken down right after it came up, may wait for itself for ever; a process can always be ended.
+It prints its address and ends when its input ends. It is a separate process because llama.cpp's server may wait for
+itself forever when it is stopped right after its start; a process can always be ended.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from glassgpt.errors import InteropError
 
 PATIENCE = 600.0
-"""Seconds after which it counts as hanging."""
+"""Seconds after which the server counts as hanging."""
 PLAIN = "plain-template"
 
 
@@ -29,10 +29,10 @@ class CannotOpen(InteropError):
 
 
 class Llama:
-    """llama.cpp with one model, on one thread and quiet, asked over HTTP on this machine; `close` ends it.
+    """llama.cpp with one model, quiet and on one thread, reached over HTTP on this machine; `close` ends it.
 
-    Left to itself it keeps keys and values in float16, and computes attention in a way that rounds as much: both
-    can be told not to.
+    By default it keeps keys and values in float16, and computes attention with similar rounding; both can be turned
+    off.
     """
 
     def __init__(
@@ -40,8 +40,8 @@ class Llama:
     ) -> None:
         """Open a file, with its own chat template or a plain one.
 
-        `patience` is how many seconds it may take to open it, and to answer. Raises `InteropError` when it ends
-        or hangs meanwhile.
+        `patience` is the number of seconds that it may take to open the file, and to answer. Raises `InteropError`
+        when it ends or hangs during that time.
         """
         import requests
 
@@ -56,7 +56,7 @@ class Llama:
         self.close = weakref.finalize(self, _end, self._process)
         self._address = self._first_line()
         self._http = requests.Session()
-        self._http.trust_env = False  # no proxy stands between a machine and itself
+        self._http.trust_env = False  # never use a proxy for this machine itself
 
     def __enter__(self) -> Llama:
         return self
@@ -65,7 +65,7 @@ class Llama:
         self.close()
 
     def ask(self, what: str, **question: Any) -> dict[str, Any]:
-        """Return the answer of one of its endpoints. Raises `InteropError` when none comes, or another than asked."""
+        """Return the answer of one of its endpoints. Raises `InteropError` when it is missing or not as expected."""
         import requests
 
         try:
@@ -85,7 +85,7 @@ class Llama:
         return _tokens(self.ask("tokenize", content=text, add_special=False))
 
     def greedy(self, prompt: list[int], count: int, *, never: Sequence[int] = ()) -> list[int]:
-        """Return the likeliest ids after a prompt, none of them an end or one of `never`."""
+        """Return the likeliest ids after a prompt, without end tokens and those of `never`."""
         if not count:
             return []
         settings: dict[str, Any] = {
@@ -98,7 +98,7 @@ class Llama:
         return _tokens(self.ask("completion", prompt=prompt, **settings))
 
     def _first_line(self) -> str:
-        """Return the address, which comes after whatever else the library prints."""
+        """Return the address, which follows anything else that the library prints."""
         assert self._process.stdout
         began = time.monotonic()
         alarm = threading.Timer(self._patience, self._process.kill)
@@ -120,7 +120,7 @@ class Llama:
 def _tokens(answer: dict[str, Any]) -> list[int]:
     if not isinstance(answer, dict) or not isinstance(answer.get("tokens"), list):
         raise InteropError(
-            "llama.cpp answers otherwise than it is known to: install another version of xllamacpp."
+            "The answer of llama.cpp has an unknown form: install another version of xllamacpp."
         )
     return answer["tokens"]
 
@@ -134,7 +134,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def serve(path: str, context: int, *, own_template: bool) -> None:
-    """Listen until the input ends, then leave without taking anything down."""
+    """Listen until the input ends, then exit without shutting anything down."""
     xllamacpp: Any = importlib.import_module("xllamacpp")
     settings = xllamacpp.CommonParams()
     settings.model.path = path
@@ -149,7 +149,7 @@ def serve(path: str, context: int, *, own_template: bool) -> None:
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
     server = xllamacpp.Server(settings)
     print(server.listening_address, flush=True)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads what else is printed
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads the rest of the output
     sys.stdin.read()
     os._exit(0)
 

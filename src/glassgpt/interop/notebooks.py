@@ -1,13 +1,13 @@
-"""The weights of a model written by hand after a tutorial: `torch.save(model.state_dict(), "FILE.pth")`.
+"""Imports the weights of a model written by hand after a tutorial: `torch.save(model.state_dict(), "FILE.pth")`.
 
-Nobody says how such a model is built, but its tensors' names and shapes do. Three ways to write a GPT are known:
+Nothing states how such a model is built, but the names and shapes of its tensors show it. Three layouts are known:
 
     LLMs from scratch      tok_emb, pos_emb, trf_blocks.N.att.W_query ... norm1.scale, out_head
     nanoGPT, minGPT        transformer.wte, h.N.attn.c_attn ... lm_head (and GPT-2 of transformers, saved so)
     "Let's build GPT"      token_embedding_table, blocks.N.sa.heads.M.key ... ffwd.net.0, lm_head
 
-Each is a table from its names to ours. Numbers that leave no trace in a shape come from options. How the file itself
-is read is in `state_dicts`.
+Each is a table from its names to ours. Numbers that no shape shows come from options. `state_dicts` reads the file
+itself.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from glassgpt.tokenizers.load import load_tokenizer
 
 ENDINGS = (".pth", ".pt", ".ckpt", ".bin")
 GPT2_VOCABULARY = range(50257, 50305)
-"""Sizes of vocabulary that GPT-2's tokenizer is used with: its own, and padded up to a multiple of 64."""
+"""Vocabulary sizes used with GPT-2's tokenizer: its own, and the next multiple of 64."""
 _BUFFERS = re.compile(r"(^|\.)(mask|tril|masked_bias|attn\.bias)$")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to write a GPT: what it is called, and which of its names are which of ours."""
+    """One way to write a GPT: its title, and a table from its names to ours."""
 
     name: str
     known_by: str
     names: tuple[tuple[str, str], ...]
-    """Patterns of its names, whole, and what to call each. Parts of the fused projection end in a number to
-    be sorted by."""
+    """Patterns of its full names, and our name for each. Parts of the fused projection end in a number that gives
+    their order."""
     activation: str
 
 
@@ -126,7 +126,7 @@ LAYOUTS = (
 
 
 def is_notebook(source: str) -> bool:
-    """Say whether a source is a file that `torch.save` may have written."""
+    """Return whether a source is a file that `torch.save` may have written."""
     return Path(source).suffix in ENDINGS and not Path(source).is_dir()
 
 
@@ -140,10 +140,10 @@ def import_notebook(
     activation: str | None = None,
     characters: Path | None = None,
 ) -> RunDirectory:
-    """Make a run of a file with a `state_dict`; return the run.
+    """Make a run from a file with a `state_dict`; return the run.
 
-    `characters` is the text whose sorted characters are the vocabulary, where the notebook made it so.
-    Raises `InteropError` for what cannot be read, recognised or worked out, saying which option tells it.
+    `characters` is the text whose sorted characters are the vocabulary, where the notebook made it that way.
+    Raises `InteropError` for anything that cannot be read, recognised or inferred, naming the option that sets it.
     """
     if name is not None:
         refuse_taken(name)
@@ -173,18 +173,18 @@ def import_notebook(
 
 
 def recognise(weights: Mapping[str, Tensor]) -> Layout:
-    """Return the layout that the names are of. Raises `InteropError` when they are of none."""
+    """Return the layout of the names. Raises `InteropError` when they belong to none."""
     for layout in LAYOUTS:
         if layout.known_by in weights:
             return layout
     raise InteropError(
-        f"These names of weights are not those of a GPT that is known here: {', '.join(list(weights)[:4])} ... "
-        f"Known are the ways of {'; '.join(layout.name for layout in LAYOUTS)}. Rename the tensors to one of them."
+        f"These names of weights do not belong to a known GPT layout: {', '.join(list(weights)[:4])} ... "
+        f"The known layouts are {'; '.join(layout.name for layout in LAYOUTS)}. Rename the tensors to one of them."
     )
 
 
 def sources_of(layout: Layout, weights: Mapping[str, Tensor]) -> dict[str, list[str]]:
-    """Return, for each of our tensors, the names of theirs that are stacked in it, in order."""
+    """Return, for each of our tensors, the names of their tensors that are stacked in it, in order."""
     found: dict[str, list[tuple[list[int], str]]] = defaultdict(list)
     for name in weights:
         if _BUFFERS.search(name):
@@ -203,7 +203,7 @@ def sources_of(layout: Layout, weights: Mapping[str, Tensor]) -> dict[str, list[
 def config_of(
     shapes: Mapping[str, tuple[int, ...]], *, heads: int | None, activation: str, tied: bool
 ) -> ModelConfig:
-    """Return the config that our tensors' shapes tell. Raises `InteropError` when the heads are not known."""
+    """Return the config that our tensors' shapes show. Raises `InteropError` when the number of heads is unknown."""
     missing = {"token_embedding.weight", "position_embedding.weight", "blocks.0.mlp.up.weight"} - set(shapes)
     if missing:
         raise InteropError(f"The weights are not complete: {', '.join(sorted(missing))} is not among them.")
@@ -214,7 +214,7 @@ def config_of(
         )
     if heads is None:
         raise InteropError(
-            "How many attention heads the model has cannot be seen from its weights. Say it with --heads (GPT-2's "
+            "The weights do not show the number of attention heads. Give it with --heads (GPT-2's "
             "smallest has 12)."
         )
     vocab_size, width = shapes["token_embedding.weight"]
@@ -258,7 +258,7 @@ def _shape(ours: str, names: list[str], weights: Mapping[str, Tensor], turned: b
     first, *rest = [tuple(weights[name].shape) for name in names]
     wrong = [shape for shape in (first, *rest) if len(shape) != dimensions or shape[1:] != first[1:]]
     if wrong:
-        raise InteropError(f"{names[0]} has the shape {wrong[0]}, which is none that this part of a GPT has.")
+        raise InteropError(f"{names[0]} has the shape {wrong[0]}, which this part of a GPT cannot have.")
     if turned and ours.startswith("blocks.") and len(first) == 2:
         first = first[::-1]
     return (first[0] + sum(shape[0] for shape in rest), *first[1:])
@@ -275,18 +275,18 @@ def _check_shapes(config: ModelConfig, shapes: dict[str, tuple[int, ...]]) -> No
 
 
 def _is_turned(weights: Mapping[str, Tensor]) -> bool:
-    """Say whether the matrices are GPT-2's of transformers, which lie the other way round."""
+    """Return whether the matrices are those of transformers' GPT-2, which are transposed."""
     fused = weights.get("transformer.h.0.attn.c_attn.weight")
     return fused is not None and fused.dim() == 2 and fused.shape[1] > fused.shape[0]
 
 
 def _has_mask(weights: Mapping[str, Tensor]) -> bool:
-    """Say whether the mask was kept among the weights, as in minGPT, which has GPT-2's GELU."""
+    """Return whether the mask was saved with the weights, as in minGPT, which has GPT-2's GELU."""
     return "transformer.h.0.attn.bias" in weights
 
 
 def _count_heads(weights: Mapping[str, Tensor]) -> int | None:
-    """Return how many heads there are where each has matrices of its own."""
+    """Return the number of heads where each has its own matrices."""
     found = {
         match[1] for name in weights if (match := re.match(r"blocks\.0\.sa\.heads\.([0-9]{1,6})\.", name))
     }
@@ -294,7 +294,7 @@ def _count_heads(weights: Mapping[str, Tensor]) -> int | None:
 
 
 def _is_tied(weights: Mapping[str, Tensor], sources: Mapping[str, list[str]]) -> bool:
-    """Say whether the head is the embedding again: it is not there, or is equal."""
+    """Return whether the head is tied to the embedding: it is missing or equal."""
     if "head.weight" not in sources:
         return True
     head, embedding = (weights[sources[name][0]] for name in ("head.weight", "token_embedding.weight"))
@@ -316,10 +316,10 @@ def _tokenizer(name: str | None, characters: Path | None, vocab_size: int) -> Fa
 
 
 def _characters(path: Path, vocab_size: int) -> list[str]:
-    """Return the characters of a text, in order. Raises `CorpusError` when it is no text.
+    """Return the characters of a text, in order. Raises `CorpusError` when it is not text.
 
-    Python makes one kind of line end of all when it opens a file as text, and a notebook that reads bytes does not:
-    the way that gives as many characters as the model has ids is taken.
+    Python converts all line ends to one kind when it opens a file as text, but a notebook that reads bytes does not.
+    The way that gives as many characters as the model has ids is used.
     """
     found = set(itertools.chain.from_iterable(map(set, text_blocks(path))))
     as_text = (found - {"\r"}) | {"\n"} if "\r" in found else found
@@ -327,9 +327,9 @@ def _characters(path: Path, vocab_size: int) -> list[str]:
 
 
 def _with_special(arrival: Arrival) -> Arrival:
-    """Give a model of bare characters the two ids that a tokenizer here has beside: unknown, and end of text.
+    """Give a model of plain characters the two further ids of a tokenizer here: unknown, and end of text.
 
-    Their rows are zeros, and where the head has a bias it makes them impossible. Nothing ever writes them.
+    Their rows are zeros, and a bias of the head makes them impossible. They are never generated.
     """
 
     def make(ours: str) -> Tensor:
@@ -348,6 +348,6 @@ def _usual_tokenizer(vocab_size: int) -> str:
     if vocab_size in GPT2_VOCABULARY:
         return "gpt2"
     raise InteropError(
-        f"Which tokenizer the model learned with cannot be seen from its weights ({vocab_size:,} ids). Give it with "
-        "--tokenizer: a tokenizer.json, or gpt2; or with --characters the text whose characters are the vocabulary."
+        f"The weights do not show which tokenizer the model was trained with ({vocab_size:,} ids). Give it with "
+        "--tokenizer: a tokenizer.json, or gpt2; or, with --characters, the text whose characters are the vocabulary."
     )

@@ -1,8 +1,8 @@
 """A run as an ONNX graph: ids (B, T) in, logits (B, T, V) out, for any B and T up to the context length.
 
-Any model can be written, whatever its parts, because the graph is traced from our own code. It has no cache: each
-call computes the whole text. The tokenizer is the run's `tokenizer.json`. Large weights lie beside the graph, in
-`NAME.onnx.data`: one file of the format holds 2 GB at most, and making it takes several copies in memory.
+Any model can be written, whatever its parts, because the graph is traced from our own code. It has no cache: each call
+computes the whole text. The tokenizer is the run's `tokenizer.json`. Large weights are stored beside the graph in
+`NAME.onnx.data`, because one file of the format holds 2 GB at most, and making it takes several copies in memory.
 
 Legend: B batch, T tokens, V vocabulary.
 """
@@ -32,16 +32,16 @@ from glassgpt.model.positions import rope_frequencies, rotation
 from glassgpt.runs.opening import Run
 
 BESIDE_FROM = 64 << 20
-"""Bytes of weights from which on they lie in a file of their own."""
+"""Size of the weights in bytes from which they are stored in a separate file."""
 
 
 def weights_beside(path: Path) -> Path:
-    """Return where the weights of a large model's graph lie."""
+    """Return the path of the weights of a large model's graph."""
     return path.with_name(f"{path.name}.data")
 
 
 class Graph(nn.Module):
-    """The model's computation without any question about its sizes, which a graph for all of them cannot ask."""
+    """The model's computation without branches on sizes, because one graph must serve all sizes."""
 
     def __init__(self, model: GPT) -> None:
         super().__init__()
@@ -67,12 +67,12 @@ class Graph(nn.Module):
         x_BTC = self.model.final_norm(x_BTC)
         if self.model.head is not None:
             return self.model.head(x_BTC)
-        # The embedding serves as it lies; turned, it would be a second copy of the largest matrix.
+        # The embedding is used as it is; transposed, it would be a second copy of the largest matrix.
         return (self.model.token_embedding.weight @ x_BTC.transpose(1, 2)).transpose(1, 2)
 
 
 class TurnedLinear(nn.Module):
-    """A linear layer whose matrix lies as ONNX multiplies by it, (C, N): else each run would turn it first."""
+    """A linear layer that stores its matrix as ONNX multiplies by it, (C, N); otherwise each run would transpose it."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class TurnedLinear(nn.Module):
 
 
 def turn_matrices(model: GPT) -> GPT:
-    """Replace every linear layer by its turned form, one after another; return the same model."""
+    """Replace every linear layer by a `TurnedLinear`, one after the other; return the same model."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear):
@@ -95,7 +95,7 @@ def turn_matrices(model: GPT) -> GPT:
 
 
 def write_onnx(run: Run, path: Path) -> list[str]:
-    """Write the graph, whole or not at all; the run's model is of no other use afterwards.
+    """Write the graph completely or not at all; the run's model cannot be used for anything else afterwards.
 
     Raises `MissingExtraError` without the libraries for it.
     """
@@ -108,7 +108,7 @@ def write_onnx(run: Run, path: Path) -> list[str]:
         program: Any = torch.onnx.export(
             Graph(turn_matrices(run.model.eval())), (example,), dynamo=True, dynamic_shapes=sizes,
             input_names=["ids"], output_names=["logits"], verbose=False,
-            optimize=False,  # whoever runs the graph does it better, and here the weights would stay in memory
+            optimize=False,  # the runtime does it better, and here the weights would stay in memory
         )  # fmt: skip
     size = sum(weight.numel() * weight.element_size() for weight in run.model.parameters())
     if size < BESIDE_FROM:
@@ -120,7 +120,7 @@ def write_onnx(run: Run, path: Path) -> list[str]:
 
 
 def _save_in_two(program: Any, path: Path) -> None:
-    """Write the weights, then the graph that names their file: until it is there, nothing is."""
+    """Write the weights, then the graph that names their file: nothing counts as written before the graph exists."""
     with files.explain_writing(path), files.temporary_folder(path) as folder:
         program.save(folder / path.name, external_data=True)
         for file in (weights_beside(path), path):
@@ -133,7 +133,7 @@ def check_onnx(path: Path, expected: Expected) -> Parity:
     runtime: Any = require("onnxruntime", extra="onnx", purpose="check the exported graph")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # Every matrix again, in the order in which a product reads it, would be quicker for many calls than for two.
+    # Copying every matrix into the order of a product would pay only for many calls, not for two.
     options.add_session_config_entry("session.disable_prepacking", "1")
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -149,7 +149,7 @@ def check_onnx(path: Path, expected: Expected) -> Parity:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torch's exporter from telling what it is doing."""
+    """Silence torch's exporter during the block."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:

@@ -1,7 +1,7 @@
-"""Whether an exported model still computes what ours does: the end of every export.
+"""Checks whether an exported model still computes the same as ours: the last step of every export.
 
-The same ids, drawn once, go through our model before and through another program afterwards. Ours may be let go in
-between, so that two models are never held at once.
+The same ids, drawn once, go first through our model and then through another program. Our model may be deleted in
+between, so that two models are never in memory at once.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ TEXTS = (
     "def f(x):\n    return x**2\n\n",
     "日本語 🙂",
 )
-# Far above what a different order of additions does, and far below what a wrong weight does.
+# Far above the effect of a different order of additions, and far below that of a wrong weight.
 MOST_DIFFERENCE = {"f32": 2e-3, "f16": 0.1}
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What our model says to some ids."""
+    """What our model computes for some ids."""
 
     ids_BT: Tensor
     logits_BTV: Tensor
     greedy: list[int]
-    """The ids that follow the first `PROMPT` ones of the first row, none of them an end."""
+    """The greedy ids after the first `PROMPT` ones of the first row, without end tokens."""
     greedy_logits_TV: Tensor
-    """The logits that each of those was chosen by."""
+    """The logits from which each of them was chosen."""
     never: list[int]
-    """The ids that stand for no text, which are not written."""
+    """The ids that stand for no text and are never generated."""
     texts: dict[str, list[int]]
     """Sample texts and their ids."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """What another program made of the exported model, beside ours."""
+    """The comparison of another program's results with ours."""
 
     by: str
-    """Who computed: a library and its version. Empty: nobody could."""
+    """The library that computed, with its version; empty where none could."""
     told: str
-    """The comparison in a few words."""
+    """The result in a few words."""
 
     def line(self) -> str:
-        """Return it as a sentence."""
+        """Return the result as a sentence."""
         return f"Checked with {self.by}: {self.told}." if self.by else f"Not run: {self.told}."
 
 
 def expect(run: Run) -> Expected:
-    """Let our model compute, for ids drawn from its tokenizer's."""
+    """Let our model compute for ids drawn from those of its tokenizer."""
     length = min(LENGTH, run.model.config.context_length)
     generator = torch.Generator().manual_seed(0)
     ids_BT = torch.randint(run.tokenizer.vocab_size, (ROWS, length), generator=generator)
@@ -76,7 +76,7 @@ def expect(run: Run) -> Expected:
 
 
 def _greedy(model: GPT, prompt: list[int], never: list[int]) -> tuple[list[int], Tensor]:
-    """Return the likeliest ids after a prompt, and the logits (T, V) that each was chosen by."""
+    """Return the likeliest ids after a prompt, and the logits (T, V) from which each was chosen."""
     count = max(0, min(WRITTEN, model.config.context_length - len(prompt)))
     stream = generate_ids(model, prompt, SamplingConfig(temperature=0), exclude=never)
     ids = [id for (id,) in itertools.islice(stream, count)]
@@ -87,14 +87,14 @@ def _greedy(model: GPT, prompt: list[int], never: list[int]) -> tuple[list[int],
 
 
 def ends_of_answers(run: Run) -> list[int]:
-    """Return the ids that end an answer of a run that chats, other than the end of a text."""
+    """Return the ids that end an answer of a chat run, other than the end of a text."""
     stops = (run.lineage.get("chat") or {}).get("stop") or []
     ids = [run.tokenizer.encode(stop, allow_special=True) for stop in stops]
     return [one[0] for one in ids if len(one) == 1 and one[0] != run.tokenizer.end_of_text]
 
 
 def compare(expected: Expected, logits_BTV: Tensor, *, by: str, dtype: str) -> Parity:
-    """Compare logits with ours. Raises `InteropError` when they differ by more than rounding does."""
+    """Compare logits with ours. Raises `InteropError` when they differ by more than rounding errors."""
     off = (logits_BTV.float() - expected.logits_BTV).abs().max().item()
     size = max(1.0, expected.logits_BTV.abs().max().item())
     agree = (logits_BTV.argmax(-1) == expected.logits_BTV.argmax(-1)).float().mean().item()

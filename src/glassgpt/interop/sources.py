@@ -1,4 +1,4 @@
-"""Where a model from elsewhere lies: a folder in the Hugging Face format, by place or by its name on the hub."""
+"""Finds a model from elsewhere: a folder in the Hugging Face format, by path or by its name on the hub."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from glassgpt.interop.tensors import TensorFiles, refuse_pointer
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 WANTED = ["*.safetensors", INDEX, "*.json", "*.jinja"]
-"""What of a hub's repository is fetched: never a pickle, never code."""
+"""The files that are fetched from a repository on the hub: never a pickle, never code."""
 
 
 MOST_JSON = 64 << 20
-"""Bytes of the largest JSON file that is read: an index of a hundred thousand tensors has a tenth of it."""
+"""Size in bytes of the largest JSON file that is read; an index of a hundred thousand tensors takes a tenth of it."""
 
 
 class Index(msgspec.Struct, frozen=True):
-    """Which file each tensor is in."""
+    """The file of each tensor."""
 
     weight_map: dict[str, str]
 
 
 class SpecialIds(msgspec.Struct, frozen=True):
-    """Which ids begin, end and fill texts."""
+    """The ids that begin, end and pad texts."""
 
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
@@ -54,11 +54,11 @@ class TokenizerSettings(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder in the Hugging Face format; nothing of it is executed."""
+    """A folder in the Hugging Face format; nothing in it is executed."""
 
     path: Path
     name: str
-    """What to call the model: its name on the hub, or that of the folder."""
+    """Name of the model: its name on the hub, or that of the folder."""
 
     def config(self) -> dict[str, Any]:
         """Return `config.json`. Raises `InteropError` when there is none."""
@@ -101,7 +101,7 @@ class ModelFolder:
         raise InteropError(f"{self.path} has no weights: neither {WEIGHTS} nor {INDEX} is there.")
 
     def tokenizer(self) -> Path:
-        """Return the place of `tokenizer.json`. Raises `InteropError` when there is none."""
+        """Return the path of `tokenizer.json`. Raises `InteropError` when there is none."""
         path = self.path / "tokenizer.json"
         if not path.is_file():
             raise InteropError(
@@ -111,7 +111,7 @@ class ModelFolder:
         return path
 
     def chat_template(self) -> str | None:
-        """Return how messages become a prompt, in Jinja, where the folder says so."""
+        """Return the chat template in Jinja, where the folder has one."""
         path = self.path / "chat_template.jinja"
         if path.is_file():
             refuse_pointer(path)
@@ -130,7 +130,7 @@ class ModelFolder:
         return []
 
     def special_ids(self) -> dict[str, int]:
-        """Return the ids that config.json gives a meaning to, by what it calls them."""
+        """Return the ids with a meaning in config.json, by their names there."""
         told = self._told(SpecialIds, "config.json")
         ends = told.eos_token_id if isinstance(told.eos_token_id, list) else [told.eos_token_id]
         named = [("bos_token_id", told.bos_token_id), *(("eos_token_id", id) for id in ends)]
@@ -140,13 +140,13 @@ class ModelFolder:
         return stated(kind, self.json(name), origin=str(self.path / name))
 
     def _shards(self) -> list[Path]:
-        """Return the files that the index names, each a file of this folder and no other."""
+        """Return the files that the index names, all of which must be in this folder."""
         names = sorted(set(self._told(Index, INDEX).weight_map.values()))
         strange = [name for name in names if not re.fullmatch(r"[^/\\\0]+\.safetensors", name)]
         if strange:
             raise InteropError(
-                f"{self.path / INDEX} names {strange[0]!r}, which is no safetensors file of this folder. Get the model "
-                "again, from somebody you trust."
+                f"{self.path / INDEX} names {strange[0]!r}, which is not a safetensors file of this folder. Get the "
+                "model again, from somebody you trust."
             )
         shards = [self.path / name for name in names]
         missing = [shard.name for shard in shards if not shard.is_file()]
@@ -158,13 +158,13 @@ class ModelFolder:
 
 
 def find_folder(name: str) -> ModelFolder:
-    """Return the folder at a place, or the model of that name on the hub, downloaded first where need be.
+    """Return the folder at a path, or the model of that name on the hub, downloaded first if needed.
 
-    Raises `InteropError` when there is none of that name, `OfflineError` when the hub cannot be reached.
+    Raises `InteropError` when there is no such model, `OfflineError` when the hub cannot be reached.
     """
     try:
         is_folder, is_there = Path(name).is_dir(), Path(name).exists()
-    except (OSError, ValueError):  # no name that a file can have
+    except (OSError, ValueError):  # not a possible file name
         is_folder = is_there = False
     if is_folder:
         return ModelFolder(Path(name), Path(name).resolve().name)
@@ -174,7 +174,7 @@ def find_folder(name: str) -> ModelFolder:
         )
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise InteropError(
-            f"There is no folder {name[:200]}, and it is no name of a model on the hub (such as Qwen/Qwen3-0.6B)."
+            f"There is no folder {name[:200]}, and it is not the name of a model on the hub (such as Qwen/Qwen3-0.6B)."
         )
     return ModelFolder(_download(name), name)
 

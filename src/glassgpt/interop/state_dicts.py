@@ -1,8 +1,7 @@
-"""Reading what `torch.save(model.state_dict(), FILE)` wrote, from whomever it comes.
+"""Reads what `torch.save(model.state_dict(), FILE)` wrote, also from untrusted sources.
 
-torch reads the file with `weights_only`, which builds tensors and runs no code; anything else in it is refused. And
-what the file says of itself is compared with what is there before memory is taken for it: a few bytes can promise a
-tensor of any size.
+torch reads the file with `weights_only`, which builds tensors and runs no code; anything else in it is refused. The
+stated sizes are compared with the real ones before memory is taken: a few bytes can promise a tensor of any size.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ from glassgpt.errors import InteropError
 from glassgpt.interop.tensors import refuse_kind, refuse_pointer
 
 INSIDE = ("model", "state_dict", "model_state_dict")
-"""Under which key a training checkpoint has the weights, with other things beside."""
+"""The key of the weights in a training checkpoint that holds other things, too."""
 KINDS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
 MOST_SHARED = 4
-"""How many times larger than its file the tensors of a model may be: some share their numbers, as a tied head does."""
+"""How many times larger than its file the tensors may be: some share their numbers, such as a tied head."""
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What a training checkpoint tells of its model, beside the weights."""
+    """What a training checkpoint states about its model beside the weights."""
 
     n_head: Count | None = None
 
 
 def read_state_dict(path: Path) -> tuple[dict[str, Tensor], Told]:
-    """Return the tensors of a file by name, without wrappers in it, and what is told of the model beside them.
+    """Return the tensors of a file by name, without wrappers in the names, and what it states about the model.
 
-    Raises `InteropError` when it holds anything that would have to be unpickled, or is no such file.
+    Raises `InteropError` when it holds anything that would have to be unpickled, or is not such a file.
     """
     if not path.is_file():
         raise InteropError(f"There is no file {path}.")
@@ -46,7 +45,7 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], Told]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_archive(path))
     except InteropError:
         raise
-    except Exception as error:  # torch and its unpickler raise anything
+    except Exception as error:  # torch and its unpickler may raise anything
         raise InteropError(
             f"{path} does not hold plain weights: it is damaged, or a whole pickled model, which can run any code when "
             "it is opened. In the notebook that made it, save the weights alone:  "
@@ -65,12 +64,12 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], Told]:
 
 
 def refuse_promised(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raise `InteropError` when tensors are no plain numbers, or more of them than the file can hold."""
+    """Raise `InteropError` when tensors are not plain numbers, or need more bytes than the file can hold."""
     size = 0
     for name, tensor in weights.items():
         plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
         if not plain or tensor.device.type != "cpu" or tensor.is_quantized:
-            raise InteropError(f"{name} is not kept as plain numbers, as the weights of a model are.")
+            raise InteropError(f"{name} is not stored as plain numbers, as the weights of a model are.")
         refuse_kind(name, KINDS.get(tensor.dtype, str(tensor.dtype)))
         size += tensor.numel() * tensor.element_size()
     there = path.stat().st_size
@@ -84,22 +83,22 @@ def refuse_promised(weights: Mapping[str, Tensor], path: Path) -> None:
 def _told(*places: object) -> Told:
     for place in places:
         if isinstance(place, dict) and place:
-            with contextlib.suppress(msgspec.ValidationError):  # it is of something else
+            with contextlib.suppress(msgspec.ValidationError):  # it belongs to something else
                 return msgspec.convert(place, Told)
     return Told()
 
 
 def _is_plain(content: object) -> bool:
-    """Say whether it is a table of tensors by name."""
+    """Return whether it is a table of tensors by name."""
     return isinstance(content, dict) and all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
     )
 
 
 def _is_archive(path: Path) -> bool:
-    """Say whether it is torch's format of today, which need not be read at once.
+    """Return whether it is torch's current format, which need not be read all at once.
 
-    Raises `InteropError` when it is an archive that would be larger unpacked: torch packs nothing.
+    Raises `InteropError` when it is an archive that would be larger unpacked: torch compresses nothing.
     """
     with open(path, "rb") as file:
         if file.read(2) != b"PK":

@@ -16,20 +16,20 @@ from glassgpt.errors import InteropError
 
 DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 NUMBERS = ("F32", "F16", "BF16", "F64")
-"""The types that weights are read from."""
+"""The types of weights that can be read."""
 
 
 class TensorFiles:
     """The tensors of one or several safetensors files, by name.
 
-    Raises `InteropError` when one of the files is truncated, is no such file, or has a name that another has.
+    Raises `InteropError` when a file is truncated, is not a safetensors file, or has a name that another file has.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = tuple(paths)
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, str] = {}
-        """As the format calls them: F32, BF16, I64 ..."""
+        """The types by their names in the format: F32, BF16, I64 ..."""
         self._places: dict[str, Path] = {}
         for path in paths:
             self._look_into(path)
@@ -38,11 +38,11 @@ class TensorFiles:
         refuse_pointer(path)
         try:
             with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 - it is no mapping
+                for name in file.keys():  # noqa: SIM118 - it is not a mapping
                     if name in self._places:
                         raise InteropError(
-                            f"{path.name} and {self._places[name].name} both have {name}: which one counts cannot be "
-                            "known. Get the model again."
+                            f"{path.name} and {self._places[name].name} both have {name}, and nothing shows "
+                            "which one counts. Get the model again."
                         )
                     tensor = file.get_slice(name)
                     self._places[name] = path
@@ -53,13 +53,13 @@ class TensorFiles:
             ) from error
 
     def read(self, name: str) -> Tensor:
-        """Return a tensor in float32, a copy of its own."""
+        """Return a separate copy of a tensor in float32."""
         with safe_open(self._places[name], framework="pt") as file:
             return file.get_tensor(name).float()
 
 
 def refuse_pointer(path: Path) -> None:
-    """Raise `InteropError` when Git LFS has left a line in a file's place that says where the file is."""
+    """Raise `InteropError` when a file is only a Git LFS pointer to the real one."""
     try:
         pointer = files.git_lfs_pointer(path)
     except OSError as error:
@@ -69,7 +69,7 @@ def refuse_pointer(path: Path) -> None:
 
 
 def refuse_kind(name: str, dtype: str) -> None:
-    """Raise `InteropError` for weights whose numbers mean something else than they say, as quantized ones do."""
+    """Raise `InteropError` for weights whose numbers cannot be used directly, such as quantized ones."""
     if dtype not in NUMBERS:
         raise InteropError(
             f"The weights have {name} as {dtype}, which cannot be computed with as it is: they may be quantized. Take "
@@ -84,9 +84,9 @@ def write_tensors(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write a safetensors file of the tensors that `make` gives by name, each let go once it is written.
+    """Write a safetensors file of the tensors that `make` returns by name; each is freed once it is written.
 
-    The format is a line of JSON, which says where each tensor lies, and then their bytes.
+    The format is a line of JSON with the place of each tensor, followed by their bytes.
     """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0

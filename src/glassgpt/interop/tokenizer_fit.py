@@ -1,8 +1,7 @@
-"""Whether a tokenizer is the one that a model from elsewhere has learned with, as far as its source tells.
+"""Checks whether a tokenizer is the one that a model from elsewhere was trained with, as far as its source shows.
 
-A wrong one is not noticed by computing: every id below the model's is a valid one, and what comes out is nonsense.
-So a tokenizer that is given in place of the source's own is compared with that, and with the ids to which
-`config.json` gives a meaning.
+A wrong tokenizer causes no error: the model accepts every id, and writes nonsense. So a tokenizer that replaces the
+source's own is compared with that one, and with the ids that have a meaning in `config.json`.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ SAMPLES = (
     "Once upon a time there was a miller who counted 12345 sacks.",
 )
 COMPARED_IDS = 500
-"""How many ids, spread over the vocabulary, are compared by what they stand for."""
+"""Number of ids, spread over the vocabulary, whose text is compared."""
 UNUSED_SHARE = 20
-"""A model has at most one id in so many more than its tokenizer: what it takes to round a size up."""
+"""At most one in this many of a model's ids may be missing in its tokenizer, because sizes are rounded up."""
 
 
 def refuse_other(given: FastTokenizer, own: FastTokenizer, name: str) -> None:
@@ -31,14 +30,14 @@ def refuse_other(given: FastTokenizer, own: FastTokenizer, name: str) -> None:
     difference = _difference(given, own)
     if difference:
         raise InteropError(
-            f"--tokenizer {name} is not the tokenizer that this model has learned with: {difference}. To the model its "
-            "ids would mean other words. Leave --tokenizer out, and the source's own is taken. (Where that one is "
-            "known to be wrong, take tokenizer.json out of the folder.)"
+            f"--tokenizer {name} is not the tokenizer that this model was trained with: {difference}. Its ids would "
+            "mean other words to the model. Leave --tokenizer out to use the source's own. (If that one is known to be "
+            "wrong, remove tokenizer.json from the folder.)"
         )
 
 
 def _difference(given: FastTokenizer, own: FastTokenizer) -> str:
-    """Say in a few words how two tokenizers differ, or return "" where they do not."""
+    """Return a few words on how two tokenizers differ, or "" where they do not."""
     for text in SAMPLES:
         ours, theirs = given.encode(text), own.encode(text)
         if ours != theirs:
@@ -48,22 +47,22 @@ def _difference(given: FastTokenizer, own: FastTokenizer) -> str:
     shared = min(given.vocab_size, own.vocab_size)
     for id in range(0, shared, max(1, shared // COMPARED_IDS)):
         if given.decode([id], skip_special=False) != own.decode([id], skip_special=False):
-            return f"{id} stands for another text in it than in the source's own"
+            return f"{id} stands for other text in it than in the source's own"
     return ""
 
 
 def notes_on(tokenizer: FastTokenizer, vocab_size: int, special: Mapping[str, int]) -> list[str]:
-    """Return what makes one doubt that a tokenizer is the model's: ids it lacks, or that mean something else in it."""
+    """Return reasons to doubt that a tokenizer is the model's: ids it lacks, or that mean something else in it."""
     notes = []
     unused = vocab_size - tokenizer.vocab_size
     if unused > max(16, vocab_size // UNUSED_SHARE):
         notes.append(
             f"The model has {vocab_size:,} ids and the tokenizer only {tokenizer.vocab_size:,}: if that is not the "
-            "tokenizer it has learned with, what it writes is nonsense."
+            "tokenizer it was trained with, it writes nonsense."
         )
     for name, id in special.items():
         if not 0 <= id < tokenizer.vocab_size:
-            notes.append(f"config.json has {name} = {id}, which is no id of the tokenizer.")
+            notes.append(f"config.json has {name} = {id}, which is not an id of the tokenizer.")
         elif not tokenizer.is_special(id):
             spelling = tokenizer.decode([id], skip_special=False)
             notes.append(f"config.json has {name} = {id}, which in the tokenizer is the text {spelling!r}.")

@@ -1,1 +1,1 @@
-"""One place that joins the rooms into a running training; each kind brings its batches, its loss and its measures."""
+"""Combines the packages into a running training; each kind provides its batches, its loss and its metrics."""

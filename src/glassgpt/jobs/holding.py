@@ -1,4 +1,4 @@
-"""What a training holds while it works: the run it may write, and the checkpoint it goes on from.
+"""What a training holds while it works: the claim on its run, and the checkpoint that it continues from.
 
 The same for pretraining and for every kind of fine-tuning.
 """
@@ -29,7 +29,7 @@ from glassgpt.training.state import Progress, TrainerState
 def on_all_ranks(
     claimed: Callable[[], contextlib.AbstractContextManager[Claim]], world: World
 ) -> Iterator[Claim]:
-    """Hold a claim on the main process during the block; the other ranks get one that holds nothing."""
+    """Hold a claim on the main process during the block; the other ranks get an empty one."""
     with contextlib.ExitStack() as stack:
         mine: list[Claim] = []
 
@@ -42,7 +42,7 @@ def on_all_ranks(
 
 
 def is_unborn(directory: RunDirectory) -> bool:
-    """Say whether a run was killed before it was described, as older versions could be; nothing is trained then."""
+    """Return whether a run of an older version was killed before its files were written; nothing is trained then."""
     return not (
         directory.lineage.exists()
         or directory.lineage.is_symlink()
@@ -57,9 +57,9 @@ def go_on_from(
     optimizer: Optimizer,
     say: Callable[[str], None],
 ) -> Progress | None:
-    """Put the newest whole checkpoint into a model and its optimizer; return its progress, None at the beginning.
+    """Restore the newest whole checkpoint into a model and its optimizer; return its progress, None at the beginning.
 
-    Raises `RunError` for a run that has weights and no checkpoint: it would be trained from the beginning.
+    Raises `RunError` for a run that has weights but no checkpoint: it would be trained from the beginning.
     """
     state = store.load_newest(say)
     if state is not None:
@@ -68,7 +68,7 @@ def go_on_from(
         command = repeating(directory)
         again = f" To train again, start a new run:  {command}" if command else ""
         raise RunError(
-            f"{directory.name} has trained weights but no checkpoint to go on from: {store.folder} was emptied. It "
+            f"{directory.name} has trained weights but no checkpoint to continue from: {store.folder} was emptied. It "
             f"can still be used.{again}"
         )
     return None
@@ -77,9 +77,9 @@ def go_on_from(
 def own_listeners(
     claim: Claim, progress: Progress | None, prompts: tuple[str, ...], *, floor: float | None = None
 ) -> list[Listener]:
-    """Return the listeners that keep the files of a run, the events after `progress` taken back.
+    """Return the listeners that write the files of a run, after removing the events after `progress`.
 
-    Raises `RunError` when the events are of another run.
+    Raises `RunError` when the events belong to another run.
     """
     if progress is not None:
         reached = Reached(progress.step, progress.tokens, progress.best_step, progress.best_loss)
@@ -91,7 +91,7 @@ def own_listeners(
 
 
 def saving(claim: Claim, store: CheckpointStore) -> Callable[[TrainerState, bool], object]:
-    """Return a function that writes a checkpoint, as long as the run's folder is there."""
+    """Return a function that writes a checkpoint as long as the run's folder exists."""
 
     def save(state: TrainerState, best: bool) -> object:
         claim.check()

@@ -1,9 +1,9 @@
-"""The one place that carries out a training, of whatever kind, in a run directory.
+"""The one place that carries out a training of any kind in a run directory.
 
     Work -> job (device, precision, optimizer) -> newest checkpoint, if any -> the loop -> `finish`
 
-A kind of training describes itself as a `Work`. What every run has in common is here and nowhere else: checkpoints
-and where to go on from, files of metrics and samples, trackers, stopping by a signal, the watch over CPU threads.
+A kind of training describes itself as a `Work`. Everything that all runs have in common is here: checkpoints and
+resuming, files of metrics and samples, trackers, stopping on a signal, the watch over CPU threads.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from glassgpt.training.losses import LossFunction, next_token_loss
 from glassgpt.training.trainer import train
 
 REPORT_SECONDS = 2.0
-"""What plots and report take when training is over."""
+"""Seconds that plots and report take when training is over."""
 
 Say = Callable[[str], None]
 Config = TypeVar("Config", bound=LoopConfig)
@@ -41,29 +41,29 @@ Config = TypeVar("Config", bound=LoopConfig)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended, and where everything lies."""
+    """How a training ended, and where its files are."""
 
     directory: RunDirectory
     finished: TrainingFinished
     floor: float | None = None
-    """The least loss that is possible, in nats a token, where it is known."""
+    """The lowest possible loss in nats per token, where it is known."""
 
 
 @dataclass
 class Work:
-    """What a kind of training brings. See `training.jobs.Job` for what each part is asked."""
+    """What a kind of training provides. See `training.jobs.Job` for the meaning of each part."""
 
     config: LoopConfig
     model: nn.Module
     shape: ModelConfig
-    """Of the language model, whose updates the choice of threads is about."""
+    """Config of the language model; the number of threads is chosen for its updates."""
     batches: BatchSource
     evaluate: Callable[[], EvaluationResult]
     finish: Callable[[RunDirectory, CheckpointStore, TrainingFinished], None]
-    """Put the final weights in their place and write the report; on the main process, with the claim still held."""
+    """Store the final weights and write the report; called on the main process while it still holds the claim."""
     sample: Callable[[int], Sequence[str]] | None = None
     prompts: tuple[str, ...] = ()
-    """Of the samples, in their order."""
+    """Prompts of the samples, in their order."""
     loss: LossFunction = next_token_loss
     counted: Callable[[Sequence[torch.Tensor]], int] | None = None
     numbers: Callable[[], dict[str, float]] = dict
@@ -72,7 +72,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a training computes, and whom it tells what cannot be done there."""
+    """Where a training computes, and the function that reports what is not possible there."""
 
     device: torch.device
     world: World
@@ -82,10 +82,10 @@ class Place:
 def carry_out(
     work: Work, place: Place, claim: Claim, listeners: Sequence[Listener], track: Sequence[str]
 ) -> Outcome:
-    """Train from the newest checkpoint, or from the beginning, and leave a whole run directory.
+    """Train from the newest checkpoint, or from the beginning, and leave a complete run directory.
 
-    `listeners` get the events of the loop after the run's own files, `track` names trackers. Raises the loop's errors,
-    and `RunError` when there is nothing to go on from.
+    `listeners` get the events of the loop after the run's own files; `track` names trackers. Raises the loop's errors,
+    and `RunError` when there is nothing to continue from.
     """
     directory = claim.run
     store = CheckpointStore(directory.checkpoints, work.config.keep_checkpoints)
@@ -113,7 +113,7 @@ def carry_out(
 
 
 def _parts(work: Work) -> dict[str, Any]:
-    """Return what a job takes over from the work as it is."""
+    """Return the fields that a job takes over unchanged from the work."""
     names = ("batches", "evaluate", "sample", "loss", "counted", "numbers")
     return {
         **{name: getattr(work, name) for name in names},
@@ -122,12 +122,12 @@ def _parts(work: Work) -> dict[str, Any]:
 
 
 def within(config: Config, seconds: float) -> Config:
-    """Return the settings with the seconds that are left for the loop of `seconds` for all, the report included."""
+    """Return the settings with the seconds that remain for the loop, so that loop and report take `seconds`."""
     left = max(1.0, seconds - REPORT_SECONDS)
     return dataclasses.replace(config, seconds=round(min(left, config.seconds or left), 1))
 
 
 def final_checkpoint(config: LoopConfig, store: CheckpointStore) -> Path | None:
-    """Return the folder of the checkpoint whose weights the run ends with, None where there is none that is whole."""
+    """Return the folder of the checkpoint with the run's final weights, None where no checkpoint is whole."""
     best = store.best() if config.final_weights == "best" else None
     return best or store.newest()

@@ -1,1 +1,1 @@
-"""The run directory: what training leaves behind, and how it is opened again."""
+"""The run directory: what training writes, and how it is opened again."""

@@ -1,8 +1,8 @@
-"""How a run begins: with all the files that describe it, or not at all.
+"""Creating a run: with all the files that describe it, or not at all.
 
-They are written into a hidden folder beside the runs, which is renamed to the run's name when it is whole. A process
-killed before that leaves a hidden folder and nothing else; the next beginning removes it. The claim on the new run
-(see `claim`) is held from the first file on, so that nobody can come in between.
+The files are written into a hidden folder beside the runs, which is renamed to the run's name when it is complete. A
+process killed before that leaves only a hidden folder, and the next new run removes it. The claim on the new run (see
+`claim`) is held from the first file on, so no other process can interfere.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 @contextlib.contextmanager
 def new_run(name: str | None, *, base: str, describe: Callable[[RunDirectory], None]) -> Iterator[Claim]:
-    """Make a run called `name`, or `base-1`, `base-2` ... when no name is given, and hold it during the block.
+    """Make a run called `name`, or `base-1`, `base-2` ... when no name is given, and hold its claim during the block.
 
-    `describe` writes the files of the run into the folder it is given, which is not at its place yet. Raises
-    `RunError` when the name is taken, also by a process that was quicker: nothing is ever overwritten. Whatever
-    `describe` raises leaves nothing behind.
+    `describe` writes the files of the run into the folder that is passed to it, which is not in its final place yet.
+    Raises `RunError` when the name is taken, also by a process that was faster: nothing is ever overwritten. When
+    `describe` raises an error, nothing is left behind.
     """
     if name is not None:
         refuse_taken(name)
@@ -60,7 +60,7 @@ def new_run(name: str | None, *, base: str, describe: Callable[[RunDirectory], N
 
 
 def _hidden_run(folder: Path, stem: str) -> Claim:
-    """Return a claim on an empty hidden folder, after removing those of killed beginnings."""
+    """Return a claim on an empty hidden folder, after removing those that killed processes left."""
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder) as alone:
         if alone:
@@ -71,7 +71,7 @@ def _hidden_run(folder: Path, stem: str) -> Claim:
 
 
 def _settle(hidden: Path, folder: Path, name: str | None, stem: str) -> Path:
-    """Rename a folder to the name of its run, or to the first number that is free; return where it is."""
+    """Rename a folder to the name of its run, or to the first free number; return its path."""
     names = [normal(name)] if name else (f"{stem}-{number}" for number in itertools.count(1))
     for each in names:
         path = folder / each
@@ -90,7 +90,7 @@ def _settle(hidden: Path, folder: Path, name: str | None, stem: str) -> Path:
 
 
 def _empty(path: Path) -> None:
-    """Remove from a folder what a killed beginning left: files only."""
+    """Remove the files that a killed process left in a folder."""
     for file in path.iterdir():
         if file.is_dir():
             shutil.rmtree(file, ignore_errors=True)
@@ -99,7 +99,7 @@ def _empty(path: Path) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove the hidden folders of beginnings that were killed: those that no process holds."""
+    """Remove the hidden folders that killed processes left: those that no process holds."""
     for path in folder.iterdir():
         if not TEMPORARY.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
             continue
@@ -111,7 +111,7 @@ def _clear(folder: Path) -> None:
             for file in path.iterdir():
                 if (
                     file.name != LOCK
-                ):  # the last to go, so that the rest is still known as ours if we are killed
+                ):  # removed last, so that the folder is still recognized as ours if this process is killed
                     shutil.rmtree(file) if file.is_dir() else file.unlink()
             claim.let_go()
             path.rmdir()
@@ -119,7 +119,7 @@ def _clear(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[bool]:
-    """Keep others from making or clearing hidden folders during the block; False where that cannot be had."""
+    """Keep other processes from making or clearing hidden folders during the block; False where that is impossible."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:

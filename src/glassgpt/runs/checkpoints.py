@@ -1,10 +1,10 @@
-"""Checkpoints: written whole or not at all, verified before they are believed.
+"""Checkpoints: written completely or not at all, and verified before they are used.
 
     checkpoints/step-00000400/
       model.safetensors  optimizer.safetensors  random.safetensors  state.json  manifest.json
 
-The manifest, written last, holds the hash of each file. A checkpoint that is incomplete, truncated or
-altered is passed over for the one before it, and that is said. The newest few and the best are kept.
+The manifest is written last and holds the hash of each file. When a checkpoint is incomplete, truncated or altered, a
+message says so and the one before it is used. The newest few and the best are kept.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ class CheckpointFacts:
 
 @dataclass(frozen=True)
 class CheckpointStore:
-    """The checkpoints of one run; `keep` newest ones stay, and the best."""
+    """The checkpoints of one run; the `keep` newest ones and the best stay."""
 
     folder: Path
     keep: int = 2
 
     def save(self, state: TrainerState, best: bool = False) -> Path:
-        """Write a checkpoint of `state`, then remove those that need not be kept.
+        """Write a checkpoint of `state`, then remove those that are no longer needed.
 
-        Later ones are removed too: they were passed over as broken, and what they held is trained again.
+        Later ones are removed too: they were skipped as broken, and their steps are trained again.
         Raises `DiskFullError` when the disk is full; every older checkpoint is untouched then.
         """
         path = self.folder / f"step-{state.progress.step:08d}"
@@ -73,14 +73,14 @@ class CheckpointStore:
         return path
 
     def steps(self) -> list[Path]:
-        """Return the folders of all checkpoints, the oldest first. Raises `CheckpointError` when nobody can tell."""
+        """Return the folders of all checkpoints, oldest first. Raises `CheckpointError` when they cannot be listed."""
         try:
             found = list(self.folder.iterdir())
         except FileNotFoundError:
             if self.folder.is_symlink():
                 raise CheckpointError(
-                    f"{self.folder} is a link to {os.readlink(self.folder)}, which is not there. Is the disk that "  # noqa: PTH115
-                    "holds it connected?"
+                    f"{self.folder} is a link to {os.readlink(self.folder)}, which does not exist. Is the disk "  # noqa: PTH115
+                    "that holds it connected?"
                 ) from None
             return []
         except OSError as error:
@@ -88,10 +88,10 @@ class CheckpointStore:
         return sorted(path for path in found if re.fullmatch(r"step-\d+", path.name) and path.is_dir())
 
     def load_newest(self, say: Callable[[str], None] = lambda _: None) -> TrainerState | None:
-        """Return the newest whole checkpoint, or None when there is none at all.
+        """Return the newest whole checkpoint, or None when there are no checkpoints.
 
-        Each one that has to be passed over is named to `say`. Raises `CheckpointError` when there are
-        checkpoints and none is whole.
+        `say` gets the name of each one that is skipped. Raises `CheckpointError` when there are checkpoints and none
+        is whole.
         """
         paths = self.steps()
         for path in reversed(paths):
@@ -110,7 +110,7 @@ class CheckpointStore:
         return None
 
     def best(self) -> Path | None:
-        """Return the folder of the checkpoint with the lowest validation loss, or None if none is, or not whole."""
+        """Return the folder of the checkpoint with the lowest validation loss, or None if missing or not whole."""
         path = _marked_best(self.steps())
         return path if path and files.broken_seal(path) is None else None
 
@@ -132,7 +132,7 @@ class CheckpointStore:
 
 
 def load_checkpoint(path: Path) -> TrainerState:
-    """Read a checkpoint whose seal has been checked. Raises `CheckpointError` when something in it cannot be."""
+    """Read a checkpoint whose seal has been checked. Raises `CheckpointError` when its content is not valid."""
     state = read_state(path)
     return TrainerState(
         progress=state.progress,
@@ -143,9 +143,9 @@ def load_checkpoint(path: Path) -> TrainerState:
 
 
 def put_back(state: TrainerState, model: nn.Module, optimizer: Optimizer, folder: Path) -> Progress:
-    """Put a checkpoint of `folder` into a model and its optimizer; return its progress.
+    """Restore a checkpoint of `folder` into a model and its optimizer; return its progress.
 
-    Raises `CheckpointError` when its tensors do not fit: the checkpoint or the run's settings are of another run.
+    Raises `CheckpointError` when its tensors do not fit: the checkpoint or the settings belong to another run.
     """
     try:
         return restore(state, model, optimizer)
@@ -160,18 +160,18 @@ def put_back(state: TrainerState, model: nn.Module, optimizer: Optimizer, folder
     ) as error:
         raise CheckpointError(
             f"The checkpoint of step {state.progress.step} in {folder} does not fit the model of this run: "
-            f"{str(error).splitlines()[-1].strip()} Its config.toml was changed, or the checkpoint is of another run: "
-            "put the original back."
+            f"{str(error).splitlines()[-1].strip()} Its config.toml was changed, or the checkpoint belongs to another "
+            "run: put the original back."
         ) from error
 
 
 def read_state(path: Path) -> CheckpointFacts:
-    """Read the `state.json` of a checkpoint. Raises `CheckpointError` when it is of another shape."""
+    """Read the `state.json` of a checkpoint. Raises `CheckpointError` when it does not have the expected fields."""
     try:
         values = files.read_json(path / "state.json")
         facts = msgspec.convert(values, CheckpointFacts)
         unknown = values["progress"].keys() - {known.name for known in dataclasses.fields(Progress)}
-        if unknown:  # what it means for going on, nobody here knows
+        if unknown:  # what it means for training is unknown here
             raise ValueError(f"a newer version of GlassGPT wrote it, with {min(unknown)!r}")
         if not 1 <= facts.version <= STATE_VERSION:
             raise ValueError(f"a newer version of GlassGPT wrote it, in format {facts.version}")
@@ -183,7 +183,7 @@ def read_state(path: Path) -> CheckpointFacts:
 def read_tensors(path: Path, *, cure: str = "Put the original back.") -> dict[str, Tensor]:
     """Read a safetensors file. Raises `CheckpointError`, with the `cure`, when it is truncated or of another kind.
 
-    A path that is not UTF-8, which the library cannot open, is an `AccessError`.
+    Raises `AccessError` for a path that is not UTF-8, because the library cannot open it.
     """
     try:
         str(path).encode()
@@ -202,7 +202,7 @@ def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def _is_whole(path: Path) -> bool:
-    """Say whether there is a checkpoint that can be gone on from. A whole seal may have been put on damaged files."""
+    """Return whether training can continue from a checkpoint. Damaged files may have been sealed, too."""
     if not path.is_dir() or files.broken_seal(path) is not None:
         return False
     try:

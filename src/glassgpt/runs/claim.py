@@ -1,8 +1,8 @@
-"""Who may write to a run: one process at a time, and it says who it is. Reading never asks.
+"""The claim on a run: one process at a time may write to it, and it says who it is. Reading needs no claim.
 
-The lock is the system's own (flock) on `.lock` in the run's folder, so it is free again when its process ends,
-however that ends. The file also says which process that is. Where a file system knows no locks, these words decide:
-whoever they name counts as long as it lives. Nothing is removed while another process may need it.
+The lock is the system's own (flock) on `.lock` in the run's folder, so it is free when its process ends, however that
+happens. The file also names the process. Where a file system has no locks, this name decides: the named process holds
+the claim as long as it lives. Nothing is removed while another process may need it.
 """
 
 from __future__ import annotations
@@ -53,24 +53,24 @@ class Claim:
     descriptor: int
 
     def check(self, _event: Event | None = None) -> None:
-        """Raise `RunError` when the folder was deleted: writing on would make half of one again."""
+        """Raise `RunError` when the folder was deleted: further writing would create an incomplete one."""
         if not _is_file_of(self.descriptor, self.run.path / LOCK):
             raise RunError(
-                f"The folder {self.run.path} was deleted or moved while the run was written, so it ends here. What "
-                "was in it cannot be saved."
+                f"The folder {self.run.path} was deleted or moved while the run was written, so the run ends here. "
+                "What was in it cannot be saved."
             )
 
     def let_go(self) -> None:
-        """Give the right back."""
+        """Release the claim."""
         with contextlib.suppress(OSError):
             if _is_file_of(self.descriptor, self.run.path / LOCK):
-                (self.run.path / LOCK).unlink()  # who waits for it sees that it is another file by then
+                (self.run.path / LOCK).unlink()  # a waiting process notices that the file was replaced
         os.close(self.descriptor)
 
 
 @contextlib.contextmanager
 def writing(run: RunDirectory) -> Iterator[Claim]:
-    """Hold the right to write to a run, and remove first what a killed process left half written there.
+    """Hold the right to write to a run; first remove what a killed process left half written there.
 
     Raises `RunError` when another process holds it, or when the folder is deleted during the block.
     """
@@ -81,7 +81,7 @@ def writing(run: RunDirectory) -> Iterator[Claim]:
 
 @contextlib.contextmanager
 def held(claim: Claim) -> Iterator[Claim]:
-    """Let go of a claim at the end, and say how to go on where the disk is full."""
+    """Release a claim at the end, and say how to continue when the disk is full."""
     try:
         yield claim
     except (OSError, GlassGPTError) as error:
@@ -113,13 +113,13 @@ def take(run: RunDirectory) -> Claim:
         if _is_file_of(descriptor, path):
             _say_who(descriptor)
             return Claim(run, descriptor)
-        os.close(descriptor)  # its holder has just let go, and removed it
+        os.close(descriptor)  # its holder has just released and removed it
 
 
 def clear_leftovers(run: RunDirectory) -> None:
     """Remove files and folders that a killed process left half written. The caller holds the claim.
 
-    A whole folder that was about to be renamed into an empty place is put there instead.
+    A complete folder that was about to be renamed is put in its place instead, if that is empty.
     """
     for folder in (run.path, run.checkpoints):
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
@@ -160,7 +160,7 @@ def _taken(run: RunDirectory, holder: Holder | None, *, sure: bool = True) -> Ru
 def _say_who(descriptor: int) -> None:
     words = files.as_utf8(shlex.join(["glassgpt", *sys.argv[1:]]))
     holder = Holder(os.getpid(), socket.gethostname(), words, time.strftime("%Y-%m-%d %H:%M:%S"))
-    with contextlib.suppress(OSError):  # a full disk: the lock holds without words
+    with contextlib.suppress(OSError):  # a full disk: the lock works without the text
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, msgspec.json.encode(holder), 0)
 
@@ -173,7 +173,7 @@ def _read_holder(descriptor: int) -> Holder | None:
 
 
 def _may_live(holder: Holder) -> bool:
-    """Say whether the process of a holder may be alive: on another machine nobody can tell."""
+    """Return whether the process of a holder may be alive: on another machine this is unknown."""
     if holder.host != socket.gethostname():
         return True
     try:
@@ -186,7 +186,7 @@ def _may_live(holder: Holder) -> bool:
 
 
 def _is_file_of(descriptor: int, path: Path) -> bool:
-    """Say whether an open file is still the one at a path."""
+    """Return whether an open file is still the one at a path."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:

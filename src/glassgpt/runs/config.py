@@ -1,4 +1,4 @@
-"""The whole configuration of a run: one section for each room, each section that room's own dataclass."""
+"""The whole configuration of a run: one section per package, each defined by that package's dataclass."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from glassgpt.training.config import TrainingConfig
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """Which text to learn from."""
+    """Which text to train on."""
 
     sources: tuple[str, ...] = ("builtin:tinytales",)
     """Files, folders, globs, builtin:name, hf:owner/name, or names of known corpora."""
     text_field: str | None = None
-    """Column or key that holds the text, in formats that have several."""
+    """Column or key that holds the text, in formats with several."""
 
 
 @dataclass(frozen=True)
 class SamplesConfig:
-    """What the model is asked to write while it learns."""
+    """The samples that the model writes during training."""
 
     prompts: tuple[str, ...] = ("",)
     """Prompts to continue; an empty one starts a new document."""
     max_tokens: int = 120
-    """Most tokens of each sample."""
+    """Largest number of tokens of each sample."""
     temperature: float = 0.8
     """0 takes the likeliest token each time."""
     top_k: int = 50
@@ -57,7 +57,7 @@ class SamplesConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run. `config.toml` in the run directory holds it whole."""
+    """All settings of a run. `config.toml` in the run directory holds all of them."""
 
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     cleaning: CleaningConfig = field(default_factory=CleaningConfig)

@@ -1,9 +1,9 @@
-"""Where runs live and how one is found: `runs/<name>/`, by path, by name, or as `latest`.
+"""Where runs are stored and how one is found: `runs/<name>/`, by path, by name, or as `latest`.
 
     config.toml  tokenizer.json  model.safetensors  lineage.json
     checkpoints/step-*/  metrics.jsonl  samples.md  loss.png  report.html
 
-The layout is the whole interface: every other module of this room reads or writes one of these files.
+The layout is the whole interface: every other module of this package reads or writes one of these files.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class RunDirectory:
 
     @property
     def handle(self) -> str:
-        """What names this run in a command that is typed here: its name where that finds it, else its path."""
+        """How a command names this run: by its name where that finds it, else by its path."""
         by_name = Path("runs") / self.name
         found_first = Path(self.name) / "config.toml"
         return self.name if _is_same(by_name, self.path) and not _exists(found_first) else str(self.path)
@@ -63,7 +63,7 @@ class RunDirectory:
 
     @property
     def lineage(self) -> Path:
-        """Where everything came from."""
+        """The origin of data, tokenizer and weights."""
         return self.path / "lineage.json"
 
     @property
@@ -73,32 +73,32 @@ class RunDirectory:
 
     @property
     def chat_template(self) -> Path:
-        """How messages are written for a model that answers, as Jinja; only runs that were taught to have it."""
+        """The Jinja template of messages; only runs of chat models have it."""
         return self.path / "chat_template.jinja"
 
     @property
     def adapter(self) -> Path:
-        """The trained adapter of a run that is one, in PEFT's format."""
+        """The trained adapter in PEFT's format; only runs that are adapters have it."""
         return self.path / "adapter"
 
     @property
     def finetune(self) -> Path:
-        """Every decision of a fine-tuning; only fine-tuned runs have it."""
+        """The settings of a fine-tuning; only fine-tuned runs have it."""
         return self.path / "finetune.toml"
 
     @property
     def confusion(self) -> Path:
-        """Which labels a run that classifies takes for which, as a picture."""
+        """The confusion of labels as a picture; only runs that classify have it."""
         return self.path / "confusion.png"
 
     @property
     def comparison(self) -> Path:
-        """What a fine-tuned run could before and after, as numbers and samples."""
+        """Scores and samples of a fine-tuned run before and after training."""
         return self.path / "comparison.json"
 
     @property
     def metrics(self) -> Path:
-        """One event a line."""
+        """One event per line."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -113,17 +113,17 @@ class RunDirectory:
 
     @property
     def report(self) -> Path:
-        """The self-contained page."""
+        """The self-contained HTML page."""
         return self.path / "report.html"
 
 
 def runs_folder() -> Path:
-    """Return the folder runs live in: `$GLASSGPT_RUNS`, or `runs` where the command was called."""
+    """Return the folder of runs: `$GLASSGPT_RUNS`, or `runs` in the current folder."""
     return Path(os.environ.get("GLASSGPT_RUNS") or "runs")
 
 
 def list_runs() -> list[RunDirectory]:
-    """Return every run, the one worked on last at the end; also one whose files are damaged or partly gone.
+    """Return every run, the most recently changed one last; runs with damaged or missing files are included.
 
     Raises `RunError` when the folder of runs cannot be read.
     """
@@ -139,7 +139,7 @@ def list_runs() -> list[RunDirectory]:
 
 
 def find_run(name: str) -> RunDirectory:
-    """Return the run at a path, of a name, or the `latest`. Raises `RunError` naming what is near."""
+    """Return the run at a path, with a name, or the `latest`. Raises `RunError` naming similar ones."""
     if name == "latest":
         return _latest()
     there = [path for path in _places(name) if _kind(path)]
@@ -152,14 +152,14 @@ def find_run(name: str) -> RunDirectory:
 
 
 def refuse_taken(name: str) -> None:
-    """Raise `RunError` when a run of this name exists (nothing is ever overwritten), or none may have it."""
+    """Raise `RunError` when a run of this name exists (nothing is ever overwritten), or the name is not allowed."""
     refuse_impossible(name)
     path = runs_folder() / normal(name)
     if not _kind(path) or is_free(path):
         return
     if _kind(path) == "folder" and not _kind(path / "config.toml"):
         raise RunError(
-            f"{path} exists already and is not a run: it has no config.toml. Perhaps it was killed as it began. "
+            f"{path} exists already and is not a run: it has no config.toml. Perhaps it was killed at its start. "
             f"Choose another --name, or move it away:  mv {quoted(str(path))} {quoted(f'{path}.old')}"
         )
     raise RunError(
@@ -169,10 +169,10 @@ def refuse_taken(name: str) -> None:
 
 
 def refuse_impossible(name: str) -> None:
-    """Raise `RunError` when a run could not be found again by this name, or no file system would take it."""
+    """Raise `RunError` when a run could not be found by this name, or no file system would accept it."""
     shown = shortened(name)
     if len(normal(name).encode("utf-8", "surrogatepass")) > MOST_BYTES:
-        raise RunError(f"The name {shown!r} is too long for a run: {MOST_BYTES} bytes are the most.")
+        raise RunError(f"The name {shown!r} is too long for a run: the limit is {MOST_BYTES} bytes.")
     if name == "latest" or not re.fullmatch(r"[^\W_][^/\\]*", name) or not name.isprintable():
         raise RunError(
             f"A run cannot be called {shown!r}. A name begins with a letter or a digit, has no slash in it, and is "
@@ -181,9 +181,9 @@ def refuse_impossible(name: str) -> None:
 
 
 def is_free(path: Path) -> bool:
-    """Say whether a new run may have this path, which exists: an empty folder, or the first file of a killed one.
+    """Return whether a new run may use this existing path: an empty folder, or one with the first file of a killed run.
 
-    Versions before 0.2 made a run's folder first; a fine-tuning killed then left `finetune.toml` and nothing else.
+    Versions before 0.2 made a run's folder first; a fine-tuning that was killed then left only `finetune.toml`.
     """
     if _kind(path) != "folder":
         return False
@@ -191,7 +191,7 @@ def is_free(path: Path) -> bool:
 
 
 def plain_name(base: str) -> str:
-    """Return a name for a run made from any text: its letters and digits, in whatever script, "run" without any."""
+    """Return a name for a run made from any text: its letters and digits of any script, or "run" if it has none."""
     kept = "".join(char if _may_stay(char) else " " for char in normal(base))
     name = re.sub(r"[ -]+", "-", kept)
     name = name.encode()[: MOST_BYTES - 20].decode(errors="ignore")  # room for a number
@@ -201,12 +201,12 @@ def plain_name(base: str) -> str:
 
 
 def normal(name: str) -> str:
-    """Return a name in the one form (NFC) in which equal letters are equal characters."""
+    """Return a name in Unicode's normal form C, in which equal letters are equal characters."""
     return unicodedata.normalize("NFC", name)
 
 
 def shortened(name: str, most: int = 60) -> str:
-    """Return a name, or the beginning of a long one, for a message."""
+    """Return a name for a message; a long one is cut."""
     return name if len(name) <= most else f"{name[: most - 3]}..."
 
 
@@ -223,13 +223,13 @@ def _places(name: str) -> Iterator[Path]:
 
 
 def _kind(path: Path) -> str:
-    """Return "folder", "file", "link" for one that leads nowhere, or "" where nothing is.
+    """Return "folder", "file", "link" for a broken link, or "" where there is nothing.
 
-    Raises `RunError` where that cannot be told: being unable to look does not mean that nothing is there.
+    Raises `RunError` where that cannot be found out: an unreadable place is not an empty one.
     """
     try:
         return "folder" if stat.S_ISDIR(path.stat().st_mode) else "file"
-    except ValueError:  # a name that no file can have
+    except ValueError:  # not a possible file name
         return ""
     except (FileNotFoundError, NotADirectoryError):
         return "link" if path.is_symlink() else ""
@@ -243,7 +243,7 @@ def _shows_a_run(run: RunDirectory) -> bool:
     try:
         return any(map(_kind, (run.config, run.lineage, run.checkpoints)))
     except RunError:
-        return True  # what cannot be read is shown, as damaged
+        return True  # an unreadable run is listed as damaged
 
 
 def _latest() -> RunDirectory:
@@ -255,27 +255,28 @@ def _latest() -> RunDirectory:
 
 def _no_run_there(path: Path) -> RunError:
     if _kind(path) == "file":
-        return RunError(f"{path} is a file, and a run is a folder. `glassgpt runs` lists the runs there are.")
+        return RunError(f"{path} is a file, and a run is a folder. `glassgpt runs` lists the runs.")
     if _kind(path) == "link":
         return RunError(
-            f"{path} is a link to {os.readlink(path)}, which is not there. Is the disk that holds it connected?"  # noqa: PTH115
+            f"{path} is a link to {os.readlink(path)}, which does not exist. Is the disk that holds it "  # noqa: PTH115
+            "connected?"
         )
     if is_free(path) and any(path.iterdir()):
         return RunError(
-            f"{path} is not a run: it was killed as it began, and nothing was trained. Give the command that began "
-            f"it again, with --name {quoted(path.name)}."
+            f"{path} is not a run: it was killed at its start, and nothing was trained. Repeat the command that began "
+            f"it, with --name {quoted(path.name)}."
         )
-    return RunError(f"{path} is not a run: it has no config.toml. `glassgpt runs` lists the runs there are.")
+    return RunError(f"{path} is not a run: it has no config.toml. `glassgpt runs` lists the runs.")
 
 
 def _unknown(name: str) -> RunError:
     if not name.strip():
-        return RunError("The name of a run is empty. `glassgpt runs` lists the runs there are.")
+        return RunError("The name of a run is empty. `glassgpt runs` lists the runs.")
     if re.search(r"\s", name.strip()) and (len(name) > 30 or name.count(" ") > 2):
         hint = " Did you mean:  glassgpt generate latest TEXT"
     else:
         hint = did_you_mean(name, [run.name for run in list_runs()])
-    hint = hint or " `glassgpt runs` lists the runs there are."
+    hint = hint or " `glassgpt runs` lists the runs."
     return RunError(f"There is no run called {shortened(name)!r} in {runs_folder()}.{hint}")
 
 

@@ -1,4 +1,4 @@
-"""`lineage.json`: data -> tokenizer -> weights, each with the hash by which it is known again."""
+"""`lineage.json`: data -> tokenizer -> weights, each with the hash that identifies it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def first_lineage(
     parameters: int,
     floor: dict[str, float] | None,
 ) -> dict[str, Any]:
-    """Return what is known when training begins: the data, the tokenizer, the machine, the command."""
+    """Return the lineage at the start of training: the data, the tokenizer, the machine, the command."""
     return {
         **origin(tokenizer),
         "data": {
@@ -51,9 +51,9 @@ def derived_lineage(
     data: dict[str, Any],
     **further: Any,
 ) -> dict[str, Any]:
-    """Return what is known when a fine-tuning begins: as `first_lineage`, and the whole lineage of its base.
+    """Return the lineage at the start of a fine-tuning: as `first_lineage`, with the whole lineage of its base.
 
-    `kind` names the fine-tuning; `data` has sources, documents and splits; `further` are facts of the kind.
+    `kind` names the kind of fine-tuning; `data` has sources, documents and splits; `further` holds facts of that kind.
     """
     return {
         **origin(tokenizer),
@@ -77,7 +77,7 @@ def note_weights(run: RunDirectory, facts: dict[str, Any] | None) -> None:
 
 
 def origin(tokenizer: FastTokenizer) -> dict[str, Any]:
-    """Return what every lineage begins with: when, by which command and on which machine, and the vocabulary."""
+    """Return the beginning of every lineage: the time, the command, the machine, and the vocabulary."""
     return {
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": ["glassgpt", *sys.argv[1:]],
@@ -91,7 +91,7 @@ def origin(tokenizer: FastTokenizer) -> dict[str, Any]:
 
 
 def shard_facts(shards: TokenShards) -> dict[str, Any]:
-    """Return how much text prepared shards hold: documents in all, and each split's documents, bytes and tokens."""
+    """Return the size of prepared shards: all documents, and each split's documents, bytes and tokens."""
     splits = shards.manifest["splits"]
     return {
         "documents": sum(facts["documents"] for facts in splits.values()),
@@ -103,12 +103,12 @@ def shard_facts(shards: TokenShards) -> dict[str, Any]:
 
 
 def weights_hash(lineage: dict[str, Any]) -> str | None:
-    """Return the hash by which a finished run's weights, or its adapter, are known again."""
+    """Return the hash that identifies a finished run's weights or adapter."""
     return (lineage.get("weights") or {}).get("sha256")
 
 
 def publish_weights(run: RunDirectory, checkpoint: Path) -> None:
-    """Make the weights of a checkpoint the run's `model.safetensors`, and record which they are.
+    """Make the weights of a checkpoint the run's `model.safetensors`, and record their step, loss and hash.
 
     The record is emptied first: a crash in between leaves weights without a hash, never with a wrong one.
     """

@@ -1,4 +1,4 @@
-"""One way to open a run: directory in, (model, tokenizer, config, lineage) out, all checked to fit."""
+"""The one way to open a run: directory in, (model, tokenizer, config, lineage) out, all checked to fit."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Run:
 
     @property
     def knows_documents(self) -> bool:
-        """Whether pretraining showed the model documents, each ended by `<|endoftext|>`.
+        """Whether the model was pretrained on documents, each ended by `<|endoftext|>`.
 
-        What is imported did, but for a notebook's model of characters; what is fine-tuned is as its base.
+        Imported models were, except a notebook's model of characters; fine-tuned ones are as their base.
         """
         if "documents" in self.lineage:
             return self.lineage["documents"]
@@ -52,20 +52,20 @@ class Run:
 
     @property
     def begin(self) -> list[int] | None:
-        """The ids with which a prompt begins, for a model from elsewhere. None: as its documents say."""
+        """The ids that begin a prompt, for a model from elsewhere. None: decided by `knows_documents`."""
         return self.lineage.get("begin")
 
     @property
     def before(self) -> list[int]:
-        """The ids that stand before every text the model was shown; none where texts simply began."""
+        """The ids that came before every training text; empty where there were none."""
         return [self.tokenizer.end_of_text] * self.knows_documents if self.begin is None else self.begin
 
     def prompt_ids(self, prompt: str) -> list[int]:
-        """Return the ids of a prompt as the model is used to them: what it begins with, then the text's."""
+        """Return the ids of a prompt as in training: those that begin a text, then the text's own."""
         return prompt_ids(self.tokenizer, prompt, documents=self.knows_documents, begin=self.begin)
 
     def unseen(self, prompt: str) -> str | None:
-        """Return the sentence that says how much of a prompt is before the model's context, None for nothing."""
+        """Return a sentence that says how much of a prompt lies before the model's context, or None."""
         return unseen_part("The prompt", len(self.prompt_ids(prompt)), self.model.config.context_length)
 
     def stream(
@@ -86,7 +86,7 @@ class Run:
     def complete(
         self, prompt: str | Sequence[str], config: GenerationConfig | None = None, *, count: int = 1
     ) -> list[str]:
-        """Return `count` continuations of a prompt, or of each of several, the prompt left out."""
+        """Return `count` continuations of a prompt, or of each of several, without the prompt itself."""
         config = config or GenerationConfig()
         return complete(
             self.model,
@@ -104,9 +104,9 @@ Weights = Literal["as-saved", "int8"]
 
 @explaining
 def open_run(name: str, *, device: torch.device | None = None, weights: Weights = "as-saved") -> Run:
-    """Open the run at a path, of a name, or the `latest`, its model in evaluation mode on `device`.
+    """Open the run at a path, with a name, or the `latest`, its model in evaluation mode on `device`.
 
-    With int8 weights (see `glassgpt.model.int8`) it takes less memory and time, and is a little less exact.
+    With int8 weights (see `glassgpt.model.int8`) the model takes less memory and time, and is a little less exact.
 
     A run still training (or killed) opens with its best checkpoint so far; reading never disturbs training.
     Raises `RunError` when a part is missing or does not fit the others.
@@ -121,10 +121,10 @@ def open_run(name: str, *, device: torch.device | None = None, weights: Weights 
 
 
 def open_tokenizer(directory: RunDirectory, lineage: dict[str, Any]) -> FastTokenizer:
-    """Return a run's tokenizer. Raises `RunError` when it is missing or another one, `TokenizerError` when damaged."""
+    """Return a run's tokenizer. Raises `RunError` when it is missing or replaced, `TokenizerError` when damaged."""
     if not directory.tokenizer.is_file():
         raise RunError(
-            f"{directory.tokenizer} is missing: without it the model's ids mean nothing. Put it back."
+            f"{directory.tokenizer} is missing: the model's ids mean nothing without it. Put it back."
         )
     try:
         tokenizer = FastTokenizer.from_file(directory.tokenizer)
@@ -155,7 +155,7 @@ def _open_model(
     weights = read_tensors(
         path, cure="It is written again from the checkpoints with:  " + command("resume", directory.handle)
     )
-    with torch.device("meta"), _WithoutDraws():  # the weights are about to come from the file
+    with torch.device("meta"), _WithoutDraws():  # the file has the weights
         model = GPT(config.model)
     try:
         model.load_state_dict(weights, assign=True)
@@ -167,7 +167,7 @@ def _open_model(
 
 
 def _open_adapted(directory: RunDirectory, lineage: dict[str, Any]) -> GPT:
-    """Return the model of the run's base with the run's adapter added into it."""
+    """Return the model of the run's base with the run's adapter merged into it."""
     base = find_base(directory, lineage)
     base_lineage = read_lineage(base)
     tokenizer = open_tokenizer(base, base_lineage)
@@ -189,11 +189,11 @@ def _open_adapted(directory: RunDirectory, lineage: dict[str, Any]) -> GPT:
 
 
 def find_base(directory: RunDirectory, lineage: dict[str, Any]) -> RunDirectory:
-    """Return the run that an adapter belongs on. Raises `RunError` when it is gone, or has other weights now."""
+    """Return the base run of an adapter. Raises `RunError` when it is gone or has other weights now."""
     base = lineage["base"]
     if base is None:
         raise RunError(
-            f"{directory.lineage} says that {directory.name} is an adapter, and names no base for it."
+            f"{directory.lineage} says that {directory.name} is an adapter, but names no base for it."
         )
     places = [base["path"], directory.path.parent / base["name"], runs_folder() / base["name"]]
     runs = [RunDirectory(Path(path)) for path in [*places, *endings(base["path"], directory)]]
@@ -201,15 +201,15 @@ def find_base(directory: RunDirectory, lineage: dict[str, Any]) -> RunDirectory:
     found = next((run for run in there if _weights_of(run) == base["weights"]), next(iter(there), None))
     if found is None:
         raise RunError(
-            f"{directory.name} was made of the run {base['name']}, which is not there any more: {base['path']}. Put it "
-            "back, at that place or beside this run."
+            f"{directory.name} was made from the run {base['name']}, which no longer exists: {base['path']}. Put it "
+            "back there or beside this run."
         )
     now = weights_hash(read_lineage(found))
     if now != base["weights"]:
         raise RunError(
-            f"{directory.name} was made of {base['name']} with the weights {str(base['weights'])[:12]}, but the "
-            f"run {found.name} at {found.path} has the weights {str(now)[:12]}. On another base it would mean "
-            "nothing: put the original base back, or fine-tune this one."
+            f"{directory.name} was made from {base['name']} with the weights {str(base['weights'])[:12]}, but the "
+            f"run {found.name} at {found.path} has the weights {str(now)[:12]}. It would mean nothing on another "
+            "base: put the original base back, or fine-tune this one."
         )
     return found
 
@@ -223,12 +223,12 @@ def _weights_of(run: RunDirectory) -> str | None:
 
 def _no_weights(directory: RunDirectory) -> RunError:
     return RunError(
-        f"{directory.name} has no weights yet. Go on training it with:  {command('resume', directory.handle)}"
+        f"{directory.name} has no weights yet. Continue its training with:  {command('resume', directory.handle)}"
     )
 
 
 class _WithoutDraws(TorchFunctionMode):
-    """Leaves out the first values of weights. On the meta device they cost a second: torch loads its compiler."""
+    """Skips the initialization of weights. On the meta device it costs a second, because torch loads its compiler."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -239,7 +239,7 @@ class _WithoutDraws(TorchFunctionMode):
 
 
 def _weights_file(directory: RunDirectory, lineage: dict[str, Any]) -> Path:
-    """Return model.safetensors, or the weights of the best checkpoint where training has found better since."""
+    """Return model.safetensors, or the weights of the best checkpoint where training has found better ones since."""
     store = CheckpointStore(directory.checkpoints)
     noted = lineage.get("weights") or {}
     if directory.weights.is_file() and store.best_step() <= noted.get("step", store.best_step()):

@@ -1,8 +1,8 @@
-"""Where something that a run names is now: a project that was moved or copied brings its text and its runs along.
+"""Finds the files that a run names, also when the project with its text and its runs was moved or copied.
 
-A run notes absolute paths and hashes. Where a path leads nowhere, the same ending of it is looked for beside the run
-and in the current folder: of `/old/project/texts/tale.txt` first `old/project/texts/tale.txt`, at last `tale.txt`.
-Whoever asks says what counts, by its hash, so nothing is ever taken for something else.
+A run records absolute paths and hashes. Where a path does not exist, its endings are tried beside the run and in the
+current folder: for `/old/project/texts/tale.txt` first `old/project/texts/tale.txt`, last `tale.txt`. The caller
+accepts a candidate by its hash, so one file is never taken for another.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Accept = Callable[[str], bool]
 
 
 def find(spec: str, directory: RunDirectory, accept: Accept, *, setting: str, ask: str = "resume") -> str:
-    """Return where a file, folder or pattern of a run is now. Raises `RunError` when `accept` takes no candidate.
+    """Return where a file, folder or pattern of a run is now. Raises `RunError` when `accept` rejects all candidates.
 
-    The error names the command `ask` with its option `setting`, which says where it was moved.
+    The error names the command `ask` with its option `setting`, which tells the new place.
     """
     if is_there(spec):
         return spec
@@ -31,17 +31,17 @@ def find(spec: str, directory: RunDirectory, accept: Accept, *, setting: str, as
             return candidate
     if candidates:
         raise RunError(
-            f"{spec}, which {directory.name} was trained on, is not there any more, and {candidates[0]} is not the "
+            f"{spec}, which {directory.name} was trained on, no longer exists, and {candidates[0]} is not the "
             "same: it has changed since the run began. Put the original back."
         )
     raise RunError(
-        f"{spec}, which {directory.name} was trained on, is not there any more, nor beside the run, nor in this "
-        f"folder. Where it was moved, say so:  {command(ask, directory.handle)} {setting} PATH"
+        f"{spec}, which {directory.name} was trained on, no longer exists, and it is neither beside the run nor in "
+        f"this folder. If it was moved, give its new place:  {command(ask, directory.handle)} {setting} PATH"
     )
 
 
 def is_there(spec: str) -> bool:
-    """Say whether a source that is a path or a pattern leads somewhere; other names always do."""
+    """Return whether a path or a pattern matches a file; other names always count as found."""
     try:
         if Path(spec).exists():
             return True
@@ -67,7 +67,7 @@ def _absolute(source: str) -> str:
 
 
 def endings(spec: str, directory: RunDirectory) -> Iterator[str]:
-    """Yield where a path may be now, the longest ending first, beside the run before the current folder."""
+    """Yield where a path may be now: longest ending first, and beside the run before the current folder."""
     parts = [part for part in Path(spec).parts if part != Path(spec).anchor]
     places = [*directory.path.resolve().parents, Path.cwd()]
     for first in range(len(parts)):

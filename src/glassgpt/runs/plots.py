@@ -1,9 +1,9 @@
-"""The loss curves as a picture a person reads at a glance.
+"""The loss curves as a picture that a person can read at a glance.
 
-Training loss (faint as measured, firm when smoothed), validation loss with its best point, the known
-floor where there is one; steps below, epochs or tokens above. Where the first loss is many times the last,
-the scale is logarithmic, or the part that matters would lie flat at the bottom. Drawn with matplotlib's
-object interface: no window, no global state.
+It shows the training loss (faint as measured, firm when smoothed), the validation loss with its best point, and the
+known floor where there is one; steps below, epochs or tokens above. Where the first loss is many times the last, the
+scale is logarithmic; otherwise the part that matters would be flat at the bottom. Drawn with matplotlib's object
+interface: no window, no global state.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ TRAINING, VALIDATION, FLOOR = "#7aa6c2", "#c0392b", "#2e7d4f"
 COMPARED = ("#c0392b", "#2471a3", "#b9770e", "#2e7d4f", "#7d3c98", "#5d6d7e")
 COMPARISON = "GlassGPT runs compare"
 REDRAW_SECONDS = 20.0
-LOGARITHMIC_FROM = 5.0  # the highest value over the lowest
+LOGARITHMIC_FROM = 5.0  # the highest value divided by the lowest
 
 
 class PlotFile:
-    """Listener that keeps `loss.png` up to date, not more often than is worth its time."""
+    """Listener that keeps `loss.png` up to date, without spending much time on it."""
 
     def __init__(self, run: RunDirectory, floor: float | None) -> None:
         self._run, self._floor = run, floor
         self._drawn = time.monotonic()
 
     def __call__(self, event: Event) -> None:
-        """Draw after an evaluation, if some time has passed since the last picture or the beginning, and at the end."""
+        """Draw after an evaluation if some time has passed since the last picture or the beginning, and at the end."""
         due = isinstance(event, Evaluated) and time.monotonic() - self._drawn > REDRAW_SECONDS
         if due or isinstance(event, TrainingFinished):
             events = read_events(self._run.metrics)
@@ -49,9 +49,9 @@ class PlotFile:
 
 
 def main_figure(events: Sequence[Event], *, title: str, floor: float | None = None) -> tuple[str, Figure]:
-    """Return what matters most of a run, and its curve: the loss, or the reward where one was learned from.
+    """Return the name and curve of a run's main number: the loss, or the reward in reinforcement.
 
-    The loss of reinforcement is near 0 whatever the model can do, so its curve would tell nothing.
+    The loss of reinforcement is near 0 however good the model is, so its curve would say nothing.
     """
     if "reward" in metric_names(events):
         return "Reward", metric_figure(events, "reward", title=title)
@@ -59,7 +59,7 @@ def main_figure(events: Sequence[Event], *, title: str, floor: float | None = No
 
 
 def loss_figure(events: Sequence[Event], *, title: str, floor: float | None = None) -> Figure:
-    """Return the loss curves of one run (nats a token over steps)."""
+    """Return the loss curves of one run (nats per token over steps)."""
     figure, axes = _figure()
     steps = [event for event in events if isinstance(event, StepsFinished)]
     evaluations = [event for event in events if isinstance(event, Evaluated)]
@@ -82,7 +82,7 @@ def loss_figure(events: Sequence[Event], *, title: str, floor: float | None = No
 
 
 def comparison_figure(runs: Sequence[tuple[str, Sequence[Event]]]) -> Figure:
-    """Return the validation curves of several runs over each other, in bits per byte over seconds.
+    """Return the validation curves of several runs in one figure, in bits per byte over seconds.
 
     Runs that were never evaluated are left out.
     """
@@ -112,12 +112,12 @@ def comparison_figure(runs: Sequence[tuple[str, Sequence[Event]]]) -> Figure:
     axes.set_title("Runs compared", loc="left", fontweight="bold")
     if measured:
         for text in axes.legend(frameon=False).get_texts():
-            text.set_parse_math(False)  # a run may be called $5
+            text.set_parse_math(False)  # a run's name may be $5
     return figure
 
 
 def metric_names(events: Sequence[Event]) -> list[str]:
-    """Return the names of what was measured beside the loss, in the order in which they first came."""
+    """Return the names of the metrics other than the loss, in the order of their first event."""
     found = [
         name for event in events if isinstance(event, StepsFinished | Evaluated) for name in event.metrics
     ]
@@ -125,9 +125,9 @@ def metric_names(events: Sequence[Event]) -> list[str]:
 
 
 def metric_figure(events: Sequence[Event], name: str, *, title: str | None = None) -> Figure:
-    """Return the curve of one metric over steps: of the training batches, and of evaluations as points.
+    """Return the curve of one metric over steps: training batches as a line, evaluations as points.
 
-    With a title, however short, it is as large as the loss's.
+    With a title, even an empty one, the figure is as large as that of the loss.
     """
     figure, axes = _figure(size=(7.2, 3.2)) if title is None else _figure()
     axes.set_title(readable(title or ""), loc="left", fontweight="bold", pad=12, parse_math=False)
@@ -158,10 +158,11 @@ def series_figure(events: Sequence[StepsFinished], attribute: str, *, label: str
 
 
 def smoothed(values: Sequence[float], *, window: float = 0.04) -> list[float]:
-    """Return running means over a window that is a share of all values, narrower at both ends.
+    """Return running means; the window is a share of all values, and narrower at both ends.
 
-    A window's sum is that of blocks of 1, 2, 4, ... values, as many as its width has binary digits. So the cost is
-    nearly that of reading the values, and a huge value spoils only the means of the windows that it is in.
+    The sum of a window is made of blocks of 1, 2, 4, ... values, at most one per binary digit of its width. So the
+    cost is close to that of reading the values, and a huge value affects only the means of the windows that contain
+    it.
     """
     half, index = max(1, round(len(values) * window / 2)), np.arange(len(values))
     reach = np.minimum(half, np.minimum(index, index[::-1]))
@@ -182,13 +183,13 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def save_comparison(figure: Figure, path: Path) -> None:
-    """Write a figure that compares runs as PNG, with a note in it by which `is_comparison` knows it."""
+    """Write a figure that compares runs as PNG, with a note in it that `is_comparison` recognizes."""
     with files.atomic_write(path, "wb") as file:
         file.write(figure_png(figure, made_by=COMPARISON))
 
 
 def is_comparison(path: Path) -> bool:
-    """Say whether a file is a picture that compares runs."""
+    """Return whether a file is a picture that compares runs."""
     with open(path, "rb") as file:
         head = file.read(1000)
     return head.startswith(b"\x89PNG") and COMPARISON.encode() in head
@@ -198,7 +199,7 @@ def figure_png(figure: Figure, *, made_by: str = "GlassGPT") -> bytes:
     """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # of a run's name, in a script that the font lacks
+        warnings.filterwarnings("ignore", message="Glyph")  # when the font lacks the script of a run's name
         figure.savefig(buffer, format="png", metadata={"Software": made_by})
     return buffer.getvalue()
 
@@ -215,7 +216,7 @@ def _figure(size: tuple[float, float] = (8.0, 5.0)) -> tuple[Figure, Axes]:
 
 
 def _set_scale(axes: Axes, values: Sequence[float], floor: float | None = None) -> None:
-    """Choose the y axis for `values` that end not far above `floor`."""
+    """Choose the scale of the y axis for `values` that end near `floor`."""
     values = [value for value in values if 0 < value < float("inf")]
     if not values:
         return
@@ -260,7 +261,7 @@ def _draw_validation(axes: Axes, evaluations: Sequence[Evaluated]) -> None:
 
 
 def _second_axis(axes: Axes, events: Sequence[Event]) -> None:
-    """Above: epochs where the data was seen more than once, else tokens."""
+    """Draw the axis above: epochs where the data was seen more than once, else tokens."""
     started = next((event for event in events if isinstance(event, TrainingStarted)), None)
     if started is None:
         return

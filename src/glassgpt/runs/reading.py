@@ -1,7 +1,7 @@
-"""Reading what describes a run, with every type checked: config.toml, lineage.json, comparison.json.
+"""Reading the files that describe a run, with every type checked: config.toml, lineage.json, comparison.json.
 
-A file that is valid JSON or TOML and of another shape is refused here and named, so that nothing above meets it. Keys
-that are not known here are left alone: a later version may have written them.
+A file that is valid JSON or TOML but has the wrong structure is refused here by name, so no other code has to handle
+it. Unknown keys are ignored: a later version may have written them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from glassgpt.tokenizers.ready_made import READY_MADE
 
 
 class TokenizerFacts(TypedDict):
-    """Which vocabulary."""
+    """The vocabulary."""
 
     fingerprint: str
     kind: NotRequired[str]
@@ -30,14 +30,14 @@ class TokenizerFacts(TypedDict):
 
 
 class SourceFacts(TypedDict):
-    """One file or corpus, by the hash of its content."""
+    """One file or corpus, identified by the hash of its content."""
 
     name: str
     fingerprint: str
 
 
 class SplitFacts(TypedDict):
-    """How much text a split holds."""
+    """The size of a split."""
 
     documents: int
     bytes: int
@@ -45,14 +45,14 @@ class SplitFacts(TypedDict):
 
 
 class FloorFacts(TypedDict):
-    """The least loss that is possible."""
+    """The lowest possible loss."""
 
     loss: float
     bits_per_byte: NotRequired[float]
 
 
 class DataFacts(TypedDict):
-    """What was learned from."""
+    """The training data."""
 
     sources: list[SourceFacts]
     documents: int
@@ -78,7 +78,7 @@ class ModelFacts(TypedDict):
 
 
 class WeightFacts(TypedDict):
-    """Which weights were written last."""
+    """The weights that were written last."""
 
     step: int
     loss: NotRequired[float | None]
@@ -111,7 +111,7 @@ class LineageFacts(TypedDict):
 
 
 class SampleFacts(TypedDict):
-    """A prompt, and what was written after it before and after a fine-tuning."""
+    """A prompt, and its continuations before and after a fine-tuning."""
 
     prompt: str
     before: str
@@ -126,19 +126,19 @@ class Comparison(TypedDict):
 
 
 def read_lineage(directory: RunDirectory) -> dict[str, Any]:
-    """Read lineage.json. Raises `RunError` when it is missing, cannot be read, or is of another shape."""
+    """Read lineage.json. Raises `RunError` when it is missing, unreadable, or has the wrong structure."""
     return _typed(directory, directory.lineage, LineageFacts)
 
 
 def read_comparison(directory: RunDirectory) -> Comparison:
-    """Read comparison.json. Raises `RunError` when it cannot be read or is of another shape."""
+    """Read comparison.json. Raises `RunError` when it is unreadable or has the wrong structure."""
     return _typed(directory, directory.comparison, Comparison)
 
 
 def read_config(directory: RunDirectory) -> RunConfig:
-    """Read config.toml, whole: no setting of a run is ever guessed.
+    """Read config.toml, which must be complete: no setting of a run is ever guessed.
 
-    A vocabulary from a file that is not where it was is the run's own `tokenizer.json`. Raises `ConfigError`.
+    Where the file of a vocabulary has moved, the run's own `tokenizer.json` is used. Raises `ConfigError`.
     """
     try:
         values = configs.read_toml(directory.config)
@@ -155,9 +155,9 @@ def read_config(directory: RunDirectory) -> RunConfig:
 
 
 def with_own_tokenizer(config: RunConfig, directory: RunDirectory) -> RunConfig:
-    """Return the config with the run's `tokenizer.json` in place of a vocabulary file that is not there.
+    """Return the config with the run's `tokenizer.json` in place of a missing vocabulary file.
 
-    A relative name is the run's own file, too: nobody knows from which folder it was named.
+    A relative path also becomes the run's own file, because the folder that it was relative to is unknown.
     """
     name = config.tokenizer.name
     if name is None or name in READY_MADE or (Path(name).is_absolute() and Path(name).exists()):
@@ -167,11 +167,13 @@ def with_own_tokenizer(config: RunConfig, directory: RunDirectory) -> RunConfig:
 
 
 def repeating(directory: RunDirectory) -> str | None:
-    """Return a command that trains a run of these settings again under another name, or None where none is known."""
+    """Return a command that trains a run with these settings again under another name, or None where unknown."""
     try:
         if directory.finetune.is_file():
             values = configs.read_toml(directory.finetune)
-            of_it = directory.finetune.resolve()  # as base and data, it is found from any folder
+            of_it = (
+                directory.finetune.resolve()
+            )  # absolute, like base and data, so that it is found from any folder
             return command("finetune", values["kind"], values["base"], *values["data"], config=of_it)
         sources = read_config(directory).corpus.sources
     except (GlassGPTError, KeyError, TypeError):
@@ -180,7 +182,7 @@ def repeating(directory: RunDirectory) -> str | None:
 
 
 def _typed(directory: RunDirectory, path: Path, shape: type) -> Any:
-    """Return the content of a JSON file as it is, once it is known to have a shape."""
+    """Return the content of a JSON file unchanged, after checking that it has the structure of `shape`."""
     try:
         values = files.read_json(path)
         msgspec.convert(values, shape)
@@ -202,7 +204,7 @@ def _or_repeat(directory: RunDirectory) -> str:
 
 
 def _begun_with(directory: RunDirectory) -> str:
-    """Return a sentence with the command that began the run, where its lineage can tell."""
+    """Return a sentence with the command that began the run, where its lineage has it."""
     try:
         words = files.read_json(directory.lineage)["command"]
         return f" The run was begun with:  {' '.join(['glassgpt', *map(quoted, words[1:])])}"

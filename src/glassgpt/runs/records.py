@@ -1,8 +1,7 @@
 """The events of a run on disk: `metrics.jsonl`, and `samples.md` made from it.
 
-One line an event, flushed as it happens, so that a run can be read while it goes on and after a crash.
-When a run is resumed from a checkpoint, what was written after that checkpoint is taken back first: the
-file always tells one story.
+Each event is one line, flushed at once, so a run can be read while it trains and after a crash. When a run is resumed
+from a checkpoint, the lines written after that checkpoint are removed first, so the file never contradicts itself.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ del _CONTROL[ord("\n")], _CONTROL[ord("\t")]
 _COUNTS = {
     kind: [field.name for field in fields(event) if field.type == "int"] for kind, event in KINDS.items()
 }
-"""The fields of each kind of event that are whole numbers."""
+"""The integer fields of each kind of event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of `metrics.jsonl`: as it stands there, its event if this version knows one, and whether it is damaged."""
+    """A line of `metrics.jsonl`: its bytes, its event if this version knows the kind, and whether it is damaged."""
 
     text: bytes
     event: Event | None
@@ -52,7 +51,7 @@ class Line:
 
 
 def read_events(path: Path) -> list[Event]:
-    """Read `metrics.jsonl`, passing over lines that cannot be read, such as a last one that a crash has torn.
+    """Read `metrics.jsonl` and skip unreadable lines, such as a last one that a crash has cut off.
 
     Raises `RunError` when the file itself cannot be read.
     """
@@ -60,12 +59,13 @@ def read_events(path: Path) -> list[Event]:
 
 
 def read_lines(path: Path) -> Iterator[Line]:
-    """Yield the lines of `metrics.jsonl`, one in memory at a time.
+    """Yield the lines of `metrics.jsonl`, with only one in memory at a time.
 
-    A torn last line and events of other versions count as undamaged. Raises `RunError` when the file cannot be read.
+    A last line that was cut off and events of other versions do not count as damaged. Raises `RunError` when the file
+    cannot be read.
     """
     try:
-        # Bytes, because a crash tears characters too; "\n" alone, because a sample may hold any other line end.
+        # Bytes, because a crash may cut a character, too; only "\n", because a sample may contain any other line end.
         with open(path, "rb") as file:
             for line in file:
                 yield _read_line(line)
@@ -84,9 +84,9 @@ def _read_line(line: bytes) -> Line:
 
 
 def event_of(values: Any) -> Event | None:
-    """Return the event of a line's content, None for a kind that another version knows.
+    """Return the event of a line's content, None for a kind from another version.
 
-    Raises `ValueError` when something in it is of the wrong type, or a number that cannot be.
+    Raises `ValueError` when a value has the wrong type or is an impossible number.
     """
     kind = msgspec.convert(values, dict[str, Any]).get("event")
     if not isinstance(kind, str):
@@ -96,10 +96,10 @@ def event_of(values: Any) -> Event | None:
     event = event_from_dict(values)
     for name in _COUNTS[kind]:
         if not 0 <= getattr(event, name) < 2**63:
-            raise ValueError("a count is negative or has no end")
+            raise ValueError("a count is negative or too large")
     seconds = getattr(event, "seconds", 0.0)
     if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError("a time is no time")
+        raise ValueError("a time is negative or not finite")
     if isinstance(event, TrainingStarted) and not (
         event.tokens_per_step > 0 and 0 < event.steps_per_epoch < math.inf
     ):
@@ -109,7 +109,7 @@ def event_of(values: Any) -> Event | None:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What a checkpoint says of how far its run had come, as far as events can contradict it."""
+    """The progress that a checkpoint states, as far as events can contradict it."""
 
     step: int
     tokens: int
@@ -117,10 +117,10 @@ class Reached:
     best_loss: float
 
     def contradicts(self, event: Event) -> bool:
-        """Say whether an event cannot be of the run of this checkpoint.
+        """Return whether an event cannot belong to the run of this checkpoint.
 
-        Both were written from the same numbers, so that they are equal to the last bit. Nothing tells apart two runs
-        that were the same in these, and then nothing is mixed up, either.
+        Both were written from the same numbers, so they are equal to the last bit. Two runs that agree in all of them
+        cannot be told apart, but then mixing them does no harm.
         """
         if isinstance(event, StepsFinished):
             return event.step == self.step and event.tokens != self.tokens
@@ -130,7 +130,7 @@ class Reached:
 
 
 def reached(checkpoint: Path) -> Reached | None:
-    """Return what the `state.json` of a checkpoint says, or None when it cannot be read."""
+    """Return what the `state.json` of a checkpoint states, or None when it cannot be read."""
     try:
         return msgspec.convert(files.read_json(checkpoint / "state.json")["progress"], Reached)
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
@@ -138,13 +138,14 @@ def reached(checkpoint: Path) -> Reached | None:
 
 
 def refuse_other_metrics(run: RunDirectory, checkpoint: Reached) -> None:
-    """Raise `RunError` when `metrics.jsonl` is of another run than a checkpoint: going on would mix the two."""
+    """Raise `RunError` when `metrics.jsonl` and a checkpoint are from different runs: continuing would mix them."""
     for line in read_lines(run.metrics):
         if line.event is not None and checkpoint.contradicts(line.event):
             raise RunError(
-                f"{run.metrics} is of another run: what it says of step {line.event.step} contradicts the checkpoint "
-                f"of step {checkpoint.step}. Put the original back. Without one, move it away, and the curves begin "
-                f"at step {checkpoint.step}:  mv {quoted(str(run.metrics))} {quoted(f'{run.metrics}.other')}"
+                f"{run.metrics} belongs to another run: its entry for step {line.event.step} contradicts the "
+                f"checkpoint of step {checkpoint.step}. Put the original back. Without one, move it away, and the "
+                f"curves begin at step {checkpoint.step}:  "
+                f"mv {quoted(str(run.metrics))} {quoted(f'{run.metrics}.other')}"
             )
 
 
@@ -155,10 +156,10 @@ class MetricsFile:
         self._path = path
 
     def rewind(self, step: int, *, best: bool | None = None) -> None:
-        """Take back every event after `step`, and how an earlier attempt ended.
+        """Remove every event after `step`, and the one that says how an earlier attempt ended.
 
-        `best` is given where a checkpoint of that step is gone on from, and says whether it is the best: a kill may
-        have come between the checkpoint and its line, which is written now.
+        `best` is set when training continues from a checkpoint of that step, and says whether it is the best. The
+        process may have been killed between the checkpoint and its line, which is then written now.
         """
         kept = [
             line
@@ -196,10 +197,10 @@ class SamplesFile:
 def samples_page(name: str, prompts: tuple[str, ...], events: list[Event]) -> str:
     """Return what the model wrote over time, as Markdown, with the loss it had then.
 
-    A model writes anything, Markdown and HTML included: each text stands in a fence that it cannot close.
+    A model may write anything, Markdown and HTML included, so each text is put in a fence that it cannot close.
     """
     losses = {event.step: event.loss for event in events if isinstance(event, Evaluated)}
-    parts = [f"# What {_code(name)} wrote while it learned\n"]
+    parts = [f"# What {_code(name)} wrote during training\n"]
     for event in events:
         if not isinstance(event, Sampled):
             continue
@@ -213,7 +214,7 @@ def samples_page(name: str, prompts: tuple[str, ...], events: list[Event]) -> st
 
 
 def readable(text: str) -> str:
-    """Return a text as a page can hold it: control characters and halves of surrogate pairs as U+FFFD."""
+    """Return a text that a page can hold: control characters and lone surrogates become U+FFFD."""
     return text.translate(_CONTROL)
 
 
@@ -224,7 +225,7 @@ def _fenced(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Return a text as code within a line, which it cannot end."""
+    """Return a text as inline code that it cannot close."""
     ticks = "`" * (1 + _longest_ticks(text))
     space = " " if "`" in text else ""
     return ticks + space + " ".join(readable(text).split()) + space + ticks

@@ -66,12 +66,12 @@ def report_page(run: RunDirectory) -> str:
 
 
 def _readable(value: Any) -> Any:
-    """Return what is put into the page without what a page cannot hold; what is known to be safe stays as it is."""
+    """Return a value without characters that a page cannot hold; markup that is marked as safe stays as it is."""
     return readable(value) if type(value) is str else value
 
 
 def _comparison(run: RunDirectory) -> Comparison | None:
-    """Return what was compared; a damaged file, which the list of runs names, is no reason to have no report."""
+    """Return the comparison; a damaged file, which the list of runs names, must not prevent a report."""
     try:
         return read_comparison(run) if run.comparison.exists() else None
     except RunError:
@@ -79,14 +79,14 @@ def _comparison(run: RunDirectory) -> Comparison | None:
 
 
 def chain(name: str, lineage: dict[str, Any]) -> list[str]:
-    """Return what a run came from, the first first: "tales (pretraining)", "tales-sft-1 (sft)", ..."""
+    """Return a run after its ancestors, oldest first: "tales (pretraining)", "tales-sft-1 (sft)", ..."""
     base = lineage.get("base")
     before = chain(base["name"], base["lineage"]) if base else []
     return [*before, f"{name} ({lineage.get('kind', 'pretraining')})"]
 
 
 def _pictures(run: RunDirectory, events: list[Event]) -> list[tuple[str, str]]:
-    """Return further pictures: curves of what was measured beside the loss, and the confusion of labels."""
+    """Return further pictures: curves of the metrics other than the loss, and the confusion of labels."""
     pictures = [
         (name, _picture(metric_figure(events, name))) for name in metric_names(events) if name != "reward"
     ]

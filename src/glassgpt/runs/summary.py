@@ -1,4 +1,4 @@
-"""A run in one line: what `glassgpt runs` shows."""
+"""A run in one line, as `glassgpt runs` shows it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFi
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """How far a run came. Numbers are None while there is nothing to say."""
+    """How far a run came. Numbers are None where nothing is known."""
 
     name: str
     parameters: int | None
@@ -30,7 +30,7 @@ class RunSummary:
     state: str
 
     def row(self) -> tuple[str, ...]:
-        """Return the summary as cells of text."""
+        """Return the summary as the text of table cells."""
         return (
             self.name,
             f"{self.parameters:,}" if self.parameters else "-",
@@ -43,7 +43,7 @@ class RunSummary:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as a person says it: 42 s, 12 min, 3 h 20 min."""
+    """Return a time as a person would write it: 42 s, 12 min, 3 h 20 min."""
     if seconds < 119.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -52,7 +52,7 @@ def duration(seconds: float) -> str:
 
 @dataclass(slots=True)
 class _Progress:
-    """What a summary needs of the events, gathered as they are read: a run may have a million."""
+    """What a summary needs from the events, collected while reading: a run may have a million."""
 
     started: TrainingStarted | None = None
     last: StepsFinished | None = None
@@ -77,7 +77,7 @@ class _Progress:
 
 
 def summarize(run: RunDirectory) -> RunSummary:
-    """Read the metrics of a run into a summary. Whatever is damaged is named in its state, and nothing is raised."""
+    """Read the metrics of a run into a summary. Its state names damaged files; nothing is raised."""
     progress = _progress(run)
     started, last, best, finished = progress.started, progress.last, progress.best, progress.finished
     imported = None if started else _imported_parameters(run)
@@ -96,7 +96,7 @@ def summarize(run: RunDirectory) -> RunSummary:
 
 
 def _damaged_file(run: RunDirectory) -> str | None:
-    """Say in a few words which file of a run, the metrics apart, cannot be used; None when all can."""
+    """Name a file of a run, other than the metrics, that cannot be used; None when all can."""
     unborn = not (run.lineage.exists() or run.checkpoints.exists() or run.weights.exists())
     readers: list[tuple[Path, Callable[[RunDirectory], object]]] = [(run.config, read_config)]
     if not unborn:
@@ -120,7 +120,7 @@ def _progress(run: RunDirectory) -> _Progress:
             lines += line.is_damaged
             if line.event is not None:
                 if checkpoint is not None and checkpoint.contradicts(line.event):
-                    return _Progress(damaged=f"{run.metrics.name} is of another run")
+                    return _Progress(damaged=f"{run.metrics.name} belongs to another run")
                 progress.take(line.event)
     except RunError:
         return _Progress(damaged=f"damaged: {run.metrics.name}")
@@ -130,7 +130,7 @@ def _progress(run: RunDirectory) -> _Progress:
 
 
 def _newest(run: RunDirectory) -> Reached | None:
-    """Return what the newest checkpoint says, or None where there is none to be read."""
+    """Return what the newest checkpoint states, or None where none can be read."""
     try:
         return reached(max(run.checkpoints.glob("step-*/")))
     except (OSError, ValueError):
@@ -138,7 +138,7 @@ def _newest(run: RunDirectory) -> Reached | None:
 
 
 def _imported_parameters(run: RunDirectory) -> int | None:
-    """Return how many parameters an imported run has, or None for any other run."""
+    """Return the number of parameters of an imported run, or None for any other run."""
     try:
         lineage = read_lineage(run)
         return lineage["model"]["parameters"] if lineage.get("kind") == "import" else None

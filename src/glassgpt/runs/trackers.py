@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases as listeners, for those who have them. Nothing needs them."""
+"""TensorBoard and Weights & Biases as listeners. Both are optional."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ TRACKERS = ("tensorboard", "wandb")
 
 
 def make_trackers(names: Sequence[str], run: RunDirectory) -> list[Listener]:
-    """Return a listener for each name. Raises `ConfigError` on an unknown one, `MissingExtraError` early."""
+    """Return a listener for each name. Raises `ConfigError` if unknown, `MissingExtraError` if not installed."""
     return [_make(name, run) for name in names]
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Raise now what `make_trackers` would raise once the run exists."""
+    """Raise the errors of `make_trackers` early, before the run exists."""
     for name in names:
         if name not in TRACKERS:
             raise ConfigError(
@@ -68,7 +68,7 @@ def _make(name: str, run: RunDirectory) -> Listener:
 
 
 class TensorBoard:
-    """Writes `tensorboard/` inside the run directory, on the disk at each evaluation."""
+    """Writes `tensorboard/` inside the run directory, flushed at each evaluation."""
 
     def __init__(self, run: RunDirectory) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -80,7 +80,7 @@ class TensorBoard:
     def __call__(self, event: Event) -> None:
         """Write the event's numbers and texts."""
         if isinstance(event, TrainingStarted) or self._writer is None:
-            # What an earlier attempt wrote after the checkpoint gone on from is not shown.
+            # What an earlier attempt wrote after the resumed checkpoint is not shown.
             self._writer = self._open(self._folder, purge_step=event.step + 1 if event.step else None)
         for name, value in scalars(event).items():
             self._writer.add_scalar(name, value, event.step)
@@ -97,7 +97,7 @@ class WeightsAndBiases:
 
     def __init__(self, run: RunDirectory) -> None:
         wandb = require("wandb", extra="track", purpose="send metrics to wandb")
-        # The same for each attempt of one run, so that a resumed run goes on with its curve.
+        # The same for each attempt of one run, so that a resumed run continues its curve.
         id = files.hash_text(f"{run.name} {read_lineage(run).get('created')}")[:16]
         self._run = wandb.init(project="glassgpt", id=id, name=run.name, dir=str(run.path), resume="allow")
 

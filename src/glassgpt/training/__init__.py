@@ -1,1 +1,1 @@
-"""The one loop that trains everything, and what it is made of."""
+"""The one training loop and its parts."""

@@ -1,9 +1,9 @@
-"""Threads, precision and compiling, chosen by what the real update takes on this machine.
+"""Threads, precision and compiling, chosen by the time that a real update takes on this machine.
 
-A choice is measured once with care (`machine.compare`), kept for the machine (`machine.kept`), and from then on
-always the same there: the same command with the same seed trains the same numbers. The usual way is all cores
-and float32; another is taken only where it leads clearly. While other programs keep the machine busy nothing is
-kept, and the number of threads is chosen for now.
+A choice is measured carefully once (`machine.compare`) and kept for the machine (`machine.kept`). From then on it
+stays the same, so the same command with the same seed trains the same numbers. The default is all cores and float32;
+another choice is made only where it is clearly faster. While other programs keep the machine busy, nothing is kept,
+and the number of threads is chosen for this run only.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from glassgpt.training.jobs import Job
 from glassgpt.training.trial import steady_seconds, trial_job, undisturbed, updates_of
 
 PROBE_TOKENS = 2048
-"""Tokens of an update that is tried; larger batches have the same preference."""
+"""Tokens of a trial update; larger batches prefer the same settings."""
 PROBE_LAYERS = 2
-"""Blocks are alike, so that two of them tell what many do."""
+"""All blocks are the same, so two of them show how many behave."""
 THREADS_LEAD = 1.1
-"""Fewer threads must be so many times as fast as all cores."""
+"""Fewer threads must be this many times as fast as all cores."""
 PRECISION_LEAD = 1.5
 """bfloat16 must be this many times as fast as float32, which is exact to 24 bits instead of 8.
 
-Small models gain 1.2 to 1.3 on the processors that were tried; a lead that lies there would be decided by noise.
+Small models gain 1.2 to 1.3 on the processors that were tried; at such a ratio noise would decide.
 """
 COMPILE_LEAD = 1.05
 MEASURE = "GLASSGPT_MEASURE"
-"""Variable that is "off" where nothing shall depend on a measurement: all cores, and float32."""
+"""Environment variable; "off" makes no choice depend on a measurement: all cores and float32."""
 PRODUCT = 384
-"""Size of the matrix product that shows whether bfloat16 is worth a trial at all."""
+"""Size of the matrix product that shows whether bfloat16 is worth a trial."""
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How a model is trained on a device: CPU threads (0 where that says nothing) and precision."""
+    """How a model is trained on a device: CPU threads (0 where they do not matter) and precision."""
 
     threads: int
     precision: torch.dtype
@@ -67,10 +67,10 @@ def choose(
     seconds: float = 6.0,
     say: Say = lambda _: None,
 ) -> Choice:
-    """Return threads and precision for training `model`: those that are asked for, or the quicker ones here.
+    """Return threads and precision for training `model`: the requested ones, or the faster ones on this machine.
 
-    Each question takes up to about `seconds` where it was not measured on this machine before. `processes` share
-    the cores of the machine; then each takes its share. `say` gets a line where a choice may surprise.
+    Each measurement takes up to about `seconds` unless it was made on this machine before. `processes` is the number
+    of processes that share the cores; each takes its share. `say` gets a line where a choice may surprise.
     """
     threads, precision = training.threads, training.precision
     if os.environ.get(MEASURE) == "off":
@@ -90,10 +90,10 @@ def choose(
 def thread_watch(
     model: ModelConfig, training: LoopConfig, device: torch.device, *, processes: int = 1
 ) -> ThreadWatch | SlownessWatch | None:
-    """Return what chooses threads while a run trains, or what says that others slow down a run that keeps them.
+    """Return a watch that changes the number of threads during a run, or only reports that other programs slow it.
 
-    Only a run that is paced by the clock may change their number: another gives other last bits, and any other
-    run promises to end with the same ones however it is interrupted. None where neither is known to help.
+    Only a run that is paced by the clock may change the number, because a different number changes the last bits of
+    the result. Any other run promises the same bits however often it is interrupted. None where neither helps.
     """
     cores = available_cores()
     if device.type != "cpu" or processes > 1 or os.environ.get(MEASURE) == "off":
@@ -114,10 +114,10 @@ def settled(
     processes: int = 1,
     say: Say = lambda _: None,
 ) -> LoopConfig:
-    """Return the settings with threads and precision decided, so that a resume cannot decide otherwise.
+    """Return the settings with threads and precision decided, so that a resumed run uses the same ones.
 
-    From here on this process computes with those threads. A run that is `paced` by the clock leaves their number
-    open in its settings: it may change them while it trains (see `thread_watch`).
+    From here on this process computes with those threads. A run that is `paced` by the clock leaves their number open
+    in its settings, because it may change the number while it trains (see `thread_watch`).
     """
     choice = choose(model, training, device, processes=processes, say=say)
     if device.type == "cpu":
@@ -133,7 +133,7 @@ def settled(
 def compiling_pays(
     model: ModelConfig, training: LoopConfig, device: torch.device, precision: torch.dtype
 ) -> float:
-    """Return how many times as fast updates are once the blocks are compiled, or 1.0 where that is not clear."""
+    """Return how many times as fast updates are with compiled blocks, or 1.0 where that is not clear."""
     if not can_compile(device):
         return 1.0
     with undisturbed(device):
@@ -149,9 +149,9 @@ def compiling_pays(
 def seconds_per_update(
     model: ModelConfig, training: LoopConfig, device: torch.device, precision: torch.dtype
 ) -> float:
-    """Return the seconds of an update with this model, batch and number of threads, kept for this machine.
+    """Return the seconds that an update takes with this model, batch and number of threads, kept for this machine.
 
-    While the machine is busy it is measured for now and not kept.
+    While the machine is busy, the measurement is used once and not kept.
     """
     question = _question("seconds", model, training, device) + f" {precision}"
     question = question.replace("torch.", "") + f" threads={training.threads} batch={training.batch_size}"
@@ -169,7 +169,7 @@ def seconds_per_update(
 
 @dataclass(frozen=True)
 class _Probe:
-    """The questions about one model on one device. All trials share one job, and so its memory."""
+    """The measurements of one model on one device. All trials share one job and therefore its memory."""
 
     model: ModelConfig
     training: LoopConfig
@@ -178,7 +178,7 @@ class _Probe:
     say: Say
 
     def threads(self, cores: int) -> int:
-        """Return the number of threads: all cores, unless fewer are clearly quicker."""
+        """Return the number of threads: all cores, unless fewer are clearly faster."""
         question = _question("threads", self.model, self.training, self.device)
         others, known, now = used_by_others(), recall(question), recall_for_now(question)
         if known is not None and others <= QUIET and known.choice.isdigit():
@@ -201,7 +201,7 @@ class _Probe:
         return best
 
     def precision(self, threads: int) -> str:
-        """Return "bfloat16" where it is clearly quicker, else "float32"."""
+        """Return "bfloat16" where it is clearly faster, else "float32"."""
         question = _question("precision", self.model, self.training, self.device) + f" threads={threads}"
         known, now = recall(question), recall_for_now(question)
         choice = known.choice if known else now
@@ -238,7 +238,7 @@ class _Probe:
         return trial_job(_probe_model(self.model), settings, self.device, torch.float32)
 
     def _too_large(self) -> bool:
-        """Whether a trial would need memory that is not there; whether the training fits is asked elsewhere."""
+        """Whether a trial needs more memory than is free; whether the training fits is checked elsewhere."""
         rows = _probe_training(self.model, self.training).batch_size
         needed = training_bytes(_probe_model(self.model), batch_size=rows, device=self.device.type).total
         return needed > free_memory(self.device) / 2
@@ -251,19 +251,19 @@ class _Probe:
             )
         elif found.wins is None:
             self.say(
-                f"The noise allows no verdict on the number of threads, so all {cores} cores are used. "
-                "--training.threads decides it."
+                f"The measurements are too noisy to choose the number of threads, so all {cores} cores are used. "
+                "--training.threads sets it."
             )
 
     def _tell_unclear(self, found: Comparison) -> None:
         self.say(
-            f"The noise allows no verdict on bfloat16 (about {found.ratio:.2f} times as fast as float32), so the run "
-            "computes in float32. --training.precision decides it."
+            f"The measurements are too noisy to judge bfloat16 (about {found.ratio:.2f} times as fast as float32), so "
+            "the run computes in float32. --training.precision sets it."
         )
 
 
 def bfloat16_products_gain(device: torch.device) -> bool:
-    """Say whether a product of bfloat16 matrices is quicker than one of float32: without that, no update can be."""
+    """Return whether a bfloat16 matrix product is faster than a float32 one; if not, no update can be faster."""
     size = PRODUCT if device.type == "cpu" else 2048
     matrices = [torch.ones(size, size, dtype=kind, device=device) for kind in (torch.float32, torch.bfloat16)]
     usual, other = (partial(_product, matrix) for matrix in matrices)
@@ -290,7 +290,7 @@ def _power_of_two(number: int) -> int:
 
 
 def _question(what: str, model: ModelConfig, training: LoopConfig, device: torch.device) -> str:
-    """Return the name of a question: all of the probe's shape that could change the answer."""
+    """Return the key of a measurement: every part of the probe's shape that could change the result."""
     probe = dataclasses.asdict(_probe_model(model))
     parts = (probe[name] for name in ("n_embd", "n_head", "n_layer", "vocab_size", "context_length"))
     shape = "x".join(str(part) for part in parts)

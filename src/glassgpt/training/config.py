@@ -1,4 +1,4 @@
-"""The settings of training, as one frozen dataclass. No torch here: a recipe can be read without it."""
+"""The settings of training, as frozen dataclasses. torch is not imported, so a recipe can be read without it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from glassgpt.idle import OnlyWith
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """Settings of every training, on text or on records. Raises `ConfigError` for a setting that cannot be."""
+    """Settings of every training, on text or on records. Raises `ConfigError` for an invalid setting."""
 
     steps: int = 1000
     """Number of optimizer updates."""
     epochs: float | None = None
-    """Number of passes over the data, instead of `steps` updates; 0 is the same as leaving it out."""
+    """Number of passes over the data, instead of `steps` updates; 0 means not set."""
     seconds: float | None = None
-    """Finish after about this number of seconds of training: the schedule is fitted to what the machine turns out to
-    do. `steps` is then a first guess."""
+    """Finish after about this many seconds of training. The schedule is fitted to the speed of the machine, and
+    `steps` is a first guess."""
     batch_size: int = 12
-    """Rows of one update on all processes together, before accumulation."""
+    """Rows of one batch over all processes together, before accumulation."""
     accumulate: int = 1
     """Batches whose gradients are averaged into one update."""
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -53,19 +53,19 @@ class LoopConfig:
     weight_decay: float = 0.1
     """Decoupled decay of matrices and embeddings; never of biases and norms."""
     clip: float = 1.0
-    """Greatest norm of all gradients together; 0 does not clip."""
+    """Largest allowed norm of all gradients together; 0 does not clip."""
     evaluate_every: int = 100
     """Steps between measurements of the validation loss."""
     sample_every: int | None = None
-    """Steps between samples; the same as evaluate_every when left out, 0 for none."""
+    """Steps between samples; evaluate_every when left out, 0 for no samples."""
     checkpoint_every: int | None = None
-    """Steps between checkpoints; the same as evaluate_every when left out."""
+    """Steps between checkpoints; evaluate_every when left out."""
     keep_checkpoints: int = 2
-    """Newest checkpoints to keep, beside the best one."""
+    """Number of newest checkpoints to keep, in addition to the best one."""
     final_weights: Literal["best", "last"] = "best"
-    """Which weights the run ends with: those of the lowest validation loss, or the last ones."""
+    """Which weights the run ends with: those with the lowest validation loss, or the last ones."""
     patience: int = 0
-    """Stop after this number of evaluations without a new best loss; 0 never stops early."""
+    """Stop after this many evaluations without a new best loss; 0 never stops early."""
     log_every: int = 10
     """Steps between lines in metrics.jsonl."""
     seed: int = 1337
@@ -73,13 +73,13 @@ class LoopConfig:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps ..."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto takes bfloat16 only where this machine is measured to gain by it."""
+    """auto takes bfloat16 only where a measurement shows that it is faster on this machine."""
     threads: int = 0
-    """CPU threads; 0 takes one for each core."""
+    """CPU threads; 0 takes one per core."""
     compile: bool = False
     """Compile the model's blocks with torch.compile."""
     checkpoint_activations: bool = False
-    """Compute activations twice instead of keeping them: less memory, more time."""
+    """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
 
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
         OnlyWith(("momentum", "matrix_learning_rate", "matrix_weight_decay"), "optimizer", ("muon",)),
@@ -87,7 +87,7 @@ class LoopConfig:
         OnlyWith(
             ("min_learning_rate",),
             "schedule",
-            # A constant rate that ends where it begins says the same thing twice.
+            # A constant rate that ends where it begins is stated twice.
             test=lambda loop: loop.schedule != "constant" or loop.min_learning_rate == loop.learning_rate,
             use="cosine, linear or wsd",
         ),
@@ -123,7 +123,7 @@ class LoopConfig:
         _require(self.clip >= 0, "clip", "0 or more")
 
     def updates(self, steps_per_epoch: float) -> int:
-        """Return the updates to make in all: those of `epochs` where that is set, else `steps`."""
+        """Return the total number of updates: those of `epochs` where that is set, else `steps`."""
         if not self.epochs:
             return self.steps
         return max(1, math.ceil(self.epochs * steps_per_epoch / self.accumulate))
@@ -144,12 +144,12 @@ class TrainingConfig(LoopConfig):
     """How a model is trained on text."""
 
     order: Literal["random", "windows", "documents"] = "random"
-    """Rows at random offsets, every window once an epoch, or every document once an epoch. The last one also
-    measures the validation loss on whole documents."""
+    """Rows at random offsets, every window once per epoch, or every document once per epoch. The last also measures
+    the validation loss on whole documents."""
     stride: int | None = None
     """Distance between windows in order "windows"; the context length when left out."""
     evaluate_tokens: int = 65_536
-    """Most validation tokens to look at each time."""
+    """Largest number of validation tokens to measure each time."""
 
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
         *LoopConfig.ONLY_WITH,

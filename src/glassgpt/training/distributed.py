@@ -1,7 +1,7 @@
-"""Several processes, one training: averaging gradients and agreeing on decisions.
+"""One training on several processes: averaging gradients and agreeing on decisions.
 
-Plain data parallelism: each rank takes its rows of the batch, gradients are averaged, and every rank
-makes the same update. With one process nothing here does anything.
+Plain data parallelism: each rank takes its rows of the batch, gradients are averaged, and every rank makes the same
+update. With one process these functions do nothing.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ PATIENCE = timedelta(days=1)
 
 @contextlib.contextmanager
 def process_group(world: World, device: torch.device) -> Iterator[None]:
-    """Join the processes that torchrun started (NCCL on CUDA, gloo elsewhere), and part at the end."""
+    """Join the processes that torchrun started (NCCL on CUDA, gloo elsewhere), and leave the group at the end."""
     if world.size == 1:
         yield
         return
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # NCCL sends objects by way of the current device
+        torch.cuda.set_device(device)  # NCCL sends objects through the current device
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield
@@ -67,7 +67,7 @@ def total(count: int, world: World, device: torch.device) -> int:
 
 
 def average_numbers(numbers: dict[str, float], world: World, device: torch.device) -> dict[str, float]:
-    """Return the means over the ranks of numbers that each of them has by the same names."""
+    """Return the mean over the ranks of each number; all ranks use the same names."""
     if world.size == 1 or not numbers:
         return numbers
     names = sorted(numbers)
@@ -76,20 +76,20 @@ def average_numbers(numbers: dict[str, float], world: World, device: torch.devic
 
 
 def any_rank(flag: bool, world: World, device: torch.device) -> bool:
-    """Return whether any rank says yes, so that all of them stop at the same step."""
+    """Return whether the flag is set on any rank, so that all of them stop at the same step."""
     if world.size == 1:
         return flag
     return average(torch.tensor(float(flag), device=device), world).item() > 0
 
 
 def barrier(world: World) -> None:
-    """Wait until every rank has come here."""
+    """Wait until every rank has reached this point."""
     if world.size > 1:
         dist.barrier()
 
 
 def from_main(make: Callable[[], Any], world: World) -> Any:
-    """Return what `make` gives on the main process, on every rank."""
+    """Call `make` on the main process and return its result on every rank."""
     if world.size == 1:
         return make()
     box = [make() if world.is_main else None]

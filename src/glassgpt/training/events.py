@@ -1,8 +1,8 @@
-"""What the loop tells the world. Listeners (progress bar, files, plots, trackers) only read these.
+"""The events that the loop sends. Listeners (progress bar, files, plots, trackers) only read them.
 
-An event is a small frozen dataclass of plain numbers and strings; `metrics.jsonl` holds one a line, with
-its kind. Losses are mean nats a token; times are seconds since training first began, resumes included.
-`metrics` are further numbers by name, of those kinds of training that have some: rewards, accuracies.
+An event is a small frozen dataclass of plain numbers and strings; `metrics.jsonl` holds one per line, with its kind.
+Losses are mean nats per token; times are seconds since training first began, resumes included. `metrics` are further
+numbers by name, such as rewards or accuracies, where a kind of training has them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class TrainingStarted:
-    """The loop begins, or goes on after a resume at `step`."""
+    """The loop begins, or continues after a resume at `step`."""
 
     step: int
     steps: int
@@ -30,7 +30,7 @@ class TrainingStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepsFinished:
-    """Some updates were made; `loss` is their mean, the rest belongs to the last of them."""
+    """Some updates were made. `loss` is their mean loss; the other values are those of the last one."""
 
     step: int
     loss: float
@@ -40,7 +40,7 @@ class StepsFinished:
     tokens_per_second: float
     seconds: float
     steps: int = 0
-    """Updates in all, as now expected; 0 in the files of older runs."""
+    """Total number of updates as now expected; 0 in the files of older runs."""
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -63,7 +63,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """The model was asked to write."""
+    """The model wrote a sample."""
 
     step: int
     texts: tuple[str, ...]
@@ -71,7 +71,7 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Something a reader of the run should know, in a sentence: such as a change of the number of threads."""
+    """A sentence that a reader of the run should know, such as a change of the number of threads."""
 
     step: int
     text: str
@@ -79,7 +79,7 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointSaved:
-    """Everything needed to go on from `step` is on the disk."""
+    """Everything needed to continue from `step` is on the disk."""
 
     step: int
     best: bool
@@ -117,7 +117,7 @@ def event_to_dict(event: Event) -> dict[str, Any]:
 
 
 def event_from_dict(values: dict[str, Any]) -> Event:
-    """Rebuild an event from `event_to_dict`'s result; keys that are not known here are left out.
+    """Rebuild an event from `event_to_dict`'s result; unknown keys are ignored.
 
     Raises `KeyError` on an unknown kind, `ValueError` when a value is missing or of the wrong type.
     """

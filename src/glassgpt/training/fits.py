@@ -1,7 +1,7 @@
-"""Whether a training, or a measurement, fits into the memory that is free, asked before anything is allocated for it.
+"""Checks, before anything is allocated, whether a training or a measurement fits into the free memory.
 
-A model of a hundred million layers, a batch of a billion rows: an operating system gives such memory out and ends
-the process, or the whole machine, when it is used. The estimates are those of `model/summary.py`.
+An operating system grants any amount of memory, even for a hundred million layers or a billion rows. It ends the
+process, or the whole machine, only when the memory is used. The estimates are those of `model/summary.py`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from glassgpt.model.summary import FLOAT32, TrainingBytes, byte_size, forward_by
 from glassgpt.training.config import LoopConfig
 
 MEASURED_TOKENS = 2048
-"""Tokens whose loss is measured together (see `evaluation.loss`)."""
+"""Number of tokens whose loss is measured together (see `evaluation.loss`)."""
 HEAP = 48 << 20
-"""Bytes that the heap of a process keeps when a first batch has passed."""
+"""Bytes that the heap of a process keeps after a first batch."""
 ELSEWHERE = "End other programs that take memory, or use a machine that has more."
-"""The way out where no setting is one."""
+"""The advice where no setting helps."""
 RESUMED = f"{ELSEWHERE} A run that has begun keeps its settings."
 
 
@@ -43,7 +43,7 @@ def refuse_what_does_not_fit(
 
 
 def refuse_training(need: TrainingBytes, device: torch.device, way_out: Callable[[int], str]) -> None:
-    """Raise `MemoryFullError` when a training needs more than is free; `way_out` is given what is free, in bytes."""
+    """Raise `MemoryFullError` when a training needs more than is free; `way_out` is passed the free bytes."""
     free = free_memory(device)
     if need.total <= free:
         return
@@ -75,8 +75,8 @@ def needed(
 ) -> TrainingBytes:
     """Return the memory of a training on batches of `rows` rows of `length` tokens (None: the context's length).
 
-    `segments` and `loss` are those of `training_bytes`. `trained` is how many numbers are trained, where that is not
-    all of them. `measuring` is what a measurement between two updates takes, in the place of the activations.
+    `segments` and `loss` are those of `training_bytes`. `trained` is the number of trained parameters, where that is
+    not all of them. `measuring` is what a measurement between two updates takes, when no activations are held.
     """
     need = training_bytes(
         model,
@@ -93,25 +93,26 @@ def needed(
 
 
 def taken(held: int, device: torch.device) -> int:
-    """Return what a process takes from the system to hold so many bytes of activations at once.
+    """Return what a process takes from the system to hold `held` bytes of activations at once.
 
-    On a CPU what is freed stays in the C library's heap, with holes. Measured with glibc at 2,048 to 4,096 tokens,
-    evaluating and distilling took 1.0 to 1.9 times what tensors held; this is 0.8 to 1.4 times what they took.
+    On a CPU freed memory stays in the C library's heap, with holes. Measured with glibc at 2,048 to 4,096 tokens,
+    evaluating and distilling took 1.0 to 1.9 times what tensors held; this estimate is 0.8 to 1.4 times what they
+    took.
     """
     return held + held // 4 + HEAP if device.type == "cpu" else held
 
 
 def measuring_bytes(model: ModelConfig, device: torch.device, length: int) -> int:
-    """Return the memory that measuring a loss takes beside the weights, through a window of `length` tokens."""
+    """Return the memory that measuring a loss over a window of `length` tokens takes, without the weights."""
     rows = max(1, MEASURED_TOKENS // length)
     return forward_bytes(model, batch_size=rows, length=length, device=device.type)
 
 
 def refuse_measuring(model: GPT, need: int, tokens: int) -> None:
-    """Raise `MemoryFullError` when a look at `tokens` tokens, of `need` bytes at once, takes more than is free.
+    """Raise `MemoryFullError` when measuring `tokens` tokens at once takes more (`need` bytes) than is free.
 
-    A model in training is let through: the training counted its measurements before it began, and what is free during
-    it says little.
+    A model in training passes: the training counted its measurements before it began, and the memory that is free
+    during it says little.
     """
     device = model.head_weight.device
     need = taken(need, device)
@@ -130,19 +131,19 @@ def refuse_measuring(model: GPT, need: int, tokens: int) -> None:
 
 
 def _saved_by_int8(model: GPT) -> int:
-    """Return the bytes that 8-bit weights would free (see `model.int8`); none where they are so already."""
+    """Return the bytes that 8-bit weights would free (see `model.int8`); 0 where they have 8 bits already."""
     matrices = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
     head = model.token_embedding.weight.numel() if model.config.tied_head else 0
     return max(0, sum(weight.nbytes - weight.numel() for weight in matrices) - head)
 
 
 def take(ways: Sequence[str]) -> str:
-    """Return the sentence that names the ways out."""
+    """Return the sentence that names what helps."""
     return f"Take {', or '.join(ways)}." if ways else ELSEWHERE
 
 
 def smaller_batches(training: LoopConfig) -> list[str]:
-    """Return the settings of the loop by which an update needs less memory."""
+    """Return the settings of the loop that make an update need less memory."""
     ways = []
     if training.batch_size > 1:
         ways.append("a smaller --training.batch-size, with --training.accumulate to make up for it")

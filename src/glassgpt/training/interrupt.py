@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal ask the loop to stop after the current step instead of tearing it apart."""
+"""Ctrl-C, SIGTERM and a closed terminal ask the loop to stop after the current step instead of breaking it off."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import FrameType
 
 @dataclass
 class StopRequest:
-    """Whether somebody asked to stop."""
+    """Whether a stop was requested."""
 
     requested: bool = False
 
@@ -24,9 +24,9 @@ class StopRequest:
 def graceful_stop() -> Iterator[StopRequest]:
     """Turn the first SIGINT, SIGTERM or SIGHUP inside the block into a `StopRequest`; a second one acts as usual.
 
-    But for SIGHUP: the shell and the system may both send it when a terminal is closed, so it is ignored from then on
-    until the block ends. Where it is ignored already, as under nohup, it stays so. Outside the main thread, where
-    Python cannot handle signals, nothing is done.
+    SIGHUP is the exception: the shell and the system may both send it when a terminal is closed, so a second one is
+    ignored until the block ends. Where SIGHUP is already ignored, as under nohup, it stays ignored. Outside the main
+    thread, where Python cannot handle signals, nothing is done.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

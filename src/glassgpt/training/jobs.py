@@ -1,8 +1,8 @@
-"""What a training is made of, and the one place that turns settings into it.
+"""The parts of a training, and the one place that builds them from settings.
 
-Pretraining and every kind of fine-tuning come by here, so that a setting does for all of them what it does for
-one: device, threads and precision, compiling, activations that are computed twice, the optimizer. What is left open
-in the settings is decided before, by `choices.settled`.
+Pretraining and every kind of fine-tuning use it, so a setting has the same effect in all of them: device, threads and
+precision, compiling, recomputed activations, the optimizer. `choices.settled` has decided before what the settings
+left open.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Config = TypeVar("Config", bound=LoopConfig)
 
 
 class BatchSource(Protocol):
-    """What is asked of the data: the batch of a number, and how long an epoch is."""
+    """What the data must provide: the batch of a step, and the length of an epoch."""
 
     @property
     def steps_per_epoch(self) -> float:
@@ -47,34 +47,34 @@ class BatchSource(Protocol):
 
     @property
     def tokens_per_batch(self) -> int:
-        """Tokens of one batch of this process."""
+        """Tokens in one batch of this process."""
         ...
 
     def at(self, step: int) -> tuple[Tensor, ...]:
-        """Return what the loss is given beside the model, the same each time it is asked.
+        """Return the tensors that the loss gets beside the model, the same ones for the same step.
 
-        The first is token ids (B, T), which are counted; in pretraining inputs and targets (B, T). A source may
-        look at the model, as reinforcement does: then the same step and the same weights give the same batch.
+        The first tensor holds token ids (B, T), which are counted; pretraining has inputs and targets (B, T). A source
+        may use the model, as reinforcement does: then the same step and the same weights give the same batch.
         """
         ...
 
 
 class EvaluationResult(Protocol):
-    """What is asked of an evaluation."""
+    """What an evaluation must provide."""
 
     @property
     def loss(self) -> float:
-        """Mean nats a token."""
+        """Mean nats per token."""
         ...
 
     @property
     def perplexity(self) -> float | None:
-        """exp(loss), where the loss is about predicting text."""
+        """exp(loss), where the loss measures the prediction of text."""
         ...
 
     @property
     def bits_per_byte(self) -> float | None:
-        """The loss in bits for each UTF-8 byte of text."""
+        """The loss in bits per UTF-8 byte of text."""
         ...
 
     @property
@@ -85,7 +85,7 @@ class EvaluationResult(Protocol):
 
 @dataclass
 class Job:
-    """One training: what is trained, on what, and whom to tell."""
+    """One training: the model, its data, and its listeners."""
 
     model: GPT
     optimizer: Optimizer
@@ -96,18 +96,18 @@ class Job:
     save: Callable[[TrainerState, bool], object]  # (state, is it the best?)
     sample: Callable[[int], Sequence[str]] | None = None
     numbers: Callable[[], dict[str, float]] = dict
-    """Further numbers of the updates since it was last asked, such as their mean reward."""
+    """Further numbers of the updates since the last call, such as their mean reward."""
     listeners: Sequence[Listener] = ()
     stop: Callable[[], bool] = lambda: False
     loss: LossFunction = next_token_loss
     """The mean over what counts in a batch."""
     counted: Callable[[Sequence[Tensor]], int] | None = None
-    """How much counts in a batch, at least 1; None where that is the same for every batch of every process."""
+    """How many items count in a batch, at least 1; None where every batch of every process has the same number."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: torch.dtype = torch.float32
     world: World = field(default_factory=World)
     watch: ThreadWatch | SlownessWatch | None = None
-    """What may change the number of CPU threads between updates; None keeps it."""
+    """May change the number of CPU threads between updates; None keeps it."""
 
     def tell(self, event: Event) -> None:
         """Send one event to every listener. Only the main process has listeners."""
@@ -133,10 +133,10 @@ def make_job(
     say: Callable[[str], None],
     **parts: Any,
 ) -> Job:
-    """Return the job of training `model`, which lies on `device`, as `config` says.
+    """Return the job of training `model`, which is on `device`, as `config` says.
 
-    `parts` are the other fields of a `Job`: batches, steps, evaluate, save and so on. `say` is told when something
-    that was asked for cannot be done here.
+    `parts` are the other fields of a `Job`: batches, steps, evaluate, save and so on. `say` gets a line when something
+    requested is not possible here.
     """
     config = compiled_if_possible(config, device, say)
     for module in model.modules():
@@ -154,7 +154,7 @@ def make_job(
 
 
 def compiled_if_possible(training: Config, device: torch.device, say: Callable[[str], None]) -> Config:
-    """Return the settings, without compiling where nothing here could; that is said."""
+    """Return the settings, with compiling turned off where there is no compiler; `say` gets a line about it."""
     if not training.compile or can_compile(device):
         return training
     say("There is no C++ compiler here, so the model is not compiled: the same result, a little slower.")

@@ -1,24 +1,23 @@
-"""Cross-entropy over a large vocabulary without ever holding all logits.
+"""Cross-entropy over a large vocabulary without holding all logits in memory.
 
-The plain way makes logits (N, V), their softmax, and its gradient: with 2,048 tokens and 50,257 words 400 MB
-each, written and read again and again. But a row of logits is needed for a moment only: its softmax gives the
-loss, and the softmax less 1 at the target *is* the gradient of the logits,
+The plain way makes logits (N, V), their softmax, and its gradient. With 2,048 tokens and 50,257 words each takes 400
+MB, written and read several times. But a row of logits is needed only briefly: its softmax gives the loss, and the
+softmax minus 1 at the target *is* the gradient of the logits,
 
     loss_n = logsumexp(z_n) - z_n[t_n]            z_n = W h_n + b
     d loss_n / d z_n = softmax(z_n) - onehot(t_n)
 
-so both products that need that gradient can be made at once, while a few rows of it are in memory, before the
-next rows overwrite them. That is three matrix products in all, as many as the plain form needs, and none is
-repeated; what is left to the backward pass is to scale. (Liger-Kernel does the same on a GPU: Hsu et al. 2024,
-section 3.2.)
+so both products that need that gradient can be made while a few rows of it are in memory, before the next rows
+overwrite them. That makes three matrix products in all, as many as the plain form needs, and none is repeated. The
+backward pass only scales. (Liger-Kernel does the same on a GPU: Hsu et al. 2024, section 3.2.)
 
-On a CPU the words, too, are taken a group at a time, so that logits become probabilities while they lie in the
+On a CPU the words, too, are processed one group at a time, so that logits become probabilities while they are in the
 processor's cache. The softmax over all words is a mixture of the softmaxes p_g of the groups g, weighted by the
 softmax of the groups' logsumexps (as in FlashAttention, Dao et al. 2022, section 3.1, over keys):
 
     softmax(z) = [ w_1 p_1, w_2 p_2, ... ]        w = softmax(lse_1, lse_2, ...)
 
-Legend: N tokens, C width, V vocabulary; R rows of one chunk; G groups of words, K words of one.
+Legend: N tokens, C width, V vocabulary; R rows of one chunk; G groups of words, K words of one group.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from torch import Tensor
 from glassgpt.model.logits import CHUNK_BYTES
 
 GROUP_WORDS = {"cpu": 4096}
-"""Words of one group on a CPU; elsewhere all of them are one."""
+"""Words of one group on a CPU; on other devices all words are one group."""
 
 
 def linear_cross_entropy(
@@ -40,8 +39,8 @@ def linear_cross_entropy(
 ) -> Tensor:
     """Return the mean cross-entropy, in nats, of `targets` under the logits `hidden @ weight.T + bias`.
 
-    hidden (..., C), weight (V, C), bias (V,), targets (...) of int64, all of which count: leave out rows that
-    should not. The products run in the dtype of `hidden`, the softmax in float32 at least. Differentiable once.
+    hidden (..., C), weight (V, C), bias (V,), targets (...) of int64. All targets count: leave out rows that should
+    not. The products run in the dtype of `hidden`, the softmax in float32 at least. Differentiable once.
     """
     rows_NC, targets_N = hidden.flatten(0, -2), targets.flatten()
     loss: Any = _LinearCrossEntropy.apply(rows_NC, weight, bias, targets_N)
@@ -63,7 +62,7 @@ def linear_token_losses(
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Makes its gradients in the forward pass and scales them in the backward pass."""
+    """Computes its gradients in the forward pass and scales them in the backward pass."""
 
     @staticmethod
     def forward(
@@ -91,9 +90,9 @@ def _loss_and_gradients(
     *,
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """Return the mean loss, and its gradients by hidden, weight and bias, None for those that are not wanted.
+    """Return the mean loss and its gradients by hidden, weight and bias, None for those not needed.
 
-    A frozen head's gradient would be as large as the head, and a third of the work.
+    The gradient of a frozen head would be as large as the head and a third of the work.
     """
     dtype, share = hidden_NC.dtype, 1.0 / len(targets_N)
     hidden_grad, weight_grad, bias_grad = (
@@ -112,7 +111,7 @@ def _loss_and_gradients(
                 _add_product(weight_grad[words], softmax_RK.T, w_R1 * hidden_NC[rows])
             if bias_grad is not None:
                 _add_product(bias_grad[words, None], softmax_RK.T, w_R1)
-    # So far the softmax; now the 1 that its target has less.
+    # So far this is the softmax; now subtract the 1 at the target.
     if hidden_grad is not None:
         hidden_grad.sub_(weight_VC[targets_N].to(dtype), alpha=share)
     if weight_grad is not None:
@@ -123,7 +122,7 @@ def _loss_and_gradients(
 
 
 def _target_logits(hidden_NC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, targets_N: Tensor) -> Tensor:
-    """Return each row's logit of its target alone, (N,)."""
+    """Return only the logit of each row's target, (N,)."""
     dtype = _softmax_dtype(hidden_NC)
     logits_N = torch.linalg.vecdot(hidden_NC.to(dtype), weight_VC[targets_N].to(dtype))
     return logits_N if bias_V is None else logits_N + bias_V[targets_N]
@@ -132,7 +131,7 @@ def _target_logits(hidden_NC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, 
 def _softmaxes(
     hidden_NC: Tensor, weight_VC: Tensor, bias_V: Tensor | None
 ) -> Iterator[tuple[slice, list[tuple[slice, Tensor]], Tensor]]:
-    """Yield for each chunk its rows, the softmax over each group of words, and the groups' logsumexps (R, G).
+    """For each chunk, yield its rows, the softmax over each group of words, and the groups' logsumexps (R, G).
 
     The next chunk overwrites the softmaxes.
     """
@@ -154,8 +153,8 @@ def _softmaxes(
 def _soften(into_RK: Tensor, hidden_RC: Tensor, weight_KC: Tensor, bias_K: Tensor | None) -> Tensor:
     """Write the softmax over some words into `into_RK`, and return their logsumexp (R, 1).
 
-    The logsumexp comes out of the softmax: at the greatest logit m that is exp(m - logsumexp), which is at
-    least 1 / K and so never rounds to zero.
+    The logsumexp follows from the softmax. At the largest logit m the softmax is exp(m - logsumexp), which is at least
+    1 / K and so never rounds to zero.
     """
     if hidden_RC.dtype == into_RK.dtype:
         torch.mm(hidden_RC, weight_KC.T, out=into_RK)
@@ -169,7 +168,7 @@ def _soften(into_RK: Tensor, hidden_RC: Tensor, weight_KC: Tensor, bias_K: Tenso
 
 
 def _add_product(to: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add left @ right to `to`, which may be more precise than they are."""
+    """Add left @ right to `to`, which may have a higher precision than both."""
     if to.dtype == left.dtype:
         to.addmm_(left, right)
     else:

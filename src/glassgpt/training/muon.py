@@ -1,14 +1,14 @@
-"""Muon: momentum whose update for each matrix is made orthogonal (Jordan et al. 2024, "Muon").
+"""Muon: momentum with an update that is made orthogonal for each matrix (Jordan et al. 2024, "Muon").
 
-The gradient of a weight matrix is dominated by a few directions; a step along it moves those and leaves the
-others where they are. Muon replaces the momentum M = U S V^T by its orthogonal factor U V^T, in which every
-direction has the same size: the steepest step when the size of a change is measured by how far it can move
-an output (Bernstein and Newhouse 2024, "Old optimizer, new norm").
+A few directions dominate the gradient of a weight matrix; a step along it moves those and hardly any others. Muon
+replaces the momentum M = U S V^T by its orthogonal factor U V^T, in which every direction has the same size. This is
+the steepest step when a change is measured by how far it can move an output (Bernstein and Newhouse 2024, "Old
+optimizer, new norm").
 
-The factor comes without an SVD, by a Newton-Schulz iteration: an odd polynomial applied to the matrix acts on
-its singular values alone, and some polynomials drive all of them towards 1. Matrices of equal shape go through
-it together as one batch. It runs in float32 on a CPU, where bfloat16 may be hundreds of times slower, and in
-bfloat16 on a GPU, whose rounding the iteration forgives (`torch.optim.Muon` takes bfloat16 everywhere).
+A Newton-Schulz iteration computes the factor without an SVD: an odd polynomial of the matrix acts only on its singular
+values, and some polynomials drive all of them towards 1. Matrices of equal shape go through it as one batch. It runs
+in float32 on a CPU, where bfloat16 may be hundreds of times slower, and in bfloat16 on a GPU; the iteration tolerates
+the rounding (`torch.optim.Muon` uses bfloat16 everywhere).
 
 Muon is for the matrices of the blocks. Embeddings, head, norms and biases stay with AdamW; see `optimizers`.
 
@@ -25,14 +25,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-# Jordan et al. 2024: these make the slope at zero as steep as it can be while all singular values end within
-# about 0.7 to 1.2, which serves a step as well as 1 would.
+# Jordan et al. 2024: these make the slope at zero as steep as possible while all singular values end within about 0.7
+# to 1.2, which works as well as exactly 1.
 A, B, C = 3.4445, -4.7750, 2.0315
 ITERATIONS = 5
 
 
 class Muon(Optimizer):
-    """Muon over matrices. A group may name `rows`: the sizes of the matrices that lie stacked in each weight."""
+    """Muon over matrices. A group may name `rows`: the sizes of the matrices that are stacked in each weight."""
 
     def __init__(
         self, params: Iterable[Any], *, lr: float, momentum: float = 0.95, weight_decay: float = 0.0
@@ -43,8 +43,8 @@ class Muon(Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move every weight that has a gradient: W -= lr (sqrt(max(1, A / B)) orthogonal(M) + weight_decay W).
 
-        M is Nesterov's: the gradient mixed once more with the momentum that holds it already. The factor makes a
-        matrix with more outputs than inputs move its outputs as far as a square one does.
+        M is Nesterov momentum: the gradient, mixed once more with the momentum that already contains it. With the
+        factor sqrt(max(1, A / B)), a matrix with more outputs than inputs moves its outputs as far as a square one.
         """
         assert closure is None
         places: dict[torch.Size, list[tuple[Tensor, Tensor, float]]] = defaultdict(list)
@@ -73,14 +73,14 @@ class Muon(Optimizer):
 
 
 def orthogonalize(matrices_PAB: Tensor, iterations: int = ITERATIONS) -> Tensor:
-    """Return about the orthogonal factor U V^T of each matrix U S V^T, (P, A, B).
+    """Return approximately the orthogonal factor U V^T of each matrix U S V^T, (P, A, B).
 
-    Each round maps the singular values s to a s + b s^3 + c s^5. They have to begin below 1, which dividing by
-    the Frobenius norm makes sure of.
+    Each iteration maps the singular values s to a s + b s^3 + c s^5. They must begin below 1, which dividing by the
+    Frobenius norm ensures.
     """
     x_PAB = matrices_PAB.bfloat16() if matrices_PAB.device.type == "cuda" else matrices_PAB
     tall = x_PAB.shape[-2] > x_PAB.shape[-1]
-    if tall:  # the products below are of the size of the rows
+    if tall:  # the products below have the size of the rows
         x_PAB = x_PAB.mT
     x_PAB = x_PAB / (torch.linalg.matrix_norm(x_PAB, keepdim=True) + 1e-7)
     for _ in range(iterations):

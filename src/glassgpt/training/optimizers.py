@@ -1,4 +1,4 @@
-"""Optimizers: AdamW for everything, or Muon for the matrices of the blocks beside AdamW for the rest."""
+"""Optimizers: AdamW for all weights, or Muon for the matrices of the blocks and AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from glassgpt.training.muon import Muon
 
 
 class OptimizerPair(Optimizer):
-    """Two optimizers over different weights that step, save and load as one."""
+    """Two optimizers over different weights that step, save and load as one optimizer."""
 
     def __init__(self, first: Optimizer, second: Optimizer) -> None:
         self.pair = (first, second)
@@ -22,20 +22,20 @@ class OptimizerPair(Optimizer):
         self.param_groups = [*first.param_groups, *second.param_groups]  # the same ones, not copies
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Let both step."""
+        """Step both optimizers."""
         assert closure is None
         for optimizer in self.pair:
             optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of both, their weights numbered on from the first to the second."""
+        """Return the state of both; the weights of the second are numbered after those of the first."""
         first, second = (optimizer.state_dict() for optimizer in self.pair)
         offset = self._first_weights
         state = first["state"] | {offset + index: slots for index, slots in second["state"].items()}
         return {"state": state, "param_groups": first["param_groups"] + second["param_groups"]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Put back what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         offset, state = self._first_weights, state_dict["state"]
         states = (
             {index: slots for index, slots in state.items() if index < offset},
@@ -71,7 +71,7 @@ def make_optimizer(model: GPT, config: LoopConfig) -> Optimizer:
     for group in groups:
         group["params"] = [weight for weight in group["params"] if id(weight) not in taken]
     left = [group for group in groups if group["params"]]
-    return OptimizerPair(muon, _adamw(left, config)) if left else muon  # corrections by LoRA are all matrices
+    return OptimizerPair(muon, _adamw(left, config)) if left else muon  # all LoRA weights are matrices
 
 
 def _adamw(groups: list[dict[str, Any]], config: LoopConfig) -> Optimizer:
@@ -89,7 +89,7 @@ def _adamw(groups: list[dict[str, Any]], config: LoopConfig) -> Optimizer:
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Split parameters into those that decay (matrices, embeddings) and those that do not.
 
-    Biases and norm gains have one dimension; pulling them towards zero only hurts.
+    Biases and norm gains have one dimension; decaying them only hurts.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     decaying = [parameter for parameter in parameters if parameter.ndim >= 2]
@@ -102,7 +102,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 
 def matrix_groups(model: GPT) -> list[dict[str, Any]]:
-    """Return the matrices of the blocks for Muon; of the fused projection, queries, keys and values apart."""
+    """Return the matrices of the blocks for Muon; the fused projection counts as separate queries, keys and values."""
     config = model.config
     matrices = {name: weight for name, weight in model.blocks.named_parameters() if weight.ndim == 2}
     fused = [weight for name, weight in matrices.items() if name.endswith("attention.qkv.weight")]

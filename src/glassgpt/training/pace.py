@@ -1,10 +1,9 @@
-"""Finishing on time: how many updates fit into the seconds that a run was given.
+"""Finishing on time: how many updates fit into the seconds that a run may take.
 
-A machine's speed is known only while it works, and others may use it, too. So a run with `training.seconds`
-counts anew, at each line of its log, how many updates still fit. The schedule does not jump when that number
-changes: what is left of it is stretched or squeezed onto what is left of the run. Each such decision is part
-of the progress and so of every checkpoint, and between two of them a step is a function of its number as in
-any other run.
+A machine's speed is known only while it works, and other programs may use it, too. So a run with `training.seconds`
+estimates again, at each line of its log, how many updates still fit. The schedule does not jump when that number
+changes: its rest is stretched or squeezed to fit the rest of the run. Each such decision is part of the progress and
+so of every checkpoint. Between two decisions a step depends only on its number, as in any other run.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from glassgpt.training.config import LoopConfig
 from glassgpt.training.state import Progress
 
 MEMORY = 0.5
-"""Share of the earlier estimate of an update's time that a new measurement leaves standing."""
+"""Share that the earlier estimate of an update's time keeps when a new measurement arrives."""
 
 
 def place(progress: Progress, nominal: int) -> float:
-    """Return where on a schedule of `nominal` updates the next update of a run stands: from 0 to nominal - 1."""
+    """Return the place of a run's next update on a schedule of `nominal` updates, from 0 to nominal - 1."""
     if progress.paced_at == 0 and progress.steps == nominal:
         return progress.step
     left = max(1, progress.steps - 1 - progress.paced_at)
@@ -26,7 +25,7 @@ def place(progress: Progress, nominal: int) -> float:
 
 
 class Pacer:
-    """Measures updates and pauses (evaluations, samples, checkpoints), and sets `progress.steps` by them."""
+    """Measures updates and pauses (evaluations, samples, checkpoints), and computes `progress.steps` from them."""
 
     def __init__(self, config: LoopConfig) -> None:
         self._config = config
@@ -34,7 +33,7 @@ class Pacer:
         self._pause = 0.0
 
     def note_pause(self, seconds: float) -> None:
-        """Remember how long the loop just stood still to evaluate, sample and save."""
+        """Remember how long the loop just paused to evaluate, sample and save."""
         self._pause = seconds
 
     def note_updates(self, seconds: float, count: int) -> None:
@@ -43,7 +42,7 @@ class Pacer:
         self._update = MEMORY * self._update + (1 - MEMORY) * measured if self._update else measured
 
     def steps(self, progress: Progress, elapsed: float) -> int:
-        """Return how many updates the run will have made when its time is over, the last pause included."""
+        """Return how many updates the run will have made when its time is up; the last pause counts as time."""
         assert self._config.seconds is not None
         left = self._config.seconds - elapsed - self._pause
         each = self._update + self._pause / self._config.evaluate_every
@@ -51,6 +50,6 @@ class Pacer:
 
 
 def repace(progress: Progress, steps: int, nominal: int) -> None:
-    """Let the run end after `steps` updates, and its schedule go on from where it stands."""
+    """Make the run end after `steps` updates and continue its schedule from the present place."""
     here = place(progress, nominal)
     progress.paced_at, progress.paced_place, progress.steps = progress.step, here, steps

@@ -10,10 +10,9 @@ from glassgpt.training.config import LoopConfig
 def learning_rate(step: float, steps: int, config: LoopConfig) -> float:
     """Return the learning rate of update `step` (0-based) out of `steps`.
 
-    Warm-up rises linearly and reaches the peak at update `warmup_steps`; the schedule then falls from
-    `learning_rate` to `min_learning_rate`, which the last update has. A run that is fitted to its time stands
-    between two updates of it. "constant" stays at the peak, and so
-    does the last update when the warm-up takes all the others.
+    Warm-up rises linearly and reaches the peak at update `warmup_steps`; the schedule then falls from `learning_rate`
+    to `min_learning_rate`, which the last update has. `step` is a fraction in a run with a time limit. "constant"
+    stays at the peak, and so does the last update when the warm-up takes all the others.
     """
     warmup = min(config.warmup_steps, steps)
     if step < warmup:
@@ -24,7 +23,7 @@ def learning_rate(step: float, steps: int, config: LoopConfig) -> float:
 
 
 def _shape(progress: float, config: LoopConfig) -> float:
-    """Return the share of the fall that is still to come, from 1 to 0 as `progress` goes from 0 to 1."""
+    """Return the share of the fall that remains, from 1 to 0 as `progress` goes from 0 to 1."""
     match config.schedule:
         case "constant":
             return 1.0

@@ -1,8 +1,8 @@
-"""Everything that decides how training goes on, taken out of live objects and put back.
+"""Everything that decides how training continues, captured from live objects and restored.
 
-A `TrainerState` is tensors by name and plain numbers: what a checkpoint stores. Nothing in it needs
-pickle. It holds the weights, the optimizer's moments, the step (which is the place in the data, see
-`dataset/batches.py`), the best loss so far, and the state of every random generator.
+A `TrainerState` is what a checkpoint stores: tensors by name and plain numbers, without pickle. It holds the weights,
+the optimizer's moments, the step (which is also the place in the data, see `dataset/batches.py`), the best loss so
+far, and the state of every random generator.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Progress:
     saved_at: int = -1
     evaluations_since_best: int = 0
     steps: int = 0
-    """Updates to make in all; 0 before the loop has begun."""
+    """Total number of updates; 0 before the loop has begun."""
     paced_at: int = 0
-    """The update at which `steps` was last counted anew (see `pace`), and where on the schedule that was."""
+    """The update at which `steps` was last estimated (see `pace`), and its place on the schedule."""
     paced_place: float = 0.0
     threads: int = 0
-    """CPU threads of a paced run, which may change them; 0 where they are settled otherwise."""
+    """CPU threads of a paced run, which may change them; 0 in other runs."""
 
     def note_evaluation(self, loss: float) -> bool:
         """Remember a validation loss; return whether it is the best so far."""
@@ -55,7 +55,7 @@ STATE_VERSION = 2
 
 @dataclass
 class TrainerState:
-    """A checkpoint's content: three sets of tensors and plain values.
+    """The content of a checkpoint: three sets of tensors and plain values.
 
     The optimizer's tensors are keyed `NAME.SLOT`, such as `head.weight.exp_avg`, whatever order its groups have.
     """
@@ -71,7 +71,7 @@ class TrainerState:
 def capture(model: nn.Module, optimizer: Optimizer, progress: Progress) -> TrainerState:
     """Take a snapshot. The model's and optimizer's tensors are referred to, not copied.
 
-    Frozen weights, those that ask for no gradient, are left out: whoever froze them knows where they are from.
+    Frozen weights (those without a gradient) are left out: the code that froze them knows where they come from.
     """
     tensors, python_state = random_state(_device(model))
     frozen, names = _frozen(model), _optimized(model, optimizer)
@@ -89,9 +89,9 @@ def capture(model: nn.Module, optimizer: Optimizer, progress: Progress) -> Train
 
 
 def restore(state: TrainerState, model: nn.Module, optimizer: Optimizer) -> Progress:
-    """Put a snapshot back into objects built from the same config; return its progress.
+    """Restore a snapshot into objects built from the same config; return its progress.
 
-    The optimizer may take over the snapshot's tensors and change them: a snapshot is good for one restore.
+    The optimizer may take over the snapshot's tensors and change them, so restore a snapshot only once.
     """
     missing, unexpected = model.load_state_dict(state.model, strict=False)
     if unexpected or set(missing) - _frozen(model):
@@ -114,7 +114,7 @@ def restore(state: TrainerState, model: nn.Module, optimizer: Optimizer) -> Prog
 def random_state(device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the state of torch's (CPU and `device`), NumPy's and Python's generators: tensors, plain values.
 
-    Ranks seed alike and draw alike, so the state of one rank's device is right for all of them.
+    All ranks use the same seed and draw the same numbers, so the state of one rank's device is right for all.
     """
     kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
     version, internal, gauss_next = random.getstate()
@@ -135,7 +135,7 @@ def random_state(device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any
 
 
 def set_random_state(tensors: dict[str, Tensor], plain: dict[str, Any], device: torch.device) -> None:
-    """Put back what `random_state` returned; the state of another kind of device is passed over."""
+    """Restore what `random_state` returned; the state of another kind of device is ignored."""
     kind, position, has_gauss, gauss = plain["numpy"]
     version, gauss_next = plain["python"]
     np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, gauss))  # noqa: NPY002

@@ -1,14 +1,14 @@
 """The only loop. Pretraining and every kind of fine-tuning go through `train`.
 
-It is given what it works on: a model, a loss, batches, and a few callables for what it must not know
-about (how to evaluate, to sample, to save). It tells what happens by events and decides nothing about
-files or screens. With several ranks, evaluating, sampling and taking a snapshot are collective: every rank
-calls them, and the main one tells and writes. One turn of the loop:
+It gets a model, a loss, batches, and a few callables for what it must not know about (how to evaluate, to sample, to
+save). It reports what happens by events and decides nothing about files or screens. With several ranks, evaluating,
+sampling and taking a snapshot are collective: every rank calls them, and the main one reports and writes. One
+iteration of the loop:
 
-    evaluate and sample when due -> save when due -> stop if asked -> one update -> tell
+    evaluate and sample when due -> save when due -> stop if asked -> one update -> report
 
-so a checkpoint holds the state *before* the update of its step, evaluation included, and a run that is
-resumed from it repeats exactly what an uninterrupted one would have done.
+so a checkpoint holds the state *before* the update of its step, but after its evaluation. A run that is resumed from
+it does exactly what an uninterrupted run would have done.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ from glassgpt.training.state import Progress, capture
 def train(job: Job, progress: Progress | None = None) -> TrainingFinished:
     """Run the loop from `progress` (a fresh start when None) to the end, and return how it ended.
 
-    Raises `NonFiniteLossError` before an update that would poison the weights, or on a GPU, which is not waited
-    for, before the next line of the log: in any case before such weights could be saved.
+    Raises `NonFiniteLossError` before an update that would poison the weights. On a GPU, where the loop does not wait
+    for the numbers, it does so before the next line of the log, and always before such weights are saved.
     """
     progress = progress or Progress()
     progress.steps = progress.steps or job.steps
@@ -67,7 +67,7 @@ def train(job: Job, progress: Progress | None = None) -> TrainingFinished:
         reason = _reason_to_stop(job, progress)
         due = reason or improved or _due(progress.step, job.config.checkpoint_interval)
         if due and not resumed_here:
-            log.tell()  # a resumed run tells what comes after, so that nothing is told twice or never
+            log.tell()  # a resumed run logs what comes after, so every update is logged exactly once
             _save(job, progress, clock, best=improved)
         if reason:
             break
@@ -88,7 +88,7 @@ def train(job: Job, progress: Progress | None = None) -> TrainingFinished:
 
 
 def _watch_threads(job: Job, progress: Progress, seconds: float) -> None:
-    """Let the watch see how long an update took; tell of a change, and keep it with the progress."""
+    """Tell the watch how long an update took; report a change and keep it with the progress."""
     if job.watch is None:
         return
     job.watch.note(seconds)
@@ -99,11 +99,11 @@ def _watch_threads(job: Job, progress: Progress, seconds: float) -> None:
 
 
 def compile_blocks(model: GPT) -> None:
-    """Let torch.compile make fast code for the blocks, in place: all of them share what is compiled once.
+    """Compile the blocks in place with torch.compile; all of them share the code that is compiled once.
 
-    A hook that is put on a part of a block later is heard: torch leaves that question out unless it is told.
+    A hook that is added to a part of a block later still runs: torch checks for such hooks only when asked to.
     """
-    dynamo = importlib.import_module("torch._dynamo")  # a second's work, which training without it is spared
+    dynamo = importlib.import_module("torch._dynamo")  # takes a second, so only where it is needed
     dynamo.config.skip_nnmodule_hook_guards = False
     for block in model.blocks:
         block.compile()
@@ -112,7 +112,7 @@ def compile_blocks(model: GPT) -> None:
 def update(job: Job, progress: Progress) -> tuple[Tensor, Tensor]:
     """Make one optimizer update; return its mean loss and the norm of its gradients before clipping.
 
-    Both stay on the device, so that nothing waits for it: the log reads them when it has something to tell.
+    Both stay on the device, so that nothing waits for it: the log reads them when it writes a line.
     """
     config, step = job.config, progress.step
     job.optimizer.zero_grad(set_to_none=True)
@@ -127,7 +127,7 @@ def update(job: Job, progress: Progress) -> tuple[Tensor, Tensor]:
     distributed.average_gradients(job.model, job.world)
     norm = nn.utils.clip_grad_norm_(job.model.parameters(), config.clip or float("inf"))
     mean_loss = distributed.average(total, job.world)
-    if job.device.type == "cpu":  # where looking costs nothing
+    if job.device.type == "cpu":  # where reading the values costs nothing
         refuse_non_finite(mean_loss.item(), norm.item(), step, config)
     set_learning_rate(job.optimizer, learning_rate(place(progress, job.steps), job.steps, config))
     job.optimizer.step()
@@ -135,11 +135,11 @@ def update(job: Job, progress: Progress) -> tuple[Tensor, Tensor]:
 
 
 def _batches_of(job: Job, step: int) -> Iterator[tuple[Sequence[Tensor], float]]:
-    """Yield this process's batches of an update, and by what the mean of each is divided.
+    """Yield this process's batches of an update, and the divisor of each batch's mean.
 
-    The update's loss is one mean over all that counts in its batches on all ranks, however it is cut into batches:
-    of `total` that count, a batch with `count` of them is worth count / total. The gradients are averaged over the
-    ranks afterwards, so each rank's share is `size` times that. Where all batches count alike, what is left is a
+    The update's loss is one mean over everything that counts in its batches on all ranks, however it is cut into
+    batches: a batch with `count` of the `total` items has the weight count / total. The gradients are averaged over
+    the ranks afterwards, so each rank's weight is `size` times that. Where all batches count the same, this is a plain
     mean over the accumulated batches, and nothing has to be counted.
     """
     config = job.config
@@ -158,17 +158,17 @@ def autocast(device: torch.device, precision: torch.dtype) -> contextlib.Abstrac
     """Compute in `precision` inside the block where it is lower than float32."""
     if precision == torch.float32:
         return contextlib.nullcontext()
-    # Norms keep float32 weights on purpose; torch's remark on it is for its own developers.
+    # Norms keep float32 weights on purpose; torch's warning about it is for its own developers.
     warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
     return torch.autocast(device.type, dtype=precision)
 
 
 def refuse_non_finite(loss: float, norm: float, step: int, config: LoopConfig, *, after: int = 0) -> None:
-    """Raise `NonFiniteLossError` for the numbers of `step`, looked at `after` so many further updates."""
+    """Raise `NonFiniteLossError` if the numbers of `step`, read `after` further updates, are not finite."""
     if loss - loss == 0 and norm - norm == 0:  # neither infinite nor NaN
         return
     what = f"the loss is {loss}" if loss - loss != 0 else f"the gradients' norm is {norm}"
-    update = f"It was seen {after} updates later" if after else "The update was not applied"
+    update = f"This was found {after} updates later" if after else "The update was not applied"
     raise NonFiniteLossError(
         f"At step {step} (batch {step * config.accumulate} of seed {config.seed}) {what}. {update}, and the "
         f"checkpoints are sound. Try a learning rate lower than {config.learning_rate:g}, a "
@@ -177,11 +177,11 @@ def refuse_non_finite(loss: float, norm: float, step: int, config: LoopConfig, *
 
 
 def _evaluate_if_due(job: Job, progress: Progress, clock: _Clock) -> bool:
-    """Measure and sample before the first update, at each interval, at the end; say if it is the best."""
+    """Evaluate and sample before the first update, at each interval and at the end; return whether it is the best."""
     at_end = progress.step >= progress.steps
     improved = False
     if at_end or _due(progress.step, job.config.evaluate_every) or progress.step == 0:
-        found = job.evaluate()  # on every rank, since weights may be shared out among them
+        found = job.evaluate()  # on every rank, since weights may be sharded
         result = distributed.from_main(lambda: found, job.world)  # so that all ranks decide the same
         improved = progress.note_evaluation(result.loss)
         job.tell(
@@ -248,7 +248,7 @@ class _Clock:
 
 
 class _StepLog:
-    """Gathers updates into one `StepsFinished` each `log_every` steps, and before each checkpoint.
+    """Collects updates into one `StepsFinished` every `log_every` steps, and before each checkpoint.
 
     Speed counts the time inside updates only: evaluations and samples do not make it look slow.
     """
@@ -272,7 +272,7 @@ class _StepLog:
             self._repace()
 
     def tell(self) -> None:
-        """Tell of the updates that were not told yet, if there are any. Here, at last, the device is waited for."""
+        """Report the pending updates, if there are any. Only here the loop waits for the device."""
         if not self._updates:
             return
         step, count = self._progress.step, len(self._updates)

@@ -1,8 +1,8 @@
-"""A few real updates of a model on random ids, timed: what every choice of training speed is based on.
+"""A few timed real updates of a model on random ids: the basis of every choice about training speed.
 
-Nothing is concluded from the name of a processor or from a product of two matrices. Whether a second thread
-helps, whether bfloat16 is quick or hundreds of times slow, whether compiling pays: each is tried by the very
-update that the loop will make.
+Nothing is concluded from the name of a processor or from a product of two matrices. Whether a second thread helps,
+whether bfloat16 is fast or hundreds of times slower, whether compiling pays: each is tried with the same update that
+the loop will make.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from glassgpt.training.state import Progress
 from glassgpt.training.trainer import compile_blocks, update
 
 STEADY = 1.05
-"""Updates are timed until the two quickest are this close."""
+"""Updates are timed until the two fastest are this close."""
 MOST_UPDATES = 8
 
 
@@ -51,8 +51,8 @@ def trial_job(model: ModelConfig, training: LoopConfig, device: torch.device, pr
 def updates_of(job: Job, *, threads: int = 0, precision: torch.dtype | None = None) -> Callable[[], float]:
     """Return a function that makes one update of a trial, waits for it, and returns its loss.
 
-    Several such functions may share a job, and so its memory: they go on with the same weights. `threads` and
-    `precision` are those of the job's settings where they are not given.
+    Several such functions may share a job and therefore its memory: they continue with the same weights. `threads` and
+    `precision` come from the job's settings where they are not given.
     """
     progress = Progress(steps=job.steps)
     job = job if precision is None else replace(job, precision=precision)
@@ -66,10 +66,10 @@ def updates_of(job: Job, *, threads: int = 0, precision: torch.dtype | None = No
 
 
 def steady_seconds(run: Callable[[], object], *, most: int = MOST_UPDATES, seconds: float = 4.0) -> float:
-    """Return the least seconds of a call, after an uncounted one, once the two quickest calls agree.
+    """Return the seconds of the fastest call, after an uncounted first one, once the two fastest calls agree.
 
-    The least, not the mean: what else the machine does in passing should not count against a shape. One quick
-    call may be luck only where the second is far from it, so calls go on until two agree or time is up.
+    The fastest, not the mean, because other work of the machine should not count against a shape. One fast call may be
+    luck, so calls continue until the two fastest agree or time is up.
     """
     run()
     times: list[float] = []
@@ -86,7 +86,7 @@ def steady_seconds(run: Callable[[], object], *, most: int = MOST_UPDATES, secon
 
 @contextlib.contextmanager
 def undisturbed(device: torch.device) -> Iterator[None]:
-    """Leave the random generators and the number of threads as they were."""
+    """Restore the random generators and the number of threads after the block."""
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
