@@ -151,7 +151,7 @@ def classify_says_classify(project: Project) -> None:
     printed = project.refused("classify", made, " ")
     assert "dog" in paste(project, filled(line_of(printed, "Give one:"), RUN=made))
     printed = project.done("export", made, "--to", "hf", "--output", "exported")
-    assert "cat" in paste(project, filled(line_of(printed, "told apart by:"), TEXT="'The cat'"))
+    assert "cat" in paste(project, filled(line_of(printed, "Use the labels with:"), TEXT="'The cat'"))
     Path(f"runs/{made}/labels.json").write_text("[]")
     printed = project.refused("classify", made, "The cat")
     paste(project, line_of(printed, "make the classifier again with:") + " --name again")

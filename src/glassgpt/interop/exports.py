@@ -68,7 +68,7 @@ def _without(run: Run) -> list[str]:
     if run.lineage.get("labels") is None:
         return []
     return [
-        "The labels are left out: this is only the language model. Use them with:  "
+        "The labels are left out: this is only the language model. Use the labels with:  "
         + command("classify", run.directory.handle, "TEXT")
     ]
 
