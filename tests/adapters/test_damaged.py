@@ -1,6 +1,6 @@
-"""An adapter from elsewhere, damaged or of another kind: it is merged, or refused in words, and the model is as it was.
+"""An adapter from elsewhere, damaged or of another kind: it is merged, or refused and the model is unchanged.
 
-Every setting of `adapter_config.json` gets values of every other type, and every tensor other shapes, types and names.
+Every setting of `adapter_config.json` gets values of every wrong type, and every tensor wrong shapes, types and names.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def fresh() -> GPT:
 
 
 def refused(folder: Path) -> str:
-    """Return the words with which an adapter is refused; the model must be as it was."""
+    """Return the message that refuses an adapter; the model must be unchanged."""
     model = fresh()
     with pytest.raises(GlassGPTError) as error:
         merge_adapter(model, folder)
@@ -106,7 +106,7 @@ def test_a_setting_of_the_wrong_kind_is_refused_by_its_name(adapter: Path, name:
 
 
 def test_settings_of_another_rank_are_refused(adapter: Path) -> None:
-    """Such an adapter was merged with the rank of its tensors, and so with another scale than its training's."""
+    """Such an adapter was merged with the rank of its tensors, and so with another scale than in its training."""
     assert "states rank 5 for" in refused(with_settings(adapter, r=5))
     assert "states rank 7 for" in refused(with_settings(adapter, rank_pattern={"q_proj": 7}))
 
@@ -208,7 +208,7 @@ TENSORS = st.dictionaries(
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(changed=st.dictionaries(NAMES, VALUES, max_size=4), tensors=st.none() | TENSORS)
-def test_whatever_it_holds_it_is_merged_or_refused(
+def test_an_adapter_with_any_content_is_merged_or_refused(
     whole: Path, tmp_path: Path, changed: dict[str, Any], tensors: dict | None
 ) -> None:
     folder = tmp_path / "adapter"

@@ -1,4 +1,4 @@
-"""LoRA: nothing at first, the formula of the paper, and merged equal to unmerged; PEFT itself agrees."""
+"""LoRA: no effect at first, the formula of the paper, merged equals unmerged, and PEFT itself agrees."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IDS = torch.arange(24).reshape(2, 12) % 53
 
 
 def with_corrections(config: ModelConfig, lora: LoRAConfig, seed: int = 0) -> GPT:
-    """A random model whose corrections are no longer nothing."""
+    """A random model whose corrections are no longer zero."""
     torch.manual_seed(seed)
     model = add_lora(GPT(config), lora).eval()
     for layer in lora_layers(model).values():
@@ -96,7 +96,7 @@ def test_dropout_acts_on_corrections_in_training_alone() -> None:
 def test_peft_loads_the_adapter_with_equal_logits(
     config: ModelConfig, targets: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """Onto the base as Hugging Face has it; and what PEFT makes of its own is merged here with equal logits."""
+    """PEFT puts it on the base in the Hugging Face format; what PEFT makes itself is merged here with equal logits."""
     peft: Any = pytest.importorskip("peft")
     lora = LoRAConfig(rank=4, alpha=10, targets=targets)
     model = with_corrections(config, lora)
@@ -188,7 +188,7 @@ def test_a_model_without_the_matrix_is_refused() -> None:
 
 
 def as_hugging_face(config: ModelConfig) -> Any:
-    """The model of seed 0 as transformers has it, through the maps of the architectures' room."""
+    """The model of seed 0 in transformers, converted by the tables of `architectures`."""
     import transformers
 
     from glassgpt.architectures.configs import to_hugging_face

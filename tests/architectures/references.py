@@ -1,4 +1,4 @@
-"""Tiny random models of transformers, one of each family and turn."""
+"""Tiny random models of transformers, one for each family and variant."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def make(kind: str, **changes: Any) -> Any:
-    """Return a model of transformers whose numbers are far from those that would hide a mistake."""
+    """Return a model of transformers with weights that would not hide a mistake."""
     import transformers
 
     family, settings = KINDS[kind]

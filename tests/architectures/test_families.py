@@ -1,4 +1,4 @@
-"""Which family a model is of, and what keeps it out of all of them."""
+"""Which family a model belongs to, and what keeps it out of all of them."""
 
 from __future__ import annotations
 

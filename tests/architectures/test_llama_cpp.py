@@ -1,4 +1,4 @@
-"""What llama.cpp is told of a model; that it then computes the same is tested with it, in `interop`."""
+"""What llama.cpp gets of a model; the tests of `interop` check that it then computes the same."""
 
 from __future__ import annotations
 

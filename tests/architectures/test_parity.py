@@ -1,4 +1,4 @@
-"""Every family computes what transformers computes, and goes back and forth without loss."""
+"""Every family computes the same as in transformers, and converts back and forth without loss."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import references
 
 
 def ours(reference: Any) -> GPT:
-    """Return our model with the numbers of theirs."""
+    """Return our model with the weights of theirs."""
     content = reference.config.to_dict()
     config = from_hugging_face(content)
     theirs = reference.state_dict()
@@ -86,7 +86,7 @@ def test_older_files_keep_rotary_settings_elsewhere() -> None:
         ("llama", {"num_key_value_heads": 3}, "n_kv_head"),
     ],
 )
-def test_what_we_cannot_do_is_named(kind: str, changes: dict[str, Any], named: str) -> None:
+def test_unsupported_settings_are_named(kind: str, changes: dict[str, Any], named: str) -> None:
     with pytest.raises(GlassGPTError, match=named):
         from_hugging_face(references.make(kind).config.to_dict() | changes)
 

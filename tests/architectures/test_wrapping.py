@@ -1,4 +1,4 @@
-"""Names of weights come out of whatever was put around them."""
+"""Names of weights are found inside any wrapper."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def template(source: str, tokenizer: FastTokenizer) -> ChatTemplate:
 @settings(max_examples=30)
 @given(said=st.lists(contents, min_size=2, max_size=4))
 def test_nobody_forges_a_turn(source: str, said: list[str], tokenizer: FastTokenizer) -> None:
-    """A message with `<|im_end|>` in it was cut there: an answer was learned by half, and a user could write turns."""
+    """A message with `<|im_end|>` was cut there: only half of an answer was learned, and a user could forge turns."""
     talk = [Message("user" if place % 2 == 0 else "assistant", text) for place, text in enumerate(said)]
     written = template(source, tokenizer).pieces(talk)
     control = [text for text, special in written if special]

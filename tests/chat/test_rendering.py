@@ -1,4 +1,4 @@
-"""Templates from elsewhere are programs by others: each ends in a text or in a sentence that names the template."""
+"""Templates from elsewhere are programs by others: each gives a text or an error that names the template."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def foreign(source: str) -> ChatTemplate:
     ],
 )  # fmt: skip
 def test_what_cannot_be_rendered_is_one_sentence(source: str, said: str) -> None:
-    """`{{ 1/0 }}`, an include and endless text ended in tracebacks, or filled the memory."""
+    """`{{ 1/0 }}`, an include and an endless text once ended in tracebacks or filled the memory."""
     with pytest.raises(ConfigError, match=f"The chat template x.jinja .*{said}") as caught:
         foreign(source).render(TALK)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Templates write what Hugging Face writes with them, and tell the assistant's words from all others."""
+"""Templates write the same as in Hugging Face, and separate the assistant's words from all others."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_the_assistants_parts_are_its_words_and_its_stop(name: TemplateName, pla
 @pytest.mark.parametrize("name", ["chatml", "alpaca"])
 @given(texts=st.lists(written, min_size=2, max_size=6))
 def test_every_target_is_the_assistants(name: TemplateName, texts: list[str], plain: FastTokenizer) -> None:
-    """Whatever is said: the targets, decoded, are the answers with their stop tokens and nothing else."""
+    """For any messages: the decoded targets are the answers with their stop tokens and nothing else."""
     tokenizer, template = with_template(name, plain)
     texts = [text.encode("utf-8", "replace").decode() for text in texts]
     turns = [Message("user" if place % 2 == 0 else "assistant", text) for place, text in enumerate(texts)]
@@ -124,7 +124,7 @@ def test_a_long_answer_is_cut_and_a_long_prompt_refused(plain: FastTokenizer) ->
 
 
 def test_a_template_that_rewrites_the_past_is_refused(plain: FastTokenizer) -> None:
-    """Some templates leave out what an assistant thought in earlier turns; nothing could then be learned there."""
+    """Some templates leave out the assistant's thoughts in earlier turns, so these could not be learned."""
     source = "{{ messages | length }}{% for message in messages %}{{ message['content'] }}!{% endfor %}"
     with pytest.raises(ConfigError, match="rewrites earlier turns"):
         ChatTemplate(source, "!", "<|endoftext|>", ()).parts(TALK)
@@ -156,7 +156,7 @@ def test_only_what_is_to_be_learned_is_a_target(name: TemplateName, plain: FastT
 
 
 def test_a_preference_rewards_its_last_answer_only(plain: FastTokenizer) -> None:
-    """Earlier answers are the prompt's: counted, they moved both rewards that are shown."""
+    """Earlier answers belong to the prompt; when they were counted, they changed both displayed rewards."""
     tokenizer, template = with_template("chatml", plain)
     preference = Preference(tuple(TALK[:4]), "Yours.", "A model.", "here")
     ((_, pair),) = Fitting(tokenizer, template, 256).pairs([preference])

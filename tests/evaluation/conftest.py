@@ -28,9 +28,9 @@ TEXT = (
 
 
 class RuleModel(GPT):
-    """A model whose logits are what a rule makes of the ids: (B, T) to (B, T, V).
+    """A model whose logits follow from the ids by a rule: (B, T) to (B, T, V).
 
-    What the head reads are the logits themselves, and the head leaves them as they are.
+    The hidden states are the logits themselves, and the head leaves them unchanged.
     """
 
     def __init__(self, rule: Callable[[Tensor], Tensor], vocab_size: int, context_length: int) -> None:
@@ -66,7 +66,7 @@ class Bench:
 
     @staticmethod
     def split_of(ids: list[int] | np.ndarray, *, shards: int = 1, name: str = "train") -> TokenSplit:
-        """A split over several shards, as it lies on disk."""
+        """A split over several shards, as on disk."""
         parts = np.array_split(np.asarray(ids, dtype="<u2"), shards)
         starts = np.cumsum([0, *(len(part) for part in parts)])
         return TokenSplit(name, tuple(parts), starts, text_bytes=0, documents=1)
@@ -98,14 +98,14 @@ class Bench:
 
     @staticmethod
     def unigram(tokenizer: FastTokenizer, *, seed: int = 0, context_length: int = 256) -> RuleModel:
-        """A model that likes some tokens more than others, whatever stands before."""
+        """A model that prefers some tokens to others, whatever comes before."""
         v = tokenizer.vocab_size
         liking = torch.randn(v, generator=torch.Generator().manual_seed(seed))
         return RuleModel(lambda ids: liking.expand(*ids.shape, v), v, context_length)
 
     @staticmethod
     def copier(vocab_size: int, context_length: int = 256) -> RuleModel:
-        """A model that looks where the last token stood before, and expects again what followed it there."""
+        """A model that finds where the last token occurred before, and expects what followed it there."""
 
         def rule(ids_BT: Tensor) -> Tensor:
             logits = torch.zeros(*ids_BT.shape, vocab_size)

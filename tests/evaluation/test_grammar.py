@@ -1,4 +1,4 @@
-"""Minimal pairs: what they are made of, and what models get that are known by heart."""
+"""Minimal pairs: what they are made of, and the scores of models with known behaviour."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_there_are_many_pairs_of_many_phenomena_and_none_twice():
 
 @pytest.mark.parametrize("phenomenon", dict.fromkeys(contrast.phenomenon for contrast in CONTRASTS))
 def test_right_and_wrong_sentences_have_the_same_words(phenomenon):
-    """So that no liking of words, however strong, is of any use."""
+    """So no preference for words, however strong, helps."""
     chosen = [pair for pair in pairs() if pair.phenomenon == phenomenon]
     right, wrong = (
         Counter(word for pair in chosen for word in words(getattr(pair, side))) for side in ("right", "wrong")
@@ -58,8 +58,8 @@ def test_a_couple_of_pairs_by_hand(monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_who_only_likes_words_is_at_chance_exactly(bench, tokenizer, seed):
-    """One of each couple is right; in word order all are ties, or nearly: sums of the same numbers."""
+def test_a_model_that_only_prefers_words_is_exactly_at_chance(bench, tokenizer, seed):
+    """One of each couple is right; in word order all are ties, or nearly so: sums of the same numbers."""
     score = grammar(bench.subject_of(bench.run_of(bench.unigram(tokenizer, seed=seed), tokenizer)))
     assert score.chance == 0.5
     for phenomenon, share in score.details.items():
@@ -67,8 +67,8 @@ def test_who_only_likes_words_is_at_chance_exactly(bench, tokenizer, seed):
             assert share == pytest.approx(0.5), phenomenon
 
 
-def test_who_knows_the_right_sentences_is_always_right(bench, tokenizer):
-    """A model that expects, after the beginning of a right sentence, what follows in it, and nothing else."""
+def test_a_model_that_knows_the_right_sentences_is_always_right(bench, tokenizer):
+    """A model that, after the beginning of a right sentence, expects only what follows in it."""
     v = tokenizer.vocab_size
     follows = {}
     for pair in pairs():

@@ -1,4 +1,4 @@
-"""The real lm-eval on tasks made here, without network: its numbers against those computed by hand."""
+"""The real lm-eval on tasks made here, without a network: its numbers against those computed by hand."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def run(bench, tokenizer):
 
 @torch.no_grad()
 def log_probabilities(run, ids: list[int]) -> torch.Tensor:
-    """Of each token after the first."""
+    """The log-probability of each token after the first."""
     logits = run.model(torch.tensor([ids[:-1]]))[0].double()
     return F.log_softmax(logits, -1).gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
 
@@ -112,7 +112,7 @@ def test_accuracy_and_chance_of_a_task_with_choices(run, tasks, no_network):
 
 
 def test_bits_per_byte_of_whole_texts(run, tasks, no_network):
-    """The second text is longer than the model looks back, so it is read in windows of 32 predictions."""
+    """The second text is longer than the context, so it is read in windows of 32 predictions."""
     (score,) = run_tasks(run, ["whole"], include=tasks)
     nats = 0.0
     for text in TEXTS:
@@ -135,7 +135,7 @@ def test_solved_questions_stand_before_each(run, tasks, no_network):
     assert shown.count == 4
 
 
-def test_the_network_is_only_shut_meanwhile(run, tasks):
+def test_the_network_is_off_only_during_the_block(run, tasks):
     before = datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE
     with harness._offline():
         assert datasets.config.HF_HUB_OFFLINE
@@ -148,7 +148,7 @@ def request(kind: str, *arguments) -> Instance:
 
 
 def test_contexts_and_continuations(run):
-    """The space goes to the continuation, wherever it stands; nothing before is the beginning of a document."""
+    """The space moves to the continuation in any case; an empty context is the beginning of a document."""
     model, encode, end = HarnessModel(run), run.tokenizer.encode, run.tokenizer.end_of_text
     assert model.encode_pair("The dog", " is") == ([end, *encode("The dog")], encode(" is"))
     assert model.encode_pair("The dog ", "is") == model.encode_pair("The dog", " is")
@@ -161,7 +161,7 @@ def test_contexts_of_a_model_of_one_long_text(bench, run, tokenizer):
     assert model.encode_pair("", "The") == (tokenizer.encode("\n"), tokenizer.encode("The"))
 
 
-def test_loglikelihood_says_whether_greedy_choice_would_write_it(run):
+def test_loglikelihood_says_whether_greedy_decoding_would_write_it(run):
     greedy = run.complete("The dog", generation_config({"max_gen_toks": 3}))[0]
     model = HarnessModel(run)
     found = model.loglikelihood([request("loglikelihood", "The dog", text) for text in (greedy, " xyzzy")])
@@ -172,7 +172,7 @@ def test_loglikelihood_says_whether_greedy_choice_would_write_it(run):
 
 
 def test_prompts_of_which_only_the_end_is_seen_are_counted(run):
-    """The context is of 32 tokens; a longer question lost its beginning in silence, and its figure with it."""
+    """The context has 32 tokens; a longer question lost its beginning silently, which changed the figure."""
     model, word = HarnessModel(run), "7"
     assert len(run.tokenizer.encode(word * 31)) == 31
     model.loglikelihood([request("loglikelihood", word * 31, word)])
@@ -186,7 +186,7 @@ def test_prompts_of_which_only_the_end_is_seen_are_counted(run):
     )
 
 
-def test_what_a_task_could_not_be_asked_whole_is_said(run, tasks):
+def test_cut_prompts_of_a_task_are_reported(run, tasks):
     shots, said = 4, []
     run_tasks(run, ["animals"], include=tasks, few_shots=shots, say=said.append)
     assert len(said) == 1

@@ -1,4 +1,4 @@
-"""Copying of repeated random rows, by models that do it, that do not, and that cannot be asked."""
+"""Copying repeated random rows, by models that do it, that do not, and that cannot be tested."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_model_that_copies_gets_everything(bench, tokenizer):
 
 
 def test_a_model_that_likes_one_token_gets_its_share(bench, tokenizer):
-    """Right exactly where the token it likes best comes next, in both halves alike."""
+    """Right exactly where its preferred token comes next, equally in both halves."""
     model = bench.unigram(tokenizer, seed=5)
     ids = ordinary_ids(tokenizer)
     likes = int(model.rule(torch.zeros(1, 1))[0, 0].argmax())

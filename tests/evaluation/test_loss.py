@@ -1,4 +1,4 @@
-"""The measured loss against a sum by hand, against `transformers`, and against what theory says exactly."""
+"""The measured loss against a sum by hand, against `transformers`, and against exact values from theory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ END = 28  # the special token: it stands for no text
 
 
 def split_of(ids: list[int] | np.ndarray, *, text_bytes: int = 0, shards: int = 1) -> TokenSplit:
-    """A split over several shards, as it lies on disk."""
+    """A split over several shards, as on disk."""
     parts = np.array_split(np.asarray(ids, dtype="<u2"), shards)
     starts = np.cumsum([0, *(len(part) for part in parts)])
     return TokenSplit("validation", tuple(parts), starts, text_bytes, documents=1)
@@ -45,7 +45,7 @@ def make(**settings) -> GPT:
 
 @torch.no_grad()
 def by_hand(model: GPT, ids: np.ndarray, starts: list[int]) -> list[float]:
-    """Minus log of the probability given to each next token, window by window, one at a time."""
+    """Minus the log-probability of each next token, window by window, one at a time."""
     losses = []
     for start in starts:
         window = torch.tensor(ids[start : start + CONTEXT + 1].astype(np.int64))
@@ -103,7 +103,7 @@ def test_a_model_that_knows_nothing_loses_exactly_log_v():
 
 
 def test_bits_per_byte_by_hand():
-    """Ids 0-9 stand for 1 byte, 10-27 for 3, the special token for none, though guessing it costs as well."""
+    """Ids 0-9 stand for 1 byte, 10-27 for 3, the special token for none, although predicting it also costs."""
     lengths = np.array([1] * 10 + [3] * 18 + [0])
     ids, model = random_ids(33, seed=4), make()
     ids[5] = ids[20] = END
@@ -118,9 +118,9 @@ UNKNOWN = 27
 
 
 def test_unknown_tokens_are_charged_for_what_they_stand_for():
-    """Two unknown tokens stand for the 10 bytes that no other token does; 8 bits each are added, as if spelled out.
+    """Two unknown tokens stand for the 10 bytes of no other token; 8 bits are added for each byte, as if spelled out.
 
-    They were guessed easily and counted as any text, so a vocabulary that left much out looked better for it.
+    They were easy to predict and counted as any text, so a vocabulary that left much out looked better.
     """
     lengths = np.array([1] * 27 + [0, 0])
     ids, model = random_ids(33, seed=4) % UNKNOWN, make()
@@ -153,7 +153,7 @@ def test_a_vocabulary_that_knows_nothing_looks_no_better_than_the_bytes_themselv
 
 
 def test_no_text_has_no_figure():
-    """A text of one character was measured at 8.4e9 bits per byte: only its end had been predicted."""
+    """A text of one character was once measured at 8.4e9 bits per byte, because only its end was predicted."""
     result = Evaluation(loss=3.0, tokens=1, text_bytes=0)
     assert result.bits_per_byte is None
     with pytest.raises(EvaluationError, match="no part of its text can be predicted"):
@@ -178,7 +178,7 @@ def test_without_byte_lengths_the_average_of_the_split_is_taken():
 
 
 def test_the_windows_are_fixed_and_spread_evenly():
-    """10 windows fit; of these 3 are looked at: those that begin at 0, 3 and 6 tenths."""
+    """10 windows fit; 3 of them are measured: those that begin at 0, 3 and 6 tenths."""
     ids, model = random_ids(81), make()
     results = [
         evaluate(model, split_of(ids), context_length=CONTEXT, most_tokens=3 * CONTEXT) for _ in range(2)
@@ -214,7 +214,7 @@ def test_the_mode_comes_back_when_measuring_fails():
 
 @pytest.mark.parametrize("loss", [710.0, 5000.0, math.inf, math.nan])
 def test_a_hopeless_loss_has_no_perplexity(loss: float):
-    """Two places once drew the line: one said infinity, which is no JSON, the other a number of 304 digits."""
+    """Two places once had different limits: one gave infinity, which is not JSON, the other a number of 304 digits."""
     assert Evaluation(loss, 1, 1).perplexity is None
     assert perplexity(loss) is None
     assert perplexity(709.0) == pytest.approx(math.exp(709.0))

@@ -1,4 +1,4 @@
-"""What stands in a text, against a search by hand; and models that write by heart, or anew."""
+"""What occurs in a text, against a search by hand; and models that write memorised or new text."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_longest_run_is_the_one_found_by_hand(bench, samples, text, shards, 
     st.integers(1, 20),
 )
 @settings(max_examples=150)
-def test_runs_are_found_where_they_stand_each_once(bench, runs, text, block):
+def test_runs_are_found_in_their_places_each_once(bench, runs, text, block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK", block)
         found = list(runs_in([Run(i, np.array(ids)) for i, ids in enumerate(runs)], bench.split_of(text)))
@@ -73,7 +73,7 @@ def test_runs_are_found_where_they_stand_each_once(bench, runs, text, block):
 
 
 def test_equal_hashes_of_other_tokens_are_no_match(bench, monkeypatch):
-    """With a base of 1 the hash is a sum, and every order of the same tokens has the same one."""
+    """With a base of 1 the hash is a sum, so every order of the same tokens has the same hash."""
     monkeypatch.setattr(module, "BASE", 1)
     text = bench.split_of([1, 2, 3, 4, 5])
     assert list(runs_in([Run(0, np.array([3, 2, 1]))], text)) == []
@@ -120,7 +120,7 @@ STORY = " ".join(
 
 @pytest.fixture(scope="module")
 def by_heart(bench, tokenizer):
-    """A run of a real model that was trained on one text until it knew it."""
+    """A run of a real model that was trained on one text until it knew it by heart."""
     model = bench.untrained(tokenizer, context_length=256).train()
     ids = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode(STORY), tokenizer.end_of_text]])
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2)

@@ -1,4 +1,4 @@
-"""Names to be recalled: the stories, and models that recall, guess, or cannot be asked."""
+"""Recalling names: the stories, and models that recall, guess, or cannot be tested."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_choice_goes_on_where_the_story_ends(bench, tokenizer):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_who_only_likes_some_names_is_at_chance_exactly(bench, tokenizer, seed):
+def test_a_model_that_only_prefers_names_is_exactly_at_chance(bench, tokenizer, seed):
     model = bench.unigram(tokenizer, seed=seed, context_length=600)
     score = recall(bench.subject_of(bench.run_of(model, tokenizer)))
     assert score.value == score.chance == 0.25
@@ -53,8 +53,8 @@ def test_who_only_likes_some_names_is_at_chance_exactly(bench, tokenizer, seed):
     assert score.count == 80
 
 
-def test_who_expects_the_first_name_again_is_always_right(bench, tokenizer):
-    """The hero is the first of the two in every story; the model likes best what stood first among capitals' tokens."""
+def test_a_model_that_expects_the_first_name_again_is_always_right(bench, tokenizer):
+    """The hero is the first of the two in every story; the model prefers the first token with a capital."""
     v = tokenizer.vocab_size
     answers = {
         tuple(tokenizer.encode(q.story)): tokenizer.encode(f"{q.story} {q.answer}.") for q in all_questions()

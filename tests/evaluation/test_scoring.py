@@ -26,7 +26,7 @@ def model() -> GPT:
 
 @torch.no_grad()
 def by_hand(model: GPT, context: list[int], continuation: list[int]) -> tuple[float, bool]:
-    """Each token from the most context that fits, one pass of the model for each."""
+    """Each token from the longest context that fits, with one pass of the model for each."""
     total, greedy, ids = 0.0, True, list(context)
     for token in continuation:
         logits = model(torch.tensor([ids[-CONTEXT:]]))[0, -1].double()
@@ -36,7 +36,7 @@ def by_hand(model: GPT, context: list[int], continuation: list[int]) -> tuple[fl
     return total, greedy
 
 
-def test_texts_of_all_lengths_together_are_each_as_alone(model):
+def test_texts_scored_together_equal_texts_scored_alone(model):
     random = torch.Generator().manual_seed(0)
     sizes = [(1, 1), (1, 7), (5, 3), (4, 0), (2, 2), (7, 1), (3, 4)]
     pairs = [
@@ -54,7 +54,7 @@ def test_texts_of_all_lengths_together_are_each_as_alone(model):
             assert likelihood.greedy == greedy
 
 
-def test_greedy_is_said_of_what_greedy_choice_writes(model):
+def test_greedy_is_true_for_what_greedy_decoding_writes(model):
     ids = [4]
     for _ in range(6):
         ids.append(int(model(torch.tensor([ids]))[0, -1].argmax()))
@@ -66,7 +66,7 @@ def test_greedy_is_said_of_what_greedy_choice_writes(model):
 
 
 def test_a_context_that_is_too_long_loses_its_beginning(model):
-    """As lm-eval's own models have it: the last context_length + 1 tokens of both, the last of them only predicted."""
+    """As in lm-eval's own models: the last context_length + 1 tokens of both; the very last is only predicted."""
     context, continuation = [5, 1, 9, 2, 8, 3, 7, 4, 6, 0, 11], [12, 13, 14]
     kept = (context + continuation)[-(CONTEXT + 1) : -3]
     (whole,), (cut,) = (

@@ -1,4 +1,4 @@
-"""All probes asked of one run, and what is said of those that cannot be."""
+"""All probes run on one run, and what is said about those that cannot run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_stories_are_asked_only_of_a_run_that_was_trained_on_them(bench, tokeniz
         tinytales(of_stories(bench, tokenizer, None))
 
 
-def test_without_names_all_are_asked_and_the_others_excused(bench, tokenizer):
+def test_without_names_all_probes_run_and_those_that_cannot_say_why(bench, tokenizer):
     text = bench.split_of(tokenizer.encode("The dog is happy and the cats were sad. " * 30))
     run = bench.run_of(bench.untrained(tokenizer, context_length=32), tokenizer)
     answers = list(ask_all(bench.subject_of(run, Texts(text, text), samples=2)))
@@ -43,7 +43,7 @@ def test_without_names_all_are_asked_and_the_others_excused(bench, tokenizer):
     assert {answer.name for answer in answers if isinstance(answer, Score)} >= {"grammar", "induction"}
 
 
-def test_named_ones_are_asked_in_order_and_excuse_nobody(bench, tokenizer):
+def test_named_probes_run_in_order_and_one_that_cannot_run_is_an_error(bench, tokenizer):
     subject = bench.subject_of(bench.run_of(bench.untrained(tokenizer, context_length=32), tokenizer))
     named = [
         answer.name for answer in ask_all(subject, ["induction", "grammar"]) if isinstance(answer, Score)

@@ -31,7 +31,7 @@ def make() -> Callable[..., GPT]:
 
 @pytest.fixture(scope="session")
 def plainly() -> Callable[[GPT, list[int], int], list[int]]:
-    """Greedy generation in the simplest words: the model over the visible window, for each token anew."""
+    """Greedy generation in its simplest form: run the model over the visible window again for each token."""
 
     @torch.no_grad()
     def written(model: GPT, prompt: list[int], n: int) -> list[int]:

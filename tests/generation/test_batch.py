@@ -1,4 +1,4 @@
-"""A batch of texts of any lengths: each row writes what it would alone, and one that is over is gone."""
+"""A batch of texts of any lengths: each row writes what it would write alone, and a finished row is removed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARTS = (
 
 
 def write(model: GPT, prompts: list[list[int]], config: SamplingConfig = GREEDY, **more) -> list[list[int]]:
-    """What each prompt is continued with."""
+    """The continuation of each prompt."""
     written: list[list[int]] = [[] for _ in prompts]
     for step in generate_batch(model, prompts, config, **{"max_tokens": 30, **more}):
         for row, id in step:
@@ -35,7 +35,7 @@ def write(model: GPT, prompts: list[list[int]], config: SamplingConfig = GREEDY,
 
 
 @pytest.mark.parametrize("parts", PARTS)
-def test_rows_of_all_lengths_write_what_each_would_alone(make, plainly, parts):
+def test_rows_of_all_lengths_write_the_same_as_alone(make, plainly, parts):
     model = make(**parts)
     prompts = [[index * 7 % 31 for index in range(length)] for length in (1, 3, 3, 9, 12, 13, 20)]
     expected = [plainly(model, prompt, 30) for prompt in prompts]
@@ -102,7 +102,7 @@ def test_a_recorded_step_gives_the_same_bits_for_any_rows_and_places(make, parts
             assert torch.equal(plain.keys_LBKSD, replayed.keys_LBKSD)
 
 
-def test_a_recording_knows_of_weights_that_changed_or_were_exchanged(make, plainly):
+def test_a_recording_follows_weights_that_change_or_are_replaced(make, plainly):
     model = make()
     first = write(model, [[1, 2]], max_tokens=400)  # long enough to be recorded on the way
     decoder = Decoder(model, 1)

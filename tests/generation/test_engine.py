@@ -1,4 +1,4 @@
-"""Ids in, ids out: the same with and without the cache, however long the text; and as `transformers` does."""
+"""Ids in, ids out: the same with and without the cache, for any length of text, and the same as `transformers`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GREEDY = SamplingConfig(temperature=0)
 
 
 def take(model: GPT, prompt: list[int], n: int, config: SamplingConfig = GREEDY, **more) -> list[list[int]]:
-    """The ids of `n` steps, one list a row."""
+    """The ids of `n` steps, one list per row."""
     steps = list(itertools.islice(generate_ids(model, prompt, config, **more), n))
     return [list(row) for row in zip(*steps, strict=True)]
 
@@ -138,7 +138,7 @@ def test_what_cannot_be_generated_is_refused(make):
 
 @pytest.mark.parametrize("sampling", [GREEDY, SamplingConfig()])
 def test_broken_weights_are_named_and_not_drawn_from(make, sampling):
-    """Greedy generation once took the NaN for the likeliest token; sampling ended in torch's own words."""
+    """Greedy generation once took NaN for the likeliest token; sampling ended in an error of torch."""
     model = make()
     model.blocks[0].mlp.down.weight.data[0, 0] = float("nan")
     with pytest.raises(ModelError, match="not finite"):
@@ -146,7 +146,7 @@ def test_broken_weights_are_named_and_not_drawn_from(make, sampling):
 
 
 def test_the_repetition_penalty_knows_the_window_alone(make):
-    """A penalty this strong never repeats what is in sight, so the 12 tokens in sight are all different."""
+    """With such a strong penalty no token in the window is repeated, so its 12 tokens are all different."""
     model = make()
     ids = [1, *take(model, [1], 40, SamplingConfig(temperature=0, repetition_penalty=1e6))[0]]
     for end in range(1, len(ids)):

@@ -1,4 +1,4 @@
-"""Whoever watches a model, or changes its parts, is heard from the next token on, recorded or not."""
+"""Hooks on a model and changes of its parts take effect from the next token on, recorded or not."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ HOOKS: dict[str, Callable[[GPT], Any]] = {
 @pytest.mark.parametrize("hook", HOOKS.values(), ids=HOOKS)
 @pytest.mark.parametrize("steps", [5, RECORD_AFTER + 5])
 def test_a_hook_is_heard_before_and_after_the_step_is_recorded(hook: Any, steps: int, make: Make) -> None:
-    """After some steps a recording was replayed, and a hook registered then saw and changed nothing."""
+    """After some steps a recording was replayed, and a hook registered then had no effect."""
     model = make()
     together = Steps(model)
     together.take(steps)

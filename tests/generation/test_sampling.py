@@ -1,4 +1,4 @@
-"""Each filter against numbers worked out by hand, and against the processors of `transformers`."""
+"""Each filter against numbers computed by hand, and against the processors of `transformers`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_greedy_is_a_distribution_with_one_1():
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-300, 5e-324])
 def test_a_tiny_temperature_ends_at_greedy_and_not_at_nan(temperature):
-    """Large logits over a tiny temperature once became infinite, and infinity less infinity NaN."""
+    """Large logits divided by a tiny temperature once became infinite, and infinity minus infinity is NaN."""
     logits = torch.tensor([[50.0, -80.0, 90.0, 12.0]])
     close(probabilities(logits, temperature=temperature), [0, 0, 1, 0])
 

@@ -1,6 +1,6 @@
 """What a person sees: text as soon as it is certain, never the beginning of a stop string, never half a character.
 
-`scripted` makes a real GPT whose next token depends on the position alone, so that a test says what is written.
+`scripted` makes a real GPT whose next token depends only on the position, so that a test decides what is written.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def char() -> FastTokenizer:
 
 
 def scripted(vocabulary: FastTokenizer, prompt_length: int, ids: list[int]) -> GPT:
-    """A GPT that writes `ids` after a prompt of so many tokens, whatever these are."""
+    """A GPT that writes `ids` after any prompt of a given number of tokens."""
     length = prompt_length + len(ids) + 1
     model = GPT(
         ModelConfig(
@@ -68,7 +68,7 @@ def random_model(vocabulary: FastTokenizer, seed: int = 0) -> GPT:
 
 
 def write(vocabulary: FastTokenizer, text: str | list[int], prompt: str = "a", **settings) -> list[TextEvent]:
-    """The events of a model that writes `text`, by default one token at a time to its end."""
+    """The events of a model that writes `text`, by default one token at a time to the end."""
     ids = vocabulary.encode(text) if isinstance(text, str) else text
     model = scripted(vocabulary, len(prompt_ids(vocabulary, prompt, documents=True)), ids)
     config = dataclasses.replace(GREEDY, **{"max_tokens": len(ids), **settings})
@@ -80,7 +80,7 @@ def joined(events: list[TextEvent]) -> str:
 
 
 def spell(bpe: FastTokenizer, text: str) -> list[int]:
-    """The ids of a text with each byte a token of its own."""
+    """The ids of a text in which each byte is a token."""
     return [id for byte in text.encode() for id in range(257) if bpe.token_bytes(id) == bytes([byte])]
 
 
@@ -218,7 +218,7 @@ def test_rows_end_at_different_times_and_say_so_once(char):
     length=st.integers(1, 30),
 )
 def test_stopping_equals_cutting_the_whole_text(char, stops, seed, length):
-    """Against the plain way: write on, and after each token look for a stop string in all of it."""
+    """Against the plain way: keep writing, and look for a stop string in the whole text after each token."""
     model = random_model(char)
     config = GenerationConfig(max_tokens=length, stop=tuple(stops), seed=seed, temperature=2.0)
     expected, reason = "", "length"
@@ -238,7 +238,7 @@ def test_stopping_equals_cutting_the_whole_text(char, stops, seed, length):
     assert all(not event.finished for event in events[:-1])
 
 
-def test_what_the_tokenizer_has_never_seen_is_named(char):
+def test_text_outside_the_vocabulary_is_named(char):
     model = random_model(char)
     with pytest.raises(GenerationError, match=r"never seen: 'x', '7'\. Leave it out"):
         complete(model, char, "axb7x", GREEDY)

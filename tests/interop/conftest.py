@@ -1,4 +1,4 @@
-"""Runs with random weights and a tokenizer of their own, made in a folder of one's own."""
+"""Runs with random weights and their own tokenizer, made in a separate folder."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def chat_tokenizer(tokenizer: FastTokenizer) -> FastTokenizer:
 
 @pytest.fixture
 def make_run(tokenizer: FastTokenizer) -> MakeRun:
-    """A function that makes a run of random weights: some ids more than the tokenizer has, two layers."""
+    """A function that makes a run with random weights: two layers, and some more ids than the tokenizer has."""
 
     def make(name: str = "tiny", own: FastTokenizer | None = None, **settings: Any) -> RunDirectory:
         own = own or tokenizer

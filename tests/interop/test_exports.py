@@ -43,7 +43,7 @@ TEXTS = ("The cat sat", "  It's 12,345\n\n\tnaïve 🙂", "", "def f(x):\n    re
 
 @pytest.fixture
 def chatty(make_run: Any, chat_tokenizer: FastTokenizer) -> RunDirectory:
-    """A run that chats, its answers ended by `<|im_end|>`."""
+    """A chat run whose answers end with `<|im_end|>`."""
     run = make_run(own=chat_tokenizer)
     files.write_text(run.chat_template, TEMPLATE)
     chat = {"template": "chatml", "stop": ["<|im_end|>"]}
@@ -73,7 +73,7 @@ def test_gguf_in_fewer_bits(kind: str, dtype: str, make_run: Any) -> None:
 
 
 def test_gguf_numbers_are_ours(make_run: Any) -> None:
-    """The check where llama.cpp is not installed: the file's numbers, rounded as its type rounds."""
+    """The check where llama.cpp is not installed: the file's numbers are ours, rounded to its type."""
     from glassgpt.architectures.llama_cpp import pieces
     from glassgpt.interop.gguf_check import read_back
     from glassgpt.interop.gguf_file import _numpy, _tensors, write_gguf
@@ -115,7 +115,7 @@ def test_llama_cpp_answers_after_the_template(chatty: RunDirectory, chat_tokeniz
 def test_gpt2s_own_vocabulary_travels(
     to: Any, make_run: Any, tiktoken_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its 50,257 ids and 50,000 merges, on a text of its own: both programs cut it as we do."""
+    """With its 50,257 ids and 50,000 merges: both programs cut a text as we do."""
     from glassgpt.interop.llama_server import Llama
     from glassgpt.tokenizers.load import load_tokenizer
 
@@ -224,7 +224,7 @@ def test_onnxruntime_runs_the_graph_at_any_size(settings: dict[str, Any], make_r
             torch.testing.assert_close(torch.from_numpy(logits), model(ids), atol=1e-4, rtol=0)
 
 
-def test_large_weights_lie_beside_their_graph(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_weights_are_stored_beside_their_graph(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
     from glassgpt.interop import onnx_file
@@ -243,7 +243,7 @@ def test_large_weights_lie_beside_their_graph(make_run: Any, monkeypatch: pytest
         torch.testing.assert_close(torch.from_numpy(logits), open_run("tiny").model(ids), atol=1e-4, rtol=0)
 
 
-def test_ids_are_cut_alike_for_word_and_char_folders(make_run: Any, make_tokenizer: Any) -> None:
+def test_word_and_char_folders_give_the_same_ids(make_run: Any, make_tokenizer: Any) -> None:
     import transformers
 
     for kind in ("char", "word", "wordpiece"):
@@ -341,7 +341,7 @@ def test_the_smallest_contexts_travel(make_run: Any) -> None:
 
 @pytest.mark.parametrize("template", ["{% if", "{{ messages | frobnicate }}"])
 def test_a_template_that_llama_cpp_cannot_read_is_named(template: str, make_run: Any) -> None:
-    """A run with a template from elsewhere was told to report a file that llama.cpp "cannot open"."""
+    """For a run with a template from elsewhere, the error said to report a file that llama.cpp "cannot open"."""
     run = make_run()
     files.write_text(run.chat_template, template)
     with pytest.raises(InteropError, match=r"chat_template\.jinja"):
@@ -349,8 +349,8 @@ def test_a_template_that_llama_cpp_cannot_read_is_named(template: str, make_run:
     assert not list(Path().glob("*.gguf"))
 
 
-def test_what_lies_beside_an_output_stays(make_run: Any) -> None:
-    """An export that failed removed `NAME.data`, and one to ONNX wrote over it, whoever had put it there."""
+def test_files_beside_an_output_stay(make_run: Any) -> None:
+    """A failed export removed `NAME.data`, and one to ONNX overwrote it, whatever it was."""
     make_run(activation="relu2")
     Path("out.data").write_text("mine")
     with pytest.raises(GlassGPTError, match="relu2"):
@@ -416,7 +416,7 @@ def content(path: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("to", ["hf", "gguf", "onnx"])
 def test_an_export_that_was_killed_leaves_nothing_hidden_and_loses_nothing(make_run: Any, to: Any) -> None:
-    """The earlier export stayed hidden beside its place for ever: as large as the model, and out of reach."""
+    """The earlier export stayed hidden beside its place forever: as large as the model, and out of reach."""
     make_run()
     output = Path("out")
     export_run("tiny", to, output=output)
@@ -439,7 +439,7 @@ def test_an_export_that_was_killed_leaves_nothing_hidden_and_loses_nothing(make_
 
 
 def test_large_weights_come_back_together_with_their_graph(make_run: Any) -> None:
-    """Both places of an export are put back, or none: an old graph on new weights would compute nonsense."""
+    """Both places of an export are restored, or none: an old graph with new weights would compute nonsense."""
     make_run()
     for name in ("out", "out.data"):
         Path(name).write_text(f"old {name}")

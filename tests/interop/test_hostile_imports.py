@@ -1,7 +1,7 @@
-"""Files from elsewhere hold anything: an import ends with a run or with an error that says why, and soon.
+"""Files from elsewhere may contain anything: an import soon ends with a run or with an error that says why.
 
-What a file promises is compared with what is there before memory is taken for it, so the tests of that run in a
-process that may not have much.
+The sizes that a file states are compared with the real ones before memory is taken, so those tests run in a process
+with little memory.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory, tokenizer: FastTokenizer) 
 
 @pytest.fixture
 def folder(sources: Path) -> Path:
-    """A copy of a Llama, to be spoilt."""
+    """A copy of a Llama that a test may damage."""
     return Path(shutil.copytree(sources / "llama", "hf"))
 
 
@@ -104,7 +104,7 @@ def change(path: Path, **changes: Any) -> None:
 
 
 def ends_well(source: Path, **options: Any) -> None:
-    """Import it; a `GlassGPTError` is fine, when it leaves no run behind."""
+    """Import it; a `GlassGPTError` is fine if it leaves no run behind."""
     run = Path("runs/fuzzed")
     make: Callable[..., Any] = import_notebook if source.suffix == ".pth" else import_model
     try:
@@ -295,7 +295,7 @@ def index_of(path: str) -> Callable[[], None]:
 
 
 def weights(**changes: torch.Tensor | None) -> Callable[[], None]:
-    """Change tensors by the end of their names."""
+    """Change the tensors whose names have a given end."""
 
     def spoil() -> None:
         held = load_file("hf/model.safetensors")
@@ -347,7 +347,7 @@ def deep_json() -> None:
         (lambda: change(Path("hf/config.json"), rope_parameters={"full_attention": {"factor": 2}}), "different kinds"),
     ],
 )  # fmt: skip
-def test_what_a_folder_does_wrong_is_named(folder: Path, spoil: Callable[[], None], named: str) -> None:
+def test_the_fault_of_a_folder_is_named(folder: Path, spoil: Callable[[], None], named: str) -> None:
     spoil()
     with pytest.raises(GlassGPTError, match=named):
         import_model("hf", name="broken")
@@ -399,7 +399,7 @@ def test_characters_in_another_encoding_are_named() -> None:
 
 
 def test_another_tokenizer_than_the_sources_own_is_refused(folder: Path, make_tokenizer: Any) -> None:
-    """A wrong --tokenizer passed without a word, and the run wrote nonsense."""
+    """A wrong --tokenizer was once accepted silently, and the run wrote nonsense."""
     make_tokenizer(vocab_size=270).save(Path("other.json"))
     with pytest.raises(InteropError, match="trained with"):
         import_model("hf", name="mine", tokenizer="other.json")

@@ -1,4 +1,4 @@
-"""Folders in the Hugging Face format become runs; what is broken leaves none behind."""
+"""Folders in the Hugging Face format become runs; a broken one leaves no run behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""llama.cpp in its own process: it answers, and when it ends or hangs that is said."""
+"""llama.cpp in its own process: it answers, and an error says when it ends or hangs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_one_that_was_killed_is_an_error(exported: Path) -> None:
 
 
 def test_one_that_hangs_is_an_error(exported: Path) -> None:
-    """A llama.cpp that stood still let the export wait for ten minutes, and end in a traceback."""
+    """With a hanging llama.cpp the export waited for ten minutes and ended in a traceback."""
     with Llama(exported, context=64) as llama:
         llama._patience = 0.5
         os.kill(llama._process.pid, signal.SIGSTOP)

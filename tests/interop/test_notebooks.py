@@ -1,4 +1,4 @@
-"""Weights of models written by hand, three ways, each computed here as its tutorial does."""
+"""Weights of models written by hand in three ways; each is computed here as in its tutorial."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ V, C, T, H, N = 300, 16, 12, 4, 2
 
 
 class ByHand(nn.Module):
-    """A GPT after one of the tutorials: only its names, and who has which bias, differ."""
+    """A GPT after one of the tutorials: they differ only in names and biases."""
 
     def __init__(self, names: dict[str, str], *, bias: bool, act: Any, tied: bool = False) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ def test_a_vocabulary_of_characters() -> None:
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_line_ends_of_the_characters_are_those_that_python_reads(end: str) -> None:
-    """Python makes one character of every line end, so a model of a Windows text has one id for it, not two."""
+    """Python reads every line end as one character, so a model of a Windows text has one id for it, not two."""
     chars = sorted(["\n", *(chr(0x4E00 + number) for number in range(V - 1))])
     Path("input.txt").write_bytes("".join(end if char == "\n" else char for char in chars).encode())
     torch.save(ByHand(BUILD, bias=True, act=F.relu).table, "gpt.pth")
@@ -157,7 +157,7 @@ def test_line_ends_of_the_characters_are_those_that_python_reads(end: str) -> No
 
 
 def test_characters_in_another_encoding_are_refused_with_the_line_that_converts() -> None:
-    """This was a traceback."""
+    """This once ended in a traceback."""
     Path("input.txt").write_bytes("Käse".encode("cp1252"))
     torch.save(ByHand(BUILD, bias=True, act=F.relu).table, "gpt.pth")
     with pytest.raises(
@@ -174,7 +174,7 @@ def test_characters_of_another_text_are_refused() -> None:
 
 
 def test_an_order_of_ten_heads_and_more() -> None:
-    """Heads are sorted as numbers: by their letters, the tenth would come before the second."""
+    """Heads are sorted as numbers: sorted as text, the tenth would come before the second."""
     from glassgpt.interop.notebooks import LAYOUTS, sources_of
 
     names = [f"blocks.0.sa.heads.{head}.key.weight" for head in range(12)]

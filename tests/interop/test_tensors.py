@@ -1,4 +1,4 @@
-"""Weights travel one tensor at a time, and what is written is what the library reads."""
+"""Weights are read and written one tensor at a time, and the library reads what was written."""
 
 from __future__ import annotations
 

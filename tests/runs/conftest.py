@@ -38,7 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder for runs, and another one to stand in."""
+    """An empty folder for runs, and another one as the current folder."""
     folder = tmp_path / "runs"
     folder.mkdir()
     monkeypatch.setenv("GLASSGPT_RUNS", str(folder))
@@ -50,5 +50,5 @@ def runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(trained: Path, runs_here: Path) -> RunDirectory:
-    """A copy of the trained run, to alter and to break."""
+    """A copy of the trained run that a test may change and damage."""
     return RunDirectory(Path(shutil.copytree(trained, runs_here / "first")))

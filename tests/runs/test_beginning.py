@@ -1,4 +1,4 @@
-"""A run begins whole or not at all, also when its process is killed at any moment of that."""
+"""A run is created completely or not at all, also when its process is killed at any moment."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ TOGETHER = textwrap.dedent(
 
 
 def begin_together(name: str) -> list[str]:
-    """Let two processes describe a run until both are at it, then finish both at once."""
+    """Let two processes describe a run at the same time, then let both finish at once."""
     both = [
         subprocess.Popen(
             [sys.executable, "-c", TOGETHER, name, who],
@@ -172,7 +172,7 @@ def test_two_of_one_base_at_the_same_moment(runs_here: Path) -> None:
 
 
 def test_what_older_versions_left_of_a_killed_beginning_is_free(runs_here: Path) -> None:
-    """`finetune --name k` said to resume, and `resume k` said that there was no such run."""
+    """`finetune --name k` said to resume, but `resume k` said that there was no such run."""
     old = runs_here / "k"
     old.mkdir()
     (old / "finetune.toml").write_text('kind = "sft"\n')
@@ -185,7 +185,7 @@ def test_what_older_versions_left_of_a_killed_beginning_is_free(runs_here: Path)
 
 
 def test_a_folder_that_may_hold_more_is_never_taken_and_the_way_out_works(runs_here: Path) -> None:
-    """An import killed before its config left weights: they are moved away by whoever wants the name."""
+    """An import killed before its config left weights: to use the name, they must be moved away."""
     old = runs_here / "my run"
     old.mkdir()
     (old / "model.safetensors").write_text("weights")

@@ -1,4 +1,4 @@
-"""Whole or not at all: bits, kills, full disks, and what is kept."""
+"""Checkpoints are whole or absent: flipped bits, kills, full disks, and what is kept."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def updates(model: nn.Module, optimizer: torch.optim.Optimizer, n: int) -> list[
 
 
 def small(step: int, *, size: int = 50) -> TrainerState:
-    """A state whose every number tells its step."""
+    """A state in which every number shows its step."""
     return TrainerState(
         progress=Progress(step=step, best_loss=9.0 - step),
         model={"weight": torch.full((size,), float(step))},
@@ -69,7 +69,7 @@ def names(store: CheckpointStore) -> list[int]:
 
 
 def newest(store: CheckpointStore) -> tuple[int, list[str]]:
-    """The step that is gone on from, and what was said."""
+    """The step that training continues from, and the lines that were said."""
     said: list[str] = []
     state = store.load_newest(said.append)
     assert state is not None
@@ -119,7 +119,7 @@ def test_training_goes_on_as_if_nothing_had_happened(store):
 
 
 def test_the_optimizer_is_keyed_by_the_names_of_weights(store):
-    """So that a checkpoint depends neither on the order of groups nor on how weights are shared out."""
+    """So a checkpoint depends neither on the order of groups nor on how weights are distributed."""
     model, optimizer = real_training()
     updates(model, optimizer, 2)
     state = capture(model, optimizer, Progress(step=2))
@@ -194,7 +194,7 @@ def test_the_same_step_is_not_written_twice(store):
     assert store.best() == path  # resuming asks for the step again, and does not know that it was the best
 
 
-def test_a_broken_checkpoint_of_the_same_step_is_written_anew(store):
+def test_a_broken_checkpoint_of_the_same_step_is_written_again(store):
     path = store.save(small(4))
     (path / "model.safetensors").unlink()
     store.save(small(4))
@@ -203,7 +203,7 @@ def test_a_broken_checkpoint_of_the_same_step_is_written_anew(store):
 
 @pytest.mark.parametrize("keep", [1, 2])
 def test_a_broken_newest_one_does_not_push_out_the_good_ones(tmp_path, keep):
-    """With keep = 1, step 8 was once saved anew and removed at once, since the broken 9 counted as the newest:
+    """With keep = 1, step 8 was once saved again and removed at once, because the broken 9 counted as the newest:
     nothing whole was left."""
     store = CheckpointStore(tmp_path, keep=keep)
     for step in (7, 8, 9):
@@ -314,8 +314,8 @@ def test_a_file_that_is_no_safetensors_file_is_named(tmp_path, content):
 # ---- crashes
 
 
-def test_what_a_crash_left_is_cleared_by_who_writes_to_the_run_next_and_by_nobody_else(tmp_path):
-    """Opening a run that is being trained once deleted the half-written checkpoint under the trainer's hands."""
+def test_only_the_next_writer_clears_what_a_crash_left(tmp_path):
+    """Opening a run during its training once deleted the checkpoint that was being written."""
     run = RunDirectory(tmp_path)
     store = CheckpointStore(run.checkpoints)
     store.save(small(1))
@@ -395,7 +395,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(small_disk):
-    """However little room is left, from none to almost enough, so that each file in turn does not fit."""
+    """With any room from none to almost enough, so that each of the files once does not fit."""
     store = CheckpointStore(small_disk / "checkpoints")
     store.save(small(1, size=10_000))
     filler = small_disk / "filler"
@@ -422,7 +422,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(small_disk):
 
 @pytest.fixture
 def small_disk(tmp_path: Path):
-    """A file system of 400 kB of its own."""
+    """A separate file system of 400 kB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)]

@@ -1,4 +1,4 @@
-"""One process writes to a run at a time, and says who it is; a crash sets the run free."""
+"""One process at a time writes to a run, and says who it is; a crash frees the run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def holder(run: RunDirectory):
 
 
 def test_two_at_once_are_refused_with_who_it_is_and_reading_is_not(run: RunDirectory, holder) -> None:
-    """Two `resume` at once ended in a traceback, and one removed the checkpoint that the other was writing."""
+    """Two `resume` commands at once ended in a traceback, and one removed the checkpoint that the other was writing."""
     with pytest.raises(RunError, match=rf"first is being written by .*process {holder.pid} on .*since"):
         resume_run("first")
     assert open_run("first").tokenizer
@@ -61,7 +61,7 @@ def test_a_crash_sets_it_free(run: RunDirectory, holder) -> None:
     assert not (run.path / LOCK).exists()
 
 
-def test_who_comes_when_the_lock_file_is_just_removed_takes_the_new_one(run: RunDirectory) -> None:
+def test_a_process_that_meets_a_removed_lock_file_takes_the_new_one(run: RunDirectory) -> None:
     with writing(run):
         descriptor = os.open(run.path / LOCK, os.O_RDWR)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of a file that is no longer there
@@ -71,10 +71,10 @@ def test_who_comes_when_the_lock_file_is_just_removed_takes_the_new_one(run: Run
 
 
 @pytest.mark.parametrize("host", ["here", "elsewhere"])
-def test_where_a_file_system_knows_no_locks_the_words_decide(
+def test_without_file_locks_the_named_holder_decides(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
-    """The system's answer is made here, since every file system of a test machine knows locks."""
+    """The system's answer is simulated, because every file system of a test machine has locks."""
 
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
@@ -96,7 +96,7 @@ def test_where_a_file_system_knows_no_locks_the_words_decide(
 
 
 def test_leftovers_of_a_kill_are_removed_and_a_whole_folder_is_put_in_its_place(run: RunDirectory) -> None:
-    """They stayed for ever. Killed between two renames, the only adapter had a hidden name."""
+    """They stayed forever. After a kill between two renames, the only adapter had a hidden name."""
     left = [
         run.path / ".metrics.jsonl.0a1b2c3d",
         run.path / ".loss.png.deadbeef",
@@ -119,7 +119,7 @@ def test_leftovers_of_a_kill_are_removed_and_a_whole_folder_is_put_in_its_place(
         assert not whole.exists()
 
 
-def test_a_run_deleted_meanwhile_ends_with_a_sentence(run: RunDirectory) -> None:
+def test_a_run_deleted_while_it_is_written_ends_with_a_sentence(run: RunDirectory) -> None:
     with writing(run) as claim:
         shutil.rmtree(run.path)
         with pytest.raises(RunError, match="was deleted or moved while the run was written"):
@@ -141,7 +141,7 @@ def test_a_training_whose_folder_is_deleted_ends_with_a_sentence(run: RunDirecto
 
 
 def test_a_full_disk_names_the_command_that_goes_on(run: RunDirectory) -> None:
-    """It said to run the same command again, which `train --name` refuses: the run exists."""
+    """The message said to run the same command again, but `train --name` refuses an existing run."""
     with (
         pytest.raises(
             DiskFullError, match=r"Free some space, then resume with:  glassgpt resume .*first"
@@ -154,7 +154,7 @@ def test_a_full_disk_names_the_command_that_goes_on(run: RunDirectory) -> None:
 
 
 def test_a_lost_checkpoint_line_is_written_again(run: RunDirectory) -> None:
-    """Killed between a checkpoint's rename and its line, the file told of one less than there was."""
+    """After a kill between a checkpoint's rename and its line, the file had one checkpoint too few."""
     before = run.metrics.read_text()
     lines = before.splitlines(keepends=True)
     last = max(index for index, line in enumerate(lines) if '"checkpoint"' in line)

@@ -1,4 +1,4 @@
-"""Whatever stands in the files of a run, opening, listing and going on give a result or a sentence."""
+"""Whatever the files of a run contain, opening, listing and resuming give a result or a clear error."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def places(value: Any, path: tuple = ()) -> list[tuple]:
 
 @st.composite
 def altered_json(draw: st.DrawFn, original: Any) -> Any:
-    """The value with something else at one place, or without that place."""
+    """The value with another value at one place, or without that place."""
     result = copy.deepcopy(original)
     place = draw(st.sampled_from(places(original)))
     if not place:
@@ -79,14 +79,14 @@ def altered_json(draw: st.DrawFn, original: Any) -> Any:
 
 @st.composite
 def altered_bytes(draw: st.DrawFn, original: bytes) -> bytes:
-    """The bytes cut short, or with others put in."""
+    """The bytes cut short, or with others inserted."""
     start = draw(st.integers(0, len(original)))
     end = draw(st.one_of(st.just(start), st.integers(start, len(original)), st.just(len(original))))
     return original[:start] + draw(st.binary(max_size=6)) + original[end:]
 
 
 def refusal(act: Callable[[], object]) -> str | None:
-    """What an act is refused with, or None. Every other error goes through."""
+    """The message that refuses an action, or None. Every other error is raised."""
     try:
         act()
     except GlassGPTError as error:
@@ -95,7 +95,7 @@ def refusal(act: Callable[[], object]) -> str | None:
 
 
 def original_of(run: RunDirectory, file: Path) -> bytes:
-    """The bytes a file of the run had at first, which are kept beside the run; every example begins with them."""
+    """The original bytes of a file, kept beside the run; every example begins with them."""
     kept = run.path.parent / f"original {file.name}"
     if not kept.exists():
         shutil.copy(file, kept)
@@ -241,7 +241,7 @@ def test_a_damaged_run_is_shown_as_such_beside_all_others(run: RunDirectory) -> 
 
 
 def test_a_checkpoint_of_another_run_is_not_put_into_this_one(run: RunDirectory) -> None:
-    """A size that does not fit ended in a traceback of torch."""
+    """A size that does not fit ended in a traceback from torch."""
     config = read_config(run)
     text = configs.to_toml(config).replace("n_embd = 16", "n_embd = 32")
     run.config.write_text(text)
@@ -259,7 +259,7 @@ def test_checkpoints_on_a_disk_that_is_not_there_are_not_none(run: RunDirectory)
 
 
 def test_a_lineage_that_is_gone_is_not_made_up(run: RunDirectory) -> None:
-    """With checkpoints but no lineage nobody can tell whether the text is the same; it was once taken for it."""
+    """With checkpoints but no lineage it is unknown whether the text is the same; it was once assumed to be."""
     run.lineage.unlink()
     with pytest.raises(RunError, match=r"lineage\.json is missing"):
         resume_run("first")

@@ -1,4 +1,4 @@
-"""Where everything came from: data, tokenizer, weights, each with the hash that knows it again."""
+"""Where everything came from: data, tokenizer, weights, each with the hash that identifies it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run directories of earlier versions open, go on, and end as they would have then (see tests/fixtures)."""
+"""Run directories of earlier versions open, resume, and end as they would have then (see tests/fixtures)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WRITTEN_AT = "/home/ada/garden"
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project of the version as first published, at the place its files name."""
+    """The project of the first published version, at the place that its files name."""
     return at_its_place("runs-0.1.0", tmp_path, monkeypatch)
 
 
@@ -53,7 +53,7 @@ def losses(path: Path) -> list[tuple[int, float]]:
 
 
 def assert_near(found: Path, expected: Path) -> None:
-    """To rounding: another processor may round a sum of products otherwise."""
+    """Equal up to rounding: another processor may round a sum of products differently."""
     ours, theirs = load_file(found), load_file(expected)
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
@@ -86,7 +86,7 @@ def test_an_old_fine_tuning_goes_on_to_the_end_it_would_have_had(project: Path) 
 
 @pytest.mark.parametrize("name", ["choosy", "sorter"])
 def test_an_old_fine_tuning_keeps_the_records_that_newer_ones_leave_out(project: Path, name: str) -> None:
-    """Of its pairs every fourth has two equal answers; of its labels some are empty, and some begin with a space."""
+    """Every fourth of its pairs has two equal answers; some of its labels are empty, and some begin with a space."""
     run = resume_finetuning(name).directory
     assert_near(run.adapter / "adapter_model.safetensors", project / f"ends/{name}.safetensors")
     assert_same_story(run.metrics, project / f"ends/{name}.jsonl")
@@ -96,10 +96,10 @@ def test_an_old_fine_tuning_keeps_the_records_that_newer_ones_leave_out(project:
     ("name", "file", "old", "new"),
     [("choosy", "pairs.json", '"In the gate."', '""'), ("sorter", "labels.csv", "a spade is dry", "")],
 )
-def test_an_old_fine_tuning_on_data_that_is_prepared_otherwise_now_is_refused(
+def test_an_old_fine_tuning_on_data_that_is_now_prepared_differently_is_refused(
     project: Path, name: str, file: str, old: str, new: str
 ) -> None:
-    """Such as after an answer was emptied: its record is left out now, and was refused then."""
+    """Such as a record with an emptied answer: it is left out now, but was refused then."""
     text = (project / file).read_text()
     assert old in text
     (project / file).write_text(text.replace(old, new, 1))
@@ -136,7 +136,7 @@ def test_a_later_fine_tuning_goes_on_to_the_end_it_had(later_project: Path, name
 
 
 def test_a_later_reinforcement_goes_on_for_the_updates_it_had_left(later_project: Path) -> None:
-    """Its answers are drawn: another processor's last bits may draw others, so that only the steps are compared."""
+    """Its answers are sampled: the last bits of another processor may give others, so only the steps are compared."""
     run = resume_finetuning("rewarded").directory
     ours, theirs = losses(run.metrics), losses(later_project / "ends/rewarded.jsonl")
     assert [step for step, _ in ours] == [step for step, _ in theirs]

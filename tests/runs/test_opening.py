@@ -1,4 +1,4 @@
-"""A run opens whole and fitting, or says what does not fit."""
+"""A run opens complete and consistent, or an error says what does not fit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from glassgpt.tokenizers.train import train_tokenizer
 
 
 def unfinish(run: RunDirectory) -> None:
-    """Leave what a killed training leaves: checkpoints, and no weights."""
+    """Leave what a killed training leaves: checkpoints, but no weights."""
     run.weights.unlink()
     lineage = files.read_json(run.lineage)
     files.write_json(run.lineage, {**lineage, "weights": None})
@@ -55,7 +55,7 @@ def test_a_finished_run_opens_with_everything(run):
 
 
 def test_a_run_opens_and_writes_without_loading_torchs_compiler(run):
-    """It once did, for first values on the meta device that were never used: a second before the first word."""
+    """It once did, for initial values on the meta device that were never used: a second before the first word."""
     code = f"""
 import sys
 from glassgpt.generation.text import GenerationConfig
@@ -76,7 +76,7 @@ def test_int8_weights_are_made_on_opening_and_change_no_file(run):
 
 
 def test_the_loss_of_the_opened_model_is_the_one_that_was_noted(run, trained):
-    """Training wrote a number down; the files alone must give it again."""
+    """Training recorded a number; the files alone must give it again."""
     opened = open_run("first")
     (prepared,) = (trained.parents[1] / "cache" / "prepared").glob("*/manifest.json")
     split = open_shards(prepared.parent, fingerprint=opened.tokenizer.fingerprint).split("validation")
@@ -172,7 +172,7 @@ def test_an_unfinished_run_opens_its_best_checkpoint(run):
 
 
 def test_an_unfinished_run_whose_best_checkpoint_is_broken_opens_the_newest_whole_one(run):
-    """It was once told that the run "has no weights yet"."""
+    """The error once said that the run "has no weights yet"."""
     store = CheckpointStore(run.checkpoints)
     best, whole = store.best(), store.steps()[0]
     assert best is not None
@@ -183,7 +183,7 @@ def test_an_unfinished_run_whose_best_checkpoint_is_broken_opens_the_newest_whol
 
 
 def test_a_run_that_went_on_after_it_was_stopped_opens_what_is_best_now(run):
-    """Stopped at its first best weights, resumed, then killed: the old model.safetensors was once opened."""
+    """After a stop at its first best weights, a resume and a kill, the old model.safetensors was once opened."""
     store = CheckpointStore(run.checkpoints)
     better = load_checkpoint(store.steps()[-1])
     better.progress.step += 4
@@ -210,7 +210,7 @@ def test_opening_a_run_at_work_disturbs_nothing(run):
     assert sorted(run.path.rglob("*")) == before
 
 
-def test_a_single_document_does_not_begin_anew(run):
+def test_a_model_of_a_single_document_knows_no_documents(run):
     lineage = files.read_json(run.lineage)
     lineage["data"]["documents"] = 1
     files.write_json(run.lineage, lineage)

@@ -1,4 +1,4 @@
-"""The pictures: what is drawn, that little or nothing to draw is no trouble, and that files are PNG."""
+"""The pictures: what is drawn, that little or no data is no problem, and that files are PNG."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFi
 
 @pytest.fixture(autouse=True)
 def no_warnings() -> Iterator[None]:
-    """A warning of matplotlib (an empty legend, a scale that cannot be) is a mistake of ours."""
+    """A warning from matplotlib (an empty legend, an impossible scale) is a mistake of ours."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         yield
 
 
 def curve(last: int, *, first_loss: float = 8.0, final: float = 1.0, epoch: float = 1e9) -> list[Event]:
-    """A training of `last` steps that is logged at each tenth and evaluated at each hundredth."""
+    """A training of `last` steps that is logged every 10 steps and evaluated every 100."""
     events: list[Event] = [TrainingStarted(0, last, 5, 256, epoch, "cpu", "float32")]
     for step in range(0, last + 1, 10):
         loss = final + (first_loss - final) * math.exp(-6 * step / max(1, last))
@@ -118,7 +118,7 @@ def test_no_label_leaves_the_picture_or_covers_another(last, floor, final):
 
 
 def test_a_high_first_loss_does_not_flatten_the_rest():
-    """On a linear scale the way from 1.2 to 0.6, where stories become good, took a tenth of the picture."""
+    """On a linear scale the range from 1.2 to 0.6, where stories become good, took a tenth of the picture."""
     axes = loss_figure(curve(2000, first_loss=8.0, final=0.6), title="t", floor=0.55).axes[0]
     assert axes.get_yscale() == "log"
     bottom, top = axes.get_ylim()

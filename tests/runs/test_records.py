@@ -1,4 +1,4 @@
-"""`metrics.jsonl` tells one story, whatever a crash or a model has put into it; `samples.md` shows it."""
+"""`metrics.jsonl` stays consistent whatever a crash or a model has put into it; `samples.md` shows it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_whatever_a_model_writes_comes_back(tmp_path_factory, text):
 
 @pytest.mark.parametrize("end", ["\x85", "\u2028", "\u2029", "\x0b", "\x0c", "\x1c", "\r", "\r\n"])
 def test_other_line_ends_in_a_sample_do_not_lose_it(path, end):
-    """An untrained byte-level model writes U+0085 now and then; its samples once vanished from the report."""
+    """An untrained byte-level model sometimes writes U+0085; its samples once vanished from the report."""
     event = Sampled(3, (f"one{end}two",))
     written(path, [event])
     assert read_events(path) == [event]

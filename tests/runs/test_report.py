@@ -19,7 +19,7 @@ VOID = {"meta", "img", "br", "link", "hr", "input"}
 
 
 class Page(HTMLParser):
-    """What a browser would see: tags with their attributes, the text, and whether all is closed in order."""
+    """What a browser would see: tags with their attributes, the text, and whether all tags are closed in order."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from glassgpt.runs.directory import MOST_BYTES, RunDirectory, find_run, list_run
 
 
 def create_run(name: str | None, *, base: str) -> RunDirectory:
-    """A run of which there is only a config."""
+    """A run that has only a config."""
     with new_run(name, base=base, describe=lambda run: run.config.write_text("") and None) as claim:
         return claim.run
 
@@ -83,7 +83,7 @@ def test_nothing_is_ever_overwritten(runs_here):
              "a\x1b[31m", "x" * 300, "é" * 101]
 )  # fmt: skip
 def test_names_that_could_not_be_found_again_are_refused(runs_here, name):
-    """A run called `latest` could never be opened by its name; one called `a/b` was in no list."""
+    """A run called `latest` could never be opened by its name; one called `a/b` was not listed."""
     with pytest.raises(RunError, match=r"A run cannot be called|is too long for a run") as caught:
         create_run(name, base="")
     assert len(str(caught.value)) < 300
@@ -97,7 +97,7 @@ def test_names_a_person_may_choose(runs_here, name):
 
 
 def test_a_long_name_is_cut_where_file_systems_would_refuse_it(runs_here):
-    """255 bytes are the most, with a number and a temporary name beside it; letters take up to four of them."""
+    """The limit is 255 bytes, including a number and a temporary name; a letter takes up to four of them."""
     for base in ("a" * 300, "ü" * 300, "物" * 300, "a" + "\u0301" * 400):
         first, second = (create_run(None, base=base) for _ in range(2))
         assert first.name.endswith("-1")
@@ -177,7 +177,7 @@ def test_a_run_is_found_by_name_and_by_path(runs_here, monkeypatch):
     assert find_run(".").name == "tales-1"
 
 
-def test_what_is_not_there_names_what_is_near(runs_here):
+def test_an_unknown_run_name_suggests_similar_ones(runs_here):
     make("tinytales-1", changed=1)
     make("shakespeare-1", changed=2)
     with pytest.raises(RunError, match=r"no run called 'tinytale-1'.* Did you mean tinytales-1"):

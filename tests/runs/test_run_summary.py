@@ -1,4 +1,4 @@
-"""A run in one line, however far it came."""
+"""A run in one line, at any point of its progress."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from glassgpt.training.events import (
 
 
 def made(path: Path) -> RunDirectory:
-    """A run of which there is only the config."""
+    """A run that has only a config."""
     run = RunDirectory(path)
     run.path.mkdir()
     run.config.write_text(configs.to_toml(RunConfig()))
@@ -56,7 +56,7 @@ def test_a_run_in_the_middle_and_at_its_end(tmp_path):
 
 
 def test_a_long_run_is_read_once_and_never_whole(tmp_path, monkeypatch):
-    """The list of runs read each file of metrics twice, and kept a million events and their lines in memory."""
+    """The list of runs once read each file of metrics twice, and kept a million events and lines in memory."""
     run, peaks, read = made(tmp_path / "long"), [], Counter()
     read_event = records.event_of
     monkeypatch.setattr(records, "event_of", lambda values: read.update(["line"]) or read_event(values))

@@ -1,4 +1,4 @@
-"""What TensorBoard is told, read back by TensorBoard's own reader."""
+"""What is written for TensorBoard, read back by TensorBoard's own reader."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_samples_are_there_too(run):
     assert item.tensor_proto.string_val[0].decode() == "Once upon\n\n---\n\na time"
 
 
-def test_what_was_measured_is_on_the_disk_without_a_proper_end(run):
+def test_events_are_on_the_disk_without_a_proper_end(run):
     pytest.importorskip("tensorboard")
     (listener,) = make_trackers(["tensorboard"], run)
     for event in (started(0), steps_finished(10, 2.0), Evaluated(10, 2.5, 1.0, 1.0, True, 1, 1.0)):
@@ -78,7 +78,7 @@ def test_what_was_measured_is_on_the_disk_without_a_proper_end(run):
 
 
 def test_a_resumed_run_shows_each_step_once(run):
-    """Killed at step 40, resumed from the checkpoint of step 20: both attempts' steps 30 were once drawn."""
+    """Killed at step 40, resumed from the checkpoint of step 20: step 30 of both attempts was once drawn."""
     pytest.importorskip("tensorboard")
     (first,) = make_trackers(["tensorboard"], run)
     for event in (

@@ -1,4 +1,4 @@
-"""A bench to train on: a tiny GPT, real batches of real structure, and a record of all that happens."""
+"""A bench to train on: a tiny GPT, real batches with structure, and a record of everything that happens."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def make_bench(
 ) -> Bench:
     """Build a job from settings of the training, of the model, and of the job itself.
 
-    Unless the job says otherwise its evaluation never improves, so nothing is saved but at the end.
+    Unless the job says otherwise, its evaluation never improves, so it saves only at the end.
     """
     config = TrainingConfig(**{**DEFAULTS, **training})
     seed_everything(config.seed)

@@ -1,4 +1,4 @@
-"""Choices of threads and precision: measured once, kept, and the same from then on; given ones are never measured."""
+"""Choices of threads and precision: measured once, kept, and then always the same; given ones are never measured."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch, measuring: None) -> None:
 
 @pytest.fixture
 def says(monkeypatch: pytest.MonkeyPatch):
-    """Comparisons that say what a test wants, each real update made once, and a count of them."""
+    """Comparisons with the results that a test sets; each real update is made once, and all are counted."""
     asked: list[float] = []
 
     def script(*answers: tuple[float, bool | None]) -> list[float]:
@@ -59,7 +59,7 @@ def says(monkeypatch: pytest.MonkeyPatch):
 
 @two_cores
 def test_what_was_measured_once_is_not_measured_again(quiet: None, says) -> None:
-    """`make demo` took one thread in one call and two in the next, and bfloat16 now and then."""
+    """`make demo` took one thread in one call and two in the next, and sometimes bfloat16."""
     asked = says((0.6, False), (1.4, True))
     first = choose(MODEL, TRAINING, CPU)
     assert first == Choice(available_cores(), torch.bfloat16)
@@ -80,7 +80,7 @@ def test_noise_takes_all_cores_and_float32_says_so_and_is_not_kept(quiet: None, 
 
 
 @two_cores
-def test_fewer_threads_are_taken_beside_other_programs_for_now_alone(
+def test_beside_other_programs_fewer_threads_are_used_but_not_kept(
     quiet: None, says, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cores = available_cores()
@@ -120,7 +120,7 @@ def test_measuring_can_be_switched_off(says) -> None:
 def test_without_quicker_products_no_update_in_bfloat16_is_tried(
     quiet: None, says, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without hardware for it such an update takes hundreds of times as long."""
+    """Such an update takes hundreds of times as long without hardware for it."""
     asked = says()
     monkeypatch.setattr(choices, "bfloat16_products_gain", lambda _device: False)
     assert choose(MODEL, dataclasses.replace(TRAINING, threads=1), CPU).precision == torch.float32
@@ -144,7 +144,7 @@ def test_a_run_keeps_what_was_decided_and_a_paced_one_leaves_threads_open(quiet:
 @two_cores
 @two_cores
 def test_only_a_paced_run_with_open_threads_may_change_them(measuring: None) -> None:
-    """Every other run promises the same bits however it is interrupted."""
+    """Every other run promises the same bits however often it is interrupted."""
     paced = TrainingConfig(seconds=10.0)
     assert isinstance(thread_watch(MODEL, paced, CPU), ThreadWatch)
     assert isinstance(thread_watch(MODEL, TrainingConfig(), CPU), SlownessWatch)

@@ -1,4 +1,4 @@
-"""Two real processes, joined by gloo on this machine, train what one process trains."""
+"""Two real processes, joined by gloo on this machine, train the same as one process."""
 
 from __future__ import annotations
 

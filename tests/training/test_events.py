@@ -1,4 +1,4 @@
-"""Events go to plain values, through JSON, and back."""
+"""Events become plain values and JSON, and come back unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot fit is refused with its numbers, before anything is allocated for it."""
+"""A training that cannot fit is refused with its numbers before anything is allocated."""
 
 from __future__ import annotations
 

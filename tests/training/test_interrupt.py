@@ -1,4 +1,4 @@
-"""Real signals, sent to this very process."""
+"""Real signals, sent to this process itself."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_first_signal_asks_and_everything_is_put_back(number: signal.Signals
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 def test_the_second_signal_acts_as_usual(first: signal.Signals):
-    """Whichever came first: after SIGTERM the first Ctrl-C used to be swallowed."""
+    """In any order: after SIGTERM the first Ctrl-C was once ignored."""
 
     def press_twice() -> None:
         with graceful_stop():

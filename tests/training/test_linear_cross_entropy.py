@@ -24,7 +24,7 @@ def problem(n: int, c: int, v: int, *, seed: int = 0, dtype: torch.dtype = torch
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three words a group, so that the smallest problems have several groups and a shorter last one."""
+    """Three words per group, so that the smallest problems have several groups and a shorter last one."""
     monkeypatch.setattr(module, "GROUP_WORDS", {"cpu": 3})
     monkeypatch.setattr(module, "CHUNK_BYTES", {"cpu": 120})
 
@@ -103,7 +103,7 @@ def test_under_bfloat16_autocast_the_loss_is_float32_and_weights_get_their_own_d
 
 
 def test_no_logits_are_held_as_a_whole() -> None:
-    """What torch allocates at once stays near one chunk, where the plain form takes the whole table and more."""
+    """torch allocates little more than one chunk at once; the plain form takes the whole table and more."""
     hidden, weight, bias, targets = problem(512, 8, 20000, dtype=torch.float32)
     whole = 512 * 20000 * 4
     with pytest.MonkeyPatch.context() as patch:
@@ -123,7 +123,7 @@ def largest_allocation(work) -> int:
 
 @pytest.mark.usefixtures("small_pieces")
 def test_a_frozen_head_costs_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With LoRA the head is frozen; its gradient was once made all the same, as large as the head itself."""
+    """With LoRA the head is frozen, but its gradient, as large as the head itself, was once computed anyway."""
     hidden, weight, bias, targets = problem(5, 4, 7)
     weight.requires_grad_(False)
     bias.requires_grad_(False)

@@ -15,7 +15,7 @@ from glassgpt.training.losses import next_token_loss, token_losses
 
 
 class Table(nn.Module):
-    """A model that looks the logits of the next token up."""
+    """A model that looks up the logits of the next token."""
 
     def __init__(self, vocabulary: int, kind: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def test_the_softmax_of_low_precision_logits_runs_in_float32():
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_head_in_8_bits_is_the_one_that_is_measured(tied: bool) -> None:
-    """`evaluate --weights int8` once multiplied by the embedding, which is no head where the two are not tied."""
+    """`evaluate --weights int8` once multiplied by the embedding, which is not the head where they are not tied."""
     torch.manual_seed(0)
     shape = {"context_length": 16, "n_layer": 1, "n_head": 2, "n_embd": 32, "embedding_std": 1.0}
     model = quantize(GPT(ModelConfig(vocab_size=61, tied_head=tied, **shape)).eval())

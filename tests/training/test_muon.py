@@ -21,7 +21,7 @@ def gpt(**settings) -> GPT:
 
 
 def polynomial(singular: torch.Tensor, rounds: int = 5) -> torch.Tensor:
-    """What the iteration does to singular values, by the numbers of Jordan et al."""
+    """What the iteration does to singular values, with the numbers of Jordan et al."""
     for _ in range(rounds):
         singular = 3.4445 * singular - 4.7750 * singular**3 + 2.0315 * singular**5
     return singular
@@ -48,7 +48,7 @@ def test_float32_comes_near_the_orthogonal_factor(shape) -> None:
 
 
 def test_steps_follow_the_formula() -> None:
-    """Nesterov's momentum, an orthogonal step grown for tall matrices, decoupled decay: two steps by hand."""
+    """Nesterov momentum, an orthogonal step scaled up for tall matrices, decoupled decay: two steps by hand."""
     torch.manual_seed(3)
     weight = torch.nn.Parameter(torch.randn(6, 4, dtype=torch.float64))
     optimizer = Muon([weight], lr=0.1, momentum=0.9, weight_decay=0.2)

@@ -1,4 +1,4 @@
-"""A run with seconds: its schedule stretches without a jump, and decisions are part of the progress."""
+"""A run with a time limit: its schedule stretches without a jump, and decisions are part of the progress."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from glassgpt.training.state import Progress
 
 
 def walk(nominal: int, decisions: dict[int, int]) -> list[float]:
-    """The places of all updates of a run whose number of updates was changed at some of them."""
+    """The schedule places of all updates of a run that changes its number of updates at some of them."""
     progress = Progress(steps=nominal)
     places = []
     while progress.step < progress.steps:
@@ -63,7 +63,7 @@ def test_the_updates_that_fit_are_counted_with_the_pauses() -> None:
 def test_a_slow_machine_makes_fewer_updates_and_the_rate_still_falls_to_its_end(
     bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a clock that each update moves by 2 s: of 1,000 planned updates 50 fit into 100 s."""
+    """On a clock that each update moves by 2 s, only 50 of 1,000 planned updates fit into 100 s."""
     now = [0.0]
 
     def slow(model, inputs, targets):

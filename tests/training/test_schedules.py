@@ -1,4 +1,4 @@
-"""Learning rates against values worked out by hand, and what holds for every schedule."""
+"""Learning rates against values computed by hand, and the properties of every schedule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one loop: what one update does, when it stops, what it tells, and what must not disturb it."""
+"""The training loop: what one update does, when the loop stops, what it reports, and what must not disturb it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_each_update_has_the_learning_rate_of_its_step(bench):
     assert used == expected == [event.learning_rate for event in work.of(StepsFinished)]
 
 
-def test_batches_are_taken_in_turn_each_once(bench):
+def test_batches_are_taken_in_order_each_once(bench):
     asked = []
     work = bench(steps=3, accumulate=2)
 

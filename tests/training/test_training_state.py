@@ -1,4 +1,4 @@
-"""A snapshot holds all that decides how training goes on: interrupted equals uninterrupted, bit for bit."""
+"""A snapshot holds everything that decides how training continues: interrupted equals uninterrupted, bit for bit."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ def without_times(events: list[Event]) -> list[Event]:
 
 
 @pytest.mark.parametrize("at", [3, 4, 5, 6])
-def test_a_resumed_run_tells_nothing_twice_and_nothing_never(bench, at: int):
-    """Checkpoints fall between evaluations, samples and lines of the log; a sample that was due at the step
-    of the checkpoint used to be written again, and the losses since the last line were lost."""
+def test_a_resumed_run_reports_everything_exactly_once(bench, at: int):
+    """Checkpoints fall between evaluations, samples and lines of the log. A sample that was due at the step of the
+    checkpoint was once written again, and the losses since the last line were lost."""
     losses = {0: 3.0, 5: 2.0, 10: 2.5}
     settings = {"evaluate_every": 5, "checkpoint_every": 1, "sample_every": 3, "log_every": 4, **DROPOUT}
 
@@ -124,7 +124,7 @@ def test_a_resumed_run_tells_nothing_twice_and_nothing_never(bench, at: int):
 
 
 def follow(work):
-    """Let `work.step` be the number of updates done, for evaluations that depend on it."""
+    """Keep `work.step` at the number of updates done, for evaluations that depend on it."""
     work.step = 0
     loss = work.job.loss
 
