@@ -310,9 +310,9 @@ def a_moved_text_says_resume(project: Project) -> None:
     Path("my text.txt").rename("my moved text.txt")
     printed = project.refused("resume", "a tale")
     moved = "'my moved text.txt'"
-    measured = filled(line_of(project.refused("evaluate", "a tale"), "say so:"), PATH=moved)
+    measured = filled(line_of(project.refused("evaluate", "a tale"), "give its new place:"), PATH=moved)
     assert "bits per byte" in paste(project, measured)
-    paste(project, filled(line_of(printed, "say so:"), PATH=moved))
+    paste(project, filled(line_of(printed, "give its new place:"), PATH=moved))
     project.done("evaluate", "a tale")  # the resumed run has noted where its text is
 
 

@@ -25,7 +25,7 @@ def test_it_is_told_where_the_text_is(moved: Path, glassgpt: Any) -> None:
     before = (moved / "runs/small/config.toml").read_text()
     refused = glassgpt("evaluate", "small")
     assert refused.status == 1
-    assert "say so: glassgpt evaluate small --corpus.sources PATH" in refused.errors
+    assert "give its new place: glassgpt evaluate small --corpus.sources PATH" in refused.errors
     measured = glassgpt("evaluate", "small", "--corpus.sources", "now here.txt")
     assert measured.status == 0, measured.errors
     assert "its validation text" in measured.output

@@ -240,7 +240,7 @@ def test_stopping_equals_cutting_the_whole_text(char, stops, seed, length):
 
 def test_text_outside_the_vocabulary_is_named(char):
     model = random_model(char)
-    with pytest.raises(GenerationError, match=r"never seen: 'x', '7'\. Leave it out"):
+    with pytest.raises(GenerationError, match=r"not in this model's vocabulary: 'x', '7'\. Leave it out"):
         complete(model, char, "axb7x", GREEDY)
     with pytest.raises(GenerationError, match="'zebra'"):
         prompt_ids(tokenizer("word"), "the zebra sat", documents=True)
