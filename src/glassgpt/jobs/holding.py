@@ -42,7 +42,7 @@ def on_all_ranks(
 
 
 def is_unborn(directory: RunDirectory) -> bool:
-    """Return whether a run of an older version was killed before its files were written; nothing is trained then."""
+    """Return whether a run was killed before its lineage existed, as in older versions; nothing is trained then."""
     return not (
         directory.lineage.exists()
         or directory.lineage.is_symlink()

@@ -109,9 +109,7 @@ def _clear(folder: Path) -> None:
         with contextlib.suppress(RunError, OSError):
             claim = take(RunDirectory(path))
             for file in path.iterdir():
-                if (
-                    file.name != LOCK
-                ):  # removed last, so that the folder is still recognized as ours if this process is killed
+                if file.name != LOCK:  # removed last, because it marks the folder as ours
                     shutil.rmtree(file) if file.is_dir() else file.unlink()
             claim.let_go()
             path.rmdir()

@@ -171,9 +171,7 @@ def repeating(directory: RunDirectory) -> str | None:
     try:
         if directory.finetune.is_file():
             values = configs.read_toml(directory.finetune)
-            of_it = (
-                directory.finetune.resolve()
-            )  # absolute, like base and data, so that it is found from any folder
+            of_it = directory.finetune.resolve()  # absolute, like base and data: found from any folder
             return command("finetune", values["kind"], values["base"], *values["data"], config=of_it)
         sources = read_config(directory).corpus.sources
     except (GlassGPTError, KeyError, TypeError):

@@ -42,7 +42,7 @@ class Pacer:
         self._update = MEMORY * self._update + (1 - MEMORY) * measured if self._update else measured
 
     def steps(self, progress: Progress, elapsed: float) -> int:
-        """Return how many updates the run will have made when its time is up; the last pause counts as time."""
+        """Return how many updates the run will have made when its time is up, with time left for the last pause."""
         assert self._config.seconds is not None
         left = self._config.seconds - elapsed - self._pause
         each = self._update + self._pause / self._config.evaluate_every
