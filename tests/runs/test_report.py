@@ -102,7 +102,7 @@ def test_a_run_without_samples_evaluations_or_floor_has_a_page_too(run):
     page = Page(report_page(run))
     assert page.open == []
     assert "No samples were asked for." in page.text
-    assert "lowest loss that is possible" not in page.text
+    assert "lowest possible loss" not in page.text
 
 
 def test_the_file_is_written_in_utf_8(run):

@@ -91,7 +91,7 @@ def _pictures(run: RunDirectory, events: list[Event]) -> list[tuple[str, str]]:
         (name, _picture(metric_figure(events, name))) for name in metric_names(events) if name != "reward"
     ]
     if run.confusion.is_file():
-        pictures.append(("Right labels and said ones", _embedded(run.confusion.read_bytes())))
+        pictures.append(("True and predicted labels", _embedded(run.confusion.read_bytes())))
     return pictures
 
 
