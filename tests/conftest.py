@@ -27,9 +27,12 @@ os.environ[MEASURE] = "off"
 for name in ("COLUMNS", "LINES"):
     os.environ.pop(name, None)
 
-# A shell that runs the tests in the background has them ignore Ctrl-C, and so would every process that they start.
+# A shell that runs the tests in the background has them ignore Ctrl-C, `nohup` has them ignore a closed terminal, and
+# so would every process that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 SHARED = Path(__file__).parents[2] / "shared"
 CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()

@@ -43,7 +43,7 @@ class RuleModel(GPT):
         self.rule = rule
         self.load_state_dict({**self.state_dict(), "head.weight": torch.eye(vocab_size)})
 
-    def hidden(self, ids_BT: Tensor, cache: object = None) -> Tensor:
+    def hidden(self, ids_BT: Tensor, cache: object = None, segments_BT: object = None) -> Tensor:
         return self.rule(ids_BT)
 
 

@@ -13,7 +13,6 @@ from glassgpt.planning.rules import (
     bytes_per_token,
     context_for,
     dropout_for,
-    learning_rates_for,
     pauses_for,
     vocabulary_for,
 )
@@ -57,16 +56,6 @@ def test_short_documents_are_read_whole(text: TextFacts, seconds: float) -> None
 
 def test_dropout_grows_with_the_passes() -> None:
     assert [dropout_for(epochs) for epochs in (0.5, 5, 50)] == [0.0, 0.05, 0.1]
-
-
-@given(steps=st.integers(1, 10**6), width=st.sampled_from([64, 128, 256, 1024]))
-def test_rates_fall_with_length_and_width(steps: int, width: int) -> None:
-    rate, matrix_rate = learning_rates_for(steps, width)
-    longer, longer_matrix = learning_rates_for(2 * steps, width)
-    assert 0 < longer <= rate
-    assert 0 < longer_matrix <= matrix_rate <= 0.04
-    assert learning_rates_for(steps, 4 * width)[0] == rate / 2
-    assert learning_rates_for(60, 128) == (0.02, 0.04)
 
 
 def test_longer_runs_stop_more_often_up_to_a_dozen_times() -> None:

@@ -24,8 +24,8 @@ class Table(nn.Module):
 
         self.head_weight, self.head_bias, self.head = torch.eye(vocabulary, dtype=kind), None, None
 
-    def hidden(self, ids: Tensor) -> Tensor:
-        return self.rows[ids]
+    def forward(self, ids: Tensor, then: Callable[..., Tensor]) -> Tensor:
+        return then(self, self.rows[ids])
 
     def logits(self, hidden: Tensor) -> Tensor:
         return hidden

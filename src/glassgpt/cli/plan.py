@@ -23,6 +23,7 @@ from glassgpt.outputs import refuse_overwriting
 from glassgpt.planning.plan import Plan, make_plan
 from glassgpt.runs.config import CorpusConfig, RunConfig
 from glassgpt.runs.summary import duration
+from glassgpt.training.config import TrainingConfig
 
 YEAR = 525_600
 """Minutes of a year. For more time no plan can be believed."""
@@ -73,11 +74,12 @@ def files_of(corpus: CorpusConfig) -> list[Path]:
     return [Path(source.name) for source in open_sources(corpus.sources, text_field=corpus.text_field)]
 
 
-def plan_minutes(config: RunConfig, minutes: float, console: Console) -> Plan:
+def plan_minutes(config: RunConfig, minutes: float, console: Console, *, optimizer: str = "muon") -> Plan:
     """Make the plan for a time in minutes. Raises `ConfigError` where that is no time."""
     if not 0 < minutes <= YEAR:
         raise ConfigError(f"--minutes must be a number above 0, and at most {YEAR:,}, a year.")
-    return make_plan(config, 60 * minutes, lambda line: console.print(shown(line), style="dim"))
+    say = lambda line: console.print(shown(line), style="dim")  # noqa: E731
+    return make_plan(config, 60 * minutes, say, optimizer=optimizer)
 
 
 def show(plan: Plan, console: Console) -> None:
@@ -110,6 +112,12 @@ def _considered(plan: Plan) -> Table:
     return table
 
 
+def _rates(training: TrainingConfig) -> str:
+    if training.optimizer == "muon":
+        return f"Muon {training.matrix_learning_rate:.3g}, AdamW {training.learning_rate:.3g}"
+    return f"{training.optimizer} {training.learning_rate:.3g}"
+
+
 def _chosen(plan: Plan) -> Table:
     model, training = plan.config.model, plan.config.training
     about = "" if plan.text.exact else "about "
@@ -123,10 +131,7 @@ def _chosen(plan: Plan) -> Table:
         ("context", f"{model.context_length} tokens, rows in the order {training.order!r}"),
         ("batch", f"{training.batch_size * training.accumulate * model.context_length:,} tokens an update"),
         ("updates", f"about {training.steps:,}, of {1000 * plan.update_seconds:,.0f} ms here"),
-        (
-            "optimizer",
-            f"Muon {training.matrix_learning_rate:.3g}, AdamW {training.learning_rate:.3g}, dropout {model.dropout:g}",
-        ),
+        ("optimizer", f"{_rates(training)}, dropout {model.dropout:g}"),
         (
             "device",
             f"{plan.machine.device}, {training.precision}, {plan.machine.threads} threads"

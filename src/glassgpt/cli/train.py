@@ -130,7 +130,8 @@ def planned(config: RunConfig, minutes: float, given: Sequence[str]) -> RunConfi
     from glassgpt.cli.terminal import make_console
 
     console = make_console(lasting=True)
-    plan = plan_minutes(config, minutes, console)
+    optimizer = config.training.optimizer if "training.optimizer" in given else "muon"
+    plan = plan_minutes(config, minutes, console, optimizer=optimizer)
     show(plan, console)
     values, own = configs.to_dict(plan.config), configs.to_dict(config)
     for setting in given:

@@ -10,7 +10,7 @@ Legend: C = n_embd, V vocabulary, H query heads, K key/value heads, D head width
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from glassgpt.model.config import ModelConfig, require_known
@@ -109,8 +109,12 @@ def matmul_parameters(config: ModelConfig) -> int:
 
     A tied head counts: its product is computed although it shares its numbers with the embedding.
     """
-    blocks = sum(config.n_layer * math.prod(shape) for _, shape in _block_shapes(config) if len(shape) == 2)
-    return blocks + config.vocab_size * config.n_embd
+    return block_matrices(config) + config.vocab_size * config.n_embd
+
+
+def block_matrices(config: ModelConfig) -> int:
+    """Return the numbers in the matrices of the blocks."""
+    return sum(config.n_layer * math.prod(shape) for _, shape in _block_shapes(config) if len(shape) == 2)
 
 
 def flops_per_token(config: ModelConfig, *, training: bool = True, length: int | None = None) -> int:
@@ -135,26 +139,32 @@ def training_bytes(
     device: str = "cpu",
     segments: bool = False,
     loss: int | None = None,
+    kept: Callable[[int, int], int] | None = None,
 ) -> TrainingBytes:
-    """Return the memory of a float32 training step with AdamW, which keeps two numbers for each weight.
+    """Return the memory of a float32 training step.
+
+    `kept` says how many numbers the optimizer keeps, given those in the matrices of the blocks and in all other
+    weights. None is AdamW, which keeps two for each weight.
 
     The activations include the loss and the masks and tables of attention. How many logits the loss holds depends on
     the kind of device; `loss` gives its bytes for a loss other than that of pretraining. With `segments` a row holds
     several texts, so each row has its own mask.
     """
     length = length or config.context_length
-    weights = FLOAT32 * count_parameters(config)
+    numbers = count_parameters(config)
+    weights, matrices = FLOAT32 * numbers, block_matrices(config)
+    optimizer = 2 * weights if kept is None else FLOAT32 * kept(matrices, numbers - matrices)
     tokens = batch_size * length
     masks = _masks(config, batch_size, length, segments)
     block = FLOAT32 * tokens * _block_floats(config, length) + (0 if config.dropout else masks.added)
     loss = _loss_bytes(config, tokens, device) if loss is None else loss
-    kept = FLOAT32 * tokens * 3 * config.n_embd  # the final norm
-    kept += _table_bytes(config, batch_size, length, segments) + masks.seen
+    held = FLOAT32 * tokens * 3 * config.n_embd  # the final norm
+    held += _table_bytes(config, batch_size, length, segments) + masks.seen
     if checkpoint_activations:  # each block's input; one block at a time is recomputed in the backward pass
-        kept += config.n_layer * FLOAT32 * tokens * config.n_embd + max(loss, block)
+        held += config.n_layer * FLOAT32 * tokens * config.n_embd + max(loss, block)
     else:
-        kept += config.n_layer * block + loss
-    return TrainingBytes(weights, weights, 2 * weights, max(kept, masks.making))
+        held += config.n_layer * block + loss
+    return TrainingBytes(weights, weights, optimizer, max(held, masks.making))
 
 
 def forward_bytes(

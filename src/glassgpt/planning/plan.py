@@ -30,7 +30,6 @@ from glassgpt.planning.rules import (
     bytes_per_token,
     context_for,
     dropout_for,
-    learning_rates_for,
     pauses_for,
     vocabulary_for,
 )
@@ -40,6 +39,7 @@ from glassgpt.system import explaining
 from glassgpt.tokenizers.load import load_tokenizer
 from glassgpt.training.choices import compiling_pays, seconds_per_update
 from glassgpt.training.config import TrainingConfig
+from glassgpt.training.parts import OPTIMIZERS
 
 # Layers, heads and width: first for notes of a few hundred words, then from the smallest model that learns to write to
 # what a large GPU trains in days.
@@ -106,8 +106,14 @@ class Candidate:
 
 
 @explaining
-def make_plan(config: RunConfig, seconds: float, say: Callable[[str], None] = lambda _: None) -> Plan:
-    """Return the best run for `config`'s text and device that trains in `seconds`.
+def make_plan(
+    config: RunConfig,
+    seconds: float,
+    say: Callable[[str], None] = lambda _: None,
+    *,
+    optimizer: str = "muon",
+) -> Plan:
+    """Return the best run for `config`'s text and device that trains in `seconds` with an optimizer.
 
     Of `config` the corpus, its cleaning and its split are kept, and device, precision, seed and threads.
     Raises `TrainingError` when the time is too short, saying how long the shortest useful one is.
@@ -119,6 +125,7 @@ def make_plan(config: RunConfig, seconds: float, say: Callable[[str], None] = la
         )
     text, short = look_at(config)
     config, text = _with_vocabulary(config, text, short, seconds)
+    config = replace(config, training=replace(config.training, optimizer=optimizer))
     say(f"Measuring what this machine does with {byte_size(text.bytes)} of text.")
     base = _base(config, text, seconds)
     smallest = _shaped(base, _shapes_for(text)[0])
@@ -185,15 +192,11 @@ def _base(config: RunConfig, text: TextFacts, seconds: float) -> RunConfig:
     )
     training = replace(
         config.training,
-        optimizer="muon",
         order=order,
         schedule="wsd",
         decay_share=0.6,
         min_learning_rate=0.0,
         warmup_steps=0,
-        beta2=0.95,
-        weight_decay=0.1,
-        matrix_weight_decay=0.3,
         clip=1.0,
     )
     return replace(config, model=model, training=training)
@@ -219,7 +222,7 @@ def _consider(base: RunConfig, machine: Machine, text: TextFacts, seconds: float
     flops_per_second = 0.0
     for shape in _shapes_for(text):
         model = _shaped(base, shape)
-        if _memory(model, probe.batch_size, machine) > MEMORY_SHARE * machine.memory_bytes:
+        if _memory(model, probe, probe.batch_size, machine) > MEMORY_SHARE * machine.memory_bytes:
             break
         flops = flops_per_token(model) * tokens
         if not considered or flops / flops_per_second * 3 <= left:
@@ -272,17 +275,15 @@ def _settle(
         training, tokens = replace(training, compile=gain > 1.0), tokens * gain
     update_tokens = training.batch_size * training.accumulate * model.context_length
     steps = max(1, round(tokens / update_tokens))
-    learning_rate, matrix_learning_rate = learning_rates_for(steps, model.n_embd)
     training = replace(
         training,
         steps=steps,
         seconds=max(LEAST_PACED, round(seconds, 1)),
-        learning_rate=learning_rate,
-        matrix_learning_rate=matrix_learning_rate,
         evaluate_every=max(1, steps // pauses_for(seconds)),
         evaluate_tokens=int(min(262144, max(8192, tokens / 100))),
         precision="bfloat16" if str(machine.precision) == "torch.bfloat16" else "float32",
         patience=5,
+        **OPTIMIZERS[training.optimizer].plan(steps, model.n_embd),  # type: ignore[arg-type]  # its own settings
     )
     return Plan(
         config=replace(base, model=model, training=training),
@@ -291,7 +292,7 @@ def _settle(
         seconds=seconds,
         update_seconds=seconds * update_tokens / tokens,
         parameters=count_parameters(model),
-        memory_bytes=_memory(model, training.batch_size, machine),
+        memory_bytes=_memory(model, training, training.batch_size, machine),
         epochs=epochs,
         considered=considered,
         notes=tuple(notes),
@@ -301,11 +302,12 @@ def _settle(
 def _batched(training: TrainingConfig, machine: Machine, model: ModelConfig, tokens: float) -> TrainingConfig:
     """Return the training with its batch, split up where memory asks for it."""
     rows, accumulate = max(1, batch_tokens_for(tokens) // model.context_length), 1
-    while rows > 1 and _memory(model, rows, machine) > MEMORY_SHARE * machine.memory_bytes:
+    while rows > 1 and _memory(model, training, rows, machine) > MEMORY_SHARE * machine.memory_bytes:
         rows, accumulate = rows // 2, accumulate * 2
     return replace(training, batch_size=rows, accumulate=accumulate)
 
 
-def _memory(model: ModelConfig, rows: int, machine: Machine) -> int:
-    """Return the bytes that training with so many rows takes on this machine's device."""
-    return training_bytes(model, batch_size=rows, device=machine.device.type).total
+def _memory(model: ModelConfig, training: TrainingConfig, rows: int, machine: Machine) -> int:
+    """Return the bytes that training on batches of `rows` rows takes on this machine's device."""
+    kept = OPTIMIZERS[training.optimizer].kept
+    return training_bytes(model, batch_size=rows, device=machine.device.type, kept=kept).total

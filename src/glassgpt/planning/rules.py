@@ -71,15 +71,6 @@ def dropout_for(epochs: float) -> float:
     return 0.0 if epochs < 4 else 0.05 if epochs < 8 else 0.1
 
 
-def learning_rates_for(steps: int, n_embd: int) -> tuple[float, float]:
-    """Return the learning rates of AdamW's part and of Muon's matrices: lower in longer runs and wider models.
-
-    That of the matrices falls from 0.04 in 60 updates to 0.01 in 1,920. Longer runs were not measured and keep that.
-    """
-    longer = 60 / max(60, steps)
-    return 0.02 * longer**0.15 * (128 / n_embd) ** 0.5, max(0.01, 0.04 * longer**0.4)
-
-
 def pauses_for(seconds: float) -> int:
     """Return how often a run stops to be evaluated."""
     return min(12, max(2, int(seconds / 8)))

@@ -7,8 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from glassgpt.errors import ConfigError
+from glassgpt.errors import ConfigError, did_you_mean
 from glassgpt.idle import OnlyWith
+from glassgpt.training.parts import OPTIMIZERS
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,10 @@ class LoopConfig:
     """Rows of one batch over all processes together, before accumulation."""
     accumulate: int = 1
     """Batches whose gradients are averaged into one update."""
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    """AdamW for all weights, or Muon for the matrices of the blocks and AdamW for the rest."""
+    optimizer: str = "adamw"
+    """adamw for all weights, muon for the matrices of the blocks and AdamW for the rest, or one of a package's."""
+    optimizer_settings: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Settings of a package's optimizer, by its own names."""
     learning_rate: float = 1e-3
     """Peak learning rate of AdamW."""
     min_learning_rate: float = 1e-4
@@ -83,6 +86,12 @@ class LoopConfig:
 
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
         OnlyWith(("momentum", "matrix_learning_rate", "matrix_weight_decay"), "optimizer", ("muon",)),
+        OnlyWith(
+            ("optimizer_settings",),
+            "optimizer",
+            test=lambda loop: bool(OPTIMIZERS[loop.optimizer].settings) or not loop.optimizer_settings,
+            use="of a package, which has settings of its own",
+        ),
         OnlyWith(("decay_share",), "schedule", ("wsd",)),
         OnlyWith(
             ("min_learning_rate",),
@@ -99,6 +108,7 @@ class LoopConfig:
             value = getattr(self, field.name)
             _require(not isinstance(value, float) or math.isfinite(value), field.name, "a finite number")
             _require(not isinstance(value, int) or value < 2**63, field.name, "below 2**63")
+        self._check_optimizer()
         for name in ("steps", "batch_size", "accumulate", "evaluate_every", "log_every"):
             _require(getattr(self, name) >= 1, name, "at least 1")
         for name in ("warmup_steps", "patience", "threads", "seed", "sample_every"):
@@ -121,6 +131,16 @@ class LoopConfig:
         _require(self.epsilon > 0, "epsilon", "greater than 0")
         _require(self.weight_decay >= 0, "weight_decay", "0 or more")
         _require(self.clip >= 0, "clip", "0 or more")
+
+    def _check_optimizer(self) -> None:
+        known = OPTIMIZERS[self.optimizer].settings
+        for name, value in self.optimizer_settings.items():
+            if name not in known:
+                raise ConfigError(
+                    f"training.optimizer_settings: {self.optimizer} has no setting {name!r}."
+                    f"{did_you_mean(name, known, most=1)} It has: {', '.join(known) or 'none of its own'}."
+                )
+            _require(math.isfinite(value), f"optimizer_settings.{name}", "a finite number")
 
     def updates(self, steps_per_epoch: float) -> int:
         """Return the total number of updates: those of `epochs` where that is set, else `steps`."""

@@ -18,6 +18,7 @@ from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.model.summary import FLOAT32, TrainingBytes, byte_size, forward_bytes, training_bytes
 from glassgpt.training.config import LoopConfig
+from glassgpt.training.parts import OPTIMIZERS
 
 MEASURED_TOKENS = 2048
 """Number of tokens whose loss is measured together (see `evaluation.loss`)."""
@@ -86,9 +87,11 @@ def needed(
         device=device.type,
         segments=segments,
         loss=loss,
+        kept=OPTIMIZERS[training.optimizer].kept,
     )
     if trained is not None:
-        need = dataclasses.replace(need, gradients=FLOAT32 * trained, optimizer=2 * FLOAT32 * trained)
+        kept = OPTIMIZERS[training.optimizer].kept(0, trained)
+        need = dataclasses.replace(need, gradients=FLOAT32 * trained, optimizer=FLOAT32 * kept)
     return dataclasses.replace(need, activations=taken(max(need.activations, measuring), device))
 
 

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from glassgpt.model.gpt import GPT
 from glassgpt.training.config import LoopConfig
 from glassgpt.training.muon import Muon
+from glassgpt.training.parts import OPTIMIZERS
 
 
 class OptimizerPair(Optimizer):
@@ -52,26 +53,34 @@ class OptimizerPair(Optimizer):
 
 
 def make_optimizer(model: GPT, config: LoopConfig) -> Optimizer:
-    """Return the optimizer that `config` names over the model's weights.
+    """Return the optimizer that `config` names over the model's weights (see `training.parts`).
 
     Each group has a `rate`: its peak learning rate over `config.learning_rate`.
     """
-    if config.optimizer == "adamw":
-        return _adamw(parameter_groups(model, config.weight_decay), config)
-    muon = Muon(
+    return OPTIMIZERS[config.optimizer].make(model, config)
+
+
+def adamw(model: nn.Module, config: LoopConfig) -> Optimizer:
+    """Return AdamW for all weights."""
+    return _adamw(parameter_groups(model, config.weight_decay), config)
+
+
+def muon(model: GPT, config: LoopConfig) -> Optimizer:
+    """Return Muon for the matrices of the blocks and AdamW for the rest."""
+    first = Muon(
         matrix_groups(model),
         lr=config.matrix_learning_rate,
         momentum=config.momentum,
         weight_decay=config.matrix_weight_decay,
     )
-    for group in muon.param_groups:
+    for group in first.param_groups:
         group["rate"] = config.matrix_learning_rate / config.learning_rate
-    taken = {id(weight) for group in muon.param_groups for weight in group["params"]}
+    taken = {id(weight) for group in first.param_groups for weight in group["params"]}
     groups = parameter_groups(model, config.weight_decay)
     for group in groups:
         group["params"] = [weight for weight in group["params"] if id(weight) not in taken]
     left = [group for group in groups if group["params"]]
-    return OptimizerPair(muon, _adamw(left, config)) if left else muon  # all LoRA weights are matrices
+    return OptimizerPair(first, _adamw(left, config)) if left else first  # all LoRA weights are matrices
 
 
 def _adamw(groups: list[dict[str, Any]], config: LoopConfig) -> Optimizer:
