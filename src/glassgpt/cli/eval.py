@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 
 MOST_SAMPLES = 100_000
-WRITTEN = ("memorisation", "tinytales")
-"""Probes that judge what the run writes."""
-DRAWN = ("induction", *WRITTEN)
-"""Probes that draw something at random."""
 ONLY_WITH = (
     OnlyWith(("force",), "json", test=lambda said: said["json"]),
     OnlyWith(
@@ -35,15 +31,13 @@ ONLY_WITH = (
     OnlyWith(
         ("samples",),
         "tasks",
-        test=lambda said: said["asks_all_probes"] or not {*WRITTEN}.isdisjoint(said["tasks"]),
+        test=lambda said: said["asks_all_probes"] or said["writes"],
         use="memorisation or tinytales",
     ),
     OnlyWith(
         ("seed",),
         "tasks",
-        test=lambda said: (
-            said["asks_all_probes"] or said["asks_tasks"] or not {*DRAWN}.isdisjoint(said["tasks"])
-        ),
+        test=lambda said: said["asks_all_probes"] or said["asks_tasks"] or said["draws"],
         use="induction, memorisation, tinytales or TASK of lm-eval",
     ),
 )
@@ -99,6 +93,8 @@ def eval_(
         "tasks": names,
         "asks_tasks": others or (include and not names),
         "asks_all_probes": not names,
+        "writes": any(PROBES[name].writes for name in probes),
+        "draws": any(PROBES[name].draws for name in probes),
     }
     refuse_idle(said, given, ONLY_WITH)
     if samples < 1:

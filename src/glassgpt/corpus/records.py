@@ -8,30 +8,20 @@ streams: at most one record (or one small batch of rows) is in memory, and a rec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from glassgpt.commands import quoted
-from glassgpt.corpus.decoding import compression, text_lines
 from glassgpt.corpus.documents import Document
-from glassgpt.corpus.json_values import (
-    LARGEST_RECORD,
-    json_notes,
-    json_records,
-    parse_json,
-    without_surrogates,
-)
-from glassgpt.corpus.tables import Pick, csv_notes, csv_records, parquet_records
+from glassgpt.corpus.formats import Record, format_named, suffixes
+from glassgpt.corpus.json_values import without_surrogates
+from glassgpt.corpus.tables import Pick
 from glassgpt.errors import CorpusError, did_you_mean
 
 TEXT_FIELDS = ("text", "content", "story", "body", "document", "article")
-RECORD_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 SHOWN = 12  # most fields that a message names
-
-Record = tuple[Any, str]
-"""A value in a file, nearly always an object with fields, and its place: "a.jsonl:3" (line), "a.json#3" (item)."""
 
 
 def read_records(path: Path, *, own: Collection[str] = (), pick: Pick | None = None) -> Iterator[Record]:
@@ -39,29 +29,24 @@ def read_records(path: Path, *, own: Collection[str] = (), pick: Pick | None = N
 
     `own` names fields that make a single JSON object a record itself; `pick` chooses among the columns of a table.
     """
-    readers: Mapping[str, Callable[[], Iterator[Record]]] = {
-        ".json": lambda: json_records(path, own),
-        ".jsonl": lambda: _lines(path),
-        ".ndjson": lambda: _lines(path),
-        ".csv": lambda: csv_records(path, pick),
-        ".parquet": lambda: parquet_records(path, pick),
-    }
-    reader = readers.get(format_of(path))
+    known = format_named(path)
     if not path.is_file():
         raise CorpusError(f"There is no file {path}.")
-    if reader is None:
+    if known is None or known.records is None:
         raise CorpusError(
-            f"{path}: records are read from files named {', '.join(RECORD_SUFFIXES)}, each also with .gz or .zst "
-            "after it."
+            f"{path}: records are read from files named {', '.join(suffixes(records=True))}, each also with .gz or "
+            ".zst after it."
         )
-    yield from reader()
+    yield from known.records(path, own, pick)
 
 
 def read_documents(path: Path, text_field: str | None = None) -> Iterator[Document]:
     """Yield a document for each record of a file. Raises `CorpusError` naming a record without text."""
     own = TEXT_FIELDS if text_field is None else (text_field,)
+    known = format_named(path)
+    is_table = known is not None and known.is_table
     for record, source in read_records(path, own=own, pick=partial(_text_column, text_field)):
-        if isinstance(record, dict) and len(record) == 1 and format_of(path) in (".csv", ".parquet"):
+        if isinstance(record, dict) and len(record) == 1 and is_table:
             ((field, value),) = record.items()  # the column that was picked
             yield Document(_as_text(value, field, source), source)
         else:
@@ -73,13 +58,8 @@ def record_notes(path: Path, own: Collection[str] = TEXT_FIELDS) -> list[str]:
 
     `own` are the usual names of fields, as for `read_records`.
     """
-    kind = format_of(path)
-    return csv_notes(path, own) if kind == ".csv" else json_notes(path, own) if kind == ".json" else []
-
-
-def format_of(path: Path) -> str:
-    """Return the suffix that gives a file's format, before a `.gz` or `.zst`."""
-    return (path.with_suffix("") if compression(path) else path).suffix.lower()
+    known = format_named(path)
+    return [] if known is None else known.notes(path, own)
 
 
 def text_of(record: Any, text_field: str | None, source: str) -> str:
@@ -144,13 +124,6 @@ def kind_of(value: Any) -> str:
     names = {bool: "true or false", dict: "an object", list: "a list", str: "a text", type(None): "nothing",
              int: "a number", float: "a number"}  # fmt: skip
     return names.get(type(value), f"a value of type {type(value).__name__}")
-
-
-def _lines(path: Path) -> Iterator[Record]:
-    """Yield the value of each line that is not blank."""
-    for number, line in enumerate(text_lines(path, longest=LARGEST_RECORD), start=1):
-        if text := line.strip():
-            yield parse_json(text, f"{path}:{number}"), f"{path}:{number}"
 
 
 def _text_column(text_field: str | None, names: list[str], source: str) -> list[str]:

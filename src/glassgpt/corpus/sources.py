@@ -19,11 +19,11 @@ from glassgpt.commands import command
 from glassgpt.corpus import builtin, downloads, hub
 from glassgpt.corpus.decoding import open_bytes
 from glassgpt.corpus.documents import Document
-from glassgpt.corpus.records import RECORD_SUFFIXES, TEXT_FIELDS, format_of, read_documents, record_notes
+from glassgpt.corpus.formats import format_named, holds_records, suffixes
+from glassgpt.corpus.records import TEXT_FIELDS, read_documents, record_notes
 from glassgpt.corpus.textfiles import read_text
 from glassgpt.errors import CorpusError, did_you_mean
 
-SUFFIXES = (".txt", ".md", *RECORD_SUFFIXES)
 MOST_NAMED = 4
 """Most files that a message names."""
 
@@ -57,8 +57,8 @@ def refuse_idle_field(specs: Sequence[str], setting: str = "--text-field") -> No
     if specs and not any(_has_fields(str(spec)) for spec in specs):
         raise CorpusError(
             f"{setting} has no effect with {', '.join(map(str, specs[:3]))}{', ...' * (len(specs) > 3)}: only "
-            f"{', '.join(RECORD_SUFFIXES)} and hf:owner/name without a #column have fields. Name such a source, or "
-            f"leave out {setting}."
+            f"{', '.join(suffixes(records=True))} and hf:owner/name without a #column have fields. Name such a source, "
+            f"or leave out {setting}."
         )
 
 
@@ -69,13 +69,13 @@ def _has_fields(spec: str) -> bool:
     if spec.startswith("hf:"):
         return hub.parse_spec(spec).column is None
     if spec.strip() and path.exists():
-        return any(format_of(file) in RECORD_SUFFIXES for file in _files_in(path))
+        return any(map(holds_records, _files_in(path)))
     if spec in downloads.DOWNLOADS:
         return False
     if spec in downloads.HUB_NAMES:
         return hub.parse_spec(downloads.HUB_NAMES[spec]).column is None
     return not glob.has_magic(spec) or any(
-        format_of(file) in RECORD_SUFFIXES for match in _matching(spec) for file in _files_in(match)
+        holds_records(file) for match in _matching(spec) for file in _files_in(match)
     )
 
 
@@ -149,11 +149,11 @@ def _files_in(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    found = [file for file in files_below(path) if format_of(file) in SUFFIXES]
+    found = [file for file in files_below(path) if format_named(file)]
     if not found:
         raise CorpusError(
             f"The folder {path} holds no text that can be read. Looked for files ending in "
-            f"{', '.join(SUFFIXES)}, each also with .gz or .zst after it."
+            f"{', '.join(suffixes())}, each also with .gz or .zst after it."
         )
     yield from found
 
@@ -169,7 +169,7 @@ def _files_of(path: Path, text_field: str | None) -> Iterator[Source]:
 
 def _left_out(folder: Path) -> str | None:
     """Return a sentence naming the files of a folder that are not read because of their suffixes, or None."""
-    names = [str(file.relative_to(folder)) for file in files_below(folder) if format_of(file) not in SUFFIXES]
+    names = [str(file.relative_to(folder)) for file in files_below(folder) if not format_named(file)]
     if not names:
         return None
     more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
@@ -208,8 +208,10 @@ def _file(path: Path, text_field: str | None) -> Source:
     with open_bytes(path):  # an unreadable file is reported now
         pass
     fingerprint, size = files.hash_file(path), path.stat().st_size
-    if format_of(path) not in RECORD_SUFFIXES:
-        return Source(str(path), fingerprint, size, partial(read_text, path))
+    known = format_named(path)
+    if known is None or known.records is None:  # a file that is named is text, whatever its suffix
+        read = (known and known.documents) or read_text
+        return Source(str(path), fingerprint, size, partial(read, path))
     notes = tuple(record_notes(path, TEXT_FIELDS if text_field is None else (text_field,)))
     return Source(str(path), fingerprint, size, partial(read_documents, path, text_field), notes)
 

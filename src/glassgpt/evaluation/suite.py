@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from glassgpt.errors import EvaluationError, GenerationError
 from glassgpt.evaluation.grammar import grammar
@@ -11,6 +12,7 @@ from glassgpt.evaluation.memorisation import memorisation
 from glassgpt.evaluation.recall import recall
 from glassgpt.evaluation.score import Score, Subject, share_of
 from glassgpt.evaluation.stories import score_run, story_source
+from glassgpt.registry import Registry
 
 
 def tinytales(subject: Subject) -> Score:
@@ -30,13 +32,29 @@ def tinytales(subject: Subject) -> Score:
     return Score("tinytales", "stories valid and new", value, 0.0, error, score.total, details)
 
 
-PROBES: dict[str, Callable[[Subject], Score]] = {
-    "grammar": grammar,
-    "induction": induction,
-    "recall": recall,
-    "memorisation": memorisation,
-    "tinytales": tinytales,
-}
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One way to ask a run. `glassgpt.probes` is the entry point of those from elsewhere (see docs/extending.md)."""
+
+    ask: Callable[[Subject], Score]
+    """Raises `EvaluationError` where it cannot be asked of a run."""
+    writes: bool = False
+    """Whether it judges what the run writes, so that the number of samples counts."""
+    draws: bool = False
+    """Whether what it asks is drawn at random, so that the seed counts."""
+
+
+PROBES = Registry(
+    "probes",
+    Probe,
+    {
+        "grammar": Probe(grammar),
+        "induction": Probe(induction, draws=True),
+        "recall": Probe(recall),
+        "memorisation": Probe(memorisation, writes=True, draws=True),
+        "tinytales": Probe(tinytales, writes=True, draws=True),
+    },
+)
 
 
 def ask_all(subject: Subject, names: Sequence[str] = ()) -> Iterator[Score | str]:
@@ -46,7 +64,7 @@ def ask_all(subject: Subject, names: Sequence[str] = ()) -> Iterator[Score | str
     """
     for name in names or PROBES:
         try:
-            yield PROBES[name](subject)
+            yield PROBES[name].ask(subject)
         except (EvaluationError, GenerationError) as error:
             if names:
                 raise

@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from glassgpt.corpus.records import Record, kind_of, read_records, record_notes, shown_fields
+from glassgpt.corpus.formats import Record
+from glassgpt.corpus.records import kind_of, read_records, record_notes, shown_fields
 from glassgpt.errors import CorpusError
 
 Made = TypeVar("Made")

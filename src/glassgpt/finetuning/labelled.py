@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from glassgpt.corpus.decoding import whole_text
+from glassgpt.corpus.formats import Record, format_named
 from glassgpt.corpus.json_values import LARGEST_RECORD
-from glassgpt.corpus.records import Record, format_of, kind_of, shown_fields
+from glassgpt.corpus.records import kind_of, shown_fields
 from glassgpt.corpus.sources import files_below
+from glassgpt.corpus.textfiles import read_text
 from glassgpt.errors import CorpusError, did_you_mean
 from glassgpt.finetuning.gathering import NothingToLearn, Say, fields_of, gather, places, records_of
 
 TEXT_FIELDS = ("text", "sentence", "message", "review", "content")
-TEXT_SUFFIXES = (".txt", ".md")
 LABEL_FIELDS = ("label", "class", "category", "sentiment", "target")
 
 
@@ -106,7 +107,8 @@ def _folder(path: Path) -> Iterator[Record]:
     """Yield the texts of a folder that has a folder for each label, as records."""
     for folder in sorted(entry for entry in path.iterdir() if entry.is_dir() and entry.name[0] != "."):
         for file in files_below(folder):
-            if format_of(file) in TEXT_SUFFIXES:
+            known = format_named(file)
+            if known is not None and known.documents is read_text:
                 text = whole_text(file, longest=LARGEST_RECORD)
                 yield {TEXT_FIELDS[0]: text, LABEL_FIELDS[0]: folder.name}, str(file)
 
