@@ -39,7 +39,7 @@ class SignDescent(torch.optim.Optimizer):
 
 
 def sign_descent(model: torch.nn.Module, config: LoopConfig) -> torch.optim.Optimizer:
-    own = {"memory": 0.9, **config.optimizer_settings}
+    own = {"memory": 0.9, **(config.optimizer_settings or {})}
     return SignDescent(model.parameters(), config.learning_rate, own["memory"])
 
 

@@ -29,7 +29,7 @@ class LoopConfig:
     """Batches whose gradients are averaged into one update."""
     optimizer: str = "adamw"
     """adamw for all weights, muon for the matrices of the blocks and AdamW for the rest, or one of a package's."""
-    optimizer_settings: dict[str, float] = dataclasses.field(default_factory=dict)
+    optimizer_settings: dict[str, float] | None = None
     """Settings of a package's optimizer, by its own names."""
     learning_rate: float = 1e-3
     """Peak learning rate of AdamW."""
@@ -86,12 +86,6 @@ class LoopConfig:
 
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
         OnlyWith(("momentum", "matrix_learning_rate", "matrix_weight_decay"), "optimizer", ("muon",)),
-        OnlyWith(
-            ("optimizer_settings",),
-            "optimizer",
-            test=lambda loop: bool(OPTIMIZERS[loop.optimizer].settings) or not loop.optimizer_settings,
-            use="of a package, which has settings of its own",
-        ),
         OnlyWith(("decay_share",), "schedule", ("wsd",)),
         OnlyWith(
             ("min_learning_rate",),
@@ -134,7 +128,7 @@ class LoopConfig:
 
     def _check_optimizer(self) -> None:
         known = OPTIMIZERS[self.optimizer].settings
-        for name, value in self.optimizer_settings.items():
+        for name, value in (self.optimizer_settings or {}).items():
             if name not in known:
                 raise ConfigError(
                     f"training.optimizer_settings: {self.optimizer} has no setting {name!r}."
