@@ -26,7 +26,7 @@ BENCHMARKS = (
     "time_to_quality",
 )
 
-app = App(name="benchmarks", help="GlassGPT measured against its peers, side by side in one run.")
+app = App(name="benchmarks", help="Compare GlassGPT with its peers, side by side in one run.")
 
 
 @app.default
@@ -34,8 +34,8 @@ def main(*names: str, quick: bool = False) -> None:
     """Run the named benchmarks, or all of them.
 
     Args:
-        names: Which ones; all when none is named.
-        quick: Seconds instead of minutes: shows that a benchmark works, and measures nothing.
+        names: Which benchmarks; all when none is named.
+        quick: Take seconds instead of minutes, to check that a benchmark works; the figures mean nothing.
     """
     console = Console(highlight=False)
     unknown = [name for name in names if name not in BENCHMARKS]

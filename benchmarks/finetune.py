@@ -1,7 +1,7 @@
-"""Fine-tuning: memory of LoRA beside the whole model, room wasted by packing, answers written together.
+"""Fine-tuning: memory of LoRA and of all weights, room wasted by packing, answers written in a batch.
 
-The model has GPT-2's smallest shape, 124 million weights, drawn at random: what a step costs does not depend on
-what the model knows.
+The model has GPT-2's smallest shape with 124 million random weights: the cost of a step does not depend on their
+values.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def run(quick: bool) -> list[Figure]:
 
 
 def lora(config: ModelConfig, quick: bool) -> list[Figure]:
-    """Measure steps of supervised fine-tuning, all weights and by LoRA of rank 8, each in a fresh process."""
+    """Measure steps of supervised fine-tuning of all weights and with LoRA of rank 8, each in a fresh process."""
     steps = 1 if quick else 3
     whole, adapted = (fresh(_steps, config, rank, steps) for rank in (0, 8))
     share = adapted.value["bytes"] / whole.value["bytes"]
     name = "the same model, small" if quick else "124M"
     return [
         Figure(
-            f"supervised fine-tuning, {name}, {ROWS * TOKENS} tokens: memory of LoRA; of all weights",
+            f"supervised fine-tuning, {name}, {ROWS * TOKENS} tokens: memory with LoRA; with all weights",
             f"{adapted.value['bytes'] / 1e6:,.0f} MB",
             f"{whole.value['bytes'] / 1e6:,.0f} MB",
             1 / share,
@@ -69,7 +69,7 @@ def lora(config: ModelConfig, quick: bool) -> list[Figure]:
 
 
 def _steps(config: ModelConfig, rank: int, steps: int) -> dict[str, float]:
-    """Make updates; return the bytes that model and updates add to the process's peak, and seconds an update."""
+    """Make updates; return the bytes that model and updates add to the process's peak, and seconds per update."""
     before = peak_memory()
     torch.manual_seed(0)
     model = GPT(config).train()
@@ -107,7 +107,7 @@ def packing() -> Figure:
     worst = max(wasted.values())
     shown = ", ".join(f"{share:.2%} with {name}" for name, share in wasted.items())
     return Figure(
-        "tokens of packed rows of 256 that are nobody's, 1,100 instructions",
+        "unused tokens in packed rows of 256, 1,100 instructions",
         shown,
         "",
         None,
@@ -117,7 +117,7 @@ def packing() -> Figure:
 
 
 def answers(quick: bool) -> Figure:
-    """Measure 32 answers as reinforcement writes them, together, against one after another."""
+    """Compare 32 answers written as in reinforcement, in a batch and one after another."""
     torch.manual_seed(0)
     model, tokens = GPT(PRESETS["nano"]).eval(), 16 if quick else 64
     prompts = [[index + 5, 7, 9] for index in range(32)]
@@ -134,7 +134,7 @@ def answers(quick: bool) -> Figure:
     subjects: dict[str, Callable[[], object]] = {"together": together, "apart": apart}
     seconds = alternate(subjects, rounds=2 if quick else 5, warmups=2)
     return Figure(
-        "32 answers of GRPO, `nano`, written together; one after another",
+        "32 answers of GRPO, `nano`, written in a batch; one after another",
         f"{32 * tokens / seconds['together']:,.0f} tokens/s",
         f"{32 * tokens / seconds['apart']:,.0f} tokens/s",
         seconds["apart"] / seconds["together"],

@@ -1,7 +1,7 @@
-"""Letting a model write: one stream, the first token, a batch, and int8 weights.
+"""Generation: one stream, the first token, a batch, and int8 weights.
 
-The peer is `generate` of transformers, with its cache, on the same weights; both are greedy and must give the
-same ids. It is measured with one CPU thread, which is faster for it at this size, and with torch's default.
+The peer is `generate` of transformers, with its cache, on the same weights. Both are greedy and must give the same
+ids. The peer is measured with one CPU thread, which is faster at this size, and with torch's default.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def run(quick: bool) -> list[Figure]:
 
 
 def small_model(quick: bool) -> list[Figure]:
-    """Measure a GPT-2 of 1M parameters and the default parts, each alone and as a batch of mixed lengths."""
+    """Measure GPT-2 with 1M parameters and a default model, each with one stream and a batch of mixed lengths."""
     tokens, rounds = (40, 2) if quick else (200, 7)
     peer = transformers_gpt2.make(SMALL)
     ours, nano = transformers_gpt2.as_ours(peer, SMALL), GPT(PRESETS["nano"]).eval()
@@ -56,7 +56,7 @@ def small_model(quick: bool) -> list[Figure]:
         "batch": lambda: write_batch(ours, tokens),
         "nano batch": lambda: write_batch(nano, tokens),
     }
-    # The first rounds are those after which a step is recorded.
+    # The warm-up rounds are those after which a step is recorded.
     seconds = alternate(subjects, rounds=rounds, warmups=1 if quick else 2)
     speed = {name: tokens * (ROWS if "batch" in name else 1) / value for name, value in seconds.items()}
     return [
@@ -75,7 +75,7 @@ def small_model(quick: bool) -> list[Figure]:
 
 
 def beside_llama_cpp(quick: bool) -> Figure:
-    """Measure one stream of the same model beside llama.cpp with one thread, both in float32, in turn."""
+    """Compare one stream of the same model with llama.cpp on one thread, both in float32, alternately."""
     tokens, rounds = (40, 2) if quick else (200, 7)
     ours, llama = llama_cpp.pair(SMALL)
     speeds: dict[str, list[float]] = {"ours": [], "llama.cpp": []}
@@ -91,7 +91,7 @@ def beside_llama_cpp(quick: bool) -> Figure:
 
 
 def int8_weights(quick: bool) -> list[Figure]:
-    """Measure a random model of GPT-2's smallest size in float32 and int8: speed, and memory of a process."""
+    """Measure a random model of GPT-2's smallest size in float32 and int8: its speed, and the memory of a process."""
     tokens, config = (4, SMALL) if quick else (24, replace(PRESETS["gpt2-small"], dropout=0.0))
     exact, rounded = big_model(config, int8=False), big_model(config, int8=True)
     seconds = alternate(
@@ -151,7 +151,7 @@ def write_batch(model: GPT, tokens: int) -> list[list[tuple[int, int]]]:
 
 
 def in_threads(threads: int, subject: Callable[[], object]) -> object:
-    """Call a subject with so many CPU threads."""
+    """Call a subject with this number of CPU threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -1,7 +1,7 @@
-"""Timing and memory that can be trusted on a machine that others use, too.
+"""Reliable timing and memory on a machine that other programs also use.
 
-A single time says little here: the machine's speed drifts. So subjects are run in turn, A B A B, and compared
-by the medians of the same minutes. Memory is the peak of a fresh process, because a process never tells what
+A single time says little, because the machine's speed drifts. So subjects run alternately, A B A B, and are compared
+by their medians over the same minutes. Memory is the peak of a fresh process, because a process does not report which
 of its memory it no longer needs.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 def alternate(
     subjects: dict[str, Callable[[], object]], *, rounds: int, warmups: int = 1
 ) -> dict[str, float]:
-    """Return the median seconds of each subject, all run in turn `rounds` times after `warmups` uncounted ones."""
+    """Return the median seconds of each subject; they alternate for `rounds` rounds after `warmups` uncounted ones."""
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for round_ in range(-warmups, rounds):
         for name, subject in subjects.items():
@@ -38,18 +38,18 @@ def timed(subject: Callable[[], object]) -> float:
 
 @dataclass(frozen=True)
 class Fresh:
-    """What a function returned in a process of its own, how long it took there, and what memory it needed."""
+    """What a function returned in a separate process, how long it took there, and how much memory it needed."""
 
     value: Any
     seconds: float
     peak_bytes: int
-    """Most memory the process ever held, Python and its libraries included."""
+    """Peak memory of the process, including Python and its libraries."""
     own_bytes: int
-    """The same less what it held when the function began, its module's imports done."""
+    """The same, less what it held when the function began, after its module's imports."""
 
 
 def fresh(function: Callable[..., Any], *arguments: Any) -> Fresh:
-    """Call a module's function in a new process, imports not counted in its time. Its errors are raised here."""
+    """Call a module's function in a new process, without its imports in the time. Its errors are raised here."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_measured, (function, arguments))
@@ -65,9 +65,9 @@ def _measured(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Fresh
 
 
 def peak_memory() -> int:
-    """Return the most bytes this process has held in memory so far."""
+    """Return the peak memory of this process so far, in bytes."""
     status = Path("/proc/self/status")
-    if status.exists():  # rusage would count what the parent process held before exec
+    if status.exists():  # rusage would include what the parent process held before exec
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     import resource

@@ -1,9 +1,9 @@
-"""Preparing a gigabyte of text: wall time against encoding alone, and memory.
+"""Preparing a gigabyte of text: wall time compared with encoding alone, and memory.
 
-The peer does nothing but encode: tiktoken's `encode_ordinary_batch` on the same documents, read beforehand and
-held in groups as large as preparing makes them, with as many threads. Reading, cleaning, splitting, hashing and
-writing are not in its time, so a ratio of 1 would be preparing for nothing. Each side is a fresh process. As
-the large text takes minutes, in which a shared machine changes its speed, a smaller one is prepared in turns.
+The peer only encodes: tiktoken's `encode_ordinary_batch` on the same documents, read beforehand, in groups of the
+same size and with the same number of threads. Reading, cleaning, splitting, hashing and writing are not in its time,
+so a ratio of 1 would mean that preparing costs nothing. Each side is a fresh process. The large text takes minutes,
+during which the speed of a shared machine changes, so a smaller one is prepared alternately with the peer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ THREADS = os.cpu_count() or 1
 
 
 def run(quick: bool) -> list[Figure]:
-    """Prepare a gigabyte in one process, then smaller texts in turn with the peer."""
+    """Prepare a gigabyte in one process, then smaller texts alternately with the peer."""
     size, turn_size = (QUICK_BYTES, QUICK_BYTES) if quick else (BYTES, TURN_BYTES)
     with tempfile.TemporaryDirectory(prefix="glassgpt-prepare-") as name:
         folder = Path(name)
@@ -44,7 +44,7 @@ def run(quick: bool) -> list[Figure]:
 
 
 def _turns(folder: Path, size: int, turns: int) -> list[Figure]:
-    """Compare with the peer on a text that takes seconds, so that both see the same minutes."""
+    """Compare with the peer on a text that takes seconds, so that both run in the same minutes."""
     text = folder / "turn.txt"
     write_corpus(text, size)
     ratios: dict[str, list[float]] = {"gentle": [], "off": []}
@@ -97,7 +97,7 @@ def _whole(folder: Path, size: int) -> list[Figure]:
 
 
 def prepare_text(text: Path, folder: Path, mode: str) -> int:
-    """Prepare a text in a cache of its own, with the vocabulary in `folder`; return its training tokens."""
+    """Prepare a text in a separate cache, with the vocabulary in `folder`; return its number of training tokens."""
     os.environ["GLASSGPT_CACHE"] = str(folder / "cache")
     config = RunConfig(
         corpus=CorpusConfig(sources=(str(text),)),

@@ -1,4 +1,4 @@
-"""Figures, and the tables they are written to."""
+"""Figures, and the tables that show them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Figure:
     """One comparison: what was measured of GlassGPT and of its peer, and the ratio that matters."""
 
     what: str
-    """What is compared, the peer named: "training 8,192 merges, Python against Rust"."""
+    """What is compared, with the peer's name: "training 8,192 merges, Python against Rust"."""
     ours: str
     """GlassGPT's value with its unit: "3.1 s"."""
     peer: str = ""
@@ -27,9 +27,9 @@ class Figure:
     ratio: float | None = None
     """How many times better GlassGPT is than its peer, or as `mark` says."""
     mark: str = ""
-    """What was to be reached, in words: "at least 8x"."""
+    """The goal in words: "at least 8x"."""
     reached: bool | None = None
-    """Whether it was; None where there is no mark."""
+    """Whether the goal was reached; None without a mark."""
 
 
 def write(name: str, figures: Sequence[Figure], *, quick: bool, folder: Path = RESULTS) -> Path:

@@ -1,7 +1,7 @@
 """How time and memory grow: an update with parameters, vocabulary and context, preparing with the text.
 
-No peer and no mark: a table to read before choosing, and to see a cost that grows faster than it should. Each
-row doubles one thing and is timed in turn with the row it is compared with; growth is the ratio of the two.
+There is no peer and no mark: the table helps to choose, and shows a cost that grows faster than it should. Each row
+doubles one thing and is timed alternately with the row it is compared with; growth is the ratio of the two.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ DOUBLED = {
     "width, 192 to 384": replace(BASE, n_embd=384, n_head=6),
     "vocabulary, 4,096 to 8,192": replace(BASE, vocab_size=8192),
     "vocabulary, 4,096 to 32,768": replace(BASE, vocab_size=32768),
-    "context, 128 to 256 (as many tokens)": replace(BASE, context_length=256),
-    "context, 128 to 1,024 (as many tokens)": replace(BASE, context_length=1024),
+    "context, 128 to 256 (same number of tokens)": replace(BASE, context_length=256),
+    "context, 128 to 1,024 (same number of tokens)": replace(BASE, context_length=1024),
 }
 TOKENS = 4096
 

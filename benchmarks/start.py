@@ -1,4 +1,4 @@
-"""How long until something happens: the help page, and the first token of a small run, as whole processes."""
+"""Start-up time: the help page and the first token of a small run, each as a whole process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROUNDS = 5
 
 
 def run(quick: bool) -> list[Figure]:
-    """Train a few steps in a temporary folder, then start and start again."""
+    """Train a few steps in a temporary folder, then time repeated starts."""
     rounds = 1 if quick else ROUNDS
     with tempfile.TemporaryDirectory(prefix="glassgpt-start-") as name:
         folder = Path(name)
@@ -56,7 +56,7 @@ def _train(folder: Path, environment: dict[str, str]) -> None:
 
 
 def _seconds_to_output(command: list[str], environment: dict[str, str], folder: Path, skip: int = 0) -> float:
-    """Return the seconds from the start of a process to its end, or to the byte after the first `skip` ones.
+    """Return the seconds from the start of a process to its end, or to the byte after the first `skip` bytes.
 
     The prompt and the first token are written together, so the byte after the prompt is the first token.
     """

@@ -1,6 +1,6 @@
-"""Whether a machine is used the same way each time, and well: the same choices, speed beside a busy core, tales.
+"""Whether a machine is used well and the same way each time: equal choices, speed beside a busy core, valid tales.
 
-The peer of the first figure is chance; that of the others is the best number of threads, fixed by hand.
+The first figure has no peer; that of the others is the best number of threads, fixed by hand.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def run(quick: bool) -> list[Figure]:
 
 
 def _agreement(calls: int, *, kept: bool, quick: bool) -> Figure:
-    """Plan the demo in fresh processes, each with an empty cache or all with one."""
+    """Plan the demo in fresh processes, each with an empty cache, or all with the same cache."""
     found: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         for call in range(calls):
@@ -50,7 +50,7 @@ def _agreement(calls: int, *, kept: bool, quick: bool) -> Figure:
     (choice, count), *others = found.most_common()
     how = "one cache" if kept else "an empty cache each"
     return Figure(
-        f"`plan` of the demo in {calls} processes, {how}: the same threads, precision and shape",
+        f"`plan` of the demo in {calls} processes, {how}: equal threads, precision and shape",
         f"{count} of {calls} ({choice}{'; else ' + ', '.join(name for name, _ in others) if others else ''})",
         ratio=count / calls,
         mark="10 of 10",
@@ -70,7 +70,7 @@ def _plan(cache: str) -> str:
 
 @contextlib.contextmanager
 def busy_core() -> Iterator[None]:
-    """Let another program keep one core busy meanwhile."""
+    """Keep one core busy with another program during the block."""
     spinner = subprocess.Popen([sys.executable, "-c", SPIN])
     time.sleep(0.5)
     try:
@@ -81,7 +81,10 @@ def busy_core() -> Iterator[None]:
 
 
 def _training(seconds: float, quick: bool) -> Figure:
-    """Train the demo's model beside a busy core: threads left open, and each number of threads fixed."""
+    """Train the demo's model beside a busy core:
+
+    with threads chosen automatically, and with each fixed number of threads.
+    """
     found: dict[int, list[float]] = {0: [], 1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder, busy_core():
         for _ in range(1 if quick else 3):
@@ -100,7 +103,7 @@ def _training(seconds: float, quick: bool) -> Figure:
 
 
 def _train(folder: str, threads: int, seconds: float) -> float:
-    """Return the tokens a second of a paced run, evaluations and trials of threads included."""
+    """Return the tokens per second of a paced run, including evaluations and trials of threads."""
     from glassgpt.model.config import ModelConfig
     from glassgpt.pretraining.run import start_run
     from glassgpt.runs.config import RunConfig, SamplesConfig
@@ -140,7 +143,7 @@ def _train(folder: str, threads: int, seconds: float) -> float:
 
 
 def _decoding(weights: str, quick: bool) -> Figure:
-    """Let a model of 124M parameters write beside a busy core."""
+    """Measure generation with 124M parameters beside a busy core."""
     with busy_core():
         speeds = fresh(_decode, weights, 1 if quick else 3, 20 if quick else TOKENS).value
     best = max(speeds["1"], speeds["2"])

@@ -1,4 +1,4 @@
-"""All figures that were measured, as one table: what `make bench` ends with."""
+"""All measured figures in one table, which `make bench` prints at the end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.report import RESULTS, Figure, table
 
 
 def collect(names: tuple[str, ...], folder: Path = RESULTS) -> list[Figure]:
-    """Return the figures of the full runs whose results lie in a folder, in the order of `names`."""
+    """Return the figures of the full runs whose results are in a folder, in the order of `names`."""
     figures: list[Figure] = []
     for name in names:
         path = folder / f"{name}.json"

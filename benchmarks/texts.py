@@ -1,4 +1,4 @@
-"""The texts that the benchmarks of tokenizing and preparing read: real ones, and as much as is wanted."""
+"""The texts for the benchmarks of tokenizing and preparing: real ones, and generated ones of any size."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PARAGRAPHS = 40  # in a document: about ten thousand characters
 
 
 def use_kept_vocabularies() -> None:
-    """Let tiktoken find GPT-2's vocabulary beside the texts, where it is kept there, in place of the network."""
+    """Let tiktoken find GPT-2's vocabulary beside the texts, if it is kept there, instead of downloading it."""
     kept = SHARED.parent / "tiktoken-cache"
     if kept.is_dir():
         os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(kept))
 
 
 def shared(name: str) -> Path:
-    """Return the path of one of the real texts, or leave with a message where it is missing."""
+    """Return the path of one of the real texts, or exit with a message if it is missing."""
     path = SHARED / name
     if not path.is_file():
         sys.exit(f"This benchmark reads {path}, which is not here: put a plain text of that kind there.")
@@ -34,10 +34,9 @@ def fairytales() -> str:
 
 
 def write_corpus(path: Path, size: int) -> None:
-    """Write about `size` bytes: the tales again and again, each time in another order and with other names.
+    """Write about `size` bytes: the tales repeated, each time in a different order and with different names.
 
-    A document is `PARAGRAPHS` paragraphs. No two are alike, so cleaning drops none, and each round brings
-    words that were not there before.
+    A document is `PARAGRAPHS` paragraphs. No two are the same, so cleaning drops none, and each round adds new words.
     """
     with open(path, "w", encoding="utf-8") as file:
         written = 0
@@ -48,7 +47,7 @@ def write_corpus(path: Path, size: int) -> None:
 
 
 def documents() -> Iterator[str]:
-    """Yield documents without end."""
+    """Yield documents endlessly."""
     tales = fairytales().replace(SEPARATOR, "")
     seed = 0
     while True:

@@ -1,8 +1,8 @@
-"""Seconds from raw text until a model predicts unseen text so well: GlassGPT against the recipes people copy.
+"""Seconds from raw text to a given quality on unseen text: GlassGPT against the recipes people copy.
 
-Each peer runs its own recipe to its end. Then GlassGPT gets a time, plans nothing by hand, and has to reach what
-the peer reached; the time is raised until it does. Both sides start from the raw file, so learning a vocabulary
-and encoding count; both are measured afterwards, off the clock, in bits per byte on all of the last tenth.
+Each peer runs its own recipe to the end. Then GlassGPT is given only a time, and must reach what the peer reached;
+the time is increased until it does. Both sides start from the raw file, so learning a vocabulary and encoding count.
+Both are measured afterwards, off the clock, in bits per byte on all of the last tenth.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.texts import SEPARATOR, shared
 
 @dataclass(frozen=True)
 class Case:
-    """A text, the peer's recipe for it, and the seconds to try with GlassGPT."""
+    """A text, the peer's recipe for it, and the times in seconds to try with GlassGPT."""
 
     text: str
     peer: str
@@ -44,7 +44,7 @@ HELD_OUT = 0.1
 
 
 def run(quick: bool) -> list[Figure]:
-    """Return one figure a text."""
+    """Return one figure per text."""
     return [_compare(case, quick) for case in (QUICK if quick else CASES)]
 
 
@@ -91,15 +91,15 @@ def peer_run(name: str, path: str, steps: int) -> dict[str, float]:
 
 
 def our_run(path: str, seconds: float) -> dict[str, float]:
-    """Plan and train for so many seconds; return the seconds it took and its bits per byte on the last tenth."""
+    """Plan and train for a number of seconds; return the seconds taken and the bits per byte on the last tenth."""
     training, held_out = halves(path)
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"GLASSGPT_CACHE": f"{folder}/cache", "GLASSGPT_RUNS": f"{folder}/runs"}
         os.chdir(folder)
         try:
-            # One long text is cut by GlassGPT itself, exactly at its last tenth. Of many short documents it would
-            # keep back others than the last, so there it is given the others alone, and keeps a few for its curve.
+            # GlassGPT cuts one long text exactly at its last tenth. From many short documents it would hold out
+            # others than the last, so it receives only the earlier ones, and holds out a few of them for its curve.
             many = SEPARATOR in training
             Path("text.txt").write_text(
                 training if many else training + held_out, encoding="utf-8", newline=""
@@ -135,7 +135,7 @@ def _planned_run(seconds: float, validation: float) -> dict[str, float]:
         samples=SamplesConfig(prompts=()),
     )
     plan = make_plan(config, seconds)
-    # What is measured on the way must not choose the weights: it may be the text of the final exam.
+    # Evaluations during training must not choose the weights: they may use the text of the final test.
     training = replace(plan.config.training, final_weights="last", patience=0)
     outcome = start_run(replace(plan.config, training=training), name="run", listeners=[listener])
     taken = ends[-1] - began  # without the last evaluation and the report, as with the peer

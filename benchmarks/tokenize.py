@@ -1,4 +1,4 @@
-"""Tokenizing against the libraries for it: learning merges, and encoding with a vocabulary that is there."""
+"""Tokenizing compared with its libraries: learning merges, and encoding with a given vocabulary."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(quick: bool) -> list[Figure]:
 
 
 def learning(text: str, merges: int, rounds: int) -> Figure:
-    """Compare the from-scratch trainer with the Rust one, both given lines (the Rust one's best case)."""
+    """Compare the from-scratch trainer with the Rust one, both on lines (the Rust one's best case)."""
     lines, size = text.splitlines(keepends=True), merges + 257
     ours = BPETokenizer.train(lines, vocab_size=size)
     assert ours.merges == train_bpe_in_rust(lines, vocab_size=size).merges

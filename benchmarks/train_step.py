@@ -1,7 +1,7 @@
 """One training step of the notebooks' model: the same shape, batch and loss, by textbook PyTorch and by GlassGPT.
 
-And whole trainings of a GPT-2, by the `Trainer` of transformers and by GlassGPT's loop: what a loop costs beside the
-arithmetic that it repeats.
+It also measures whole trainings of a GPT-2, by the `Trainer` of transformers and by GlassGPT's loop: what a loop
+costs beside the arithmetic that it repeats.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def run(quick: bool) -> list[Figure]:
             None if quick else faster >= 3,
         ),
         Figure(
-            "the same: peak memory of the process beyond what its imports take",
+            "the same: peak memory of the process beyond its imports",
             f"{peaks['ours'] / 1e6:,.0f} MB",
             f"{peaks['peer'] / 1e6:,.0f} MB",
             smaller,
@@ -75,12 +75,12 @@ def _loops(quick: bool) -> list[Figure]:
 
 
 def _step_seconds(rounds: int) -> dict[str, float]:
-    """Time both in turn in one process, all cores."""
+    """Time both alternately in one process, on all cores."""
     return alternate({name: stepper(name) for name in ("peer", "ours")}, rounds=rounds)
 
 
 def _step_memory(name: str, steps: int) -> int:
-    """Return the bytes by which some steps raise the peak of this process."""
+    """Return the bytes that some steps add to this process's peak."""
     before = peak_memory()
     step = stepper(name)
     for _ in range(steps):
@@ -125,7 +125,7 @@ def _ours(inputs: Tensor, targets: Tensor) -> Callable[[], object]:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of ids (N, T + 1) in memory, as batches of so many of them, over and over."""
+    """Rows of ids (N, T + 1) in memory, as batches of `batch_size` rows, repeated endlessly."""
 
     ids: Tensor
     batch_size: int
@@ -150,9 +150,9 @@ class Rows:
 def _loop_seconds(
     config: ModelConfig, batch_size: int, steps: tuple[int, int], rounds: int
 ) -> dict[str, float]:
-    """Return seconds of an update of the `Trainer` of transformers and of our loop: same weights, data, optimizer.
+    """Return seconds per update of the `Trainer` of transformers and of our loop: same weights, data, optimizer.
 
-    Each trains whole runs of two lengths, in turn, two threads; their difference is free of what starting takes.
+    Each trains whole runs of two lengths, alternately, with two threads; their difference excludes the start-up time.
     """
     torch.set_num_threads(2)
     torch.manual_seed(0)

@@ -1,8 +1,7 @@
 """Models in and out: seconds and memory of importing and exporting a random model of GPT-2's smallest size.
 
-Each is done in a fresh process. The memory is what the process took beyond its libraries, as a share of the
-weights in float32; the mark is 2.2 times these. The peer reads the same folder and writes it again with
-transformers.
+Each runs in a fresh process. The memory is what the process took beyond its libraries, as a multiple of the weights
+in float32; the mark is 2.2. The peer reads the same folder and writes it again with transformers.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.train import train_tokenizer
 
 MOST = 2.2
-"""Times the weights: the mark of what an import or export may hold."""
+"""The mark: the most memory of an import or export, as a multiple of the weights."""
 
 
 def run(quick: bool) -> list[Figure]:
-    """Write a random GPT-2, and let it come in and go out."""
+    """Write a random GPT-2, then import and export it."""
     config = replace(PRESETS["gpt2-small"], dropout=0.0)
     if quick:
         config = replace(config, n_layer=2, n_embd=64, n_head=2, vocab_size=2048, context_length=64)
@@ -53,7 +52,7 @@ def run(quick: bool) -> list[Figure]:
 
 
 def figure(what: str, ours: Fresh, peer: Fresh | None, weights: int) -> Figure:
-    """Return a row of the table; small models have no mark, for libraries weigh more than they do."""
+    """Return a row of the table; small models have no mark, because libraries take more memory than they do."""
     share = ours.own_bytes / weights
     shown = [describe(one, weights) if one else "" for one in (ours, peer)]
     if weights < 100e6:
@@ -74,7 +73,7 @@ def bring_in() -> None:
 
 
 def take_out(to: Any, dtype: Any) -> None:
-    """Export the run, the check included."""
+    """Export the run, including the check."""
     from glassgpt.interop.exports import export_run
 
     export_run("travelled", to, dtype=dtype, output=Path(f"out-{to}-{dtype}"))
@@ -90,7 +89,7 @@ def through_transformers(source: str, target: str) -> None:
 
 
 def write_folder(path: Path, config: ModelConfig) -> None:
-    """Write a random model in the Hugging Face format, a tensor at a time."""
+    """Write a random model in the Hugging Face format, one tensor at a time."""
     path.mkdir()
     torch.manual_seed(0)
     recipes = their_recipes(config, "gpt2")
@@ -104,7 +103,7 @@ def write_folder(path: Path, config: ModelConfig) -> None:
 
 @contextlib.contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Work in a folder, with the runs in it, and so do the processes that are started meanwhile."""
+    """Use a folder as working folder and for the runs during the block, also in the processes started in it."""
     before = os.environ.get("GLASSGPT_RUNS")
     os.environ["GLASSGPT_RUNS"] = "runs"
     try:

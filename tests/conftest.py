@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-# No example is a failure for being slow: these tests run on shared machines, beside others. Examples are the same in
-# every run, so that a change is what turns a test red.
+# No example fails for being slow, because these tests run on shared machines. Examples are the same in every run, so
+# that only a change makes a test fail.
 settings.register_profile("glassgpt", deadline=None, derandomize=True)
 settings.load_profile("glassgpt")
 
-# What a machine measures is its own business: threads and precision are never chosen by a clock in a test, in this
-# process or one that it starts, unless the choice is what is tested (see `measuring`). A test that forgot to name a
-# precision once passed here and failed on a machine with quick bfloat16.
+# Tests do not depend on measurements: threads and precision are never chosen by a clock in a test, in this process or
+# one that it starts, unless the choice is what is tested (see `measuring`). A test that forgot to name a precision
+# once passed here and failed on a machine with fast bfloat16.
 MEASURE = "GLASSGPT_MEASURE"
 os.environ[MEASURE] = "off"
 
-# Python's readline notes the size of the terminal there, and the workers of pytest-xdist inherit it.
+# Python's readline stores the size of the terminal there, and the workers of pytest-xdist inherit it.
 for name in ("COLUMNS", "LINES"):
     os.environ.pop(name, None)
 
@@ -39,10 +39,10 @@ CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give each of the workers that run beside each other its own share of the cores, for all that it starts.
+    """Give each parallel worker, and everything it starts, its own share of the cores.
 
-    Where every worker computes on all cores, their threads mostly wait for each other, and they wait busily: the
-    tests of planning took five times the work that they take on a core each.
+    If every worker computes on all cores, their threads mostly wait for each other in busy loops: the planning tests
+    took five times the work that they take with one core each.
     """
     place = getattr(config, "workerinput", None)  # pytest-xdist's; None where there is one process
     if place is not None and CORES:
@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def all_cores() -> Iterator[None]:
-    """Let this test have every core: it is about their number."""
+    """Let this test use every core: it is about their number."""
     if not CORES:
         yield
         return
@@ -65,7 +65,7 @@ def all_cores() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real texts, or a skip where it is missing."""
+    """The folder of real texts; skips the test if it is missing."""
     if not (SHARED / "data").is_dir():
         pytest.skip("the folder of real texts, ../shared/data, is not on this machine")
     return SHARED / "data"
@@ -73,7 +73,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def tiktoken_cache() -> Path:
-    """The folder with GPT-2's vocabulary files as tiktoken caches them, or a skip where it is missing."""
+    """The folder with GPT-2's vocabulary files as tiktoken caches them; skips the test if it is missing."""
     if not (SHARED / "tiktoken-cache").is_dir():
         pytest.skip("the folder ../shared/tiktoken-cache is not on this machine")
     return SHARED / "tiktoken-cache"
@@ -89,7 +89,7 @@ def isolated_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Compute on one core, where torch is in use: in models this small a second would only be waited for."""
+    """Compute on one core, if torch is in use: with models this small, a second core is only waited for."""
     torch = sys.modules.get("torch")
     if torch is None:
         yield
@@ -131,7 +131,7 @@ def _gpt2_as_ours(reference: Any) -> Any:
     for layer in range(its.n_layer):
         for ours, name in parts.items():
             matrix, bias = (theirs[f"h.{layer}.{name}.{kind}"] for kind in ("weight", "bias"))
-            # GPT-2's linear layers store their matrices the other way round.
+            # GPT-2's linear layers store their matrices transposed.
             weights[f"blocks.{layer}.{ours}.weight"] = matrix.T if matrix.dim() == 2 else matrix
             weights[f"blocks.{layer}.{ours}.bias"] = bias
     model.load_state_dict(weights)

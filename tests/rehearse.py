@@ -1,9 +1,9 @@
-"""Run part of the tests again as other machines would: `python tests/rehearse.py`.
+"""Run part of the tests again as on other machines: `python tests/rehearse.py`.
 
 torch and oneDNN choose their kernels by the processor's instruction sets, and can be told to leave some out. So one
-machine rehearses others: without vector instructions of torch's own, and with AVX2 alone. The tests that run
-are those whose numbers pass through such kernels: training, generation, planning, int8 weights, exact resume. The
-machines are rehearsed at once.
+machine can rehearse others: one without torch's vector instructions, and one with only AVX2. The tests that run are
+those whose numbers pass through such kernels: training, generation, planning, int8 weights, exact resume. All
+machines are rehearsed at the same time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
 def rehearsals() -> tuple[list[dict[str, str]], list[str]]:
-    """Return the variables of each machine to rehearse, and what cannot be rehearsed here and why."""
+    """Return the variables of each machine to rehearse, and the reasons why others cannot be rehearsed here."""
     chosen, left_out = [PLAIN], []
     if _has_avx2():
         chosen.append(AVX2)
@@ -57,8 +57,8 @@ def _shown(variables: dict[str, str]) -> str:
 
 
 def begin(variables: dict[str, str], number: int, count: int) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
-    """Start a rehearsal, number `number` of `count` at once; return its process, and the file of its output."""
-    # One machine alone is rehearsed by two workers; two machines by a process each, with its share of the cores.
+    """Start rehearsal `number` of `count` parallel ones; return its process and the file of its output."""
+    # A single machine is rehearsed by two workers; two machines by one process each, with its share of the cores.
     workers = ["-n", "2", "--dist", "worksteal"] if count == 1 else []
     output = tempfile.TemporaryFile()  # noqa: SIM115  (closed by whoever reads it)
     process = subprocess.Popen(
@@ -74,7 +74,7 @@ def begin(variables: dict[str, str], number: int, count: int) -> tuple[subproces
 
 
 def main() -> int:
-    """Run every rehearsal, all at once; return 1 if one failed."""
+    """Run all rehearsals in parallel; return 1 if one failed."""
     chosen, left_out = rehearsals()
     for variables in chosen:
         print(f"Rehearsing a machine with {_shown(variables)}", flush=True)

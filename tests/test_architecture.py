@@ -1,4 +1,4 @@
-"""The house stands: imports run downwards only, without cycles, and the lower floors need no torch.
+"""The architecture holds: imports point only downwards, without cycles, and the lower floors need no torch.
 
 This reads the imports of every module (those inside functions too) instead of running anything.
 """
@@ -15,7 +15,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "glassgpt"
 
-# The first part of a module's name after `glassgpt.` says its room.
+# The first part of a module's name after `glassgpt.` is its package.
 FLOORS = {
     "errors": 0,
     "system": 0,
@@ -47,7 +47,7 @@ FLOORS = {
     "doctor": 7,
     "cli": 8,
 }
-# Within a floor, who may use whom.
+# Within a floor, which package may use which.
 NEIGHBOURS = {
     ("system", "errors"),
     ("files", "errors"),
@@ -68,7 +68,7 @@ NEIGHBOURS = {
     ("finetuning", "jobs"),
     ("finetuning", "pretraining"),
 }
-# The rooms that must work without torch, and single modules of higher rooms that must, too.
+# The packages that must work without torch, and single modules of higher packages that must, too.
 WITHOUT_TORCH = (
     "errors", "system", "leftovers", "files", "config", "idle", "registry", "commands", "outputs", "corpus",
     "tokenizers",

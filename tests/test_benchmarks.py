@@ -1,4 +1,4 @@
-"""What the benchmarks are made of; the quick form of each is run by `make bench QUICK=1`."""
+"""The parts of the benchmarks; `make bench QUICK=1` runs the quick form of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A printed command is what a shell reads back, whatever the names in it are."""
+"""A shell reads a printed command back correctly, whatever names it contains."""
 
 from __future__ import annotations
 

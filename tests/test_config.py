@@ -1,4 +1,4 @@
-"""Settings go to TOML and back unchanged, and whatever is wrong in a file is named by its place."""
+"""Settings survive TOML unchanged, and every error in a file is reported with its place."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from glassgpt.training.config import TrainingConfig
 
 @dataclass(frozen=True)
 class Lamp:
-    """Any dataclass of any room."""
+    """Any dataclass of any package."""
 
     colour: Literal["red", "green"] = "red"
     height: float = 1.5
@@ -153,12 +153,12 @@ def test_a_value_of_the_wrong_type_is_named_by_its_path(values: dict[str, Any], 
     assert "$" not in message
 
 
-def test_what_the_dataclass_refuses_is_said_with_its_origin():
+def test_what_the_dataclass_refuses_is_reported_with_its_origin():
     assert refusal({"lamp": {"height": 0}}) == "recipe.toml: lamp.height must be greater than 0."
     assert "training.batch_size must be at least 1" in refusal({"training": {"batch_size": 0}}, RunConfig)
 
 
-def test_what_is_no_toml_is_said_with_the_line(tmp_path: Path):
+def test_invalid_toml_is_reported_with_the_line(tmp_path: Path):
     path = tmp_path / "room.toml"
     path.write_text("count = 1\nnames [\n")
     with pytest.raises(ConfigError, match=r"room\.toml is not valid TOML.*line 2"):
@@ -190,7 +190,7 @@ def leaves(table: dict[str, Any], path: tuple[str, ...] = ()) -> dict[tuple[str,
 
 
 @given(tables, tables)
-def test_merging_takes_what_lies_over(under: dict[str, Any], over: dict[str, Any]):
+def test_merging_takes_the_overriding_values(under: dict[str, Any], over: dict[str, Any]):
     before = repr((under, over))
     merged = leaves(configs.merge(under, over))
     assert merged.items() >= leaves(over).items()

@@ -1,4 +1,4 @@
-"""The place to compute in: devices by name, dtypes, threads, ranks by environment, seeds for everything."""
+"""Devices by name, dtypes, threads, ranks from the environment, seeds for all generators."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_auto_takes_the_best_device_there_is():
 
 @pytest.mark.parametrize("name", ["gpu", "", "cpu ", "cuda:x", "meta", "xla", "vulkan"])
 def test_a_device_that_nobody_trains_on_is_refused(name: str):
-    """`meta` and `xla` are names that torch knows: they were accepted, and failed much later."""
+    """torch knows the names `meta` and `xla`: they were once accepted, and failed much later."""
     with pytest.raises(ConfigError, match="There is no device called") as caught:
         pick_device(name)
     assert repr(name) in str(caught.value)
@@ -152,10 +152,10 @@ def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path):
         ),
     ],
 )
-def test_a_place_that_is_told_by_half_is_refused(
+def test_an_incomplete_environment_is_refused(
     variables: dict[str, str], missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """WORLD_SIZE without RANK made each process the first of two, and all of them waited for the second."""
+    """WORLD_SIZE without RANK once made each process the first of two, and all of them waited for the second."""
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():

@@ -1,4 +1,4 @@
-"""The error tree is one tree, and its messages say the way out."""
+"""The errors form one tree, and their messages give the way out."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it():
 
 
 def test_a_broken_library_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """It stands there, but something that it needs itself does not."""
+    """It is installed, but something that it needs is not."""
     (tmp_path / "half_installed.py").write_text("import its_own_dependency\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(

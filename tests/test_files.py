@@ -84,7 +84,7 @@ def test_an_exception_leaves_the_old_file(tmp_path: Path, error: type[BaseExcept
 
 
 def test_what_is_written_has_the_rights_that_the_user_gives_new_files(tmp_path: Path):
-    """Under umask 077 nobody else may read what is written; once everything was made readable to all."""
+    """With umask 077 nobody else may read what is written; once everything was made readable for all."""
     before = os.umask(0o077)
     try:
         write_text(tmp_path / "a.txt", "private")
@@ -141,7 +141,7 @@ def test_a_killed_process_leaves_a_whole_file(tmp_path: Path, attempt: int):
 
 @pytest.mark.parametrize("attempt", range(6))
 def test_a_killed_process_leaves_a_whole_directory(tmp_path: Path, attempt: int):
-    """Replacing one used to delete the old one file by file first: a kill then left a part of it."""
+    """Replacing a directory once deleted the old one first, file by file: a kill then left a part of it."""
     path = tmp_path / "d"
     kill_while_writing("directory", path)
     if path.exists():  # else it was killed between two renames
@@ -175,7 +175,7 @@ def test_a_full_disk_leaves_the_old_directory(small_disk: Path):
 
 
 def test_a_full_disk_met_by_safetensors_is_explained_too(small_disk: Path):
-    """Its error is no OSError: the number of the error stands in its text."""
+    """Its error is not an OSError: the error number is in its text."""
     import torch
     from safetensors.torch import save_file
 
@@ -185,7 +185,7 @@ def test_a_full_disk_met_by_safetensors_is_explained_too(small_disk: Path):
 
 
 def test_no_room_even_for_a_name_is_explained(small_disk: Path):
-    """A disk can run out of places for files (inodes) before it runs out of bytes."""
+    """A disk can run out of inodes before it runs out of bytes."""
     command = ["mount", "-o", "remount,nr_inodes=2", str(small_disk)]
     subprocess.run(command, check=True)
     write_text(small_disk / "a", "takes the last place")
@@ -320,7 +320,7 @@ KEPT = ("gpt2-1.json", "tmp.txt", ".notes", "temporary")
 
 @pytest.fixture
 def crowded(tmp_path: Path) -> Path:
-    """A folder with what kills left, and other files, all last written to an hour ago."""
+    """A folder with leftovers of killed processes and with other files, all last written an hour ago."""
     for name in (*LEFT_BY_A_KILL, *KEPT):
         (tmp_path / name).write_text("")
         os.utime(tmp_path / name, (time.time() - 3600,) * 2)
@@ -328,7 +328,7 @@ def crowded(tmp_path: Path) -> Path:
 
 
 def test_what_killed_processes_left_in_a_shared_folder_is_removed(crowded: Path):
-    """Of a killed download the part that had come stayed for good, and so did half a vocabulary."""
+    """The partial file of a killed download once stayed forever, and so did half a vocabulary."""
     with files.shared_folder(crowded):
         assert names(crowded) == sorted([".lock", *KEPT])
 
@@ -341,7 +341,7 @@ def test_what_was_written_a_moment_ago_may_be_of_a_process_that_holds_no_lock(cr
 
 
 def test_nothing_is_removed_while_another_process_writes(crowded: Path):
-    """However long its download has been waiting, as in a process that was stopped with Ctrl-Z."""
+    """Even if its download has been waiting for long, as in a process that was stopped with Ctrl-Z."""
     hold = "import sys, time; from pathlib import Path; from glassgpt.files import shared_folder\n"
     hold += "with shared_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     (crowded / "elsewhere").mkdir()
@@ -386,7 +386,7 @@ def test_the_other_folders_of_the_cache_are_cleared_as_well(
 
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tiktoken_cache))
     left = isolated_cache / folder / ".gpt2-1.json.0a1b2c3d"
-    for _ in range(2):  # also when what is asked for is there
+    for _ in range(2):  # also when the requested file exists
         left.parent.mkdir(exist_ok=True)
         left.write_text("{")
         os.utime(left, (time.time() - 3600,) * 2)
@@ -398,7 +398,7 @@ def test_the_other_folders_of_the_cache_are_cleared_as_well(
 
 
 def test_a_cache_that_can_only_be_read_serves_what_it_holds(isolated_cache: Path):
-    """Its lock cannot be made."""
+    """The lock of such a cache cannot be made."""
     from glassgpt.tokenizers.ready_made import ready_made_json
 
     (isolated_cache / "tokenizers" / ".lock").mkdir(
@@ -427,7 +427,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.wfile.write(CONTENT[:100])
         if self.path == "/endless.txt":
             self.wfile.flush()
-            self.rfile.read(1)  # until who asked has gone
+            self.rfile.read(1)  # until the client has gone
         return None
 
 

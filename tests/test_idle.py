@@ -1,7 +1,7 @@
-"""What the configs say about idle settings is true: nothing reads them, and what nothing reads is said to be idle.
+"""The configs declare exactly the idle settings: nothing reads them, and whatever nothing reads is declared.
 
-Tiny trainings with real texts decide both. A setting that no run can be told by is found by its value: whatever it
-is, the run ends with the same bits. One that a run never looks at is found by a config that notes what is read.
+Tiny trainings with real texts check both. A setting without effect is found by its value: with any value, the run
+ends with the same bits. A setting that is never read is found by a config that records reads.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LOOP = {"steps": 3, "evaluate_every": 3, "batch_size": 2, "threads": 1, "precisi
 
 
 def run_config(**sections: dict[str, Any]) -> RunConfig:
-    """Return the config of a tiny training, with some settings of its own."""
+    """Return the config of a tiny training, with some settings changed."""
     base = RunConfig(
         corpus=CorpusConfig(sources=("stories.jsonl",)),
         tokenizer=TokenizerConfig(vocab_size=280),
@@ -55,7 +55,7 @@ def run_config(**sections: dict[str, Any]) -> RunConfig:
     return dataclasses.replace(base, **parts)
 
 
-# Together they give every choice the values with which something else is idle, and those with which it is not.
+# Together they give every choice the values that make another setting idle, and those that do not.
 TRAININGS = {
     "plain": run_config(training={"epochs": 0.1, "sample_every": 0}),
     "greedy": run_config(
@@ -90,7 +90,7 @@ def stories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def result(run: RunDirectory) -> dict[str, bytes]:
-    """Return what a training came to: weights, vocabulary, and what was written."""
+    """Return the results of a training: weights, vocabulary, and what was written."""
     files = [
         run.weights,
         run.adapter,
@@ -114,12 +114,12 @@ def varied(config: Any) -> Any:
     return configs.from_dict(type(config), other, origin="the test")
 
 
-# Beside these settings another value of this one is refused by the config itself.
+# With these settings the config itself refuses another value of this one.
 REFUSED = {"model.head_bias", "model.norm_bias", "model.stride", "model.window", "model.rope_factor"}
 
 
 def unread(config: Any, seen: set[str]) -> set[str]:
-    """Return the settings that a run never looked at, and that nothing says are idle."""
+    """Return the settings that a run never read and that are not declared idle."""
     return offered(config) - seen - REFUSED - {found.setting for found in idle(config)}
 
 
@@ -165,7 +165,7 @@ def test_a_split_without_shares_is_the_same_whatever_is_idle() -> None:
 
 
 def test_every_declared_setting_is_idle_in_one_of_these() -> None:
-    """So that no rule stands in a config without a run that shows it to be true."""
+    """Every rule in a config has a run that shows it to be true."""
     shown = {found.setting for config in TRAININGS.values() for found in idle(config)}
     assert {setting for setting, _ in declared(CONFIGS["train"])} - shown == {
         "split.seed",

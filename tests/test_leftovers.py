@@ -1,4 +1,4 @@
-"""What a killed process leaves half written is removed by whoever writes there next, and nothing else is."""
+"""The next writer removes what a killed process left half written, and nothing else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HANG = """
 
 
 def writing(kind: str, path: Path) -> subprocess.Popen[str]:
-    """Start a process that has begun to write at a path, and goes on until it is killed."""
+    """Start a process that has begun to write at a path and continues until it is killed."""
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(HANG), kind, str(path)], stdout=subprocess.PIPE, text=True
     )
@@ -54,7 +54,7 @@ def names(folder: Path) -> list[str]:
 def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(
     tmp_path: Path, kind: str
 ) -> None:
-    """A hidden file of any size stayed beside an output for ever."""
+    """A hidden file of any size once stayed beside an output forever."""
     path = tmp_path / "out"
     killed, living = writing(kind, path), writing(kind, path)
     try:
@@ -83,7 +83,7 @@ def test_only_names_of_the_same_place_are_looked_at(tmp_path: Path) -> None:
     for name in mine:
         (tmp_path / name).write_text("mine")
     (tmp_path / ".out.aaaaaaaa").mkdir()
-    (tmp_path / ".out.aaaaaaaa" / "folder").mkdir()  # nothing that is written here holds one
+    (tmp_path / ".out.aaaaaaaa" / "folder").mkdir()  # nothing that is written here contains a folder
     (tmp_path / ".out.bbbbbbbb").symlink_to(tmp_path / ".other.12345678")
     write_text(tmp_path / "out", "new")
     assert names(tmp_path) == sorted([*mine, "out", ".out.aaaaaaaa", ".out.bbbbbbbb"])

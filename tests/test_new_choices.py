@@ -1,9 +1,9 @@
-"""A choice that somebody adds to the config is refused by name wherever nobody has thought of it yet.
+"""A choice that somebody adds to the config is refused by name wherever it is not supported yet.
 
-With GPT-2's parts a new activation passed a list of what is *not* supported and was then exported as GELU, a
-forgotten norm became LayerNorm, and new positions were left out. Here a choice is invented as a contributor would
-add it: to the config's list, and to nothing else. Activations and norms need one entry alone (`model/parts.py`): they
-are built, counted, trained and generated from, and a family that has no name for them refuses them.
+A new activation in a GPT-2 model once passed a list of what is *not* supported and was exported as GELU, a forgotten
+norm became LayerNorm, and new positions were left out. Here a choice is invented as a contributor would add it: only
+to the config's list. Activations and norms need only one entry (`model/parts.py`): they are built, counted, trained
+and generated from, and a family that has no name for them refuses them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ INVENTED = {
 
 
 def model_of(config: ModelConfig) -> GPT:
-    """A model with the parts of another that says that it has the invented ones: as if it had been taught to."""
+    """A model with existing parts whose config names the invented ones, as if they were implemented."""
     plain = {option: getattr(ModelConfig(**SMALL), option) for option in INVENTED}
     changes = {name: plain[name] for name, (_, value) in INVENTED.items() if getattr(config, name) == value}
     reach = {"window": None, "stride": None} if "attention" in changes else {}

@@ -1,4 +1,4 @@
-"""An output never takes the place of what was read, and of another file only when it is told to."""
+"""An output never replaces what was read, and another file only on request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_what_the_same_command_made_needs_none(book: Path) -> None:
 
 @pytest.mark.parametrize("way", ["itself", "symlink", "hard link", "detour", "folder", "folder by a link"])
 def test_what_is_read_is_never_written_over(book: Path, way: str) -> None:
-    """`tokenizer train book.txt --out book.txt` made the book a tokenizer."""
+    """`tokenizer train book.txt --out book.txt` once replaced the book by a tokenizer."""
     other = book.with_name("other")
     match way:
         case "symlink":

@@ -1,8 +1,8 @@
-"""Each printed command works when it is pasted: the situation is made, its message read, and its line run.
+"""Each printed command works when it is pasted: the test creates the situation, reads its message and runs the line.
 
-A command counts as printed where the source calls `commands.command`, or holds a literal `glassgpt ...` that is no
-docstring. Each such place has a situation here, or stands in `CANNOT_RUN` with the reason, so a new one fails until it
-has either. The project's folder has a space and quotes in its name. Most lines are run in this process, with the words
+A command counts as printed if the source calls `commands.command`, or contains a literal `glassgpt ...` that is not a
+docstring. Each such place has a situation here or is in `CANNOT_RUN` with a reason, so a new one fails until it has
+either. The project's folder has a space and quotes in its name. Most lines are run in this process, with the words
 that a shell would pass; a few are pasted into `sh`.
 """
 
@@ -56,20 +56,20 @@ class Project:
         return (code if isinstance(code, int) else 0), printed.out + printed.err
 
     def refused(self, *words: str) -> str:
-        """Return what a command prints that fails."""
+        """Return what a failing command prints."""
         status, printed = self.call(*words)
         assert status == 1, printed
         return printed
 
     def done(self, *words: str) -> str:
-        """Return what a command prints that succeeds."""
+        """Return what a succeeding command prints."""
         status, printed = self.call(*words)
         assert status == 0, printed
         return printed
 
 
 def line_of(printed: str, before: str) -> str:
-    """Return the command that follows some words in what was printed, without the sentence's end after it."""
+    """Return the command after some words in what was printed, without the end of the sentence."""
     _, found, rest = printed.partition(before)
     assert found, (before, printed)
     line = FIRST_LINE.search(rest)
@@ -80,7 +80,7 @@ def line_of(printed: str, before: str) -> str:
 
 
 def filled(line: str, **words: str) -> str:
-    """Put what a person would put in the place of words such as RUN and DATA."""
+    """Replace words such as RUN and DATA as a user would."""
     for name, value in words.items():
         assert re.search(rf"\b{name}\b", line), (name, line)
         line = re.sub(rf"\b{name}\b", value, line)
@@ -126,7 +126,7 @@ def project(
     return Project(folder, capsys)
 
 
-# Where a command is printed, each: the module and the words of the call or the literal, as `places` writes them.
+# Each place that prints a command: the module, and the words of the call or the literal, as `places` writes them.
 
 
 def train_says_generate(project: Project) -> None:
@@ -142,7 +142,7 @@ def sft_says_chat(project: Project) -> None:
 
 
 def classify_says_classify(project: Project) -> None:
-    """A run that cannot classify says how to teach it; the fine-tuning then says how to ask it."""
+    """A run that cannot classify says how to teach it; the fine-tuning then says how to use it."""
     printed = project.refused("classify", "a tale", "The cat")
     line = filled(line_of(printed, "Teach it with:"), DATA="labelled.json")
     line = line_of(paste(project, line + " " + " ".join(FEW[:-1])), "Ask it for more:")
@@ -166,7 +166,7 @@ def a_stopped_run_says_resume(project: Project) -> None:
 
 
 def stopped(project: Project) -> str:
-    """Return what a training prints that a signal ends."""
+    """Return what a training prints when a signal ends it."""
     words = ["train", "my text.txt", "--training.steps=1500", *SMALL[1:], "--name", "stopped"]
     words += ["--training.evaluate-every=100"]
     process = subprocess.Popen(
@@ -195,7 +195,7 @@ def chat_with_a_base_model_says_sft(project: Project) -> None:
 
 
 def import_says_generate_or_chat(project: Project) -> None:
-    """A model from elsewhere without a chat template continues; one with it talks."""
+    """An imported model without a chat template continues text; one with a template chats."""
     project.done("export", "a tale", "--to", "hf", "--output", "for the hub")
     printed = project.done("import", "for the hub", "--name", "came back")
     paste(project, line_of(printed, "Let it write:") + " --max-tokens 4")
@@ -251,7 +251,7 @@ def altered_weights_say_resume(project: Project) -> None:
 
 
 def damaged_weights_say_resume(project: Project) -> None:
-    """The weights of an older version have no hash, so that they are only found to be damaged when they are read."""
+    """Weights of an older version have no hash, so damage is only found when they are read."""
     weights, lineage = Path("runs/a tale/model.safetensors"), Path("runs/a tale/lineage.json")
     facts = json.loads(lineage.read_text())
     del facts["weights"]["sha256"]
@@ -279,7 +279,7 @@ def a_damaged_fine_tuning_says_how_to_repeat(project: Project) -> None:
 
 
 def other_amounts_say_how_to_begin_again(project: Project) -> None:
-    """A version that reads more or fewer records from the same files goes on with no run of another."""
+    """A version that reads more or fewer records from the same files does not continue a run of another version."""
     project.done("finetune", "sft", "a tale", "records.json", *FEW, "--name", "answers")
     lineage = Path("runs/answers/lineage.json")
     facts = json.loads(lineage.read_text())
@@ -313,7 +313,7 @@ def a_moved_text_says_resume(project: Project) -> None:
     measured = filled(line_of(project.refused("evaluate", "a tale"), "give its new place:"), PATH=moved)
     assert "bits per byte" in paste(project, measured)
     paste(project, filled(line_of(printed, "give its new place:"), PATH=moved))
-    project.done("evaluate", "a tale")  # the resumed run has noted where its text is
+    project.done("evaluate", "a tale")  # the resumed run has stored where its text is
 
 
 def a_taken_name_says_resume(project: Project) -> None:
@@ -344,8 +344,8 @@ def runs_say_train(project: Project) -> None:
 def runs_compare_says_how(project: Project) -> None:
     shutil.copytree("runs/a tale", "runs/other")
     printed = project.refused("runs", "compare")
-    line = filled(line_of(printed, "two runs or more:"), A="'a tale'", B="other")
-    assert "Curves" in paste(project, line)
+    line = filled(line_of(printed, "at least two runs:"), A="'a tale'", B="other")
+    assert "Validation curves" in paste(project, line)
 
 
 def names_that_lead_nowhere_say_runs(project: Project) -> None:
@@ -452,7 +452,7 @@ def places(path: Path) -> list[str]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "command":
             words = [_word(word) for word in node.args if not isinstance(word, ast.Starred)]
             words += [keyword.arg for keyword in node.keywords if keyword.arg not in (None, "minutes")]
-            if words:  # else it is the command line of the past, which is a situation, too
+            if words:  # otherwise it is a past command line, which is a situation, too
                 found.append(f"{name}: {' '.join(map(str, words))}")
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in descriptions:
             found += [f"{name}: {line.rstrip(' .')}" for line in LITERAL.findall(node.value)]

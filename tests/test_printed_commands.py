@@ -27,7 +27,7 @@ OF_OTHER_PROGRAMS = {"--local-dir", "--nproc-per-node"}
 
 @cache
 def options() -> dict[tuple[str, ...], set[str]]:
-    """Return the options of each command, its aliases included."""
+    """Return the options of each command, including its aliases."""
     return dict(_options(make_app()))
 
 
@@ -45,7 +45,7 @@ def _options(app: App, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 
 
 def literals(path: Path) -> Iterator[str]:
-    """Yield each text of a module that is no docstring, neighbours joined as Python joins them."""
+    """Yield each string of a module that is not a docstring, adjacent ones joined as in Python."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     descriptions = {
         id(node.value)

@@ -1,4 +1,4 @@
-"""What the operating system refuses becomes a sentence with the path; what it did not refuse stays what it is."""
+"""Errors of the operating system become a sentence with the path; other errors stay what they are."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_python_caller_gets_an_error_of_ours() -> None:
 
 
 def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
-    """What is written first beside its place had a longer name than the file itself, too long for many."""
+    """The temporary file beside an output once had a longer name than the output, often too long."""
     files.write_text(tmp_path / ("n" * 255), "text")
     assert [path.name for path in tmp_path.iterdir()] == ["n" * 255]
     with pytest.raises(AccessError, match="too long"):

@@ -1,4 +1,4 @@
-"""llama.cpp, as the wheel `xllamacpp` brings it, on a model that GlassGPT has exported."""
+"""llama.cpp, from the wheel `xllamacpp`, on a model that GlassGPT has exported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pair(config: ModelConfig) -> tuple[GPT, Llama]:
 
 
 def tokens_per_second(llama: Llama, prompt: list[int], tokens: int) -> float:
-    """Return how fast it wrote greedy tokens by its own clock, so that asking it over HTTP costs it nothing."""
+    """Return the speed of greedy generation by its own clock, which excludes the HTTP requests."""
     answer: dict[str, Any] = llama.ask(
         "completion", prompt=prompt, n_predict=tokens, temperature=0, ignore_eos=True, cache_prompt=False
     )

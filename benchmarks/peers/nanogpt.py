@@ -1,4 +1,4 @@
-"""A small character model trained in nanoGPT's manner on a CPU, in textbook PyTorch.
+"""A small character model trained as in nanoGPT on a CPU, in textbook PyTorch.
 
 One projection for queries, keys and values, torch's fused attention, GELU, no biases, a head tied to the
 embedding; AdamW with warm-up and cosine decay, gradients clipped: 0.8 million weights, 2,000 steps.
@@ -20,7 +20,7 @@ LEARNING_RATE, LOWEST_RATE, DECAY = 1e-3, 1e-4, 0.1
 
 
 class Block(nn.Module):
-    """Attention and MLP, each added to what comes in."""
+    """Attention and MLP, each added to its input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ def rate_at(step: int, steps: int) -> float:
 
 
 def train(text: str, steps: int = STEPS) -> tuple[float, nn.Module, Callable[[str], list[int]]]:
-    """Train on a text, from the raw characters on; return the seconds it took, the model and its encoder."""
+    """Train on a text, starting from the raw characters; return the seconds taken, the model and its encoder."""
     began = time.perf_counter()
     ids_of = {character: id for id, character in enumerate(sorted(set(text)))}
     ids = torch.tensor([ids_of[character] for character in text])

@@ -75,18 +75,18 @@ class NotebookModel(nn.Module):
 
 
 def loss_of(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean cross-entropy, by way of all logits."""
+    """Return the mean cross-entropy, computed from all logits."""
     logits = model(inputs)
     return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))
 
 
 def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:
-    """Return AdamW as it comes."""
+    """Return AdamW with its defaults."""
     return torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
 
 
 def train(text: str, steps: int) -> tuple[float, nn.Module, Callable[[str], list[int]]]:
-    """Train on a text, from the raw characters on; return the seconds it took, the model and its encoder."""
+    """Train on a text, starting from the raw characters; return the seconds taken, the model and its encoder."""
     import tiktoken
 
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Bits per byte of any model on any text, the same way for all."""
+"""Bits per byte of any model on any text, measured the same way for all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @torch.inference_mode()
 def bits_per_byte(model: nn.Module, ids: Sequence[int], text_bytes: int, context: int) -> float:
-    """Return the bits a model needs for each byte of a text, over all of its windows of `context` tokens.
+    """Return the bits a model needs per byte of a text, over all its windows of `context` tokens.
 
     `ids` is the whole text encoded; windows do not overlap, and every prediction counts.
     """

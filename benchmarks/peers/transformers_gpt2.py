@@ -1,4 +1,4 @@
-"""GPT-2 as `transformers` has it, and our model with the same weights."""
+"""GPT-2 of `transformers`, and our model with the same weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARTS = {"attention_norm": "ln_1", "attention.qkv": "attn.c_attn", "attention.ou
 
 
 def make(config: ModelConfig, seed: int = 0) -> Any:
-    """Return a `GPT2LMHeadModel` with random weights, wide enough apart that it does not repeat one token."""
+    """Return a `GPT2LMHeadModel` with random weights, large enough that it does not repeat one token."""
     import transformers
 
     torch.manual_seed(seed)

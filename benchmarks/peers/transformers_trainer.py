@@ -1,4 +1,4 @@
-"""A GPT-2 trained by the `Trainer` of transformers: AdamW at a constant rate, nothing logged, saved or evaluated."""
+"""A GPT-2 trained by the `Trainer` of transformers: AdamW at a constant rate, without logging, saving or evaluation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEARNING_RATE, WEIGHT_DECAY, BETA2, CLIP = 1e-3, 0.1, 0.95, 1.0
 
 
 def train(model: Any, rows: Tensor, *, batch_size: int, steps: int) -> None:
-    """Make so many updates of a `GPT2LMHeadModel` on rows of ids (N, T), shuffled by the `Trainer`.
+    """Make a number of updates of a `GPT2LMHeadModel` on rows of ids (N, T), shuffled by the `Trainer`.
 
     The model predicts the last T - 1 ids of each row. `Trainer` needs the library accelerate.
     """

@@ -35,7 +35,7 @@ TINY = (
     "--model.n-embd=16",
     "--model.n-head=2",
 )
-"""For a training that is expected to be refused, should it begin all the same."""
+"""Used when a training should have been refused but begins."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ Command = Callable[..., Result]
 
 
 def refused(result: Result, *parts: str) -> None:
-    """The command failed with one paragraph that holds each of `parts`."""
+    """The command failed with one paragraph that contains each of `parts`."""
     assert result.status == 1, result
     assert "Traceback" not in result.errors
     assert len(result.errors) < 800, result.errors
@@ -62,7 +62,7 @@ def refused(result: Result, *parts: str) -> None:
 
 @pytest.fixture
 def glassgpt(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Call the command line as a person would, with everything but a new process."""
+    """Call the command line as a user would, but without a new process."""
 
     def call(*arguments: str) -> Result:
         capsys.readouterr()
@@ -106,7 +106,7 @@ def train_small(folder: Path, *options: str) -> Path:
 
 @pytest.fixture
 def workplace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder of one's own, with a copy of the trained run in `runs/small`."""
+    """A separate working folder, with a copy of the trained run in `runs/small`."""
     shutil.copytree(trained / "runs", tmp_path / "runs")
     shutil.copy(trained / "text.txt", tmp_path / "text.txt")
     monkeypatch.chdir(tmp_path)

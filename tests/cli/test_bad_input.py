@@ -1,4 +1,4 @@
-"""What a person meets when something is wrong: one short paragraph with the way out, never a traceback."""
+"""What a user sees when something is wrong: one short paragraph with the way out, never a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`glassgpt eval` as a person calls it."""
+"""`glassgpt eval` as a user calls it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_probes_that_fit_are_asked_and_the_others_named(glassgpt, workplace: Pat
     names = [score["name"] for score in found["scores"]]
     assert names[:2] == ["grammar", "induction"]
     assert all(name in result.output for name in names)
-    # Its context of 16 tokens holds no story, and its text was another one than the built-in stories.
+    # Its context of 16 tokens is too short for a story, and it was not trained on the built-in stories.
     left_out = [note.partition(":")[0] for note in found["left_out"]]
     assert {"recall", "tinytales"} <= set(left_out)
     assert sorted(names + left_out) == ["grammar", "induction", "memorisation", "recall", "tinytales"]

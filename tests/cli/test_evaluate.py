@@ -1,4 +1,4 @@
-"""`glassgpt evaluate` measures a run on its own text wherever that is now, known by its hash."""
+"""`glassgpt evaluate` measures a run on its own text, wherever that is now; the text is recognised by its hash."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEXT = "The cat sat on the mat. The dog sat on the log. A bird sang to the cat a
 
 @pytest.fixture
 def moved(workplace: Path, glassgpt: Any) -> Path:
-    """A folder with a run whose text lies elsewhere now, under another name."""
+    """A folder with a run whose text is elsewhere now, under another name."""
     config = workplace / "runs/small/config.toml"
     elsewhere = 'sources = ["/old/place/story.txt"]'
     config.write_text(re.sub(r"sources = \[.*?\]", elsewhere, config.read_text(), flags=re.DOTALL))
@@ -21,7 +21,7 @@ def moved(workplace: Path, glassgpt: Any) -> Path:
     return workplace
 
 
-def test_it_is_told_where_the_text_is(moved: Path, glassgpt: Any) -> None:
+def test_the_new_place_of_the_text_can_be_named(moved: Path, glassgpt: Any) -> None:
     before = (moved / "runs/small/config.toml").read_text()
     refused = glassgpt("evaluate", "small")
     assert refused.status == 1
@@ -48,4 +48,4 @@ def test_another_text_is_refused_as_resume_refuses_it(moved: Path, glassgpt: Any
 def test_one_of_two_texts(moved: Path, glassgpt: Any) -> None:
     refused = glassgpt("evaluate", "small", "other.txt", "--corpus.sources", "now here.txt")
     assert refused.status == 1
-    assert "Give one of the two" in refused.errors
+    assert "Give only one of the two" in refused.errors

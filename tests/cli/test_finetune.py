@@ -1,4 +1,4 @@
-"""`finetune`, `classify`, `chat` and `resume` as a person calls them."""
+"""`finetune`, `classify`, `chat` and `resume` as a user calls them."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def test_a_base_says_that_it_only_continues(
     assert "finetune sft small" in glassgpt("chat", "small").output
     refused = glassgpt("chat", "small", "--system", "Be kind.")
     assert refused.status == 1
-    assert "knows no system prompt" in refused.errors
+    assert "has no system prompt" in refused.errors
 
 
 def test_naming_one_setting_keeps_the_other_defaults_of_the_kind(glassgpt: Command, records: Path) -> None:
-    """A setting of a section once put the section's general defaults in place of the kind's: 1,000 steps."""
+    """A setting of a section once replaced the kind's defaults by the section's general ones: 1,000 steps."""
     done = glassgpt("finetune", "sft", "small", "asked.json", "--name", "talks", "--training.threads=1",
                     "--training.precision=float32", "--training.epochs=1", "--training.batch-size=2",
                     "--samples.count=0")  # fmt: skip
@@ -76,7 +76,7 @@ def test_naming_one_setting_keeps_the_other_defaults_of_the_kind(glassgpt: Comma
     assert "warmup_steps = 10" in config
     assert "sample_every = 0" in config
     assert 'kind = "sft"' in config
-    assert "learning_rate = 0.001\n" in config  # fitted to the width, for it was not named
+    assert "learning_rate = 0.001\n" in config  # fitted to the width, because it was not named
 
 
 @pytest.mark.parametrize("kind", ["dpo", "grpo"])
@@ -105,7 +105,7 @@ def test_a_classifier_is_trained_and_asked(
     assert "has not learned to classify" in glassgpt("classify", "small", "cat").errors
     import io
 
-    # Blank lines were once left out, so that the labels stood beside other lines than their own.
+    # Blank lines were once left out, so the labels no longer matched their lines.
     monkeypatch.setattr("sys.stdin", io.StringIO("cat 1\n\n \ncat 2"))
     said = glassgpt("classify", "moods").output.splitlines()
     assert [line[-5:] for line in said] == ["cat 1", "-", "-", "cat 2"]
@@ -125,7 +125,7 @@ UNUSUAL: dict[str, tuple[str, ...]] = {
 
 @pytest.mark.parametrize("kind", UNUSUAL)
 def test_the_settings_of_a_run_are_taken_from_its_file(kind: str, glassgpt: Command, records: Path) -> None:
-    """The command that repeats a fine-tuning named its base and its data, and trained them with the defaults."""
+    """The command that repeats a fine-tuning once named only its base and its data, and trained with the defaults."""
     words = [*FEW[:-1], *UNUSUAL[kind]]
     first = glassgpt("finetune", kind, "small", "--name", "first", *words)
     assert first.status == 0, first.errors
@@ -147,7 +147,7 @@ def settings_of(run: str) -> dict[str, Any]:
     return tomllib.loads(Path(f"runs/{run}/finetune.toml").read_text())
 
 
-def test_a_file_of_settings_that_cannot_be_used_is_told(glassgpt: Command, records: Path) -> None:
+def test_an_unusable_file_of_settings_is_reported(glassgpt: Command, records: Path) -> None:
     done = glassgpt("finetune", "classify", "small", "moods.jsonl", "--name", "moods", *FEW[:-1])
     assert done.status == 0, done.errors
     file = records / "runs/moods/finetune.toml"
@@ -202,11 +202,11 @@ def test_finishing_in_minutes(glassgpt: Command, records: Path) -> None:
         ),
         (
             ("classify", "small", "moods.jsonl", "--freeze", "all", "--training.optimizer", "muon"),
-            "--freeze all leaves as they are",
+            "--freeze all keeps frozen",
         ),
     ],
 )
-def test_what_cannot_be_is_one_clear_line(
+def test_impossible_requests_give_one_clear_line(
     arguments: tuple[str, ...], message: str, glassgpt: Command, records: Path
 ) -> None:
     refused = glassgpt("finetune", *arguments)

@@ -1,4 +1,4 @@
-"""Names of runs, files and fields may hold anything: no command lets them act on the terminal."""
+"""Names of runs, files and fields may contain anything: no command lets them act on the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run with any of its files damaged in any way: a right result or one sentence, and nothing removed or made up."""
+"""A run with any file damaged in any way gives a right result or one sentence, and nothing is removed or invented."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ READING = (
     ("export", "small", "--to", "onnx", "--output", "out.onnx"),
     ("runs", "compare", "small", "other", "--out", "out.png"),
 )
-"""Commands that do more with a run, and leave it as it is."""
+"""Further commands that use a run without changing it."""
 
 
 def put(path: Path, content: bytes | None) -> None:
@@ -90,8 +90,8 @@ def test_looking_at_a_damaged_run(glassgpt: Any, workplace: Path, name: str) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", [*FILES, *(f"checkpoint/{name}" for name in IN_CHECKPOINT)])
-def test_going_on_with_a_damaged_run(glassgpt: Any, workplace: Path, name: str, damage: str) -> None:
-    """What can be made again is as it was; what cannot is untouched, and the sentence says a way out."""
+def test_resuming_a_damaged_run(glassgpt: Any, workplace: Path, name: str, damage: str) -> None:
+    """What can be made again is restored; what cannot is untouched, and the sentence gives a way out."""
     newest = CheckpointStore(Path("runs/small/checkpoints")).steps()[-1]
     path = newest / name.removeprefix("checkpoint/") if name.startswith("check") else Path("runs/small", name)
     before = content_of(Path("runs"))
@@ -112,7 +112,7 @@ def test_going_on_with_a_damaged_run(glassgpt: Any, workplace: Path, name: str, 
 
 @pytest.fixture
 def other(workplace: Path, glassgpt: Any) -> Path:
-    """A second run beside `small`, of the same text and shape, that learned at another rate."""
+    """A second run beside `small`, with the same text and shape but another learning rate."""
     result = glassgpt(
         "train", "text.txt", *SMALL, "--training.learning-rate=0.01", "--training.seed=7", "--name", "other"
     )
@@ -127,7 +127,8 @@ def test_every_command_that_reads_a_damaged_run(
     glassgpt: Any, other: Path, name: str, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A right result, or one sentence and nothing written; the run is never touched."""
-    # transformers keeps the stream of the first call, which is closed by the second: no trouble of a real process.
+    # transformers keeps the stream of the first call, which the second call closes; that does not happen in a real
+    # process.
     monkeypatch.setattr("logging.raiseExceptions", False)
     right, outputs = {}, ("out.gguf", "out-hf", "out.onnx", "out.onnx.data", "out.png")
     path = Path("runs/small", name)
@@ -153,7 +154,7 @@ def test_every_command_that_reads_a_damaged_run(
 
 
 def test_metrics_of_another_run_are_noticed(glassgpt: Any, other: Path) -> None:
-    """Resuming took them, and the report told the losses of the one run and the samples of the other."""
+    """Resuming once accepted them, and the report mixed the losses of one run with the samples of the other."""
     metrics = Path("runs/small/metrics.jsonl")
     metrics.write_bytes((other / "metrics.jsonl").read_bytes())
     before = content_of(Path("runs"))
@@ -174,7 +175,7 @@ def test_metrics_of_another_run_are_noticed(glassgpt: Any, other: Path) -> None:
 
 
 def test_a_resumed_run_knows_its_own_metrics(glassgpt: Any, workplace: Path) -> None:
-    """Also those that were told twice over, once torn, and of a loss that was never finite."""
+    """Also metrics that were written twice or cut off, and losses that were never finite."""
     for _ in range(2):
         assert glassgpt("resume", "small").status == 0
         with open("runs/small/metrics.jsonl", "ab") as file:
@@ -183,7 +184,7 @@ def test_a_resumed_run_knows_its_own_metrics(glassgpt: Any, workplace: Path) -> 
 
 
 def test_a_line_that_is_no_utf_8_does_not_end_a_resume(glassgpt: Any, workplace: Path) -> None:
-    """JSON of bytes reads half a surrogate pair, and UTF-16, which no text file of ours can hold again."""
+    """JSON read from bytes accepts half a surrogate pair and UTF-16, which no text file of ours can hold."""
     event = {"event": "note", "step": 1, "text": "half a pair: \ud800"}
     line = json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass")
     metrics = Path("runs/small/metrics.jsonl")
@@ -204,10 +205,10 @@ def test_a_line_that_is_no_utf_8_does_not_end_a_resume(glassgpt: Any, workplace:
         ("model.safetensors", "pointer", "git lfs pull"),
     ],
 )
-def test_what_is_said_of_a_damaged_run(
+def test_messages_about_a_damaged_run(
     glassgpt: Any, workplace: Path, name: str, damage: str, says: str
 ) -> None:
-    """A config that is no TOML had no way out, brackets without end and long numbers ended in tracebacks."""
+    """A config that is not TOML once gave no way out; unclosed brackets and long numbers ended in tracebacks."""
     path = Path("runs/small", name)
     put(path, DAMAGES[damage](path.read_bytes()))
     result = glassgpt("generate", "small", "The")
@@ -217,7 +218,7 @@ def test_what_is_said_of_a_damaged_run(
 
 
 def test_a_sealed_checkpoint_that_cannot_be_read_is_made_again(glassgpt: Any, workplace: Path) -> None:
-    """It was passed over, trained to again, and then left as it was, and its half became the run's weights."""
+    """Such a checkpoint was once skipped, reached again and kept, so half of it became the run's weights."""
     newest = CheckpointStore(Path("runs/small/checkpoints")).steps()[-1]
     weights = Path("runs/small/model.safetensors")
     before = (newest / "model.safetensors").read_bytes(), weights.read_bytes()

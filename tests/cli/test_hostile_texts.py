@@ -1,4 +1,4 @@
-"""Names, prompts and texts that no UTF-8, no page or no terminal can hold: written right, or refused in a sentence."""
+"""Names, prompts and texts beyond UTF-8, a page or a terminal are written correctly or refused in a sentence."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def acting(text: str) -> set[str]:
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_pages_and_pictures_hold_whatever_was_written(workplace: Path, kind: str) -> None:
-    """Half a surrogate pair in a sample ended in a traceback; a page held NUL and escapes of the terminal."""
+    """Half a surrogate pair in a sample once ended in a traceback; a page contained NUL and terminal escapes."""
     text = HOSTILE[kind]
     run = RunDirectory(Path("runs/small"))
     config = run.config.read_text()
@@ -84,7 +84,7 @@ def test_pages_and_pictures_hold_whatever_was_written(workplace: Path, kind: str
 
 @pytest.mark.parametrize("name", ["a\x1b[31m\x07", "$\\frac{a}{b$", "\u202eabc", "<b>&amp;", "```"])
 def test_a_run_whose_folder_has_such_a_name(glassgpt: Any, workplace: Path, name: str) -> None:
-    """A folder may be renamed to anything that its file system takes."""
+    """A folder may have any name that its file system accepts."""
     shutil.copytree("runs/small", Path("runs", name))
     for command in (
         ("resume", name),
@@ -99,7 +99,7 @@ def test_a_run_whose_folder_has_such_a_name(glassgpt: Any, workplace: Path, name
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """Call the command as a process: only there the words of a command line may be other bytes than UTF-8."""
+    """Call the command as a process: only there may arguments be bytes that are not UTF-8."""
     return subprocess.run(
         [sys.executable, "-m", "glassgpt", *arguments], capture_output=True, check=False, timeout=300
     )
@@ -117,7 +117,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[bytes]:
 def test_what_a_run_cannot_note_is_refused(
     workplace: Path, trained_longer: Path, arguments: tuple[str, ...]
 ) -> None:
-    """Each ended in a traceback, after all the text was prepared, and left a hidden folder among the runs."""
+    """Each once ended in a traceback after all the text was prepared, and left a hidden folder among the runs."""
     shutil.copy("text.txt", f"{LATIN}.txt")
     shutil.copytree(trained_longer / "runs/small", "runs/longer")
     records = [{"prompt": f"{n}", "response": "a"} for n in range(30)]
@@ -134,7 +134,7 @@ def test_what_a_run_cannot_note_is_refused(
 
 
 def test_what_only_reads_such_names_works(workplace: Path) -> None:
-    """`evaluate` ended in a traceback as it noted the name of the text beside its tokens."""
+    """`evaluate` once ended in a traceback when it stored the name of the text beside its tokens."""
     shutil.copy("text.txt", f"{LATIN}.txt")
     for arguments in (
         ("evaluate", "small", f"{LATIN}.txt"),
@@ -146,7 +146,7 @@ def test_what_only_reads_such_names_works(workplace: Path) -> None:
 
 
 def test_weights_in_such_a_folder_are_not_called_truncated(glassgpt: Any, workplace: Path) -> None:
-    """The library that reads weights opens UTF-8 names alone; resuming took each checkpoint for a broken one."""
+    """The library that reads weights opens only UTF-8 names; resuming once took every checkpoint for broken."""
     Path(LATIN).mkdir()
     run = str(shutil.copytree("runs/small", f"{LATIN}/small"))
     for name in ("generate", "resume", "export"):
@@ -157,6 +157,6 @@ def test_weights_in_such_a_folder_are_not_called_truncated(glassgpt: Any, workpl
 
 @pytest.mark.parametrize("to", ["hf", "gguf", "onnx"])
 def test_no_export_has_a_name_that_others_cannot_open(glassgpt: Any, workplace: Path, to: str) -> None:
-    """llama.cpp and transformers failed on it, and the user was asked to report that."""
+    """llama.cpp and transformers once failed on it, and the user was asked to report that."""
     refused(glassgpt("export", "small", "--to", to, "--output", LATIN), "is not UTF-8", "another --output")
     assert not Path(LATIN).exists()

@@ -1,6 +1,6 @@
-"""A setting that nothing reads beside another one is refused by every command, with the way out, and leaves nothing.
+"""Every command refuses a setting that nothing reads because of another one; it gives the way out and writes nothing.
 
-All were accepted once: `--training.momentum 0.5` trained with AdamW, which has no momentum, and said nothing.
+All were once accepted: `--training.momentum 0.5` silently trained with AdamW, which has no momentum.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ IN_THE_WAY: dict[tuple[str, str], dict[str, str]] = {
         for name in ("beta1", "beta2", "epsilon", "weight_decay")
     },
 }
-"""What makes a setting idle, by the other one that its rule names; where that differs, by both."""
+"""What makes a setting idle, by the other setting that its rule names; by both where that differs."""
 
 
 def declared(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -119,7 +119,7 @@ def options(values: dict[str, str]) -> list[str]:
 
 @pytest.fixture
 def untouched(workplace: Path) -> Iterator[Path]:
-    """A working folder in which a command leaves nothing."""
+    """A working folder to which a command writes nothing."""
     (workplace / "asked.json").write_text('[{"prompt": "a?", "completion": "b"}]')
     (workplace / "model.pth").write_bytes(b"")
     before = sorted(workplace.rglob("*"))
@@ -241,15 +241,15 @@ def test_a_text_field_of_a_recipe_that_nothing_reads(glassgpt: Command, workplac
 @pytest.mark.parametrize(
     ("written", "put_over"),
     [
-        # A default says nothing that would not hold without it.
+        # Writing out a default changes nothing.
         ("training.momentum = 0.95\ntraining.decay_share = 0.2\n", ""),
-        # The command line is put over a recipe, and may take away what its other settings are for.
+        # The command line overrides a recipe, and may remove what its other settings need.
         (
             'training.schedule = "wsd"\ntraining.decay_share = 0.3\n',
             'training.schedule = "linear"',
         ),
         ("training.decay_share = 0.3\n", 'training.schedule = "wsd"'),
-        # A constant rate that ends where it begins is said twice, as the recipes of tutorials do.
+        # A constant rate with equal first and last values is stated twice, as in the recipes of tutorials.
         (
             'training.schedule = "constant"\ntraining.learning_rate = 1e-5\ntraining.min_learning_rate = 1e-5\n',
             "",

@@ -1,4 +1,4 @@
-"""A text of one character, one word or one line, and parts that hold nothing: the sentence says what is true."""
+"""Texts of one character, one word or one line, and empty splits: the message is true."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .conftest import TINY, refused
 def test_a_training_that_holds_out_nothing_is_refused_before_anything_is_made(
     glassgpt: Any, workplace: Path, options: tuple[str, ...]
 ) -> None:
-    """It made a run, failed at its first evaluation, and said "Give more text"."""
+    """It once made a run, failed at its first evaluation, and said "Give more text"."""
     result = glassgpt("train", "text.txt", *TINY, *options, "--name", "blind")
     refused(result, "split.validation is 0", "--split.validation 0.02")
     assert "more text" not in result.errors
@@ -23,7 +23,7 @@ def test_a_training_that_holds_out_nothing_is_refused_before_anything_is_made(
 
 
 def test_a_run_without_held_out_text_from_an_earlier_version(glassgpt: Any, workplace: Path) -> None:
-    """Such a run has no weights, so that resuming it must not ask for more text, either."""
+    """Such a run has no weights, and resuming it must not ask for more text either."""
     folder = Path(shutil.copytree("runs/small", "runs/blind"))
     config = (folder / "config.toml").read_text()
     (folder / "config.toml").write_text(config.replace("validation = 0.1", "validation = 0.0"))
@@ -33,7 +33,7 @@ def test_a_run_without_held_out_text_from_an_earlier_version(glassgpt: Any, work
 
 @pytest.mark.parametrize("kind", ["bpe", "char"])
 def test_text_that_is_all_held_out_is_not_called_empty(glassgpt: Any, workplace: Path, kind: str) -> None:
-    """One character went to validation, and the text was said to be empty, or dropped by cleaning."""
+    """One character went to validation, and the message said that the text was empty or dropped by cleaning."""
     Path("one.txt").write_text("a")
     result = glassgpt("train", "one.txt", *TINY, f"--tokenizer.kind={kind}")
     refused(result, "one.txt is held out", "split.validation is 0.1", "Give more text")
@@ -45,14 +45,14 @@ def test_text_that_is_all_held_out_is_not_called_empty(glassgpt: Any, workplace:
 
 
 def test_a_split_that_the_run_does_not_have(glassgpt: Any, workplace: Path) -> None:
-    """Nobody can give more text to a test split that was never asked for."""
+    """More text does not help with a test split that was never requested."""
     result = glassgpt("evaluate", "small", "--split", "test")
     refused(result, "without a test split", "split.test is 0", "train, validation")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n \n"])
 def test_an_empty_text_to_measure_on(glassgpt: Any, workplace: Path, text: str) -> None:
-    """It was called a text to train on, and the way out was an option that `evaluate` does not have."""
+    """The message once called it a text to train on, and advised an option that `evaluate` does not have."""
     Path("none.txt").write_text(text)
     result = glassgpt("evaluate", "small", "none.txt")
     refused(result, "no text to measure on in none.txt", "Name another text")

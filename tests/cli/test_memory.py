@@ -1,4 +1,4 @@
-"""The commands that look at a run ask for its memory before they take it, and name a way out that they have."""
+"""Commands that open a run check the memory before they allocate it, and name a way out that they have."""
 
 from __future__ import annotations
 

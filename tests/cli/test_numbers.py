@@ -1,4 +1,4 @@
-"""Every number that a command takes, found by looking at the command line itself: what no number can be is refused."""
+"""Every number that a command takes, found from the command line itself: impossible values are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cyclopts import App
 from glassgpt.cli.main import make_app
 
 ENDLESS = str(10**30)
-# What each command needs beside the option, so that nothing else is wrong with the line.
+# What each command needs beside the option, so that nothing else in the line is wrong.
 NEEDED = {
     ("train",): ("text.txt", "--training.steps=1", "--name=new"),
     ("tokenizer", "train"): ("text.txt", "--out=new.json"),
@@ -112,7 +112,7 @@ def test_an_endless_number_in_a_recipe_is_refused(glassgpt: Any, workplace: Path
 
 
 def test_the_largest_model_has_a_size_that_can_be_read(glassgpt: Any) -> None:
-    """Above an exabyte there was no letter left, and a StopIteration."""
+    """Above an exabyte there was once no letter left, and a StopIteration."""
     largest = str(2**63 - 1)
     result = glassgpt("model", "nano", "--batch-size", largest, "--vocab-size", largest)
     assert result.status == 0, result

@@ -1,4 +1,4 @@
-"""No command writes over what it reads, and over other files only with --force."""
+"""No command overwrites what it reads, and other files only with --force."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_file_that_is_there_is_kept_without_force(glassgpt: Any, workplace: Path, way: str) -> None:
-    """`runs compare a b --out book.txt` made the book a picture."""
+    """`runs compare a b --out book.txt` once replaced the book by a picture."""
     command, option = WAYS[way]
     Path("book.txt").write_text("A book.")
     result = glassgpt(*command, option, "book.txt")
@@ -112,7 +112,7 @@ def test_an_earlier_export_is_replaced_with_force(glassgpt: Any, workplace: Path
 def test_a_folder_of_anything_else_is_kept_even_with_force(
     glassgpt: Any, workplace: Path, place: str, says: str
 ) -> None:
-    """To write over a folder is to remove it: one with a novel in it, or with all runs."""
+    """Overwriting a folder removes it, even one that contains a novel or all runs."""
     assert glassgpt("export", "small", "--output", "mixed").status == 0
     Path("mixed/novel.txt").write_text("Chapter 1")
     before = sorted(workplace.rglob("*"))

@@ -71,7 +71,7 @@ def test_a_taken_name_is_refused_before_anything_is_measured(glassgpt, workplace
 
 
 def test_a_plan_says_what_readers_decided(glassgpt, workplace: Path) -> None:
-    """`plan` was silent where `train` and `data inspect` said how a table was read; in a training it is said once."""
+    """`plan` once did not report how a table was read, unlike `train`; a training reports it only once."""
     rows = [f"the cat number {n} sat on the mat; and the dog on the log" for n in range(300)]
     (workplace / "rows.csv").write_text("\n".join(rows) + "\n")
     inspected = glassgpt("data", "inspect", "rows.csv").output

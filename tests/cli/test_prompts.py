@@ -1,4 +1,4 @@
-"""A prompt that is longer than the context is shortened, and the person who wrote it reads so."""
+"""A prompt that is longer than the context is shortened, and the command says so."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def test_generate_says_what_the_model_does_not_see(glassgpt: Any, workplace: Path) -> None:
-    """The first words of a long prompt were dropped in silence."""
+    """The first words of a long prompt were once dropped silently."""
     long = "The cat sat on the mat. " * 20
     done = glassgpt("generate", "small", long, "--max-tokens", "2")
     assert done.status == 0

@@ -1,7 +1,7 @@
-"""No command calls home, and none leaves files where nobody looks for them.
+"""No command contacts a server unasked, and none leaves files in unexpected places.
 
-Commands run in a process with a home, a cache and a folder for temporary files of its own. An audit hook sees
-what Python asks of the network; `strace`, where there is one, also what libraries in C++ ask behind its back.
+Commands run in a process with a separate home, cache and temporary folder. An audit hook sees Python's network
+requests; `strace`, if installed, also sees those of C++ libraries.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ REST = [
     ["tokenizer", "compare", "small", "--text", "text.txt"],
 ]
 FAILS = {"import small.pth"}
-# Caches that are documented, and belong where they are.
+# Documented caches in their documented places.
 CACHES = re.compile(r"/home/\.cache/(glassgpt|matplotlib|huggingface/datasets)/")
 TASK = """
 task: animals
@@ -108,7 +108,7 @@ doc_to_target: "{{answer}}"
 
 
 def workplace(folder: Path) -> dict[str, str]:
-    """Fill a folder with inputs; return the environment of a process that lives in it."""
+    """Fill a folder with inputs; return the environment of a process that uses it."""
     sentence = "The cat sat on the mat. The dog sat on the log. A bird sang to the cat and the dog.\n\n"
     (folder / "text.txt").write_text(sentence * 60)
     (folder / "small.pth").write_bytes(b"PK\3\4 nothing")
@@ -133,7 +133,7 @@ def workplace(folder: Path) -> dict[str, str]:
 
 
 def watched(folder: Path, commands: list[list[str]]) -> tuple[list[dict], list[str]]:
-    """Run commands in one process; return what each did, and the addresses that the process asked."""
+    """Run commands in one process; return what each did, and the addresses that the process contacted."""
     environment = workplace(folder)
     (folder / "commands.json").write_text(json.dumps(commands))
     program = [sys.executable, "-c", PROGRAM]
@@ -162,7 +162,7 @@ def check(folder: Path, commands: list[list[str]]) -> None:
 
 
 def test_an_export_to_onnx_leaves_no_device_id_and_calls_nobody(tmp_path: Path) -> None:
-    """Importing onnxruntime alone wrote `~/.cache/Microsoft/.../deviceid` and a database of events, and looked up
+    """Merely importing onnxruntime wrote `~/.cache/Microsoft/.../deviceid` and a database of events, and looked up
     a host some seconds later; its own `disable_telemetry_events()` came too late for both."""
     check(tmp_path, QUICK)
 

@@ -1,6 +1,6 @@
-"""What the operating system refuses: no permission, no room, no memory, names and variables that lead nowhere.
+"""Errors of the operating system: no permission, no space, no memory, names and variables that lead nowhere.
 
-Each is one paragraph with status 1. Being unable to read is never "there is none", and never advice to delete.
+Each is one paragraph with status 1. An unreadable file is never reported as missing or as something to delete.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def open_all(folder: Path) -> None:
 
 @contextlib.contextmanager
 def nobody() -> Iterator[None]:
-    """Be a user without rights during the block: root may read and write everything."""
+    """Act as a user without rights during the block, because root may read and write everything."""
     if not hasattr(os, "geteuid"):
         pytest.skip("this system has no users to change to")
-    if os.geteuid() != 0:  # then permissions already count
+    if os.geteuid() != 0:  # then permissions already apply
         yield
         return
     os.setegid(NOBODY)
@@ -67,7 +67,7 @@ def nobody() -> Iterator[None]:
 
 
 def without_rights(glassgpt: Any, place: Path, closed: Path, *command: str, mode: int = 0o000) -> Any:
-    """Call a command once with all rights, so that everything is imported, and then where `closed` is closed."""
+    """Call a command once with all rights, so that everything is imported, and then with `closed` closed."""
     kept = Path(tempfile.mkdtemp())
     shutil.copytree(place, kept / "copy")
     try:
@@ -112,7 +112,7 @@ RUN_FILES = ("", "config.toml", "tokenizer.json", "model.safetensors", "lineage.
 
 @pytest.mark.parametrize("closed", RUN_FILES)
 def test_a_run_that_may_not_be_read(glassgpt: Any, place: Path, closed: str) -> None:
-    """A lineage without permission was called missing, with the advice to delete what is left of it."""
+    """A lineage without read permission was once called missing, with the advice to delete the rest."""
     result = without_rights(glassgpt, place, place / "runs/small" / closed, "generate", "small", "The")
     refused(result, str(Path("runs/small") / closed))
 

@@ -1,4 +1,4 @@
-"""Real processes whose standard streams are closed, full, poor or left, and which are interrupted at any moment."""
+"""Real processes with standard streams that are closed, full, limited or abandoned, interrupted at any moment."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def quiet(done: subprocess.CompletedProcess[bytes], status: int = 0) -> None:
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_training_does_not_end_for_a_character_that_the_console_lacks(workplace: Path, encoding: str) -> None:
-    """Training died at step 0, when its first sample held a letter outside the console's encoding."""
+    """Training once died at step 0, when its first sample contained a letter outside the console's encoding."""
     Path("wide.txt").write_text("Ωμέγα → 猫. " * 200, encoding="utf-8")
     quiet(shell(f"glassgpt train wide.txt {SMALL} --name wide", PYTHONIOENCODING=encoding))
     assert Path("runs/wide/model.safetensors").is_file()
@@ -95,7 +95,7 @@ def test_a_list_is_neither_cut_nor_folded_where_there_is_no_terminal(workplace: 
 
 
 def test_a_conversation_goes_on_after_bytes_that_are_no_utf8(workplace: Path) -> None:
-    """On a terminal; it once ended there, and what had been said was lost."""
+    """On a terminal. The conversation once ended there and was lost."""
     leader, follower = os.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "glassgpt", "chat", "small", "--max-tokens=2"],
@@ -113,7 +113,7 @@ def test_a_conversation_goes_on_after_bytes_that_are_no_utf8(workplace: Path) ->
 
 
 def interrupted_after(delay: float, *command: str) -> tuple[int, list[str]]:
-    """Send SIGINT after a while; return the status, and those lines of a traceback that are of this program."""
+    """Send SIGINT after a while; return the status, and the traceback lines that belong to this program."""
     process = subprocess.Popen(
         [sys.executable, "-m", "glassgpt", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
@@ -125,7 +125,7 @@ def interrupted_after(delay: float, *command: str) -> tuple[int, list[str]]:
 
 @pytest.mark.parametrize("delay", [0.0, 0.15, 0.4, 0.9])
 def test_an_interrupt_is_a_quiet_end(workplace: Path, delay: float) -> None:
-    """In its first 0.4 s, while libraries were imported, Ctrl-C was answered with a traceback.
+    """In the first 0.4 s, while libraries were imported, Ctrl-C once gave a traceback.
 
     The first hundredths of a second, before the first line of `main`, belong to Python alone.
     """
@@ -137,7 +137,7 @@ def test_an_interrupt_is_a_quiet_end(workplace: Path, delay: float) -> None:
 def test_an_interrupt_is_not_lost_in_a_library_that_catches_everything_while_it_is_imported(
     tmp_path: Path,
 ) -> None:
-    """The command went on as if nobody had pressed Ctrl-C."""
+    """The command once continued as if nobody had pressed Ctrl-C."""
     (tmp_path / "catching.py").write_text(
         "import os, signal\n"
         "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    import an_optional_part\n"
@@ -168,7 +168,7 @@ def test_an_interrupt_is_a_quiet_end_at_any_moment(workplace: Path, command: str
 
 @pytest.mark.parametrize("columns", ["20", "40", "80", "120"])
 def test_no_number_is_cut_in_a_narrow_window(workplace: Path, columns: str) -> None:
-    """In 80 columns the loss of a run with a long name was shown as "5…"."""
+    """In 80 columns the loss of a run with a long name was once shown as "5…"."""
     Path("runs/small").rename("runs/" + "a-very-long-name-" * 5)
     printed = shell("glassgpt runs", COLUMNS=columns, PYTHONIOENCODING="utf-8").stdout.decode()
     whole = shell("glassgpt runs", COLUMNS="300", PYTHONIOENCODING="utf-8").stdout.decode()

@@ -1,4 +1,4 @@
-"""Every table, on terminals of all kinds: no number is cut, no text is lost, no escape code is where none is wanted."""
+"""Every table, on terminals of all kinds: no number is cut, no text is lost, and there is no unwanted escape code."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def numbers(text: str) -> Counter[str]:
 
 
 def letters(text: str) -> Counter[str]:
-    """How often each letter and digit stands there: the same however a table is folded."""
+    """How often each letter and digit occurs, which does not depend on how a table is folded."""
     return Counter(character for character in ESCAPE.sub("", text) if character.isalnum())
 
 
@@ -127,7 +127,7 @@ def small_place(workplace: Path) -> None:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_no_number_is_cut_and_no_text_lost(monkeypatch: pytest.MonkeyPatch, table: str) -> None:
-    """In 40 columns `model` showed "tok…", and its last column, which says what the memory is for, not at all."""
+    """In 40 columns `model` once showed "tok…" and lost its last column, which says what the memory is for."""
     whole = printed(monkeypatch, table, terminal=False)
     assert numbers(whole)
     for columns in ("20", "40", "80", "200"):
@@ -151,7 +151,7 @@ def test_no_number_is_cut_and_no_text_lost(monkeypatch: pytest.MonkeyPatch, tabl
 def test_no_escape_code_is_where_none_is_wanted(
     monkeypatch: pytest.MonkeyPatch, table: str, terminal: bool, environment: dict[str, str]
 ) -> None:
-    """With NO_COLOR bold and dim were written all the same."""
+    """With NO_COLOR, bold and dim were once still written."""
     text = printed(monkeypatch, table, terminal=terminal, **environment)
     codes = set(ESCAPE.findall(text))
     assert not {code for code in codes if code.endswith("m")}, codes
@@ -164,7 +164,7 @@ def test_no_escape_code_is_where_none_is_wanted(
 def test_colours_that_are_forced_into_a_pipe_bring_no_animation(
     monkeypatch: pytest.MonkeyPatch, table: str
 ) -> None:
-    """With FORCE_COLOR a file got the codes that hide the cursor and erase lines."""
+    """With FORCE_COLOR, a file once received the codes that hide the cursor and erase lines."""
     text = printed(monkeypatch, table, terminal=False, FORCE_COLOR="1")
     assert ESCAPE.findall(text)
     assert {code[-1] for code in ESCAPE.findall(text)} == {"m"}

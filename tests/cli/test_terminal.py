@@ -1,4 +1,4 @@
-"""What others wrote must not drive the terminal, and a terminal that is poor or gone must not end the work."""
+"""Foreign text must not control the terminal, and a limited or closed terminal must not end the work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOSTILE = f"a\x1b[31m\x07\r\n\x9b2J{TURNS}\u2028[bold]x[/bold]:smile:\udcff"
 
 
 def acts(text: str) -> list[str]:
-    """The characters of a text that would act on a terminal, but for line ends."""
+    """The characters of a text that act on a terminal, except line ends."""
     return [
         character
         for character in text
@@ -79,7 +79,7 @@ def test_a_long_text_is_cut_visibly() -> None:
 @settings(max_examples=30)
 @given(text=st.text(st.characters(codec=None)))
 def test_a_character_that_the_terminal_lacks_is_replaced(encoding: str, text: str) -> None:
-    """A run died at step 0 where the console could not encode the first sample."""
+    """A run once died at step 0 because the console could not encode the first sample."""
     kept = io.BytesIO()
     output = Output(io.TextIOWrapper(kept, encoding, newline=""))
     output.write(text)

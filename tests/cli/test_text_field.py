@@ -1,4 +1,4 @@
-"""The option that a message advises is one that the command has, with a value that a shell takes."""
+"""A message advises only options that the command has, with values that a shell accepts."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_each_kind_is_trained_and_written(kind: str, story: Path, capsys: pytest
 def test_a_folder_gets_a_tokenizer_json(story: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("train", str(story), "--out", str(story.parent), "--engine", "python", "--pattern", "qwen2")
     assert (story.parent / "tokenizer.json").is_file()
-    assert "offers no more than that" in words(capsys.readouterr().out)
+    assert "gives no more ids" in words(capsys.readouterr().out)
 
 
 def test_both_engines_write_the_same_file(story: Path) -> None:
@@ -117,7 +117,7 @@ class Counted(io.StringIO):
 
 @pytest.fixture
 def styled_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What rich was given as a text of its own, which costs as much as encoding a hundred tokens."""
+    """The styled texts that rich received, each of which costs as much as encoding a hundred tokens."""
     made: list[str] = []
     begin = Text.__init__
 
@@ -133,7 +133,7 @@ def styled_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_long_text_is_written_line_by_line_and_no_token_costs_a_styled_text(
     colour: str, trained: str, styled_texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A megabyte took a minute, as each token went through a styled text of its own."""
+    """A megabyte once took a minute, because each token went through a separate styled text."""
     monkeypatch.setenv("FORCE_COLOR", colour)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -169,7 +169,7 @@ def test_memory_does_not_grow_with_the_text(
     options: tuple[str, ...], trained: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peaks = []
-    for times in (1, 1, 6):  # the first one pays for what is made once
+    for times in (1, 1, 6):  # the first call includes one-time costs
         (tmp_path / "long.txt").write_text(LONG * times, encoding="utf-8")
         with (
             open(os.devnull, "w") as nowhere,
@@ -199,7 +199,7 @@ def test_ids_go_out_and_come_back(
 def test_line_ends_of_the_standard_input_stay_as_they_are(
     trained: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A "\\r\\n" was encoded as "\\n": other ids than training gives the same file."""
+    """A "\\r\\n" was once encoded as "\\n", so the ids differed from those in training on the same file."""
     capsys.readouterr()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\r\nb\r"), encoding="utf-8"))
     run("encode", trained, "-", "--ids")
@@ -218,7 +218,7 @@ def test_special_tokens_are_taken_and_shown_only_when_asked(
     assert capsys.readouterr().out == "\n<|endoftext|>\n"
 
 
-def test_what_a_vocabulary_lacks_is_said(story: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_text_is_reported(story: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(story.parent / "words.json")
     run("train", str(story), "--out", out, "--kind", "word")
     run("encode", out, "the dragon")
@@ -244,7 +244,7 @@ def test_tokenizers_are_compared_on_one_text(
 def test_unknown_text_makes_no_figure_better(
     trained: str, story: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Words that a vocabulary lacks are a token each, however long: it seemed to need the fewest tokens of all."""
+    """Unknown words are one token each, however long, so `word` once seemed to need the fewest tokens."""
     monkeypatch.setenv("COLUMNS", "300")
     words_ = str(story.parent / "w.json")
     run("train", str(story), "--out", words_, "--kind", "word")

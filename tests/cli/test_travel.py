@@ -1,4 +1,4 @@
-"""`glassgpt import` and `glassgpt export`, from a trained run out and back in."""
+"""`glassgpt import` and `glassgpt export`: a trained run is exported and imported again."""
 
 from __future__ import annotations
 

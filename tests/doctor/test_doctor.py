@@ -1,4 +1,4 @@
-"""The doctor: finds what is damaged or missing, checks the whole way for real, and names no folder of the person."""
+"""The doctor finds what is damaged or missing, really runs its check, and names none of the user's folders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from glassgpt.errors import MissingExtraError
 from glassgpt.machine.facts import machine_facts
 
 
-def test_the_whole_way_works_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_passes_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     temporary = tmp_path / "tmp"
     temporary.mkdir()
@@ -34,7 +34,7 @@ def test_the_whole_way_works_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_resume_to_other_bits_is_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check that cannot fail is worth nothing: let the interrupted run have another seed."""
+    """A check that cannot fail is worthless: give the interrupted run another seed."""
     original = checks.start_run
 
     def start(config, *, name, **settings):
@@ -71,7 +71,9 @@ def test_libraries_are_those_of_the_package() -> None:
     assert Extra("hf", {"transformers": "5.0"}, ()).install == ""
 
 
-def test_space_is_told_before_there_is_a_runs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_space_is_reported_before_there_is_a_runs_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GLASSGPT_RUNS", str(tmp_path / "not" / "there" / "yet"))
     found = space()
     assert 0 < found.free_disk <= found.disk
@@ -148,7 +150,7 @@ def test_the_command_shows_everything(doctor: Callable[..., tuple[int, str]]) ->
     assert status == 0, output
     for part in (
         "This machine",
-        "What it does",
+        "How fast it is",
         "What is installed",
         "Does it work?",
         "Everything works here.",

@@ -1,4 +1,4 @@
-"""A small base run on the built-in stories, and small files of records; each test works on a copy of its own."""
+"""A small base run on the built-in stories, and small files of records; each test works on its own copy."""
 
 from __future__ import annotations
 

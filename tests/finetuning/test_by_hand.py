@@ -1,8 +1,8 @@
 """GRPO and DPO on answers of very different lengths, against their formulas in NumPy and float64, token by token.
 
-The tasks are the real ones and the updates are the loop's, accumulation and the clipping of gradients included. By
-hand, each text is read alone, without the filling of a batch, and the gradient of the logits is the formula's own:
-nothing but the way from there to the weights is left to torch.
+The tasks are the real ones, and the updates are those of the loop, including accumulation and gradient clipping. By
+hand, each text is read alone, without padding, and the formula gives the gradient of the logits: torch only computes
+the way from there to the weights.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ GROUPS = (  # the lengths of the answers to each prompt, and their rewards
 
 @dataclass(frozen=True)
 class Text:
-    """A prompt, an answer, and the log-probability that the base gives to each token of the answer."""
+    """A prompt, an answer, and the base's log-probability of each token of the answer."""
 
     prompt: list[int]
     answer: list[int]
@@ -56,7 +56,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Fixed:
-    """Batches that are given."""
+    """Fixed batches."""
 
     batches: Sequence[tuple[torch.Tensor, ...]]
     steps_per_epoch: float = 1.0
@@ -67,7 +67,7 @@ class Fixed:
 
 
 def texts_of(lengths: Sequence[int], model: GPT, draws: np.random.Generator) -> list[Text]:
-    """Random texts; the base disagrees with the model about each token by 0.7 nats or so."""
+    """Random texts; the base's log-probability of each token differs from the model's by about 0.7 nats."""
     found = []
     for length in lengths:
         prompt, answer = (draws.integers(5, 300, size).tolist() for size in (draws.integers(1, 20), length))
@@ -79,7 +79,7 @@ def texts_of(lengths: Sequence[int], model: GPT, draws: np.random.Generator) -> 
 
 
 def logits_of(model: GPT, text: Text) -> tuple[torch.Tensor, np.ndarray]:
-    """Return the logits (tokens of the answer, V) by which each is predicted: with a gradient, and as numbers."""
+    """Return the logits (tokens of the answer, V) that predict each token: with a gradient, and as numbers."""
     logits_NV = model(torch.tensor([text.ids[:-1]]))[0, len(text.prompt) - 1 :]
     return logits_NV, logits_NV.detach().double().numpy()
 
@@ -90,7 +90,7 @@ def log_softmax(logits_NV: np.ndarray) -> np.ndarray:
 
 
 def push_back(logits: torch.Tensor, numbers_NV: np.ndarray, answer: list[int], each_N: np.ndarray) -> None:
-    """Give the weights the gradient of a loss whose derivative by each token's log-probability is `each_N`."""
+    """Set the gradient of a loss whose derivative with respect to the log-probabilities is `each_N`."""
     tokens = np.arange(len(answer))
     gradient_NV = -np.exp(log_softmax(numbers_NV))  # d log p(token) / d logits = one for the token - p
     gradient_NV[tokens, answer] += 1
@@ -98,7 +98,7 @@ def push_back(logits: torch.Tensor, numbers_NV: np.ndarray, answer: list[int], e
 
 
 def grpo_by_hand(model: GPT, groups: Sequence[Sequence[Text]]) -> tuple[float, float]:
-    """Return the loss, and what it would be with each answer's own mean (1/|o|); the gradients are in the weights."""
+    """Return the loss, and its value with a mean per answer (1/|o|) instead; the gradients are in the weights."""
     count = sum(len(text.answer) for group in groups for text in group)
     rows = sum(len(group) for group in groups)
     loss = by_answers = 0.0
@@ -119,7 +119,7 @@ def grpo_by_hand(model: GPT, groups: Sequence[Sequence[Text]]) -> tuple[float, f
 
 
 def dpo_by_hand(model: GPT, pairs: Sequence[Sequence[Text]]) -> tuple[float, float]:
-    """Return the loss, and what it would be with means of log-probabilities; the gradients are in the weights."""
+    """Return the loss, and its value with means of log-probabilities instead; the gradients are in the weights."""
     loss = by_means = 0.0
     for pair in pairs:
         found = [logits_of(model, text) for text in pair]
@@ -180,7 +180,7 @@ def test_an_update_by_ragged_answers_is_the_formula(kind: str, accumulate: int, 
     loss, norm = update(job, Progress(steps=9))
     expected, otherwise = by_hand(reference, groups)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
-    assert abs(otherwise - expected) > 0.01 * abs(expected)  # or the lengths would make no difference
+    assert abs(otherwise - expected) > 0.01 * abs(expected)  # otherwise the lengths would make no difference
     squares = sum(
         (weight.grad**2).sum().item() for weight in reference.parameters() if weight.grad is not None
     )

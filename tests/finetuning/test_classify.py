@@ -1,4 +1,4 @@
-"""Classifiers: texts that are too long are counted to the token, and damaged files are named."""
+"""Classifiers: texts that are too long are counted exactly, and damaged files are named."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def moods(here: Path) -> Path:
 
 
 def test_only_texts_that_are_cut_are_counted():
-    """A text that fills the context exactly is whole; it was once counted among those that "may be cut"."""
+    """A text that fills the context exactly is not cut; it was once counted among those that "may be cut"."""
     assert longer_than([range(31), range(32)], 32) is None
     assert longer_than([range(31), range(32), range(33)], 32) == (
         "1 of 3 texts is longer than the context of 32 tokens: only the beginning is read."
@@ -51,7 +51,7 @@ def test_asking_about_a_long_text_says_that_its_end_is_not_read(moods: Path):
         ("labels.json", "[1, 2]"),
         ("labels.json", '["glad", "glad"]'),
         ("labels.json", '["glad"]'),
-        ("labels.json", '["glad", "sad", "angry"]'),  # not those that it has learned
+        ("labels.json", '["glad", "sad", "angry"]'),  # not the labels that it has learned
         ("labels.json", '["glad", "s'),
         ("labels.json", "[" * 50_000),
         ("head.safetensors", ""),
@@ -66,7 +66,7 @@ def test_a_damaged_file_of_a_classifier_is_named(moods: Path, file: str, content
 
 
 def test_an_export_says_that_the_labels_stay_behind(moods: Path):
-    """What was written looked like the classifier, and was the language model beneath it."""
+    """The export once looked like the classifier, but was only the language model inside it."""
     pytest.importorskip("transformers")
     exported = export_run("moods", "hf", output=moods.parent / "moods-hf")
     assert exported.notes[0].startswith("The labels are left out")

@@ -55,15 +55,15 @@ def unigram_entropy(text: str) -> float:
 
 
 def test_a_student_learns_from_its_teacher_alone(teach) -> None:
-    """With alpha 0 the text's own next character is never asked for: all that is known comes from the teacher."""
+    """With alpha 0 the text's next character is not a target: the student learns only from the teacher."""
     teacher, student = teach
     known = teacher(120)
     assert known < 0.2
     assert student(0.0) < 0.3 * unigram_entropy(PATTERN)
 
 
-def test_alpha_says_from_whom(teach) -> None:
-    """A teacher that knows next to nothing has next to nothing to teach, but the text has."""
+def test_alpha_chooses_between_teacher_and_text(teach) -> None:
+    """A teacher that knows almost nothing teaches almost nothing, but the text does."""
     teacher, student = teach
     known = teacher(1)
     assert known > unigram_entropy(PATTERN)

@@ -1,4 +1,4 @@
-"""Each kind through the whole way: a base and records in, a run out that opens, resumes exactly, and says its past."""
+"""Each kind from end to end: a base and records in, a run out that opens, resumes exactly and records its origin."""
 
 from __future__ import annotations
 
@@ -126,11 +126,11 @@ def test_a_kind_leaves_a_whole_run_and_the_base_as_it_was(kind: str, here: Path)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_and_resumed_it_ends_with_the_same_bits(kind: str, here: Path) -> None:
-    """Everything after the checkpoint of step 2 is taken away, as if the run had been killed then.
+    """Everything after the checkpoint of step 2 is removed, as if the run had been killed then.
 
-    The losses of `grpo-lora` once differed on a busy machine while the weights were the same, and the test did not say
-    which. So all events are compared, each with its step and its numbers: one that is missing or told twice looks
-    different from one with other last bits.
+    The losses of `grpo-lora` once differed on a busy machine although the weights were the same, and the test did not
+    say where. So all events are compared, each with its step and its numbers: a missing or repeated event can be
+    distinguished from one with different last bits.
     """
     run = finetune(kind).directory
     expected, story = weights_of(run.path), story_of(run)
@@ -150,7 +150,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(kind: str, here: Path) ->
 
 
 def story_of(run: RunDirectory) -> list[dict[str, Any]]:
-    """Return the events of a run without those of beginning and going on, and without what a clock says."""
+    """Return the events of a run without those of starting and resuming, and without times."""
     told = [
         event_to_dict(event) for event in read_events(run.metrics) if not isinstance(event, TrainingStarted)
     ]
@@ -167,10 +167,10 @@ def test_learning_lowers_the_held_out_loss(kind: str, here: Path) -> None:
 
 
 def test_a_reward_is_learned(here: Path) -> None:
-    """Answers of three words: after some updates they come near to that, as they did not before.
+    """The reward asks for three words: after some updates the answers are close to that, but not before.
 
-    The evaluations ask for four answers each, and with the kernels of some processors those were no better at the
-    end. The 160 answers of the first third of the updates, and those of the last, do not depend on that.
+    Each evaluation uses four answers, and with the kernels of some processors those were no better at the end. The
+    160 answers of the first third of the updates and of the last third do not depend on that.
     """
     config, data = KINDS["grpo-lora"]
     longer = dataclasses.replace(
@@ -184,7 +184,7 @@ def test_a_reward_is_learned(here: Path) -> None:
     assert steps[-1].metrics["divergence"] > steps[0].metrics["divergence"]
 
 
-def test_metrics_of_preferences_are_told(here: Path) -> None:
+def test_metrics_of_preferences_are_logged(here: Path) -> None:
     run = finetune("dpo").directory
     evaluations = [event for event in read_events(run.metrics) if isinstance(event, Evaluated)]
     assert all(set(event.metrics) == {"accuracy", "margin", "chosen", "rejected"} for event in evaluations)
@@ -195,7 +195,7 @@ def test_metrics_of_preferences_are_told(here: Path) -> None:
 
 
 def test_preferences_are_compared_without_chance(here: Path) -> None:
-    """A base with dropout once looked, while learning, as if it liked its own answers less than it did."""
+    """In training, a base with dropout once seemed to give its own answers a lower probability than it did."""
     config_file = here / "runs/base/config.toml"
     config_file.write_text(config_file.read_text().replace("dropout = 0.0", "dropout = 0.3"))
     assert open_run("base").model.config.dropout == 0.3
@@ -280,17 +280,17 @@ def test_a_chat_keeps_its_history_and_forgets_the_oldest(here: Path) -> None:
     assert 2 <= len(chat.history) < 10
     with pytest.raises(Exception, match="say it in fewer words"):
         list(chat.ask("many words " * 60, config))
-    assert chat.history[-2].content == "Name 4."  # what could not be said is not remembered
+    assert chat.history[-2].content == "Name 4."  # a message that failed is not kept in the history
 
 
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
         ("sft-lora", {"template": "chatml"}, "rows LoRA does not train"),
-        ("distill", {"width": 17}, "no multiple of the teacher's head width"),
+        ("distill", {"width": 17}, "not a multiple of the teacher's head width"),
     ],
 )
-def test_a_choice_that_cannot_be_is_refused_before_a_run_is_made(
+def test_an_impossible_choice_is_refused_before_a_run_is_made(
     kind: str, change: dict[str, Any], message: str, here: Path
 ) -> None:
     config, data = KINDS[kind]
@@ -317,17 +317,17 @@ def test_bad_records_leave_no_run(here: Path) -> None:
     assert not (here / "runs/none").exists()
 
 
-def test_a_label_that_only_stands_in_what_is_held_out_is_told(here: Path) -> None:
+def test_a_label_only_in_held_out_texts_is_refused(here: Path) -> None:
     rows = [{"text": f"text {index}", "label": f"label {index}"} for index in range(10)]
     (here / "all.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(CorpusError, match="stands only in the texts that are held out"):
+    with pytest.raises(CorpusError, match="occurs only in the held-out texts"):
         start_finetuning("base", ["all.jsonl"], KINDS["classify"][0], name="none")
 
 
 def test_a_reward_that_fails_leaves_the_run_to_be_resumed(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The function fails at the third batch; mended, the run goes on to the end."""
+    """The function fails at the third batch; once it is fixed, the run continues to the end."""
     (here / "moody.py").write_text(
         "calls = 0\n\ndef reward(prompt, answer, record):\n    global calls\n    calls += 1\n"
         "    if BROKEN and calls > 24:\n        raise RuntimeError('no more')\n    return len(answer) % 3\n"
@@ -343,7 +343,7 @@ def test_a_reward_that_fails_leaves_the_run_to_be_resumed(
     sys.modules.pop("moody")
 
 
-def test_changed_data_is_not_gone_on_with(here: Path) -> None:
+def test_a_run_does_not_continue_on_changed_data(here: Path) -> None:
     finetune("sft")
     records = json.loads((here / "asked.json").read_text())
     (here / "asked.json").write_text(json.dumps([*records, records[0]]))
@@ -351,40 +351,42 @@ def test_changed_data_is_not_gone_on_with(here: Path) -> None:
         resume_finetuning("sft")
 
 
-def test_pairs_that_the_context_makes_equal_are_left_out_and_said(here: Path) -> None:
-    """Answers that differ only beyond the context once trained as a pair whose loss cannot move from 0.693."""
+def test_pairs_that_the_context_makes_equal_are_left_out_and_reported(here: Path) -> None:
+    """Answers that differ only beyond the context were once trained as a pair, whose loss stays at 0.693."""
     same = "a red boat and " * 60
     liked = json.loads((here / "liked.json").read_text())
     cut = [{"prompt": f"Name {n}.", "chosen": same + "yes", "rejected": same + "no"} for n in range(8)]
     (here / "some.json").write_text(json.dumps([*liked, *cut]))
     said: list[str] = []
     start_finetuning("base", ["some.json"], KINDS["dpo"][0], name="some", say=said.append)
-    assert "8 pairs were left out: cut to the context, both answers are the same." in said
+    assert "8 pairs were left out: both answers are the same once they are cut to the context." in said
     (here / "none.json").write_text(json.dumps(cut))
-    with pytest.raises(CorpusError, match=r"No record is left.*two that differ"):
+    with pytest.raises(CorpusError, match=r"No record is left.*two different ones"):
         start_finetuning("base", ["none.json"], KINDS["dpo"][0], name="none")
 
 
-def test_copies_are_said_and_never_measured_after_they_were_learned(here: Path) -> None:
+def test_copies_are_reported_and_never_both_learned_and_measured(here: Path) -> None:
     rows = [
         {"text": text, "label": label}
         for text, label in (("The boat is good.", "glad"), ("All is lost.", "sad"))
     ]
     (here / "copies.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows * 20))
     said: list[str] = []
-    with pytest.raises(CorpusError, match="stands only in the texts that are held out"):
+    with pytest.raises(CorpusError, match="occurs only in the held-out texts"):
         start_finetuning("base", ["copies.jsonl"], KINDS["classify"][0], name="copies", say=said.append)
-    assert "38 of 40 records are copies of others; copies are all learned from or all held out." in said
+    assert (
+        "38 of 40 records are copies of others; copies are either all learned from or all held out." in said
+    )
 
 
 def test_prompts_that_leave_no_room_for_an_answer_are_counted(here: Path) -> None:
-    """They were left out without a word."""
+    """They were once left out silently."""
     asked = json.loads((here / "asked.json").read_text())
     (here / "long.json").write_text(json.dumps([*asked, {"instruction": "word " * 200, "output": "Yes."}]))
     config: Any = dataclasses.replace(KINDS["grpo-lora"][0], too_long="skip")
     said: list[str] = []
     start_finetuning("base", ["long.json"], config, name="some", say=said.append)
-    assert f"1 of {len(asked) + 1} prompts leave no room for an answer and were left out." in said
+    assert f"1 of {len(asked) + 1} prompts left no room for an answer and were left out." in said
 
 
 def test_a_reward_in_another_folder_leaves_the_run_where_it_is(
@@ -399,15 +401,15 @@ def test_a_reward_in_another_folder_leaves_the_run_where_it_is(
 
 
 def test_a_damaged_classifier_says_so(here: Path) -> None:
-    """Each ended in a traceback, or said sad for glad."""
+    """Each once ended in a traceback, or labelled glad texts as sad."""
     finetune("classify")
     run = here / "runs/classify"
     for name, content, says in (
         ("labels.json", "", "is damaged"),
         ("labels.json", "[1, 2]", "is damaged"),
         ("labels.json", "[" * 100_000, "is damaged"),
-        ("labels.json", '["sad", "glad"]', "names other labels"),
-        ("labels.json", '["glad", "low", "sad"]', "names other labels"),
+        ("labels.json", '["sad", "glad"]', "its labels are not"),
+        ("labels.json", '["glad", "low", "sad"]', "its labels are not"),
         ("head.safetensors", "", "was altered since"),
     ):
         original = (run / name).read_bytes()
@@ -441,7 +443,7 @@ def test_texts_and_labels_of_any_kind_are_told_apart(here: Path) -> None:
 
 
 def test_many_labels_take_no_memory_for_each_pair_of_them(here: Path) -> None:
-    """A matrix of all pairs of 10,000 labels took 1.6 GB, and its picture did not end."""
+    """A matrix of all pairs of 10,000 labels once took 1.6 GB, and its picture was never finished."""
     rows = [{"text": f"a {label}", "label": str(label)} for _ in range(2) for label in range(4_000)]
     (here / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     config: Any = dataclasses.replace(KINDS["classify"][0], split_by="place", validation=0.001)

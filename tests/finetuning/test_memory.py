@@ -1,4 +1,4 @@
-"""What does not fit is refused before it is made, by each kind and by a resume, with a way out that there is."""
+"""Each kind, and a resume, refuses what does not fit before allocating it, and names a way out that exists."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Free = Callable[[int], None]
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Free:
-    """Let the machine have so many bytes left."""
+    """Let the machine have this number of bytes left."""
     return lambda size: monkeypatch.setattr(fits, "free_memory", lambda _: size)
 
 
@@ -86,8 +86,8 @@ def test_what_does_not_fit_is_refused_with_options_that_the_command_has(
 
 
 @pytest.mark.parametrize("kind", ["sft-lora", "grpo", "distill"])
-def test_a_resume_asks_too_and_names_no_setting(kind: str, here: Path, free: Free) -> None:
-    """Resumed fine-tuning once allocated without a question."""
+def test_a_resume_checks_memory_too_and_names_no_setting(kind: str, here: Path, free: Free) -> None:
+    """Resumed fine-tuning once allocated memory without a check."""
     run = finetune(kind).directory
     free(1000)
     with pytest.raises(MemoryFullError, match="A run that has begun keeps its settings") as refused:
@@ -120,7 +120,7 @@ def test_a_copy_of_the_base_counts_where_there_is_one(here: Path, free: Free, ne
 
 
 def test_a_frozen_model_keeps_no_activations(here: Path, needs: list) -> None:
-    """A head on a frozen base was once refused for what all blocks would have kept."""
+    """A head on a frozen base was once refused because the activations of all blocks were counted."""
     for name in ("classify", "classify-last"):
         config, data = KINDS[name]
         large = dataclasses.replace(config, training=training(batch_size=32, steps=1))

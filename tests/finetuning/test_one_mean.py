@@ -1,7 +1,7 @@
-"""An update is one mean over all that counts in it, however its rows are cut into batches and shared by processes.
+"""An update is one mean over everything that counts, however its rows are divided into batches and processes.
 
 SFT once averaged each batch alone and then those averages, without weights: a batch with two short answers counted as
-much as one with two long ones, so accumulating or a second process trained something else.
+much as one with two long ones, so accumulation or a second process changed the training.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from glassgpt.runs.records import read_events
 from glassgpt.training.events import Evaluated, StepsFinished
 from tests.finetuning.test_kinds import KINDS, weights_of
 
-# With this epsilon an update is in proportion to its gradient: AdamW's usual one blows rounding up to whole steps.
+# With this epsilon an update is proportional to its gradient: AdamW's usual epsilon enlarges rounding errors to whole
+# steps.
 STEPS = {
     "steps": 3,
     "evaluate_every": 3,
@@ -35,7 +36,7 @@ STEPS = {
 
 
 def write_ragged(folder: Path) -> None:
-    """Records whose answers have from 1 to 40 words, so that rows hold from a few targets to a context of them."""
+    """Records with answers of 1 to 40 words, so that rows have from a few targets to a full context of them."""
     words = ["boat", "cake", "kite", "drum", "hat", "ball", "shoe", "spoon", "lamp", "bell"]
     asked = [{"instruction": f"Name {n}.", "output": " ".join(words[(n + k) % 10] for k in range(1 + n * n % 41))}
              for n in range(40)]  # fmt: skip
@@ -58,7 +59,7 @@ def assert_same_training(folder: Path, one: str, other: str) -> None:
              for events in (first, second)]  # fmt: skip
     assert losses[1] == pytest.approx(losses[0], rel=2e-5, abs=1e-6)
     assert norms[1] == pytest.approx(norms[0], rel=2e-4)
-    assert max(norms[0]) > 0.1  # or there was nothing to compare
+    assert max(norms[0]) > 0.1  # otherwise there was nothing to compare
     expected, found = (weights_of(folder / f"runs/{name}") for name in (one, other))
     for name, weight in expected.items():
         torch.testing.assert_close(found[name], weight, rtol=2e-4, atol=2e-6)
@@ -66,7 +67,7 @@ def assert_same_training(folder: Path, one: str, other: str) -> None:
 
 @pytest.mark.parametrize("kind", ["sft", "sft-lora", "grpo", "grpo-lora", "dpo", "classify", "distill"])
 def test_accumulating_trains_what_a_large_batch_does(kind: str, here: Path) -> None:
-    """In two parts each batch has several rows to average; in four it is a row."""
+    """In two parts each batch has several rows to average; in four it has one row."""
     write_ragged(here)
     train(kind, "large")
     for parts in (2, 4) if kind in ("sft", "grpo") else (2,):

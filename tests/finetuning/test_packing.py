@@ -1,4 +1,4 @@
-"""Packing: nothing is lost, little is wasted, and an example in a row is the example alone."""
+"""Packing: nothing is lost, little is wasted, and an example in a row has the same loss as alone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_every_item_is_in_one_group_that_holds_it(lengths: list[int], capacity: 
     assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
     sums = [sum(lengths[index] for index in group) for group in groups]
     assert all(total <= capacity for total in sums)
-    # No two groups could be one: so at most one is half empty.
+    # No two groups fit into one, so at most one is half empty.
     assert sum(total * 2 <= capacity for total in sums) <= 1
 
 
@@ -99,7 +99,7 @@ def test_the_real_instructions_waste_less_than_a_twentieth(shared_data: Path) ->
     assert rows.examples == 1100
 
 
-def test_filling_up_leaves_what_was_there() -> None:
+def test_padding_keeps_the_values() -> None:
     assert pad([np.array([1, 2, 3]), np.array([4])], 9).tolist() == [[1, 2, 3], [4, 9, 9]]
 
 
@@ -121,7 +121,7 @@ def test_processes_share_a_batch() -> None:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_grown_model_says_the_same_of_the_old_words(tied: bool) -> None:
+def test_a_grown_model_predicts_the_old_words_as_before(tied: bool) -> None:
     torch.manual_seed(0)
     model = GPT(replace(SMALL, tied_head=tied)).eval()
     ids = torch.randint(0, 50, (2, 9))

@@ -1,4 +1,4 @@
-"""Records in every known form become the same turns; what is no record is told with its place and its fields."""
+"""Records in every known form give the same turns; anything else is reported with its place and its fields."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_an_input_follows_its_instruction_and_a_system_prompt_comes_first() -> N
     ],
 )
 def test_a_system_prompt_and_earlier_turns_beside_any_form_are_kept(form: dict[str, Any]) -> None:
-    """LLaMA-Factory's files have `system` and `history` beside the turns: they used to be dropped without a word."""
+    """LLaMA-Factory's files have `system` and `history` beside the turns, which were once dropped silently."""
     earlier = {"system": "Be brief.", "history": [["Hello", "Hi."]]}
     before = (Message("system", "Be brief."), Message("user", "Hello"), Message("assistant", "Hi."))
     assert messages_of({**earlier, **form}, "here") == (*before, ASKED, ANSWER)
@@ -124,7 +124,7 @@ def test_contents_and_answers_may_be_lists() -> None:
 
 @pytest.mark.parametrize("field", ["weight", "train", "loss"])
 def test_a_turn_of_weight_0_is_read_and_not_learned(field: str, tmp_path: Path) -> None:
-    """A bad answer that is kept for what follows it, as OpenAI's files mark it, was learned like any other."""
+    """A bad answer that OpenAI's files mark as context only was once learned like any other."""
     turns = [("user", "2 + 2?", None), ("assistant", "5", 0), ("user", "Sure?", None), ("assistant", "4", 1)]
     messages = [{"role": role, "content": content, field: weight} for role, content, weight in turns]
     found = messages_of({"messages": messages}, "here")
@@ -133,12 +133,12 @@ def test_a_turn_of_weight_0_is_read_and_not_learned(field: str, tmp_path: Path) 
     path.write_text("\n".join(json.dumps({"messages": messages[:end]}) for end in (2, 4)))
     said: list[str] = []
     assert len(read_conversations([path], said.append)) == 1
-    assert said == [f"Left out 1 of 2 records, with no answer that is to be learned: {path}:1."]
+    assert said == [f"Left out 1 of 2 records, with no answer to learn: {path}:1."]
     with pytest.raises(CorpusError, match=f"message 2: {field} is 0.5; it can be 1"):
         messages_of({"messages": [messages[0], {**messages[1], field: 0.5}]}, "here")
 
 
-def test_fields_that_are_not_read_are_said(tmp_path: Path) -> None:
+def test_unread_fields_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     call = {"role": "assistant", "content": "I look.", "tool_calls": [{"name": "look"}]}
     records = [
@@ -197,32 +197,34 @@ def test_a_prompt_keeps_its_record_and_loses_its_answer(tmp_path: Path) -> None:
         ('{"instruction": "Do."}', r"a.jsonl:2 does not have an answer to learn"),
         ('{"instruction": "Do.", "output": 4}', r"a.jsonl:2: the field 'output' holds a number"),
         ('{"instruction": "Do.", "input": ["a"], "output": "b"}', r"a.jsonl:2: the field 'input' holds a list"),
-        ('{"messages": [{"role": "robot", "content": "x"}]}', r"no role 'robot' here, as message 1"),
-        ('{"messages": [{"role": [], "content": "x"}]}', r"no role \[\] here"),
-        ('{"messages": [{"role": 99999999999999999999999, "content": "x"}]}', r"no role 9999999"),
+        ('{"messages": [{"role": "robot", "content": "x"}]}', r"message 1 has the unknown role 'robot'"),
+        ('{"messages": [{"role": [], "content": "x"}]}', r"unknown role \[\]"),
+        ('{"messages": [{"role": 99999999999999999999999, "content": "x"}]}', r"unknown role 9999999"),
         ('{"messages": [{"role": "user", "content": null}]}', r"both texts, but message 1 is"),
         ('{"messages": ["hello"]}', r"each message has role and content, both texts, but message 1 is 'hello'"),
         ('{"messages": []}', r"a.jsonl:2 does not have an answer"),
         ('{"messages": "hello"}', r"a.jsonl:2: the field 'messages' holds a text instead of a list"),
-        ('{"messages": [{"role": "assistant", "content": "x"}]}', r"a.jsonl:2 has an answer only"),
+        ('{"messages": [{"role": "assistant", "content": "x"}]}', r"a.jsonl:2 has only an answer"),
         ('{"messages": [{"role": "system", "content": "x"}, {"role": "assistant", "content": "x"}]}',
-         r"a.jsonl:2 has an answer only"),
+         r"a.jsonl:2 has only an answer"),
         ('{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}, '
-         '{"role": "user", "content": "z"}]}', r"a.jsonl:2: the last of its 3 messages is of the user"),
+         '{"role": "user", "content": "z"}]}', r"a.jsonl:2: the last of its 3 messages is the user's"),
         ('{"instruction": "Do.", ', r"a.jsonl:2 is not valid JSON"),
-        ('["x"]', r"a.jsonl:2 is no record with fields but a list"),
+        ('["x"]', r"a.jsonl:2 is not a record with fields but a list"),
         ("{}", r"a.jsonl:2 does not have a prompt; its fields are: none"),
     ],
 )  # fmt: skip
-def test_what_is_no_conversation_is_told_with_its_place(line: str, message: str, tmp_path: Path) -> None:
+def test_a_record_that_is_no_conversation_is_reported_with_its_place(
+    line: str, message: str, tmp_path: Path
+) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"prompt": "a", "completion": "b"}\n' + line + "\n")
     with pytest.raises(CorpusError, match=message):
         read_conversations([path])
 
 
-def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path) -> None:
-    """Faults were once told one a call: a file with forty took forty tries."""
+def test_all_errors_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
+    """Errors were once reported one per call: a file with forty errors took forty tries."""
     path = tmp_path / "a.jsonl"
     path.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a"}\n' * 8)
     with pytest.raises(
@@ -246,7 +248,7 @@ def test_empty_answers_are_left_out_and_counted(tmp_path: Path) -> None:
 
 
 def test_equal_answers_are_left_out_and_counted(tmp_path: Path) -> None:
-    """Pairs that are the same once trained to the end at a loss of 0.693, as if something had been learned."""
+    """Equal pairs were once trained on to the end at a loss of 0.693, as if something had been learned."""
     path = tmp_path / "a.json"
     pairs = [{"prompt": "a", "chosen": "b", "rejected": answer} for answer in ("b", "c", "", "b")]
     path.write_text(json.dumps(pairs))
@@ -264,16 +266,18 @@ def test_equal_answers_are_left_out_and_counted(tmp_path: Path) -> None:
     [
         ({"prompt": "a", "chosen": "b"}, "chosen and a rejected"),
         ({"prompt": "a", "chosen": "b", "rejected": ["c"]}, "'rejected' holds a list instead of a text"),
-        ({"messages": [], "chosen": "b", "rejected": "c"}, "has an answer only"),
+        ({"messages": [], "chosen": "b", "rejected": "c"}, "has only an answer"),
         ({"chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]},
-         "has an answer only"),
+         "has only an answer"),
         ({"chosen": [{"role": "user", "content": "a"}], "rejected": [{"role": "user", "content": "b"}]},
          "must be the assistant's"),
         ({"chosen": [{"role": "user", "content": "a"}], "rejected": [{"role": "user", "content": "b"},
           {"role": "assistant", "content": "c"}]}, "must be the same"),
     ],
 )  # fmt: skip
-def test_what_is_no_preference_is_told(record: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_record_that_is_no_preference_is_reported(
+    record: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps([record]))
     with pytest.raises(CorpusError, match=message):
@@ -302,7 +306,7 @@ def test_a_prompt_may_stand_beside_lists_of_answers(tmp_path: Path) -> None:
         ("a.jsonl.gz", "no", "cannot be unpacked"),
     ],
 )
-def test_files_that_cannot_be_read_are_told(name: str, content: str, message: str, tmp_path: Path) -> None:
+def test_unreadable_files_are_reported(name: str, content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(CorpusError, match=message):
         read_conversations([tmp_path / name])
@@ -326,7 +330,7 @@ def test_files_that_cannot_be_read_are_told(name: str, content: str, message: st
     ],
 )  # fmt: skip
 def test_files_are_read_as_pretraining_reads_them(name: str, content: str, tmp_path: Path) -> None:
-    """Fine-tuning once had readers of its own, which took less than those of pretraining."""
+    """Fine-tuning once had separate readers, which accepted less than those of pretraining."""
     for packed, pack in (("", bytes), (".gz", gzip.compress), (".zst", zstandard.compress)):
         path = tmp_path / f"{name}{packed}"
         path.write_bytes(pack(content.encode()))
@@ -334,7 +338,7 @@ def test_files_are_read_as_pretraining_reads_them(name: str, content: str, tmp_p
 
 
 def test_long_fields_and_halves_of_characters(tmp_path: Path) -> None:
-    """A field of more than 131,072 characters, which is what Python's csv takes, was refused once."""
+    """A field of more than 131,072 characters, the limit of Python's csv, was once refused."""
     path = tmp_path / "a.csv"
     path.write_text(f"prompt,completion\nWhy?,{'a' * 200_000}\n")
     (found,) = read_conversations([path])
@@ -435,7 +439,7 @@ def test_labelled_texts_from_tables_and_folders(tmp_path: Path) -> None:
         ("text,label\na,x\nb,y\n", {"text_field": "txt"}, "no field 'txt'.*Did you mean text"),
     ],
 )
-def test_labelled_texts_that_cannot_be_used_are_told(
+def test_unusable_labelled_texts_are_reported(
     content: str, options: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a.csv").write_text(content)
@@ -444,7 +448,7 @@ def test_labelled_texts_that_cannot_be_used_are_told(
 
 
 def test_empty_texts_and_labels_are_left_out_and_counted(tmp_path: Path) -> None:
-    """An empty label was once a class, with scores."""
+    """An empty label was once a class with scores."""
     path = tmp_path / "a.csv"
     path.write_text("text,label\na,x\nb, \nc,y\n,y\n")
     said: list[str] = []
@@ -471,8 +475,8 @@ def test_labelled_folders_hold_packed_and_marked_down_texts_and_folders(tmp_path
         read_labelled([tmp_path])
 
 
-def test_what_makes_figures_of_labels_flatter_is_said(tmp_path: Path) -> None:
-    """Nine of ten texts with one label make an accuracy of 0.9 that needs no model."""
+def test_flattering_figures_of_labels_are_explained(tmp_path: Path) -> None:
+    """If nine of ten texts have the same label, an accuracy of 0.9 needs no model."""
     path = tmp_path / "a.jsonl"
     rows = [
         ("good", "a"),
@@ -486,10 +490,10 @@ def test_what_makes_figures_of_labels_flatter_is_said(tmp_path: Path) -> None:
     path.write_text("\n".join(json.dumps({"text": text, "label": label}) for text, label in rows))
     texts = read_labelled([path])
     assert label_notes(texts, range(6), [6]) == [
-        "To answer 'a' always would be right for 1 of the 1 that are held out (accuracy 1.000).",
-        "None is held out of these labels, so that they are not measured: A, b, rare.",
+        "Always answering 'a' would be right for 1 of the 1 held-out texts (accuracy 1.000).",
+        "These labels have no held-out text, so they are not measured: A, b, rare.",
         f"1 text has more than one label, such as {path}:3 and {path}:5: no answer is right for both.",
-        "A and a differ in capitals only, and are different labels.",
+        "A and a differ only in capitals, but count as different labels.",
     ]
     assert len(label_notes(texts[:2] + texts[3:4], [0, 2], [1, 2])) == 1
 

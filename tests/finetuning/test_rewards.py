@@ -1,4 +1,4 @@
-"""Rewards: the built-in ones by hand, and a person's own, whose mistakes are told with what it was asked."""
+"""Rewards: the built-in ones by hand, and users' functions, whose errors are reported with prompt and answer."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_words_and_length() -> None:
 
 
 @pytest.mark.parametrize("name", ["words", "length", "arithmetic"])
-def test_a_reward_that_is_not_told_what_it_needs_says_so(name: str) -> None:
+def test_a_reward_without_its_setting_says_so(name: str) -> None:
     with pytest.raises(TrainingError, match=name):
         make_reward([name])("no number", "an answer", {})
 
@@ -92,14 +92,14 @@ def test_a_record_that_asks_for_something_else_is_told(name: str, value: object,
 
 
 class Single:
-    """What cannot be copied."""
+    """An object that cannot be copied."""
 
     def __deepcopy__(self, _: object) -> Single:
         raise AssertionError("copied")
 
 
 def test_a_built_in_reward_is_called_as_it_is() -> None:
-    """A thread, two open files and a copy of the record were made at each call of our own functions, too."""
+    """Calls of built-in functions once also made a thread, two open files and a copy of the record each."""
     reward = make_reward(["length", "words"], length=2, words=("boat",))
     assert reward("", "a boat", {"more": Single()}) == 2.0
 
@@ -122,7 +122,7 @@ def test_a_built_in_reward_is_called_as_it_is() -> None:
         ("raise SystemExit(3)", "mine:reward raised SystemExit"),
     ],
 )
-def test_a_reward_of_ones_own_that_fails_is_told(
+def test_a_failing_reward_of_the_user_is_reported(
     body: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -143,7 +143,7 @@ def own_reward(monkeypatch: pytest.MonkeyPatch, folder: Path, body: str) -> Rewa
 def test_a_reward_that_changes_its_surroundings_changes_nothing_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After `os.chdir` the checkpoints of a run with a relative path were looked for in the other folder."""
+    """After `os.chdir` the checkpoints of a run with a relative path were once looked for in the other folder."""
     reward = own_reward(
         monkeypatch,
         tmp_path,
@@ -158,7 +158,7 @@ def test_a_reward_that_changes_its_surroundings_changes_nothing_here(
     assert sys.stdin is stdin
 
 
-def test_a_reward_that_does_not_return_is_spoken_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reward_that_does_not_return_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own_reward(monkeypatch, tmp_path, "import time\ndef reward(*_):\n    time.sleep(0.3)\n    return 1\n")
     said: list[str] = []
     assert make_reward(["mine:reward"], say=said.append, patience=0.05)("asked", "answered", {}) == 1.0
@@ -175,11 +175,11 @@ def test_a_reward_that_does_not_return_is_spoken_of(tmp_path: Path, monkeypatch:
         (".x:y", "cannot be imported"),
         (":y", "cannot be imported"),
         ("math:nothing", "cannot be imported"),
-        ("math:pi", "is no function"),
+        ("math:pi", "is not a function"),
         ("mine.py:reward", r"--reward mine:reward"),
         ("folder/mine.py:reward", r"--reward mine:reward"),
     ],
 )
-def test_a_reward_that_is_not_there_is_told(name: str, message: str) -> None:
+def test_a_missing_reward_is_reported(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_reward([name])

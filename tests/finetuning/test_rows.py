@@ -1,4 +1,4 @@
-"""Records are split by what they hold: copies stay together, and both sides have some."""
+"""Records are split by their content: copies stay together, and both sides have some."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ contents = st.lists(st.text(max_size=2) | st.integers(0, 400).map(str), min_size
 
 @given(contents, st.floats(0.01, 0.99), st.integers(0, 3))
 def test_copies_are_on_one_side_and_each_side_has_some(texts: list[str], share: float, seed: int) -> None:
-    """Twenty copies of each of two texts once stood on both sides, and a classifier was right 1.000 of the time."""
+    """Twenty copies of each of two texts were once on both sides, and a classifier had an accuracy of 1.000."""
     if len(set(texts)) < 2:
         with pytest.raises(ConfigError, match=f"2 different records.*{len(texts)} are copies"):
             split_rows(texts, share, seed)

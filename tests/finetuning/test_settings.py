@@ -1,4 +1,4 @@
-"""Every setting of training does for each kind of fine-tuning what it does in pretraining."""
+"""Every setting of training has the same effect in each kind of fine-tuning as in pretraining."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.finetuning.test_kinds import KINDS
 
 @pytest.fixture
 def block_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Counts calls of blocks while gradients are made: the first time, and again for the backward pass."""
+    """Counts calls of blocks with gradients: the first call, and the second one for the backward pass."""
     calls: Counter[str] = Counter()
     forward = Block.forward
 
@@ -44,14 +44,14 @@ def block_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def test_activations_are_computed_twice_where_that_is_asked_for(
     kind: str, here: Path, block_calls: Counter[str]
 ) -> None:
-    """`--training.checkpoint-activations` was accepted by every kind and did nothing: only pretraining read it."""
+    """`--training.checkpoint-activations` was once accepted by every kind without effect: only pretraining read it."""
     config, data = KINDS[kind]
     training = dataclasses.replace(config.training, steps=2, checkpoint_activations=True)
     start_finetuning("base", data, dataclasses.replace(config, training=training), name=kind)
     assert block_calls["backward"] == block_calls["forward"] > 0
 
 
-# What every kind shares with pretraining is read by the one loop; these are read when they decide something.
+# The common loop reads what every kind shares with pretraining; these settings are read when they decide something.
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"epochs": 1.0, "seconds": 0.2, "schedule": "wsd"},
     "muon": {"optimizer": "muon", "patience": 1},
@@ -60,7 +60,7 @@ COPYING = ("dataclasses", "copy", "glassgpt.config")
 
 
 def watched(config: Any, seen: set[str], prefix: str = "") -> Any:
-    """Return the same config of a class that notes which of its fields are read, and by no more than copying."""
+    """Return the same config, of a class that records which of its fields are read other than by copying."""
     names = {field.name for field in dataclasses.fields(config)}
 
     class Watched(type(config)):
@@ -90,9 +90,9 @@ def offered(config: Any, prefix: str = "") -> set[str]:
 def test_a_kind_reads_every_setting_that_it_offers(
     kind: str, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`--training.order` was offered by all five kinds and read by none; so were `--samples.*` of `classify`.
+    """`--training.order` was once offered by all five kinds and read by none, like `--samples.*` of `classify`.
 
-    A field counts as read when any module but those that copy and check configs asks for it in one of a few runs.
+    A field counts as read when a module other than those that copy and check configs reads it in one of a few runs.
     """
     seen: set[str] = set()
     config, data = KINDS[f"{kind}-lora" if f"{kind}-lora" in KINDS else kind]
@@ -109,8 +109,8 @@ def test_a_kind_reads_every_setting_that_it_offers(
 
 
 @pytest.mark.parametrize("kind", ["sft", "grpo", "classify", "distill"])
-def test_a_run_of_before_with_settings_that_were_never_read_goes_on(kind: str, here: Path) -> None:
-    """In 0.1.0 every kind had, and wrote down, all settings of pretraining, an adapter, and samples."""
+def test_an_old_run_with_retired_settings_continues(kind: str, here: Path) -> None:
+    """In 0.1.0 every kind had and stored all settings of pretraining, an adapter, and samples."""
     config, data = KINDS[kind]
     run = start_finetuning("base", data, config, name="old").directory
     values = configs.read_toml(run.finetune)

@@ -1,4 +1,4 @@
-"""A run that was taught to answer gives the same answers in transformers and llama.cpp, by its own template."""
+"""A run that was taught to answer gives the same answers in transformers and llama.cpp, with its own template."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def test_transformers_answers_the_same(taught: Run, here: Path) -> None:
     assert answer == our_answer(taught)
     if (
         "adapter" in taught.lineage
-    ):  # beside a base that has learned next to nothing, corrections alone do not suffice
+    ):  # corrections alone are not enough with a base that has learned almost nothing
         return
-    assert answer.startswith("A red ")  # what it was taught: "A red boat."
+    assert answer.startswith("A red ")  # it was taught "A red boat."
     assert written[0, -1].item() == id_of(taught.tokenizer, template.stop)  # and it knows where to stop
 
 
@@ -91,7 +91,7 @@ def test_llama_cpp_writes_the_same(taught: Run, here: Path) -> None:
     assert stop is not None
     assert template is not None
     assert stop.contents() == id_of(taught.tokenizer, template.stop)
-    with Llama(here / "taught.gguf", context=96) as llama:  # by its own template, as its chat does
+    with Llama(here / "taught.gguf", context=96) as llama:  # with its own template, as its chat does
         question = {"messages": [{"role": "user", "content": ASKED}], "max_tokens": 24, "temperature": 0}
         answer = llama.ask("v1/chat/completions", **question)["choices"][0]["message"]["content"]
     assert answer.strip() == our_answer(taught).strip()

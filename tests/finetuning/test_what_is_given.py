@@ -1,4 +1,4 @@
-"""What is given to a fine-tuning holds, whatever else is fitted, decided or noted."""
+"""Settings given to a fine-tuning are kept, whatever else is fitted, decided or stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.finetuning.test_kinds import KINDS
 
 
 def test_a_lowest_rate_that_was_given_stays() -> None:
-    """`--training.min-learning-rate 1e-5` became 0 where the highest rate was fitted to the base."""
+    """`--training.min-learning-rate 1e-5` once became 0 when the peak rate was fitted to the base."""
     config = SFTConfig(training=ShortTraining(min_learning_rate=1e-5))
     training = fitted(config, 64, ["training.min_learning_rate"]).training
     assert (training.learning_rate, training.min_learning_rate) == (1e-3, 1e-5)
@@ -22,14 +22,14 @@ def test_a_lowest_rate_that_was_given_stays() -> None:
 
 
 def test_fewer_seconds_than_the_minutes_count() -> None:
-    """`--minutes` wrote over `--training.seconds`, also where those were fewer."""
+    """`--minutes` once overrode `--training.seconds`, even when that was shorter."""
     choice = Choice("base", (), SFTConfig(training=ShortTraining(seconds=3.0)))
     assert _in_seconds(choice, 50.0).config.training.seconds == 3.0
     assert _in_seconds(choice, 2.0 + REPORT_SECONDS).config.training.seconds == 2.0
 
 
 def test_a_run_that_was_killed_before_it_was_described_takes_the_data_that_is_named(here: Path) -> None:
-    """`--corpus.sources` was accepted for such a run and ignored: the records were missed where they had been."""
+    """`--corpus.sources` was once ignored for such a run: the records were reported missing at their old place."""
     config, data = KINDS["classify"]
     run = start_finetuning("base", data, config, name="moods").directory
     for path in run.path.iterdir():

@@ -1,4 +1,4 @@
-"""Plans on real measurements of this machine, whatever it is: they fit it, the text, and the time."""
+"""Plans from real measurements on any machine: they fit the machine, the text and the time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORDS = TEXT.split()
 
 
 def book(path: Path, size: int) -> Path:
-    """A text of about so many bytes."""
+    """A text of about this number of bytes."""
     words = [WORDS[(index * index + index // 7) % len(WORDS)] for index in range(size // 4)]
     path.write_text(" ".join(words)[:size])
     return path
@@ -42,7 +42,7 @@ def test_looking_at_a_text_counts_it(tmp_path: Path) -> None:
     facts, short = look_at(RunConfig(corpus=CorpusConfig(sources=(str(tmp_path),)), split=SplitConfig(0.0)))
     assert (facts.bytes, facts.documents, facts.exact) == (3 + 4 + 1, 3, True)
     assert 3 <= facts.usual_bytes <= 4
-    assert facts.words == 0  # no word stands there twice
+    assert facts.words == 0  # no word occurs twice
     assert short is not None
     assert short.splits["train"] == [("äb", True), ("cdef", True), ("g", True)]
 
@@ -86,7 +86,9 @@ def test_too_little_text_is_refused_with_what_is_needed(tmp_path: Path, text: st
     (tmp_path / "tiny.txt").write_text(text)
     with pytest.raises((TrainingError, CorpusError), match=said) as caught:
         plan_for(tmp_path / "tiny.txt", 24.0)
-    assert any(way in str(caught.value) for way in ("bytes or more", "data inspect", "Give more text"))
+    assert any(
+        way in str(caught.value) for way in ("Give it at least about", "data inspect", "Give more text")
+    )
 
 
 @pytest.mark.parametrize("size", [400, 800, 1500, 3000, 6000, 20_000, 60_000])
@@ -130,7 +132,7 @@ def test_a_plan_is_a_config_that_fits_its_time_and_memory(tmp_path: Path) -> Non
 
 
 def test_more_time_never_plans_a_smaller_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a machine whose speed is fixed, so that only the time differs."""
+    """The machine's speed is fixed, so only the time differs."""
 
     def steady(model, training, _device, _precision):
         tokens = training.batch_size * model.context_length
@@ -146,7 +148,7 @@ def test_more_time_never_plans_a_smaller_model(tmp_path: Path, monkeypatch: pyte
     assert all(plan.config.training.steps >= module.LEAST_UPDATES for plan in plans)
 
 
-def test_a_text_too_small_for_the_time_is_said_and_not_learned_by_heart(tmp_path: Path) -> None:
+def test_a_text_too_small_for_the_time_is_reported_and_not_memorized(tmp_path: Path) -> None:
     plan = plan_for(book(tmp_path / "note.txt", 15_000), 3600.0)
     assert plan.seconds < 3600
     assert plan.epochs == pytest.approx(module.MOST_EPOCHS)

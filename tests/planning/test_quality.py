@@ -21,7 +21,7 @@ def test_text_seen_once_counts_in_full() -> None:
 def test_repetitions_by_hand() -> None:
     # Four passes are three repetitions: 1 + 15.4 (1 - e^(-3/15.4)) = 3.73 fresh texts.
     assert fresh_bytes(4e6, 1e6) == pytest.approx(1e6 * (1 + 15.4 * (1 - math.exp(-3 / 15.4))))
-    assert fresh_bytes(1e12, 1e6) == pytest.approx(16.4e6)  # endlessly many are worth no more than that
+    assert fresh_bytes(1e12, 1e6) == pytest.approx(16.4e6)  # even endless repetitions are worth no more
 
 
 @given(seen=AMOUNT, more=st.floats(1.0, 100.0), unique=AMOUNT)

@@ -1,6 +1,6 @@
 """The `glassgpt` command in processes that are forked from one that has its libraries imported already.
 
-A training of seconds is started 27 times by the tests of exact resuming: the imports were more than half of their work.
+The tests of exact resuming start a training of a few seconds 27 times, and imports were more than half of their work.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ LIBRARIES = ["glassgpt.cli.train", "glassgpt.cli.resume", "glassgpt.cli.session"
 
 
 class Forked:
-    """`glassgpt` with some arguments in a process of its own, to be watched, stopped and killed.
+    """`glassgpt` with some arguments in a separate process, to be watched, stopped and killed.
 
-    It differs from `python -m glassgpt` in one thing: torch need not be imported, which takes longer than the rest.
+    It differs from `python -m glassgpt` in one way: torch is already imported, which takes longer than the rest.
     """
 
     def __init__(self, *arguments: str, output: Path, **variables: str) -> None:
@@ -31,7 +31,7 @@ class Forked:
 
     @property
     def returncode(self) -> int | None:
-        """Its exit status, or minus the signal that ended it, or None while it runs."""
+        """Its exit status; minus the signal's number if a signal ended it; None while it runs."""
         return self._process.exitcode
 
     def send_signal(self, number: int) -> None:
@@ -40,7 +40,7 @@ class Forked:
             os.kill(self._process.pid, number)
 
     def kill(self) -> None:
-        """End it as no program can prevent, and wait for that."""
+        """Kill it with SIGKILL, and wait until it has ended."""
         self.send_signal(signal.SIGKILL)
         self.wait()
 
@@ -52,5 +52,5 @@ class Forked:
 
     @property
     def printed(self) -> str:
-        """What it has printed, errors included."""
+        """What it has printed, including errors."""
         return self._output.read_text(encoding="utf-8") if self._output.is_file() else ""

@@ -43,8 +43,8 @@ def test_compiled_training_is_the_same_training(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_compiled_block_hears_hooks_that_come_later() -> None:
-    """A hook on a part of a compiled block changed nothing when it was put there after the first call."""
+def test_hooks_added_later_run_in_a_compiled_block() -> None:
+    """A hook on a part of a compiled block once had no effect when it was added after the first call."""
     model = GPT(ModelConfig(vocab_size=31, context_length=12, n_layer=2, n_head=2, n_embd=16)).eval()
     compile_blocks(model)
     ids = torch.randint(31, (2, 8))

@@ -1,4 +1,4 @@
-"""The marks the project sets itself, reached by the real recipes on real text. Each takes minutes."""
+"""The project's own goals, reached by the real recipes on real text. Each takes minutes."""
 
 from __future__ import annotations
 

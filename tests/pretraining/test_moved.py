@@ -1,4 +1,4 @@
-"""A project that was moved brings its text along; a text that changed on the way is refused."""
+"""A moved project finds its text; a text that has changed is refused."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ TINY = {
 
 @pytest.fixture
 def moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project of an older version, in another place than its files say, seen from a third folder."""
+    """A project of an older version, moved from the place in its files and used from a third folder."""
     folder = Path(shutil.copytree(OLD, tmp_path / "new place" / "garden"))
     monkeypatch.setenv("GLASSGPT_RUNS", str(folder / "runs"))
     monkeypatch.chdir(tmp_path)
     return folder
 
 
-def test_a_moved_training_goes_on(moved: Path) -> None:
-    """`resume` looked for the text at its old absolute path only."""
+def test_a_moved_training_continues(moved: Path) -> None:
+    """`resume` once looked for the text only at its old absolute path."""
     run = resume_run("garden").directory
     assert read_config(run).corpus.sources == (str(moved / "garden.txt"),)
 
 
-def test_a_moved_fine_tuning_goes_on_with_its_base_and_its_data(moved: Path) -> None:
+def test_a_moved_fine_tuning_continues_with_its_base_and_its_data(moved: Path) -> None:
     assert resume_finetuning("polite").finished.step == 8
     assert open_run("polite").lineage["weights"]["step"] in (4, 8)
 
@@ -63,7 +63,7 @@ def test_a_moved_text_is_found_where_it_is_named(moved: Path) -> None:
 
 
 def test_a_run_that_was_killed_before_it_was_described_takes_the_text_that_is_named(moved: Path) -> None:
-    """`--corpus.sources` was accepted for such a run and ignored: the text was missed where it had been."""
+    """`--corpus.sources` was once ignored for such a run: the text was reported missing at its old place."""
     run = RunDirectory(moved / "runs" / "garden")
     for path in run.path.iterdir():
         if path != run.config:

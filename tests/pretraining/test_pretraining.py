@@ -1,4 +1,4 @@
-"""Small things that joining the rooms decides."""
+"""Small decisions in joining the packages."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def test_a_source_has_a_short_name(source: str, name: str) -> None:
 def test_a_run_ends_with_its_best_or_its_last_weights(
     which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A learning rate this high makes the loss turn, so that best and last are different steps.
+    """A learning rate this high makes the loss rise again, so the best and the last step differ.
 
-    It was 50 without clipping: on a processor with other kernels that ended in NaN.
+    It was once 50 without clipping, which ended in NaN on a processor with other kernels.
     """
     monkeypatch.setenv("GLASSGPT_RUNS", str(tmp_path))
     training = {
@@ -60,7 +60,7 @@ def test_a_run_ends_with_its_best_or_its_last_weights(
 def test_prompts_of_the_samples_are_looked_at_before_the_run_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One longer than the context was shortened in silence; one without ids ended a run that had begun."""
+    """A prompt longer than the context was once shortened silently; one without ids ended a run that had begun."""
     monkeypatch.setenv("GLASSGPT_RUNS", str(tmp_path / "runs"))
     values = {
         **TINY,
@@ -80,8 +80,8 @@ def test_prompts_of_the_samples_are_looked_at_before_the_run_begins(
     assert not (tmp_path / "runs/unknown").exists()
 
 
-def test_what_a_reader_decided_is_said_each_time(tmp_path: Path) -> None:
-    """Who used tokens prepared earlier never heard that the first row of a table was taken for a text."""
+def test_what_a_reader_inferred_is_reported_each_time(tmp_path: Path) -> None:
+    """With tokens prepared earlier, nothing once said that the first row of a table was read as a text."""
     table = tmp_path / "rows.csv"
     table.write_text("".join(f"a story of the number {number} and of a hat\n" for number in range(80)))
     values = {**TINY, "corpus": {"sources": [str(table)]}}

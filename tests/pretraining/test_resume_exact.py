@@ -1,8 +1,8 @@
-"""A run that is killed at any moment and resumed ends with the same bits as one never interrupted.
+"""A run that is killed at any moment and resumed ends with the same bits as an uninterrupted run.
 
-Real second processes are killed with SIGKILL, which no program can catch: while they prepare data, at
-random points of training, in the middle of writing checkpoints. Then the weights, the optimizer and every
-random generator of the last checkpoint are compared with those of an undisturbed run.
+Real processes are killed with SIGKILL, which no program can catch: while they prepare data, at random points of
+training, and while they write checkpoints. Then the weights, the optimizer and every random generator of the last
+checkpoint are compared with those of an undisturbed run.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SETTINGS = (
 
 
 def start(folder: Path, name: str, cache: Path) -> Forked:
-    """Begin the run, or go on with it where it exists, in a process of its own."""
+    """Begin the run, or continue it if it exists, in a separate process."""
     exists = (folder / name / "config.toml").is_file()
     arguments = ["resume", name] if exists else ["train", *SETTINGS, "--name", name]
     place = {"GLASSGPT_RUNS": str(folder), "GLASSGPT_CACHE": str(cache)}
@@ -57,14 +57,14 @@ def finish(folder: Path, name: str, cache: Path) -> None:
 
 
 def last_step(folder: Path, name: str) -> int:
-    """The last step that metrics.jsonl knows, or -1 before training has begun."""
+    """The last step in metrics.jsonl, or -1 before training has begun."""
     path = folder / name / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.is_file() else []
     return json.loads(lines[-1])["step"] if lines else -1
 
 
 def kill_after(process: Forked, folder: Path, name: str, *, steps: int, delay: float) -> None:
-    """Kill once so many steps were made since now, and some time after that."""
+    """Kill after this number of further steps and some more time."""
     wanted = last_step(folder, name) + steps
     deadline = time.monotonic() + 60
     while last_step(folder, name) < wanted and process.returncode is None and time.monotonic() < deadline:
@@ -83,7 +83,7 @@ def assert_same_state(one: Path, other: Path) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run by the command as a shell starts it."""
+    """A run of the command, started as a shell starts it."""
     folder = tmp_path_factory.mktemp("undisturbed")
     command = [sys.executable, "-m", "glassgpt", "train", *SETTINGS, "--name", "calm"]
     place = {"GLASSGPT_RUNS": str(folder), "GLASSGPT_CACHE": str(folder / "cache")}
@@ -92,10 +92,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_killed_at_random_points(undisturbed: Path, tmp_path: Path) -> None:
-    seed = random.randrange(10_000)  # other points each time; the seed is shown when the test fails
+    seed = random.randrange(10_000)  # different points each time; the seed is shown when the test fails
     rng = random.Random(seed)
     cache, kills = tmp_path / "cache", 0
-    for _ in range(4):  # near enough to each other that the run cannot be over before the second
+    for _ in range(4):  # close together, so that the run is not over before the second one
         process = start(tmp_path, "killed", cache)
         kill_after(process, tmp_path, "killed", steps=rng.randint(1, 15), delay=rng.random() * 0.05)
         kills += process.returncode == -signal.SIGKILL
@@ -119,7 +119,7 @@ def test_killed_while_preparing(undisturbed: Path, tmp_path: Path) -> None:
     ).read_bytes()
 
 
-def test_metrics_tell_one_story(undisturbed: Path, tmp_path: Path) -> None:
+def test_metrics_have_each_step_once(undisturbed: Path, tmp_path: Path) -> None:
     """After a kill and a resume, metrics.jsonl has each step once, with the same losses."""
     process = start(tmp_path, "told", tmp_path / "cache")
     kill_after(process, tmp_path, "told", steps=40, delay=0.02)
@@ -134,7 +134,7 @@ def test_metrics_tell_one_story(undisturbed: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_asked_to_stop_it_saves_and_says_how_to_go_on(
+def test_asked_to_stop_it_saves_and_prints_how_to_resume(
     undisturbed: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     process = start(tmp_path, "asked", tmp_path / "cache")
@@ -152,7 +152,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(
 
 
 def test_a_closed_terminal_loses_nothing(undisturbed: Path, tmp_path: Path) -> None:
-    """The terminal goes away and says so twice, as the shell and the system do; nothing can be shown any more."""
+    """The terminal closes and sends two signals, as the shell and the system do; no output is possible any more."""
     ours, theirs = os.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "glassgpt", "train", *SETTINGS, "--name", "closed"],
@@ -180,8 +180,8 @@ def test_a_closed_terminal_loses_nothing(undisturbed: Path, tmp_path: Path) -> N
     ).read_bytes()
 
 
-def test_stopped_twice_while_it_saves_it_goes_on_all_the_same(undisturbed: Path, tmp_path: Path) -> None:
-    """The second signal tears the saving apart: what is there stays whole, and half of a checkpoint is removed."""
+def test_stopped_twice_while_saving_it_can_still_be_resumed(undisturbed: Path, tmp_path: Path) -> None:
+    """The second signal interrupts the saving: what was saved stays complete, and half a checkpoint is removed."""
     process = start(tmp_path, "twice", tmp_path / "cache")
     deadline = time.monotonic() + 60
     while last_step(tmp_path, "twice") < 10 and time.monotonic() < deadline:
@@ -199,7 +199,7 @@ def test_stopped_twice_while_it_saves_it_goes_on_all_the_same(undisturbed: Path,
     ).read_bytes()
 
 
-def test_two_that_prepare_the_same_text_at_once_do_the_work_once(tmp_path: Path) -> None:
+def test_two_processes_prepare_the_same_text_once(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     both = [
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What preparing says of the vocabulary, and which of its settings make other data."""
+"""What preparing reports about the vocabulary, and which of its settings give other data."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def config(tmp_path: Path) -> RunConfig:
     return RunConfig(corpus=CorpusConfig(sources=(str(path),)), cleaning=CleaningConfig(mode="off"))
 
 
-def test_characters_that_are_left_out_are_said_each_time(config: RunConfig) -> None:
-    """Nothing was said, and the prepared tokens of an earlier run would have been silent, too."""
+def test_left_out_characters_are_reported_each_time(config: RunConfig) -> None:
+    """Nothing was once reported, neither while preparing nor with tokens prepared earlier."""
     said: list[str] = []
     cut = replace(config, tokenizer=TokenizerConfig(kind="char", vocab_size=500))
     for _ in range(2):
@@ -39,8 +39,8 @@ def test_characters_that_are_left_out_are_said_each_time(config: RunConfig) -> N
     assert not any("not in the vocabulary" in line for line in said)
 
 
-def test_data_prepared_by_an_engine_of_before_is_found_again(config: RunConfig) -> None:
-    """Runs of before name the engine `rust`; auto learns the same merges, so it prepares the same data."""
+def test_data_prepared_with_an_old_engine_name_is_found(config: RunConfig) -> None:
+    """Older runs name the engine `rust`; auto learns the same merges, so it prepares the same data."""
     rust, auto = (
         prepare_data(replace(config, tokenizer=TokenizerConfig(vocab_size=300, engine=engine)))
         for engine in ("rust", "auto")
@@ -57,7 +57,7 @@ def read_all_of(config: RunConfig) -> None:
 def test_tokens_altered_behind_the_back_are_refused_and_prepared_again(
     tmp_path: Path, isolated_cache: Path, kind: Any, id: int
 ) -> None:
-    """Of the same size and time but with other bytes, they ended in an IndexError of torch's embedding."""
+    """Altered tokens with the same size and time once ended in an IndexError of torch's embedding."""
     (tmp_path / "text.txt").write_text("The miller counts his sacks, and the cat counts the mice.\n\n" * 80)
     config = RunConfig(
         corpus=CorpusConfig(sources=(str(tmp_path / "text.txt"),)),
@@ -75,5 +75,5 @@ def test_tokens_altered_behind_the_back_are_refused_and_prepared_again(
         read_all_of(config)
     said: list[str] = []
     assert prepare_data(config, said.append).shards.hashes == data.shards.hashes
-    assert any("making them again" in line for line in said)
+    assert any("made again" in line for line in said)
     assert (np.fromfile(shard, "<u2") == original).all()

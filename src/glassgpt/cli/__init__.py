@@ -1,1 +1,1 @@
-"""The command line: one thin file a command, imported only when it is called."""
+"""The command line: one thin file per command, imported only when the command is called."""

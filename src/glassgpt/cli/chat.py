@@ -1,4 +1,7 @@
-"""`glassgpt chat`: talk with a run that was taught to answer; a base model only continues, and this says so."""
+"""`glassgpt chat`: talk with a run that was taught to answer.
+
+A base model only continues text, and this command says so.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +38,12 @@ def chat(
 
     Args:
         run: A run's name or path, or latest.
-        system: The system prompt: what stands before the conversation, for a run that was taught to answer.
-        max_tokens: Most tokens of each turn.
-        temperature: Higher is more surprising; 0 always takes the likeliest token.
+        system: The system prompt, which comes before the conversation; only for a run that was taught to answer.
+        max_tokens: Maximum number of tokens in each turn.
+        temperature: Higher is more random; 0 always takes the likeliest token.
         top_p: Keep the likeliest tokens that together reach this probability.
-        weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, time.
-        device: auto, cpu, cuda, mps.
+        weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, less time.
+        device: auto, cpu, cuda or mps.
     """
     from glassgpt.chat.conversation import template_of
     from glassgpt.device import pick_device
@@ -59,7 +62,7 @@ def chat(
     if template is None:
         if system is not None:
             raise GenerationError(
-                f"{opened.directory.name} is a base model and knows no system prompt. Teach it to answer first:  "
+                f"{opened.directory.name} is a base model and has no system prompt. Teach it to answer first:  "
                 + command("finetune", "sft", opened.directory.handle, "DATA")
             )
         _continue(opened, config, console)
@@ -81,8 +84,8 @@ def _talk(chat, config: GenerationConfig, console: Console) -> None:
             _print(console, chat.ask(line, config))
             if chat.left_out:
                 console.print(
-                    f"[dim](The first {chat.left_out} messages of the conversation no longer fit into the context "
-                    "and were left out.)[/]"
+                    f"[dim](The first {chat.left_out} messages of the conversation no longer fit in the context and "
+                    f"were left out.)[/]"
                 )
 
 
@@ -90,7 +93,7 @@ def _continue(run: Run, config: GenerationConfig, console: Console) -> None:
     console.print(
         f"[bold]{shown(run.directory.name)}[/] is a base model: it does not answer, it continues what you write.\n"
         f"[dim]Teach it to answer:  {shown(command('finetune', 'sft', run.directory.handle, 'DATA'))}\n"
-        "An empty line lets it go on, /new begins a new text, /quit (or Ctrl-D) leaves.[/]"
+        "An empty line lets it continue, /new begins a new text, /quit (or Ctrl-D) leaves.[/]"
     )
     text = ""
     for line in _lines(console):
@@ -106,7 +109,7 @@ def _continue(run: Run, config: GenerationConfig, console: Console) -> None:
 
 
 def _lines(console: Console) -> Iterator[str]:
-    """Yield what is typed until the person leaves."""
+    """Yield the lines that the user types, until the user leaves."""
     while True:
         try:
             line = console.input("\n[bold green]you>[/] ")
@@ -114,7 +117,7 @@ def _lines(console: Console) -> Iterator[str]:
             console.print()
             return
         except UnicodeDecodeError:
-            line = "\udcff"  # as a byte that is no UTF-8 is kept elsewhere
+            line = "\udcff"  # as bytes that are not UTF-8 are kept elsewhere
         if line.strip() in ("/quit", "/exit"):
             return
         try:
@@ -122,7 +125,7 @@ def _lines(console: Console) -> Iterator[str]:
         except GlassGPTError as error:
             if not sys.stdin.isatty():
                 raise
-            console.print(f"[red]{shown(error)}[/]")  # the conversation goes on
+            console.print(f"[red]{shown(error)}[/]")  # the conversation continues
 
 
 def _print(console: Console, events: Iterable[TextEvent], before: str = "") -> str | None:

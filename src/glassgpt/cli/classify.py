@@ -1,22 +1,23 @@
-"""`glassgpt classify`: which label a text has, from a run that has learned to tell."""
+"""`glassgpt classify`: which label a text has, according to a run that has learned to classify."""
 
 from __future__ import annotations
 
 from glassgpt.cli.terminal import input_text, make_console, shorten, shown, typed
 
 MOST = 20
-"""Labels that are shown beside the likeliest."""
+"""The most labels that are shown beside the likeliest."""
 
 
 def classify(run: str, *texts: str, device: str = "auto") -> None:
-    """Say which label each text has, and how likely each label is. Without texts, each line of the input is one.
+    """Print the label of each text, and how likely each label is. Without texts, each line of the standard input is
+    one.
 
-    There is a line of output for each text; the label of a blank one is "-".
+    There is one line of output per text; the label of a blank text is "-".
 
     Args:
         run: A run's name or path, or latest; made by `glassgpt finetune classify`.
-        texts: The texts.
-        device: auto, cpu, cuda, mps.
+        texts: The texts to classify.
+        device: auto, cpu, cuda or mps.
     """
     from glassgpt.device import pick_device
     from glassgpt.errors import GenerationError
@@ -46,5 +47,5 @@ def classify(run: str, *texts: str, device: str = "auto") -> None:
 
 
 def _lines(text: str) -> list[str]:
-    """Return the lines of a text; one that is blank is a line, too."""
+    """Return the lines of a text, including blank ones."""
     return [line.strip() for line in text.removesuffix("\n").split("\n")]

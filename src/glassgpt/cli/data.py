@@ -28,24 +28,25 @@ def inspect(
     seed: int = 0,
     given: Given = (),
 ) -> None:
-    """Read text as training would, and say what is in it, what cleaning does, and how it would be split.
+    """Read text as training would, and show what it contains, what cleaning does, and how it would be split.
 
     Parameters
     ----------
     paths
-        Files, folders, globs, hf:owner/name[:split][#column], builtin:tinytales, or a named corpus.
+        Files, folders, globs, builtin:name, hf:owner/name[:split][#column], or a known corpus.
     tokenizer
-        A tokenizer's name or file, to count tokens with. Without it, words and bytes are counted.
+        A tokenizer to count tokens with: a ready-made name (gpt2, cl100k_base, o200k_base), a tokenizer.json, or a
+        folder with one. Without it, only words and bytes are counted.
     text_field
         The field of .jsonl, .json, .csv and .parquet records that holds the text.
     clean
-        How to clean: off, gentle or strict.
+        off changes nothing; gentle repairs characters and drops exact copies; strict also filters.
     validation
-        The share of the text to keep back for validation.
+        Share of the text to measure on while training.
     test
-        The share of the text to keep back for a test.
+        Share of the text to keep for the end.
     seed
-        What the split of short documents depends on besides their text.
+        Another seed holds out other documents.
     """
     from glassgpt.cli.terminal import make_console
     from glassgpt.corpus.cleaning import CleaningConfig, CleaningReport
@@ -82,7 +83,7 @@ def inspect(
     if figures.characters:
         _print_splits(console, figures)
         if "train" not in figures.splits:
-            console.print("All of it is held out, and nothing is left to train on. Name more text.")
+            console.print("All of it is held out, so nothing is left to train on. Name more text.")
     else:
         console.print("\nNo text is left to train on. Name more text, or keep it all with  --clean off")
 

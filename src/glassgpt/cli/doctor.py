@@ -1,4 +1,4 @@
-"""`glassgpt doctor`: what this machine is, does and lacks, and whether everything works on it."""
+"""`glassgpt doctor`: what this machine has and lacks, how fast it is, and whether everything works."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def doctor(
     again: Annotated[bool, Flag] = False,
     offline: Annotated[bool, Flag] = False,
 ) -> int:
-    """Show what this machine is and does, what is installed, and check everything from training to export.
+    """Show what this machine has and how fast it is, and check everything from training to export.
 
-    What is measured is kept for this machine, and all choices of speed rest on it. It takes about half a minute.
+    The measurements are kept for this machine, and all choices for speed rest on them. This takes about half a minute.
 
     Args:
-        json: Print everything as JSON instead, to put into a bug report. It names no folder of yours.
-        again: Forget what was measured on this machine before, and measure it again.
-        offline: Do not try whether the hubs can be reached.
+        json: Print everything as JSON, for a bug report. It names none of your folders.
+        again: Forget earlier measurements of this machine, and measure again.
+        offline: Do not check whether the hubs can be reached.
     """
     from glassgpt.machine.kept import forget
 
@@ -51,7 +51,7 @@ def doctor(
 
 
 def _examine(console: Console, *, offline: bool) -> Diagnosis:
-    """Gather everything, the person kept informed. The measurements come first, while the machine is quiet."""
+    """Gather everything and report progress. The measurements come first, while the machine is quiet."""
     from glassgpt.doctor.check import check
     from glassgpt.doctor.measure import measure
     from glassgpt.doctor.report import Diagnosis
@@ -59,11 +59,11 @@ def _examine(console: Console, *, offline: bool) -> Diagnosis:
     from glassgpt.machine.facts import machine_facts
     from glassgpt.machine.kept import all_kept
 
-    with console.status("Looking around ...") as status:
+    with console.status("Examining this machine ...") as status:
         measured = measure(status.update)
         status.update("Training, resuming, generating and exporting a tiny model ...")
         steps = list(check())
-        status.update("Looking at caches and hubs ...")
+        status.update("Checking caches and hubs ...")
         return Diagnosis(
             facts=machine_facts(),
             space=space(),
@@ -80,7 +80,7 @@ def _examine(console: Console, *, offline: bool) -> Diagnosis:
 def _show(console: Console, diagnosis: Diagnosis) -> None:
     _print(console, "This machine", _machine_rows(diagnosis))
     if diagnosis.measured is not None:
-        _print(console, "What it does", _measured_rows(diagnosis.measured))
+        _print(console, "How fast it is", _measured_rows(diagnosis.measured))
         for line in _remarks(diagnosis.measured):
             console.print(f"  [yellow]{shown(line)}[/]")
     _print(console, "What is installed", _library_rows(diagnosis))

@@ -1,4 +1,4 @@
-"""`glassgpt eval`: what a run is good at, by probes and by tasks of lm-eval."""
+"""`glassgpt eval`: what a run is good at, by probes and by lm-eval tasks."""
 
 from __future__ import annotations
 
@@ -64,17 +64,17 @@ def eval_(
 
     Args:
         run: A run's name or path, or latest.
-        tasks: Probes (grammar, induction, recall, memorisation, tinytales) and lm-eval tasks, by name, with commas
-            between them. All probes that fit the run when none is named.
-        include: A folder with lm-eval tasks of your own; all of them are asked when none is named.
-        samples: Texts that the run writes for memorisation and tinytales.
-        limit: Questions of each lm-eval task; all when not given.
-        few_shots: Solved questions before each one of an lm-eval task.
-        seed: What is drawn at random depends on it.
+        tasks: Probes (grammar, induction, recall, memorisation, tinytales) and lm-eval tasks by name, separated by
+            commas. All probes that fit the run when none is named.
+        include: A folder with your own lm-eval tasks; all of them are used when none is named.
+        samples: Number of texts that the run writes for memorisation and tinytales.
+        limit: Number of questions of each lm-eval task; all when left out.
+        few_shots: Number of solved examples before each question of an lm-eval task.
+        seed: The same seed gives the same random draws.
         json: Also write the results to this file.
-        force: Write over a file that is there.
-        weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, time.
-        device: auto, cpu, cuda, mps.
+        force: Overwrite an existing file.
+        weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, less time.
+        device: auto, cpu, cuda or mps.
     """
     from glassgpt.device import pick_device, set_threads
     from glassgpt.errors import EvaluationError
@@ -98,13 +98,13 @@ def eval_(
     }
     refuse_idle(said, given, ONLY_WITH)
     if samples < 1:
-        raise EvaluationError(f"--samples is {samples}: the run must write 1 text at least.")
+        raise EvaluationError(f"--samples is {samples}: the run must write at least 1 text.")
     if samples > MOST_SAMPLES:
         raise EvaluationError(f"--samples is {samples:,}: at most {MOST_SAMPLES:,} texts are kept in memory.")
     if seed < 0:
         raise EvaluationError(f"--seed is {seed}: it must be at least 0.")
     if limit is not None and limit < 1:
-        raise EvaluationError(f"--limit is {limit}: a task needs 1 question at least.")
+        raise EvaluationError(f"--limit is {limit}: a task needs at least 1 question.")
     if few_shots is not None and few_shots < 0:
         raise EvaluationError(f"--few-shots is {few_shots}: it must be at least 0.")
     if json is not None:
@@ -121,7 +121,7 @@ def eval_(
     notes: list[str] = []
     cut: list[str] = []
     with console.status("Asking ..."):
-        if others:  # first, because a name that is not known should be heard of at once
+        if others:  # first, because an unknown name should be reported at once
             found += run_tasks(
                 opened,
                 others,
@@ -152,9 +152,7 @@ def _texts(config: RunConfig, directory: RunDirectory) -> Texts:
     from glassgpt.runs.reading import read_lineage
 
     if not read_lineage(directory).get("data"):
-        raise EvaluationError(
-            f"{directory.name} does not know the text that it was trained on: it was imported."
-        )
+        raise EvaluationError(f"The text that {directory.name} was trained on is not known: it was imported.")
     data = prepare_data(find_text(directory, config))
     refuse_other_data(directory, data)
     return Texts(data.shards.split("train"), data.shards.split("validation"))

@@ -1,4 +1,4 @@
-"""`glassgpt evaluate`: how well a run predicts its validation text, or any other."""
+"""`glassgpt evaluate`: how well a run predicts its validation text, or any other text."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def evaluate(
     text_field: Annotated[str | None, Parameter(name=["--text-field", "--corpus.text-field"])] = None,
     given: Given = (),
 ) -> None:
-    """Measure a run's loss on the whole of its validation text, or on other text.
+    """Measure a run's loss on all of its validation text, or on other text.
 
     `glassgpt eval` shows what it is good at, question by question.
 
     Args:
         run: A run's name or path, or latest.
-        sources: Text to measure on instead of the run's own; all of it is looked at.
+        sources: Text to measure on instead of the run's own; all of it is used.
         moved: Where the run's own text is now, if it was moved; it must be the same.
         split: Which split of the run's own text: train, validation or test.
-        stories: Number of stories to write and to score by the built-in grammar.
-        weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, time.
-        device: auto, cpu, cuda, mps.
+        stories: Number of stories to write and to score with the built-in grammar.
+        weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, less time.
+        device: auto, cpu, cuda or mps.
         text_field: The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """
     from glassgpt.corpus.sources import refuse_idle_field
@@ -67,8 +67,8 @@ def evaluate(
         raise ConfigError(f"--stories is {stories:,}: it must be from 0 to {MOST_STORIES:,}.")
     if sources and moved:
         raise ConfigError(
-            "--corpus.sources says where the run's own text is now, and another text is named to measure on. Give one "
-            "of the two."
+            "--corpus.sources says where the run's own text is now, but another text is named to measure on. Give "
+            "only one of the two."
         )
     set_threads(0)
     opened = open_run(run, device=pick_device(device), weights=weights)

@@ -1,4 +1,4 @@
-"""`glassgpt export`: a run in the format of another program, checked there."""
+"""`glassgpt export`: a run in the format of another program, checked with that program."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def export(
 
     Args:
         run: A run's name or path, or latest.
-        to: hf is a folder for transformers and vLLM; gguf a file for llama.cpp and Ollama; onnx a graph.
+        to: hf writes a folder for transformers and vLLM; gguf a file for llama.cpp and Ollama; onnx a graph.
         output: Where to write it; by default here, under the run's name.
-        dtype: f32 is exact; f16 halves it; q8_0 (gguf) is about a quarter.
-        force: Write over a file that is there, or over the folder of an earlier export.
+        dtype: f32 is exact; f16 takes half the space; q8_0 (gguf) about a quarter.
+        force: Overwrite an existing file, or the folder of an earlier export.
     """
     from glassgpt.cli.terminal import make_console, shown
     from glassgpt.interop.exports import export_run

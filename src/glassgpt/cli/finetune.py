@@ -1,4 +1,4 @@
-"""`glassgpt finetune KIND RUN DATA`: from a base run to one that classifies, answers, or prefers."""
+"""`glassgpt finetune KIND RUN DATA`: from a base run to one that classifies, answers or prefers."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ app = App(
 
 @dataclass(frozen=True)
 class Options:
-    """Options of all kinds beside their own settings."""
+    """Options that all kinds share, beside each kind's settings."""
 
     name: str | None = None
-    """Name of the new run; by default made from the base's."""
+    """Name of the new run; by default made from the base's name."""
     minutes: float | None = None
-    """Finish within this number of minutes, all included."""
+    """Minutes for everything; training finishes in time."""
     track: tuple[str, ...] = ()
     """Also send metrics to: tensorboard, wandb."""
     config: str | None = None
@@ -59,7 +59,7 @@ class Options:
 
 
 FROM_NOTHING = (OnlyWith(("validation", "split_by", "too_long"), "DATA", test=lambda said: said["DATA"]),)
-"""What grpo reads only of records."""
+"""Settings that grpo reads only with records."""
 Common = Annotated[Options, Parameter(name="*")]
 
 
@@ -70,7 +70,7 @@ def sft(
     options: Common = Options(),
     config: Annotated[SFTConfig, Parameter(name="*")] = SFTConfig(),  # noqa: B008 - frozen
 ) -> int:
-    """Learn to answer from instructions or conversations. Then `glassgpt chat` really chats.
+    """Learn to answer, from instructions or conversations. Then `glassgpt chat` holds a conversation.
 
     Args:
         run: The base: a run's name or path, or latest.
@@ -102,11 +102,11 @@ def grpo(
     options: Common = Options(),
     config: Annotated[GRPOConfig, Parameter(name="*")] = GRPOConfig(),  # noqa: B008 - frozen
 ) -> int:
-    """Learn from rewards that a function can verify: the model writes, is rewarded, and writes more of that.
+    """Learn from rewards that a function computes: the model writes, is rewarded, and writes more of what was rewarded.
 
     Args:
         run: The base: a run's name or path, or latest.
-        data: Files of records with prompts; without any the model writes from nothing, as in pretraining.
+        data: Files of records with prompts; without files the model writes from an empty prompt, as in pretraining.
     """
     refuse_idle({"DATA": data}, options.given, FROM_NOTHING)
     return _finetune(run, data, config, options)
@@ -119,7 +119,7 @@ def classify(
     options: Common = Options(),
     config: Annotated[ClassifyConfig, Parameter(name="*")] = ClassifyConfig(),  # noqa: B008 - frozen
 ) -> int:
-    """Learn to tell labels apart. Then `glassgpt classify RUN TEXT` says which one a text has.
+    """Learn to classify texts by label. Then `glassgpt classify RUN TEXT` prints the label of a text.
 
     Args:
         run: The base: a run's name or path, or latest.
@@ -135,11 +135,11 @@ def distill(
     options: Common = Options(),
     config: Annotated[DistillConfig, Parameter(name="*")] = DistillConfig(),  # noqa: B008 - frozen
 ) -> int:
-    """Let a smaller model, the student, learn from a run, the teacher.
+    """Train a smaller model, the student, to imitate a run, the teacher.
 
     Args:
         run: The teacher: a run's name or path, or latest.
-        data: Text to learn on, as for `glassgpt train`; the teacher's own when left out.
+        data: Text to learn from, as for `glassgpt train`; the teacher's own when left out.
     """
     if config.text_field is not None:
         from glassgpt.corpus.sources import refuse_idle_field

@@ -13,7 +13,7 @@ from glassgpt.errors import GenerationError
 from glassgpt.idle import OnlyWith, refuse_idle
 
 MOST = 10_000
-"""Continuations that are written together: all of them are kept in memory."""
+"""The most continuations that are written together: all of them are kept in memory."""
 ONLY_WITH = (OnlyWith(("temperature", "top_k", "top_p", "min_p", "seed"), "greedy", (False,)),)
 
 
@@ -41,19 +41,19 @@ def generate(
     Args:
         run: A run's name or path, or latest.
         prompt: The text to continue; empty begins a new document.
-        max_tokens: Most tokens to write.
-        temperature: Higher is more surprising; 0 always takes the likeliest token.
+        max_tokens: Maximum number of tokens to write.
+        temperature: Higher is more random; 0 always takes the likeliest token.
         top_k: Keep only the k likeliest tokens; 0 keeps all.
         top_p: Keep the likeliest tokens that together reach this probability.
-        min_p: Keep tokens at least this share as likely as the likeliest.
-        repetition_penalty: Above 1 makes tokens that are already there less likely.
+        min_p: Keep tokens whose probability is at least this share of the likeliest token's.
+        repetition_penalty: Above 1, tokens that already occur become less likely.
         greedy: The same as --temperature 0.
-        stop: Stop before any of these strings.
+        stop: Stop before the first of these strings.
         seed: The same seed writes the same text.
-        count: Number of continuations; one streams, several are written together.
-        cache: Keep keys and values of earlier tokens (only slower without).
-        weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, time.
-        device: auto, cpu, cuda, mps.
+        count: Number of continuations. A single one streams; several are written together.
+        cache: Keep the keys and values of earlier tokens; it is only slower without them.
+        weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, less time.
+        device: auto, cpu, cuda or mps.
     """
     from glassgpt.device import pick_device
     from glassgpt.generation.text import GenerationConfig
@@ -105,7 +105,7 @@ def generate(
 
 
 def _say(notes: list[str]) -> None:
-    """Tell what was noted beside the text, each once."""
+    """Print each note about the text once."""
     console = make_console(stderr=True, lasting=True, soft_wrap=True)
     for note in dict.fromkeys(note for note in notes if note):
         console.print(note, style="dim")

@@ -1,6 +1,6 @@
-"""Which settings the command line names, for commands that ask: a hidden parameter `given` is filled with them.
+"""The settings that the command line names, passed to commands in a hidden parameter `given`.
 
-What is fitted, planned or read from a recipe leaves these as they are, and one that nothing reads is refused
+Fitting, plans and recipes leave these settings as they are, and a setting that nothing reads is refused
 (`glassgpt.idle`).
 """
 
@@ -20,7 +20,7 @@ def names_given(arguments: ArgumentCollection) -> list[str]:
 
 
 def note_given(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Tell the command which settings the command line names, if it asks."""
+    """Pass the command the settings that the command line names, if it has a parameter `given`."""
     if not any(argument.name == "--given" for argument in arguments):
         return
     values: dict = {"given": names_given(arguments)}

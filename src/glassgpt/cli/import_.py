@@ -20,7 +20,8 @@ ONLY_WITH = (
 
 def import_(
     source: Annotated[
-        str, Parameter(help="A folder in the Hugging Face format, a name on its hub, or FILE.pth.")
+        str,
+        Parameter(help="A folder in the Hugging Face format, a name on its hub, or a notebook's FILE.pth."),
     ],
     *,
     name: str | None = None,
@@ -30,14 +31,15 @@ def import_(
     characters: Path | None = None,
     given: Given = (),
 ) -> None:
-    """Make a run of a model from elsewhere, to generate with, fine-tune, evaluate and export.
+    """Import a model from elsewhere as a run, to generate with, fine-tune, evaluate and export.
 
     Args:
-        source: A folder in the Hugging Face format, a name on its hub, or the FILE.pth of a notebook.
-        name: What to call the run; by itself that of the source, with a number.
-        tokenizer: A tokenizer.json, gpt2, or a folder with one, where the source has none.
-        heads: For a FILE.pth: number of attention heads, which its shapes do not tell.
-        activation: For a FILE.pth: the activation of its MLP, if not the usual one of its kind.
+        source: A folder in the Hugging Face format, a name on its hub, or a notebook's FILE.pth.
+        name: Name of the run; by default made from the source's name.
+        tokenizer: If the source has no tokenizer: a ready-made name (gpt2, cl100k_base, o200k_base), a
+            tokenizer.json, or a folder with one.
+        heads: For a FILE.pth: number of attention heads, which its shapes do not show.
+        activation: For a FILE.pth: the activation of its MLP, if it is not the usual one for its kind.
         characters: For a FILE.pth: the text whose sorted characters are its vocabulary.
     """
     from glassgpt.cli.terminal import make_console, shown

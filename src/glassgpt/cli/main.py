@@ -1,10 +1,9 @@
-"""The `glassgpt` command: which commands there are, and what happens to errors.
+"""The `glassgpt` command: its commands, and how errors are handled.
 
 Commands are named by import path and imported only when called, so that `--help` is instant. This module itself
-imports next to nothing, because a Ctrl-C is a quiet end only inside `main`.
-A `GlassGPTError`, or what the operating system refuses, is printed as one paragraph and ends the program with
-status 1, a command line that
-cannot be read with status 2; anything else that escapes is a bug of ours and shows its traceback.
+imports almost nothing, because Ctrl-C ends the program quietly only inside `main`. A `GlassGPTError` or an error of
+the operating system is printed as one paragraph and ends the program with status 1. A command line that cannot be
+read ends it with status 2. Any other exception is a bug in GlassGPT and shows its traceback.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ COMMANDS = {
     "plan": ("glassgpt.cli.plan:plan", "Show the run that `train --minutes` would choose."),
     "finetune": (
         "glassgpt.cli.finetune:app",
-        "Teach a run to answer, to prefer, to classify; or reward it, or distill it.",
+        "Teach a run to answer, prefer or classify; train it by rewards; or distill it.",
     ),
     "classify": (
         "glassgpt.cli.classify:classify",
-        "Let a run that has learned to say which label a text has.",
+        "Print the label of each text, with a run that has learned to classify.",
     ),
     "resume": ("glassgpt.cli.resume:resume", "Resume a run that was stopped or killed."),
     "generate": ("glassgpt.cli.generate:generate", "Let a run continue a text."),
     "chat": (
         "glassgpt.cli.chat:chat",
-        "Talk with a run that was taught to answer, or write with it in turns.",
+        "Talk with a run that was taught to answer, or take turns writing with a base model.",
     ),
     "evaluate": (
         "glassgpt.cli.evaluate:evaluate",
@@ -46,10 +45,10 @@ COMMANDS = {
         "glassgpt.cli.eval:eval_",
         "Ask a run questions: probes and lm-eval tasks (its loss: see evaluate).",
     ),
-    "import": ("glassgpt.cli.import_:import_", "Make a run of a model from elsewhere."),
+    "import": ("glassgpt.cli.import_:import_", "Import a model from elsewhere as a run."),
     "export": (
         "glassgpt.cli.export:export",
-        "Write a run for transformers, llama.cpp or ONNX, checked there.",
+        "Write a run for transformers, llama.cpp or ONNX, and check that they compute the same.",
     ),
     "runs": ("glassgpt.cli.runs:app", "List runs, or compare several."),
     "model": ("glassgpt.cli.model:model", "Show a model's layers, shapes, parameters, cost and memory."),
@@ -57,13 +56,13 @@ COMMANDS = {
     "data": ("glassgpt.cli.data:app", "Look at text before training on it."),
     "doctor": (
         "glassgpt.cli.doctor:doctor",
-        "Show what this machine is and does, and check that everything works.",
+        "Show what this machine has and how fast it is, and check that everything works.",
     ),
 }
 
 
 def make_app() -> App:
-    """Return the command line with every command still unimported."""
+    """Return the command line, with no command imported yet."""
     from cyclopts import App, Parameter
 
     from glassgpt import __version__
@@ -88,7 +87,7 @@ def make_app() -> App:
 
 
 def _help_width() -> int:
-    """Return how wide help may be: as the window, but lines of over 120 characters are hard to read."""
+    """Return the width of help: that of the window, but lines of over 120 characters are hard to read."""
     import shutil
 
     return min(120, shutil.get_terminal_size((80, 24)).columns)
@@ -102,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _open_standard_streams()
             status = _run(sys.argv[1:] if arguments is None else arguments)
     except BaseException as error:
-        # A library that is interrupted while it is imported may turn the KeyboardInterrupt into an error of its own.
+        # A library that is interrupted during its import may turn the KeyboardInterrupt into another error.
         if not (interrupt.came or isinstance(error, KeyboardInterrupt)):
             raise
         status = INTERRUPTED
@@ -122,7 +121,7 @@ def _run(arguments: Sequence[str]) -> int:
     except GlassGPTError as error:
         print_error(error)
         return 1
-    except BrokenPipeError:  # the reader of a pipe has left, as `| head` does
+    except BrokenPipeError:  # the reader of a pipe has closed it, as `| head` does
         silence(sys.stdout)
         return 0
     except Exception as error:
@@ -135,11 +134,11 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 class _Interrupt:
-    """Raises KeyboardInterrupt at a Ctrl-C, and remembers that it came.
+    """Raises KeyboardInterrupt at Ctrl-C, and remembers it.
 
-    While a library is imported it ends the process instead, as a kill would. The exception might be lost there: in
-    callbacks of the import system, which ignore exceptions, and in libraries that catch whatever an optional part
-    of theirs raises.
+    During the import of a library it ends the process instead, as a kill would. An exception might be lost there:
+    callbacks of the import system ignore exceptions, and some libraries catch everything that an optional part
+    raises.
     """
 
     def __init__(self) -> None:
@@ -150,8 +149,8 @@ class _Interrupt:
         import threading
 
         self._before = signal.getsignal(signal.SIGINT)
-        is_main = threading.current_thread() is threading.main_thread()  # which alone has signals
-        if is_main and self._before is not signal.SIG_IGN:  # as `&` in a script wants it
+        is_main = threading.current_thread() is threading.main_thread()  # only this thread has signals
+        if is_main and self._before is not signal.SIG_IGN:  # as a script with `&` sets it
             signal.signal(signal.SIGINT, self._act)
             self.active = True
 
@@ -162,7 +161,7 @@ class _Interrupt:
             signal.signal(signal.SIGINT, self._before)
 
     def end_at_once(self) -> None:
-        """When nothing is left to do but to end, let a Ctrl-C end it sooner."""
+        """When nothing is left to do, let Ctrl-C end the process at once."""
         import signal
 
         if self.active:
@@ -176,7 +175,7 @@ class _Interrupt:
 
 
 def _is_importing(frame: FrameType | None) -> bool:
-    """Say whether an import is going on in a frame or in those that called it."""
+    """Return whether an import is in progress in a frame or in its callers."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
@@ -185,14 +184,12 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def _open_standard_streams() -> None:
-    """Put the null device where a standard stream was closed, or the next file opened would take its place."""
+    """Replace a closed standard stream by the null device, because the next opened file would take its number."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(
-                os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY
-            )  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)  # takes the lowest free number
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: SIM115
 

@@ -1,4 +1,4 @@
-"""`glassgpt model`: show what a model is made of and what it costs, before anything is trained."""
+"""`glassgpt model`: show a model's parts and costs before training."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def model(
         A preset: nano, shakespeare-char, notebook, gpt2-small, gpt2-small-untied, gpt2-medium, gpt2-large
         or gpt2-xl.
     vocab_size
-        Number of tokens, in place of the preset's.
+        Number of token ids, in place of the preset's.
     context_length
-        The most tokens the model looks back over, in place of the preset's.
+        The most tokens that the model attends to, in place of the preset's.
     batch_size
         Texts in one training step, for the estimate of its memory.
     """
@@ -76,7 +76,7 @@ def weights_table(config: ModelConfig) -> Table:
 
 
 def costs_table(config: ModelConfig, batch_size: int) -> Table:
-    """Return FLOPs and bytes, each with what it is made of."""
+    """Return FLOPs and bytes, each with its parts."""
     train = training_bytes(config, batch_size=batch_size)
     infer = inference_bytes(config)
     table = Table(show_header=False)

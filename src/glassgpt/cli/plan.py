@@ -26,7 +26,7 @@ from glassgpt.runs.summary import duration
 from glassgpt.training.config import TrainingConfig
 
 YEAR = 525_600
-"""Minutes of a year. For more time no plan can be believed."""
+"""Minutes of a year. No plan for a longer time can be trusted."""
 ONLY_WITH = (OnlyWith(("force",), "output", test=lambda said: said["output"]),)
 
 
@@ -38,13 +38,13 @@ def plan(
     text_field: Annotated[str | None, Parameter(name=["--text-field", "--corpus.text-field"])] = None,
     given: Given = (),
 ) -> None:
-    """Show the best run for a text in the minutes given, on this machine; train nothing.
+    """Show the best run for a text in the given minutes on this machine; train nothing.
 
     Args:
-        sources: Files, folders, globs, builtin:name, hf:owner/name, or a known corpus.
-        minutes: Time for everything, from reading the text to the report.
-        output: Also write the plan as a recipe, a TOML file to change and to train from.
-        force: Write over a file that is there.
+        sources: Files, folders, globs, builtin:name, hf:owner/name[:split][#column], or a known corpus.
+        minutes: Minutes for everything, from reading the text to the report.
+        output: Also write the plan as a recipe: a TOML file to edit and to train from.
+        force: Overwrite an existing file.
         text_field: The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """
     refuse_idle({"output": output}, given, ONLY_WITH)
@@ -56,7 +56,7 @@ def plan(
         refuse_overwriting(output, option="--output", inputs=lambda: files_of(corpus), force=force)
     console = make_console()
     made = plan_minutes(config, minutes, console)
-    for note in made.text.notes:  # a training says them itself, when it reads the text
+    for note in made.text.notes:  # training prints them itself when it reads the text
         console.print(shown(note), soft_wrap=True)
     show(made, console)
     if output is not None:
@@ -75,7 +75,7 @@ def files_of(corpus: CorpusConfig) -> list[Path]:
 
 
 def plan_minutes(config: RunConfig, minutes: float, console: Console, *, optimizer: str = "muon") -> Plan:
-    """Make the plan for a time in minutes. Raises `ConfigError` where that is no time."""
+    """Make the plan for a number of minutes. Raises `ConfigError` when the number is not a valid time."""
     if not 0 < minutes <= YEAR:
         raise ConfigError(f"--minutes must be a number above 0, and at most {YEAR:,}, a year.")
     say = lambda line: console.print(shown(line), style="dim")  # noqa: E731
@@ -83,7 +83,7 @@ def plan_minutes(config: RunConfig, minutes: float, console: Console, *, optimiz
 
 
 def show(plan: Plan, console: Console) -> None:
-    """Print what was considered, what was chosen, and what is to be said about it."""
+    """Print the candidates, the choice, and the remarks about it."""
     print_table(console, _considered(plan))
     print_table(console, _chosen(plan))
     for note in plan.notes:

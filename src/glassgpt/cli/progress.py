@@ -1,4 +1,4 @@
-"""The live line of a training: a listener like any other, that only reads events."""
+"""The live line of a training: an ordinary listener, which only reads events."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class TerminalProgress:
             f"({passes}), on {event.device} in {event.precision}."
         )
         if event.step:
-            self._console.print(f"Going on from step {event.step}.")
+            self._console.print(f"Continuing from step {event.step}.")
         self._console.print("\n[dim]    step      loss   perplexity   bits/byte   seconds[/]")
         self._bar.start()
         self._task = self._bar.add_task(

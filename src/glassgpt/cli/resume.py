@@ -1,4 +1,4 @@
-"""`glassgpt resume`: continue a run from its newest whole checkpoint."""
+"""`glassgpt resume`: continue a run from its newest complete checkpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def resume(
 
     Args:
         run: A run's name or path, or latest.
-        sources: Where the text or the records of the run are now, if they were moved; they must be the same.
+        sources: Where the run's own text or records are now, if they were moved; they must be the same.
         track: Also send metrics to: tensorboard, wandb.
     """
     from glassgpt.cli.session import show_finetuning, show_training

@@ -1,4 +1,4 @@
-"""`glassgpt runs`: what was trained here, and how runs compare."""
+"""`glassgpt runs`: the runs in this folder, and comparisons of runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ app = App(name="runs", help="List runs, or compare several.")
 
 @app.default
 def list_() -> None:
-    """List the runs in this folder, the newest last."""
+    """List the runs in this folder, newest last."""
     from glassgpt.runs.directory import list_runs, runs_folder
     from glassgpt.runs.summary import summarize
 
@@ -37,8 +37,8 @@ def compare(
 
     Args:
         runs: Two or more runs, by name or path.
-        out: The picture to write; an earlier comparison is replaced.
-        force: Write over any other file, too.
+        out: The picture to write; it replaces an earlier comparison.
+        force: Overwrite any other existing file, too.
     """
     from glassgpt.errors import RunError
     from glassgpt.outputs import refuse_overwriting
@@ -48,7 +48,7 @@ def compare(
     from glassgpt.runs.summary import summarize
 
     if len(runs) < 2:
-        raise RunError("Comparing takes two runs or more:  glassgpt runs compare A B")
+        raise RunError("A comparison needs at least two runs:  glassgpt runs compare A B")
     found = [find_run(name) for name in runs]
     refuse_overwriting(
         out,
@@ -60,10 +60,10 @@ def compare(
     console = make_console()
     summaries = [summarize(run) for run in found]
     print_table(console, _table(summaries))
-    # A run of which no loss is known has no curve; its metrics may be those of another.
+    # A run without a known loss has no curve; its metrics may be those of another run.
     measured = [run for run, summary in zip(found, summaries, strict=True) if summary.best_loss is not None]
     save_comparison(comparison_figure([(run.name, read_events(run.metrics)) for run in measured]), out)
-    console.print(f"\nCurves over each other: {shown(out)}")
+    console.print(f"\nValidation curves: {shown(out)}")
 
 
 def _table(summaries: list) -> Table:

@@ -30,7 +30,7 @@ def show_training(start: Start) -> int:
 
 
 def show_finetuning(start: Start) -> int:
-    """Run a fine-tuning with its progress on the terminal, then what came of it; return the exit status."""
+    """Run a fine-tuning with its progress on the terminal, then its result; return the exit status."""
     return _show(start, _say_finetuned)
 
 
@@ -63,7 +63,7 @@ def _say_finetuned(console: Console, outcome: Outcome) -> None:
 
 
 def _show_comparison(console: Console, comparison: Comparison) -> None:
-    """Show before and after, the numbers as a table and the samples side by side."""
+    """Show the comparison before and after: the numbers as a table, the samples side by side."""
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", title_justify="left")
     table.add_column("")
     for column in ("before", "after"):
@@ -93,13 +93,13 @@ def _say_result(console: Console, outcome: Outcome) -> None:
     if outcome.floor is not None:
         above = finished.best_loss - outcome.floor
         console.print(
-            f"The lowest that is possible on these stories is [green]{outcome.floor:.3f}[/] "
+            f"The lowest possible loss on these stories is [green]{outcome.floor:.3f}[/] "
             f"(the grammar's entropy): the model is {above:.3f} above it."
         )
 
 
 def _show_stories(console: Console, outcome: Outcome) -> None:
-    """For the built-in stories: print a few the model wrote, and how many are valid and new."""
+    """For the built-in stories, print a few that the model wrote, and how many are valid and new."""
     run = open_run(str(outcome.directory.path))
     if story_source(run.config.corpus.sources) is None:
         return
@@ -110,7 +110,7 @@ def _show_stories(console: Console, outcome: Outcome) -> None:
         console.print(Padding(text, (1, 4)), style="italic", width=min(100, console.width))
     console.print(
         f"Of {score.total} stories it wrote, [bold]{score.valid}[/] are valid under the grammar, and "
-        f"[bold]{score.new}[/] of those stand nowhere in the text it learned from.",
+        f"[bold]{score.new}[/] of those do not occur in the text it learned from.",
         soft_wrap=True,
     )
 

@@ -1,12 +1,12 @@
-"""The one way to the terminal: consoles that show text of others harmlessly, cut no number and survive a lost reader.
+"""The only way to the terminal: consoles that show foreign text safely, cut no number and survive a lost reader.
 
-Names of runs, files and fields, and what a model wrote, may hold any character: escape codes, bells, line ends,
-marks that turn the direction of writing. `visible` makes them visible; every console of `make_console` does so with
-all that it prints, and `shown` is for text that is put into a line with markup.
+Names of runs, files and fields, and what a model wrote, may contain any character: escape codes, bells, line ends,
+marks that change the writing direction. `visible` makes them visible. Every console of `make_console` does so with
+all its output, and `shown` is for text in a line with markup.
 
-The terminal is not ours either: it may know few characters, be narrow, full, or gone. A character that it does not
-know is replaced. Where there is no terminal nothing is wrapped or cut. Output that cannot be written is an error,
-but for a training, which goes on without being seen.
+The terminal may also support few characters, be narrow, full, or gone. A character that it does not support is
+replaced. Nothing is wrapped or cut when there is no terminal. Output that cannot be written is an error, except for a
+training, which continues unseen.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 
     from glassgpt.model.gpt import GPT
 
-UNLIMITED = 100_000  # columns, where nobody looks through a window
+UNLIMITED = 100_000  # columns, if the output is not a window
 INPUT_BLOCK = 1 << 16  # characters
-NARROWEST = 16  # columns to which text in a table is folded
+NARROWEST = 16  # columns that text in a table is folded to
 
 _CONTROL = (*range(32), *range(127, 160))
 _INVISIBLE = (
-    0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # direction of writing
-    0x2028, 0x2029,  # line ends that few expect
-    *range(0xD800, 0xE000),  # bytes of a file name that are no UTF-8
+    0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # writing direction
+    0x2028, 0x2029,  # rare line ends
+    *range(0xD800, 0xE000),  # bytes of a file name that are not UTF-8
     0xFEFF,
 )  # fmt: skip
 _SHORT = {9: "\\t", 10: "\\n", 13: "\\r"}
 
 
 def _written(code: int) -> str:
-    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is no UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return _SHORT.get(code) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
 
@@ -56,33 +56,33 @@ del _REPLACED[9], _REPLACED[10]
 
 
 def visible(text: object, *, lines: bool = False) -> str:
-    """Return text of others on one line, with what would act on a terminal written as an escape such as \\x1b.
+    """Return foreign text on one line, with characters that act on a terminal written as escapes such as \\x1b.
 
-    With `lines`, line ends stay what they are.
+    With `lines`, line ends are kept.
     """
     return str(text).translate(_VISIBLE_LINES if lines else _VISIBLE)
 
 
 def shown(text: object, *, lines: bool = False) -> str:
-    """Return text of others as `visible`, for a line with markup: brackets in it are brackets."""
+    """Return foreign text as `visible` does, for a line with markup: brackets in it stay brackets."""
     return escape(visible(text, lines=lines))
 
 
 def printable(text: str) -> str:
-    """Replace, in what a model wrote, the characters that would act on a terminal; line ends and tabs stay."""
+    """Replace characters that act on a terminal in what a model wrote; line ends and tabs stay."""
     return text.translate(_REPLACED)
 
 
 def shorten(text: str, most: int) -> str:
-    """Cut a text longer than `most` characters, and show that it was."""
+    """Cut a text longer than `most` characters, and mark the cut."""
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
 class Output:
-    """Standard output or standard error. What its encoding lacks is replaced.
+    """Standard output or standard error. Characters that its encoding lacks are replaced.
 
-    Where it cannot be written, a `lasting` one is silent from then on. Another raises `BrokenPipeError` when its
-    reader has left, and `OutputError` when the disk is full or the terminal gone.
+    If writing fails, a `lasting` output is silent from then on. Others raise `BrokenPipeError` when the reader has
+    closed the pipe, and `OutputError` when the disk is full or the terminal gone.
     """
 
     def __init__(self, stream: IO[str] | None, *, lasting: bool = False) -> None:
@@ -96,11 +96,11 @@ class Output:
         return len(text)
 
     def flush(self) -> None:
-        """Hand on what was written."""
+        """Flush what was written."""
         self._try(lambda stream: stream.flush())
 
     def isatty(self) -> bool:
-        """Say whether it is a terminal."""
+        """Return whether it is a terminal."""
         try:
             return self._stream is not None and self._stream.isatty()
         except ValueError:  # closed
@@ -131,7 +131,7 @@ class Output:
 
 
 def silence(stream: IO[str]) -> None:
-    """Let what a broken stream still holds go nowhere, so that it is no second error when Python ends."""
+    """Discard what a broken stream still holds, so that it causes no second error when Python ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -154,12 +154,15 @@ class _Harmless(Console):
 
 
 def make_console(*, stderr: bool = False, lasting: bool = False, **options: Any) -> Console:
-    """Return a console on standard output or error; a `lasting` one for work that goes on when nobody can see it."""
+    """Return a console on standard output or error; a `lasting` one for work that continues when its output is lost."""
     output = Output(sys.stderr if stderr else sys.stdout, lasting=lasting)
     counts = output.isatty() or os.environ.get("COLUMNS", "").isdigit()
     options = {"width": None if counts else UNLIMITED, "highlight": False, "emoji": False, **options}
     if not output.isatty():
-        options = {"force_terminal": False, **options}  # a forced terminal in a pipe would be sent spinners
+        options = {
+            "force_terminal": False,
+            **options,
+        }  # with a forced terminal, spinners would be sent into a pipe
         if os.environ.get("FORCE_COLOR"):
             options = {"color_system": "standard", **options}
     if os.environ.get("NO_COLOR"):
@@ -168,10 +171,10 @@ def make_console(*, stderr: bool = False, lasting: bool = False, **options: Any)
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table in which no number and no short word is cut, however narrow the window is.
+    """Print a table without cutting numbers or short words, in a window of any width.
 
-    Columns of numbers are marked `no_wrap`. The others are folded, long names too, down to `NARROWEST` columns each;
-    where that does not suffice, lines run over the window's edge.
+    Columns of numbers are marked `no_wrap`. The others are folded, including long names, down to `NARROWEST` columns
+    each. If that is not enough, lines run over the window's edge.
     """
     endless = console.options.update(width=UNLIMITED)
     for column in table.columns:
@@ -189,7 +192,7 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def _narrowest(table: Table) -> Table:
-    """Return an empty table with the frame of another and each of its columns as narrow as it may be."""
+    """Return an empty table with the frame of another, each column as narrow as possible."""
     from rich.table import Table
 
     bare = Table(box=table.box, show_edge=table.show_edge, pad_edge=table.pad_edge, padding=table.padding)
@@ -199,7 +202,7 @@ def _narrowest(table: Table) -> Table:
 
 
 def print_error(error: GlassGPTError) -> None:
-    """Print an error as one paragraph to standard error, or nowhere when that is gone too."""
+    """Print an error as one paragraph to standard error, if that still exists."""
     from rich.text import Text
 
     message = Text.assemble(("Error: ", "bold red"), visible(error))
@@ -209,11 +212,11 @@ def print_error(error: GlassGPTError) -> None:
 def input_blocks() -> Iterator[str]:
     """Yield the standard input in blocks of `INPUT_BLOCK` characters. Raises `GlassGPTError` when it is not UTF-8."""
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(newline="")  # or each "\r\n" would come as "\n"
+        sys.stdin.reconfigure(newline="")  # otherwise "\r\n" would be read as "\n"
     size = INPUT_BLOCK
     while (
         size == INPUT_BLOCK
-    ):  # a shorter block is the last: reading on would ask a terminal for a second Ctrl-D
+    ):  # a shorter block is the last: reading again would make a terminal wait for a second Ctrl-D
         try:
             block = typed(sys.stdin.read(INPUT_BLOCK), "The standard input")
         except UnicodeDecodeError as error:
@@ -228,7 +231,7 @@ def input_text() -> str:
 
 
 def typed(text: str, what: str = "The text") -> str:
-    """Return text that was typed or passed, or raise `GlassGPTError` where bytes in it are no UTF-8."""
+    """Return text that was typed or passed, or raise `GlassGPTError` if bytes in it are not UTF-8."""
     for character in text:
         if "\ud800" <= character <= "\udfff":  # how Python keeps such a byte
             raise _undecodable(what, ord(character) - 0xDC00)
@@ -243,10 +246,10 @@ def _undecodable(what: str, byte: int) -> GlassGPTError:
 
 
 def say_if_not_faster(model: GPT, weights: str) -> None:
-    """With int8 weights where torch has no kernel for them, say that they save memory alone."""
+    """If torch has no kernel for int8 weights, say that they only save memory."""
     from glassgpt.model.int8 import has_integer_kernel
 
     if weights == "int8" and not has_integer_kernel(model.token_embedding.weight):
         make_console(stderr=True, lasting=True, soft_wrap=True).print(
-            "This device has no fast int8 product: the weights take less memory, not less time."
+            "This device has no fast int8 product: int8 weights save memory but no time."
         )

@@ -39,7 +39,7 @@ app = cyclopts.App(name="tokenizer", help="Train, use and compare tokenizers.")
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
 _MEASURED_BYTES = 8_000_000
 MOST_UNKNOWN = 0.01
-"""Share of unknown tokens from which on bytes a token say nothing."""
+"""Share of unknown tokens at which bytes per token mean nothing."""
 
 
 @app.command
@@ -55,27 +55,27 @@ def train(
     text_field: TextField = None,
     given: Given = (),
 ) -> None:
-    """Train a vocabulary on text and write it as tokenizer.json, which other tools load too.
+    """Train a vocabulary on text and write it as tokenizer.json, which other tools can also load.
 
     Parameters
     ----------
     sources
-        Files, folders, globs, hf:owner/name[:split][#column], builtin:tinytales, or a named corpus.
+        Files, folders, globs, builtin:name, hf:owner/name[:split][#column], or a known corpus.
     out
         The file to write, or a folder to write tokenizer.json into.
     kind
-        What a token is: char, word, bpe (byte-level pieces) or wordpiece.
+        What a token is: a character, a word, a byte-level BPE piece, or a WordPiece.
     vocab_size
-        How many ids in all; 4096 when left out. For char and word the most there may be, and 0 means no limit,
-        which char has when left out.
+        Number of ids in all, including special tokens and the 256 bytes. A text that is too small gives fewer.
+        For char and word it is a maximum, and 0 means no limit. Default: 4096, and no limit for char.
     pattern
-        How bpe cuts text before merging: gpt2, llama3 or qwen2, all known to llama.cpp.
+        BPE: how text is cut before merging. These three are the ones llama.cpp knows by name.
     engine
-        Who learns bpe's merges, all the same ones: python (from scratch, and what auto takes), or rust.
+        BPE: what learns the merges, python (the choice of auto) or the Rust library; both learn the same.
     min_frequency
-        Pairs and words that occur less often get no id.
+        A pair (BPE, WordPiece) or a word that occurs less often gets no id.
     force
-        Write over a file that is there.
+        Overwrite an existing file.
     text_field
         The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """
@@ -107,7 +107,7 @@ def train(
     for line in left_out:
         _say(console, line)
     if 0 < tokenizer.vocab_size < (config.vocab_size or 0) and kind in ("bpe", "wordpiece"):
-        _say(console, f"The text offers no more than that at min_frequency {min_frequency}.")
+        _say(console, f"The text gives no more ids at min_frequency {min_frequency}.")
 
 
 @app.command
@@ -118,18 +118,18 @@ def encode(
     ids: bool = False,
     allow_special: bool = False,
 ) -> None:
-    """Show how a text is cut into tokens, each with its id.
+    """Show the tokens of a text, each with its id.
 
     Parameters
     ----------
     tokenizer
         A ready-made name (gpt2, cl100k_base, o200k_base), a tokenizer.json, or a folder with one.
     text
-        The text, or - to read it from the standard input.
+        The text, or - to read it from standard input.
     ids
-        Print the ids alone, as `tokenizer decode` takes them.
+        Print only the ids, as `tokenizer decode` takes them.
     allow_special
-        Take <|endoftext|> in the text as the special token, not as its characters.
+        Treat <|endoftext|> in the text as the special token, not as characters.
     """
     loaded = _open(tokenizer)
     counts = _Counts(loaded)
@@ -155,11 +155,11 @@ def decode(tokenizer: str, *ids: int, show_special: bool = False) -> None:
     Parameters
     ----------
     tokenizer
-        A ready-made name, a tokenizer.json, or a folder with one.
+        A ready-made name (gpt2, cl100k_base, o200k_base), a tokenizer.json, or a folder with one.
     ids
         The ids, separated by spaces.
     show_special
-        Show special tokens by their names.
+        Show special tokens by name.
     """
     text = _open(tokenizer).decode(ids, skip_special=not show_special)
     output = Output(sys.stdout)
@@ -169,14 +169,14 @@ def decode(tokenizer: str, *ids: int, show_special: bool = False) -> None:
 
 @app.command
 def compare(*tokenizers: str, text: str, text_field: TextField = None) -> None:
-    """Encode the same text by several tokenizers and compare length and speed.
+    """Encode the same text with several tokenizers, and compare length and speed.
 
     Parameters
     ----------
     tokenizers
-        Ready-made names, tokenizer.json files, or folders with one.
+        Ready-made names (gpt2, cl100k_base, o200k_base), tokenizer.json files, or folders with one.
     text
-        The text to measure on: a file, or any other source. Of more than 8 MB the beginning is taken.
+        The text to measure on: a file or any other source. Only the first 8 MB are used.
     text_field
         The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """
@@ -199,10 +199,11 @@ def compare(*tokenizers: str, text: str, text_field: TextField = None) -> None:
     print_table(console, table)
     size = sum(len(document.encode()) for document in sample)
     _say(console, f"Measured on {_counted(size, 'byte')} of {text}, by one thread.")
-    _say(console, "Unknown are the different words or characters in it that a vocabulary lacks.")
+    _say(console, '"unknown" counts the different words or characters that are not in a vocabulary.')
     _say(
         console,
-        f"An unknown token may stand for any number of bytes: there are no bytes a token from {MOST_UNKNOWN:.0%} on.",
+        f"An unknown token may stand for any number of bytes, so from {MOST_UNKNOWN:.0%} of them on no bytes a "
+        f"token are shown.",
     )
 
 
@@ -234,7 +235,7 @@ def _texts(sources: Sequence[str], text_field: str | None, say: Callable[[str], 
 
 
 def _sample(source: str, text_field: str | None, say: Callable[[str], None]) -> list[str]:
-    """Return documents of `source` from its beginning, `_MEASURED_BYTES` at most. Raises when it is empty."""
+    """Return documents from the beginning of `source`, at most `_MEASURED_BYTES`. Raises when it is empty."""
     sample, size = [], 0
     for text in _texts([source], text_field, say):
         text = text[: _MEASURED_BYTES - size]
@@ -249,7 +250,7 @@ def _sample(source: str, text_field: str | None, say: Callable[[str], None]) -> 
 
 def _measure(tokenizer: FastTokenizer, sample: list[str]) -> tuple[str, ...]:
     size = sum(len(text.encode()) for text in sample)
-    tokenizer.encode(sample[0][:1000])  # what is built on first use is not speed
+    tokenizer.encode(sample[0][:1000])  # what is built on first use is not timed
     began = time.perf_counter()
     ids = [tokenizer.encode(text) for text in sample]
     seconds = time.perf_counter() - began
@@ -267,14 +268,14 @@ def _measure(tokenizer: FastTokenizer, sample: list[str]) -> tuple[str, ...]:
 
 
 def _unknown_count(tokenizer: FastTokenizer, ids: Sequence[int]) -> int:
-    """Return how many of some ids are the unknown token, 0 for a vocabulary that knows everything."""
+    """Return how many of some ids are the unknown token; 0 for a vocabulary without one."""
     if tokenizer.unknown_id is None or tokenizer.unknown_id == tokenizer.end_of_text:
         return 0
     return ids.count(tokenizer.unknown_id)
 
 
 def _open(name: str) -> FastTokenizer:
-    """Load a tokenizer by name or path; a run in this folder may be named, too."""
+    """Load a tokenizer by name or path, or that of a run in this folder."""
     from glassgpt.runs.directory import runs_folder
     from glassgpt.tokenizers.load import TOKENIZER_FILE, load_tokenizer
 
@@ -283,7 +284,7 @@ def _open(name: str) -> FastTokenizer:
 
 
 class _Counts:
-    """What is said below an encoded text, counted while its parts pass by."""
+    """The figures below an encoded text, counted while its parts pass by."""
 
     def __init__(self, tokenizer: FastTokenizer) -> None:
         self._tokenizer = tokenizer
@@ -300,7 +301,7 @@ class _Counts:
             yield ids
 
     def lines(self) -> Iterator[str]:
-        """Yield what is to say."""
+        """Yield the lines to print."""
         known_all = self._tokens and not self._unknown_tokens
         per_token = f", {self._bytes / self._tokens:.2f} bytes a token" if known_all else ""
         yield f"\n{_counted(self._tokens, 'token')} for {_counted(self._bytes, 'byte')}{per_token}"
@@ -319,9 +320,9 @@ def _write_ids(output: Output, found: Iterable[list[int]]) -> None:
 
 
 def _paints(console: Console) -> list[tuple[str, str, str]]:
-    """Return what stands before, in and after a token with its id: escape codes of each colour, or quotes.
+    """Return what is printed before, inside and after a token with its id: the escape codes of each colour, or quotes.
 
-    A terminal's codes are asked for once: a styled text for each token took a hundred times as long as encoding it.
+    The codes are rendered once: a styled text for each token took a hundred times as long as encoding it.
     """
     from rich.text import Text
 
@@ -344,7 +345,7 @@ def _lines(
     width: int,
     paints: list[tuple[str, str, str]],
 ) -> Iterator[str]:
-    """Yield lines of tokens, each with its id after it, and none broken at the line's end."""
+    """Yield lines of tokens, each followed by its id, and none broken at the end of a line."""
     from rich.cells import cell_len
 
     quotes = 2 if len(paints) == 1 else 0
@@ -367,7 +368,7 @@ def _lines(
 
 
 def _visible(tokenizer: FastTokenizer, id: int) -> str:
-    """Return what a token stands for on one line; bytes that are no whole character show as \\xNN."""
+    """Return the text of a token on one line; bytes that are not a whole character show as \\xNN."""
     text = tokenizer.token_bytes(id).decode("utf-8", "backslashreplace")
     text = text or tokenizer.decode([id], skip_special=False)
     return visible(text.replace("\n", "⏎").replace("\r", "␍").replace("\t", "⇥"))

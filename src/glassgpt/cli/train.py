@@ -1,4 +1,4 @@
-"""`glassgpt train`: sources and a recipe to a run."""
+"""`glassgpt train`: from sources and a recipe to a run."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ def _from_recipe(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
     recipe = given.get("--recipe") or (None if "SOURCES" in given or "--corpus.sources" in given else DEFAULT)
     values = recipe_values(recipe, given.get("--preset"))
     if recipe == DEFAULT and "--recipe" not in given and "--preset" in given:
-        values["model"] = configs.to_dict(get_preset(given["--preset"]))  # asked for, unlike this recipe's
+        values["model"] = configs.to_dict(
+            get_preset(given["--preset"])
+        )  # chosen by the user, unlike this recipe's
     values["given"] = names_given(arguments)
-    # Keyed by the command, because a flat Dict takes the sections that are named as commands are (model,
-    # tokenizer) for those commands' settings and passes over them.
+    # Keyed by the command, because a flat Dict treats sections with the name of a command (model, tokenizer) as
+    # settings of that command and ignores them.
     for command in reversed(commands):
         values = {command: values}
     Dict(values, source=f"recipe {recipe}")(app, commands, arguments)
@@ -62,8 +64,9 @@ def train(
 
     Args:
         sources: Files, folders, globs, builtin:name, hf:owner/name[:split][#column], or a known corpus.
-        minutes: Minutes for everything: plan the best model for them on this machine, and finish in time.
-            With --recipe or --preset that model is kept, and only fitted to the time.
+        minutes: Minutes for everything, from reading the text to the report: the best model for this time and machine
+            is planned, and training finishes in time. With --recipe or --preset their model is kept and only fitted
+            to the time.
         recipe: A recipe by name, or a TOML file such as a run's config.toml.
         preset: Shape of the model by name; `glassgpt model --help` names them.
         name: Name of the run; by default made from the source.
@@ -112,7 +115,7 @@ TWICE = (
 def _refuse_double(
     given: Sequence[str], sources: Sequence[str], recipe: str | None, preset: str | None
 ) -> None:
-    """Raise `ConfigError` when one option takes the place of another that was given, too."""
+    """Raise `ConfigError` when one given option replaces another."""
     said = {"SOURCES": tuple(sources), "text_field": "NAME" if "text_field" in given else None}
     refuse_idle(said, given, TWICE)
     if recipe and preset:
@@ -125,7 +128,7 @@ def _refuse_double(
 
 
 def planned(config: RunConfig, minutes: float, given: Sequence[str]) -> RunConfig:
-    """Return the config of the plan for a number of minutes, with the settings that were `given` put over it."""
+    """Return the config of the plan for a number of minutes, overridden by the settings that were `given`."""
     from glassgpt.cli.plan import plan_minutes, show
     from glassgpt.cli.terminal import make_console
 

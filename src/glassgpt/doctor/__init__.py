@@ -1,1 +1,1 @@
-"""What this machine is, does and lacks, and whether everything works on it: for people and for bug reports."""
+"""What this machine has and lacks, how fast it is, and whether everything works."""

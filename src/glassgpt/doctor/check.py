@@ -1,4 +1,4 @@
-"""Ten seconds of everything: train, be interrupted, resume to the same bits, generate, export.
+"""A ten-second check: train, interrupt, resume to the same bits, generate, export.
 
 It runs in a temporary folder and in this process, with a tiny model on the built-in stories.
 """
@@ -46,7 +46,7 @@ CONFIG = RunConfig(
 
 @dataclass(frozen=True)
 class Step:
-    """One part of the check. `trouble` is "" where it worked; `skipped` says why it was not tried."""
+    """One part of the check. `trouble` is "" if it worked; `skipped` says why it was not tried."""
 
     name: str
     seconds: float
@@ -78,7 +78,7 @@ def _tried(name: str, part: Callable[[], str]) -> Step:
         skipped = str(error)
     except GlassGPTError as error:
         trouble = str(error)
-    except Exception as error:  # a bug of ours, which a doctor must report rather than die of
+    except Exception as error:  # a bug in GlassGPT, which the doctor must report and survive
         trouble = f"{type(error).__name__}: {error}"
     return Step(name, time.perf_counter() - began, trouble, skipped)
 

@@ -1,4 +1,4 @@
-"""What this machine does: products of matrices, memory, and the update of three models."""
+"""How fast this machine is: products of matrices, memory, and updates of three models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Update:
-    """How fast a model trains with the threads and the precision that were chosen for it."""
+    """How fast a model trains with the threads and the precision chosen for it."""
 
     layers: int
     width: int
@@ -46,13 +46,13 @@ class Update:
 
 @dataclass(frozen=True)
 class Measured:
-    """All of it. `others` are the cores that other programs used: figures of a busy machine say little."""
+    """All measurements. `others` is the number of cores used by other programs; if busy, the figures say little."""
 
     device: str
     others: float
     products: tuple[Product, ...]
     copies: dict[str, float]
-    """Gigabytes read and written in a second by a copy, by the number of threads."""
+    """Gigabytes per second that a copy reads and writes, by the number of threads."""
     updates: tuple[Update, ...]
     notes: tuple[str, ...]
 
@@ -63,7 +63,7 @@ class Measured:
 
 
 def measure(say: Callable[[str], None] = lambda _: None) -> Measured:
-    """Measure this machine, in about ten seconds where nothing is kept from before."""
+    """Measure this machine, in about ten seconds if no earlier measurement is kept."""
     device, others, notes = pick_device("auto"), used_by_others(0.3), []
     say("Multiplying matrices ...")
     products = tuple(_products(device))
@@ -81,7 +81,7 @@ def _counts() -> list[int]:
 
 
 def _products(device: torch.device) -> list[Product]:
-    """Measure float32, and bfloat16 where a small product of it does not take for ever."""
+    """Measure float32, and bfloat16 unless even a small product in it is very slow."""
     dtypes = [torch.float32, *([torch.bfloat16] if bfloat16_products_gain(device) else [])]
     size = PRODUCT if device.type == "cpu" else 4096
     found = []

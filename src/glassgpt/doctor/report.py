@@ -1,4 +1,4 @@
-"""The whole diagnosis as plain values, fit for a bug report: no path names the person whose machine it is."""
+"""The whole diagnosis as plain values for a bug report: no path names the user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from glassgpt.machine.kept import Kept
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found. `measured` is None and `steps` is empty where that was not asked for."""
+    """What was found. `measured` is None and `steps` is empty where they were not requested."""
 
     facts: Facts
     space: Space

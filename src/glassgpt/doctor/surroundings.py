@@ -1,4 +1,4 @@
-"""What is around: libraries, hubs, the cache, and the folders in which runs are written."""
+"""The environment: libraries, hubs, the cache, and the folders that runs are written to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HIDDEN_EXTRAS = ("test",)
 
 @dataclass(frozen=True)
 class Extra:
-    """An optional set of libraries: which of them are there in which version, which are missing."""
+    """An optional set of libraries: the versions of those that are installed, and those that are missing."""
 
     name: str
     present: dict[str, str]
@@ -45,7 +45,7 @@ class Space:
 
 
 def space() -> Space:
-    """Return memory, and the disk that runs are written to."""
+    """Return the memory, and the disk that runs are written to."""
     import torch
 
     folder = runs_folder().expanduser().absolute()
@@ -56,7 +56,7 @@ def space() -> Space:
 
 
 def core_versions() -> dict[str, str]:
-    """Return the versions of the libraries that GlassGPT always needs; "missing" where one is not there."""
+    """Return the versions of the libraries that GlassGPT always needs; "missing" for one that is not installed."""
     return {name: _version(name) or "missing" for name in _required("")}
 
 
@@ -91,7 +91,7 @@ def _version(library: str) -> str | None:
 
 
 def reachable() -> dict[str, bool]:
-    """Return which hubs answer within a few seconds. Any answer counts, also a refusal."""
+    """Return which hubs answer within a few seconds. Any answer counts, even a refusal."""
     import requests
 
     found = {}
@@ -105,16 +105,14 @@ def reachable() -> dict[str, bool]:
 
 
 def damaged_caches() -> list[str]:
-    """Return a sentence for each part of the cache that cannot be used, with the way out."""
+    """Return a sentence for each unusable part of the cache, with the way out."""
     prepared = files.cache_dir() / "prepared"
     troubles = []
     for folder in sorted(path for path in _entries(prepared) if path.is_dir()):
         if not (folder / files.MANIFEST).is_file():
-            continue  # still being prepared, or interrupted: the next training goes on with it
+            continue  # still being prepared, or interrupted: the next training continues it
         if trouble := files.broken_seal(folder, hashes=True):
-            troubles.append(
-                f"{folder} is damaged ({trouble}). Delete it: it is made again when it is needed."
-            )
+            troubles.append(f"{folder} is damaged ({trouble}). Delete it: it is made again when needed.")
     return troubles
 
 

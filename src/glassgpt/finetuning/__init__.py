@@ -1,1 +1,1 @@
-"""From a base model to one that classifies, answers, prefers: each kind is an example builder and a loss."""
+"""From a base model to one that classifies, answers or prefers: each kind builds examples and defines a loss."""

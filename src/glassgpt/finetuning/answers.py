@@ -1,4 +1,4 @@
-"""What a model answers while it is taught, to prompts that it did not learn from."""
+"""A model's answers to held-out prompts while it is fine-tuned."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from glassgpt.generation.text import GenerationConfig, stream_after
 
 
 def answers(start: Start, prompts: Sequence[Sequence[Message]], config: SamplesConfig) -> list[str]:
-    """Return what the model being trained answers to each of some prompts, all written together."""
+    """Return the answers of the model in training to some prompts, all generated in one batch."""
     ids = [_prompt_ids(start, prompt) for prompt in prompts]
     assert start.template is not None
     settings = GenerationConfig(
@@ -29,7 +29,7 @@ def answers(start: Start, prompts: Sequence[Sequence[Message]], config: SamplesC
 def answer_held_out(
     start: Start, config: SamplesConfig, prompts: Sequence[Sequence[Message]]
 ) -> list[Sample]:
-    """Return what the model answers to the first of the held-out prompts that leave room for an answer."""
+    """Return the answers to the first held-out prompts that leave room for an answer."""
     fitting = (prompt for prompt in prompts if len(_prompt_ids(start, prompt)) < start.context_length)
     chosen = list(islice(fitting, config.count))
     written = answers(start, chosen, config) if chosen else []

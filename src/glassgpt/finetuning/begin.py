@@ -1,4 +1,4 @@
-"""Opening a base for a fine-tuning: how it speaks, which tokens it lacks, and what of it is trained."""
+"""Opening a base for fine-tuning: its chat template, the tokens it lacks, and which weights are trained."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from glassgpt.tokenizers.fast import FastTokenizer
 def begin(
     run: Run, data: Sequence[str], config: FineTuneConfig, *, device: torch.device, world: World, say: Say
 ) -> Start:
-    """Return where a fine-tuning of an opened run begins, its random draws seeded.
+    """Return the start of a fine-tuning of an opened run, with its random draws seeded.
 
-    Raises `ConfigError` when the base cannot be what is asked of it.
+    Raises `ConfigError` when the base does not suit the settings.
     """
     seed_everything(config.training.seed)
     model, tokenizer, template = run.model.requires_grad_(True).train(), run.tokenizer, None
@@ -45,10 +45,10 @@ def begin(
         without_dropout(model)
     model.to(device)
     if config.adapter.rank:
-        family_of(model.config)  # the adapter's format has no place for models of no family: say so now
+        family_of(model.config)  # the adapter's format cannot hold models of no family: fail early
         add_lora(model, config.adapter)
         trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-        say(f"LoRA trains {trained:,} numbers beside {model.num_parameters() - trained:,} frozen ones.")
+        say(f"LoRA trains {trained:,} parameters beside {model.num_parameters() - trained:,} frozen ones.")
     return Start(
         run=run,
         model=model,
@@ -64,9 +64,9 @@ def begin(
 
 
 def without_dropout(model: GPT) -> GPT:
-    """Let the model drop nothing while it learns; return the same model.
+    """Switch dropout off; return the same model.
 
-    What it says of an answer is compared with what the base says, and chance must not make a difference there.
+    Its log-probabilities are compared with the base's, and chance must not make a difference there.
     """
     model.config = dataclasses.replace(model.config, dropout=0.0)
     for module in model.modules():
@@ -78,7 +78,7 @@ def without_dropout(model: GPT) -> GPT:
 
 
 def speak(run: Run, config: ChatConfig, say: Say) -> tuple[ChatTemplate | None, FastTokenizer]:
-    """Return the chat template, None for a base that is to go on writing plainly, and the tokenizer it needs."""
+    """Return the chat template (None for a base that continues plain text) and the tokenizer it needs."""
     own = template_of(run)
     if config.template == "auto" and (own is not None or isinstance(config, GRPOConfig)):
         return own, run.tokenizer
@@ -102,12 +102,11 @@ def _choose(run: Run, config: ChatConfig) -> TemplateName:
 
 
 def fitted(config: FineTuneConfig, width: int, given: Sequence[str]) -> FineTuneConfig:
-    """Return the config with what was not `given` fitted to a base of this width.
+    """Return the config, with every setting not in `given` fitted to a base of this width.
 
-    Whoever asks for so many steps does not want the usual passes. The learning rate: small models bear large steps;
-    at GPT-2's width 5e-5 is what the field uses, and corrections by LoRA, which begin at nothing, bear some times
-    that. Preferences are learned in smaller steps, or the model forgets how to speak while it learns what not to
-    say.
+    A given number of steps replaces the default number of passes. Small models tolerate a high learning rate; at
+    GPT-2's width the usual one is 5e-5, and LoRA corrections, which begin at zero, tolerate several times that.
+    Preferences need a lower rate, or the model forgets how to speak while it learns what not to say.
     """
     training = without_usual_passes(config, given).training
     if "training.learning_rate" not in given:

@@ -1,7 +1,7 @@
-"""The task of a kind, built once it is known that the memory suffices for it.
+"""The task of a kind, built after checking that it fits in memory.
 
-What an update holds differs by kind: packed rows have masks, an answer's log-probability needs all its logits, a
-student stands beside its teacher, reinforcement beside a copy of the base. All else is asked in `training/fits.py`.
+What an update holds in memory differs by kind: packed rows have masks, an answer's log-probability needs all its
+logits, a student needs its teacher, reinforcement a copy of the base. `training/fits.py` does the rest.
 """
 
 from __future__ import annotations
@@ -35,11 +35,14 @@ from glassgpt.model.summary import (
 from glassgpt.training.fits import RESUMED, needed, refuse_training, smaller_batches, take
 
 MEASURED_ROWS: dict[type[FineTuneConfig], int] = {SFTConfig: 8, DPOConfig: 16, ClassifyConfig: 32}
-"""Rows that a kind looks at together when it measures."""
+"""Rows per batch of a kind's evaluation."""
 
 
 def build_task(start: Start, choice: Choice, *, resumed: bool = False) -> Task:
-    """Return the task of a kind; each has a module of its name. Raises `MemoryFullError` when it does not fit."""
+    """Return the task of a kind; each kind has a module of the same name.
+
+    Raises `MemoryFullError` when it does not fit.
+    """
     config = choice.config
     if isinstance(config, DistillConfig):
         _refuse(needed_by_student(start, config), start, config, resumed=resumed)
@@ -52,7 +55,7 @@ def build_task(start: Start, choice: Choice, *, resumed: bool = False) -> Task:
 
 
 def language_model(task: Task) -> GPT:
-    """Return the language model of a task: what is trained, or what that is built around."""
+    """Return the language model of a task: the trained module itself, or the model inside it."""
     model = task.model if isinstance(task.model, GPT) else task.model.get_submodule("gpt")
     assert isinstance(model, GPT)
     return model
@@ -63,7 +66,7 @@ def _refuse(need: TrainingBytes, start: Start, config: FineTuneConfig, *, resume
 
 
 def _needed_by_answers(start: Start, config: GRPOConfig) -> TrainingBytes:
-    """Return the memory of an update on answers that the model has yet to write; prompts are short beside them."""
+    """Return the memory of an update on answers that are not written yet; prompts are short in comparison."""
     model = start.model.config
     rows = -(-start.batch_size // start.world.size) * config.group
     length = min(model.context_length, config.max_tokens)
@@ -82,7 +85,7 @@ def _needed_by_answers(start: Start, config: GRPOConfig) -> TrainingBytes:
 
 
 def _needed_by_rows(start: Start, task: Task, batches: RowBatches, config: FineTuneConfig) -> TrainingBytes:
-    """Return the memory of an update on rows that are in memory."""
+    """Return the memory of an update on rows that are already in memory."""
     model = language_model(task).config
     length = batches.tensors[0].shape[-1]
     rows = batches.tokens_per_batch // length
@@ -115,7 +118,7 @@ def _needed_by_rows(start: Start, task: Task, batches: RowBatches, config: FineT
 
 
 def _all_blocks_learn(config: FineTuneConfig) -> bool:
-    """Say whether each block keeps what its gradient needs; else the last one does at most."""
+    """Return whether every block keeps what its gradient needs; otherwise at most the last one does."""
     return not isinstance(config, ClassifyConfig) or config.freeze == "none"
 
 
@@ -125,12 +128,12 @@ def _of_answers(targets: int, model: ModelConfig) -> int:
 
 
 def _most_targets(targets_P2T: Tensor) -> int:
-    """Return how many tokens count in the pair that has the most."""
+    """Return the largest number of counted tokens in a pair."""
     return int((targets_P2T >= 0).flatten(1).sum(1).max())
 
 
 def _way_out(need: TrainingBytes, config: FineTuneConfig, free: int) -> str:
-    """Return the settings of the kind that need less of what is too much."""
+    """Return the settings of the kind that lower what takes too much memory."""
     if need.total - need.activations > free:
         return take(_fewer_trained(config))
     return take([*smaller_batches(config.training), *_shorter(config)])
@@ -142,7 +145,7 @@ def _fewer_trained(config: FineTuneConfig) -> list[str]:
     if config.adapter.rank:
         return []
     frozen = ["--freeze all"] if isinstance(config, ClassifyConfig) and config.freeze != "all" else []
-    return frozen + ["--lora.rank 8, which trains corrections alone"] * _all_blocks_learn(config)
+    return frozen + ["--lora.rank 8, which trains only corrections"] * _all_blocks_learn(config)
 
 
 def _shorter(config: FineTuneConfig) -> list[str]:

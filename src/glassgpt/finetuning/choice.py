@@ -1,4 +1,4 @@
-"""What is fine-tuned, on what, and how: `finetune.toml`, and where these things are now if they were moved."""
+"""What is fine-tuned, on what, and how: `finetune.toml`, and finding the base and the data if they were moved."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from glassgpt.runs.places import absolute, find
 
 @dataclass(frozen=True)
 class Choice:
-    """What is fine-tuned, on what, and how: all that `finetune.toml` holds."""
+    """What is fine-tuned, on what, and how: the content of `finetune.toml`."""
 
     base: str
     data: tuple[str, ...]
@@ -41,12 +41,12 @@ class Choice:
 
 
 def read_choice(directory: RunDirectory) -> Choice:
-    """Read how a run was fine-tuned. Raises `ConfigError` when `finetune.toml` is not whole."""
+    """Read how a run was fine-tuned. Raises `ConfigError` when `finetune.toml` is incomplete."""
     return choice_of(directory.finetune)
 
 
 def choice_of(path: Path) -> Choice:
-    """Read the `finetune.toml` of a run, wherever it is. Raises `ConfigError` when it is not whole."""
+    """Read the `finetune.toml` of a run at any path. Raises `ConfigError` when it is incomplete."""
     values = configs.read_toml(path)
     try:
         kind, base, data = (msgspec.convert(values.pop(key), shape) for key, shape in _HEAD.items())
@@ -59,14 +59,14 @@ def choice_of(path: Path) -> Choice:
         raise ConfigError(
             f"{path} has no section [training]: it was cut short. Put the original back from a copy."
         )
-    if "split_by" not in values:  # a run of version 0.1.0 goes on as it began
+    if "split_by" not in values:  # a run of version 0.1.0 continues as it began
         values = {**AS_0_1_0.get(kind, {}), "split_by": "place", **values}
     values = without_retired(KINDS[kind], values)
     return Choice(base, data, configs.from_dict(KINDS[kind], values, origin=str(path)))
 
 
 def settings_from(name: str, kind: str) -> dict[str, Any]:
-    """Return all settings of a run's `finetune.toml`, for another run of the same kind. Raises `ConfigError`."""
+    """Return all settings of a run's `finetune.toml`, for another run of the same kind. May raise `ConfigError`."""
     choice = choice_of(Path(name))
     if choice.kind != kind:
         raise ConfigError(
@@ -77,18 +77,18 @@ def settings_from(name: str, kind: str) -> dict[str, Any]:
 
 
 AS_0_1_0: dict[str, dict[str, Any]] = {"dpo": {"keep_equal": True}, "classify": {"labels_as_written": True}}
-"""By kind, the settings by which records are read as version 0.1.0 read them."""
+"""By kind, the settings that read records as version 0.1.0 did."""
 
 _HEAD: dict[str, Any] = {"kind": str, "base": str, "data": tuple[str, ...]}
 
 
 def source_facts(data: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the name and the hash of all that was learned from: of each file, of all files of a folder."""
+    """Return the name and the hash of the data: of each file, or of all files of a folder together."""
     return [{"name": Path(path).name, "fingerprint": _fingerprint(path)} for path in data]
 
 
 def same_sources(then: Sequence[dict[str, Any]], data: Sequence[str]) -> bool:
-    """Say whether data is what a lineage tells of. Of a folder, older versions noted the path alone."""
+    """Return whether data is the same as in a lineage. For a folder, older versions recorded only the path."""
     now = source_facts(data)
     return len(then) == len(now) and all(
         old["fingerprint"] == new["fingerprint"]
@@ -100,9 +100,9 @@ def same_sources(then: Sequence[dict[str, Any]], data: Sequence[str]) -> bool:
 def find_data(
     directory: RunDirectory, choice: Choice, lineage: dict[str, Any], given: Sequence[str]
 ) -> Choice:
-    """Return the choice with its data where that is now, if it was moved; `given` says where.
+    """Return the choice with its data's current place, if it was moved; `given` says where.
 
-    Raises `RunError` when something is not to be found. Whether it is still the same is asked later.
+    Raises `RunError` when something cannot be found. Whether it is unchanged is checked later.
     """
     if given:
         return dataclasses.replace(choice, data=absolute(given))
@@ -116,18 +116,18 @@ def find_data(
 
 
 def refuse_other_data(directory: RunDirectory, then: Sequence[dict[str, Any]], choice: Choice) -> None:
-    """Raise `RunError` when the data is not what the lineage of a run notes, `then`."""
+    """Raise `RunError` when the data is not what a run's lineage records in `then`."""
     if not same_sources(then, choice.data):
         raise RunError(
-            f"The data of {directory.name} has changed since the run began, so going on would not be the same "
-            "run. Put the original files back, or start a new run."
+            f"The data of {directory.name} has changed since the run began, so continuing would not be the same "
+            f"run. Put the original files back, or start a new run."
         )
 
 
 def refuse_other_amounts(
     directory: RunDirectory, lineage: dict[str, Any], now: dict[str, Any], choice: Choice
 ) -> None:
-    """Raise `RunError` for data that counts other examples `now`: older versions did not note each hash."""
+    """Raise `RunError` for data that gives other examples `now`: older versions did not record each hash."""
     then = lineage["data"]
     if all(then.get(key, now[key]) == now[key] for key in now):
         return
@@ -143,8 +143,8 @@ def refuse_other_amounts(
             f"not be the same run. Finish it with that version, or start a new run with:  {again}"
         )
     raise RunError(
-        f"The data of {directory.name} (or how it is prepared) has changed since the run began, so going on would "
-        "not be the same run. Put the original files back, or start a new run."
+        f"The data of {directory.name} (or how it is prepared) has changed since the run began, so continuing would "
+        f"not be the same run. Put the original files back, or start a new run."
     )
 
 

@@ -1,7 +1,7 @@
-"""Classification: a head on the last token says which label a text has (Radford et al., 2018, section 3.2).
+"""Classification: a head on the last token predicts the label of a text (Radford et al., 2018, section 3.2).
 
-Attention is causal, so the last token is the only one that has seen the whole text. What stays frozen is chosen:
-nothing, every block but the last, or all but the head; or LoRA corrections are trained beside the head.
+Attention is causal, so only the last token attends to the whole text. A setting decides what stays frozen: nothing,
+every block but the last, or all but the head. Or LoRA corrections are trained beside the head.
 
 Legend: B texts, T tokens, C width, L labels.
 """
@@ -42,7 +42,7 @@ MOST_NAMED = 20
 
 
 class Classifier(nn.Module):
-    """A language model whose last token is asked for a label instead of the next word."""
+    """A language model whose last token predicts a label instead of the next token."""
 
     def __init__(self, gpt: GPT, labels: int) -> None:
         super().__init__()
@@ -61,14 +61,14 @@ class Classifier(nn.Module):
         return self.gpt.config
 
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """Return the logits of each label, (B, L), of texts of some lengths, filled up at the right."""
+        """Return the logits of each label, (B, L), for texts of different lengths, padded at the right."""
         hidden_BTC = self.gpt.hidden(ids_BT[:, : int(lengths_B.max())])
         last_BC = hidden_BTC[torch.arange(len(ids_BT), device=ids_BT.device), lengths_B - 1]
         return self.head(last_BC)
 
 
 def build(start: Start, config: ClassifyConfig) -> Task:
-    """Return the task of telling the labels of `start.data` apart."""
+    """Return the task of classifying `start.data` by label."""
     texts = read_labelled(
         [Path(path) for path in start.data],
         text_field=config.text_field,
@@ -93,7 +93,7 @@ def build(start: Start, config: ClassifyConfig) -> Task:
         start.say(note)
     pictured = len(labels) <= MOST_PICTURED
     if not pictured:
-        start.say(f"With more than {MOST_PICTURED} labels no picture is drawn of which are taken for which.")
+        start.say(f"With more than {MOST_PICTURED} labels no confusion matrix is drawn.")
     return Task(
         model=model,
         batches=RowBatches(train, start.batch_size, start.seed, start.world),
@@ -112,7 +112,7 @@ def build(start: Start, config: ClassifyConfig) -> Task:
 
 
 def freeze(model: Classifier, config: ClassifyConfig) -> None:
-    """Let only what is to be trained ask for gradients. (LoRA has frozen the rest already.)"""
+    """Require gradients only for what is trained. (LoRA has frozen the rest already.)"""
     if config.freeze == "none":
         return
     model.gpt.requires_grad_(False)
@@ -122,7 +122,7 @@ def freeze(model: Classifier, config: ClassifyConfig) -> None:
 
 
 def encode(start: Start, texts: Sequence[Labelled], labels: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ids (N, T) filled up, lengths (N,) and numbers of labels (N,). A long text keeps its beginning."""
+    """Return padded ids (N, T), lengths (N,) and label numbers (N,). A long text keeps its beginning."""
     ids = text_ids(start.run, [item.text for item in texts], start.context_length, start.say)
     numbers = {label: number for number, label in enumerate(labels)}
     lengths = torch.tensor([len(row) for row in ids])
@@ -136,9 +136,9 @@ def encode(start: Start, texts: Sequence[Labelled], labels: Sequence[str]) -> tu
 def text_ids(
     run: Run, texts: Sequence[str], context_length: int, say: Callable[[str], None]
 ) -> list[np.ndarray]:
-    """Return the ids of texts as the base read texts in pretraining, each cut to the context.
+    """Return the ids of texts, encoded as in the base's pretraining and cut to the context.
 
-    `say` gets a line that counts those that were cut.
+    `say` receives a line that counts those that were cut.
     """
     whole = [run.prompt_ids(text.strip()) for text in texts]
     if longer := longer_than(whole, context_length):
@@ -167,7 +167,7 @@ def logits_of(model: Classifier, texts: Sequence[Tensor], device: torch.device) 
 def scores(
     model: Classifier, texts: tuple[Tensor, Tensor, Tensor], labels: Sequence[str], device: torch.device
 ) -> Scores:
-    """Return how the model's labels of some texts compare with the right ones."""
+    """Return how the predicted labels of some texts compare with the right ones."""
     return scores_of(texts[2].numpy(), logits_of(model, texts, device).argmax(-1).numpy(), labels)
 
 
@@ -192,7 +192,7 @@ class OpenedClassifier:
     def probabilities(
         self, texts: Sequence[str], say: Callable[[str], None] = lambda _: None
     ) -> list[dict[str, float]]:
-        """Return the probability of each label, for each text. `say` gets a line where texts are too long."""
+        """Return the probability of each label, for each text. `say` receives a line if texts are too long."""
         rows = text_ids(self.run, texts, self.model.config.context_length, say)
         device = self.model.head.weight.device
         lengths = torch.tensor([len(row) for row in rows])
@@ -201,7 +201,7 @@ class OpenedClassifier:
 
 
 def open_classifier(run: Run) -> OpenedClassifier:
-    """Return the classifier of an opened run. Raises `RunError` when it is none."""
+    """Return the classifier of an opened run. Raises `RunError` when the run is not a classifier."""
     labels, head = run.directory.path / LABELS, run.directory.path / HEAD
     if not labels.is_file() or not head.is_file():
         raise RunError(
@@ -210,7 +210,7 @@ def open_classifier(run: Run) -> OpenedClassifier:
         )
     names = _read_labels(labels)
     if run.lineage.get("labels", names) != names:
-        raise _damaged(labels, "it names other labels than those that the run has learned")
+        raise _damaged(labels, "its labels are not those that the run has learned")
     noted = (run.lineage.get("weights") or {}).get("head")
     if noted and files.hash_file(head) != noted:
         raise _damaged(head, "it was altered since it was written")
@@ -218,7 +218,7 @@ def open_classifier(run: Run) -> OpenedClassifier:
     try:
         model.head.load_state_dict(read_tensors(head))
     except (CheckpointError, RuntimeError) as error:
-        raise _damaged(head, f"it holds no weights for {len(names)} labels") from error
+        raise _damaged(head, f"it does not hold weights for {len(names)} labels") from error
     return OpenedClassifier(model.eval(), run, names)
 
 
@@ -251,6 +251,6 @@ def _check_labels(labels: Sequence[str], train: Tensor, held: Tensor, texts: Seq
         item: Any = next(item for item in texts if item.label == label)
         others = f" So do {len(unseen) - 1:,} other labels." if len(unseen) > 1 else ""
         raise CorpusError(
-            f"The label {label!r} ({item.source}) stands only in the texts that are held out, so it cannot be "
-            f"learned. Add texts with it, or remove it.{others}"
+            f"The label {label!r} ({item.source}) occurs only in the held-out texts, so it cannot be learned. Add "
+            f"texts with it, or remove it.{others}"
         )

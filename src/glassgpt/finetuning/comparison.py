@@ -1,4 +1,4 @@
-"""Before and after, side by side: what a base could and what came of it, as numbers and as samples."""
+"""Before and after, side by side: the base and the fine-tuned model, as numbers and as samples."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from glassgpt.runs.directory import RunDirectory
 
 @dataclass(frozen=True)
 class State:
-    """What a model could at one time."""
+    """The numbers and samples of a model at one time."""
 
     measured: Measured
     samples: Sequence[Sample]
 
 
 def look(task: Task) -> State:
-    """Measure the model as it is now, and let it write."""
+    """Measure the model as it is now, and generate its samples."""
     return State(task.evaluate(), list(task.samples()))
 
 
 def numbers(measured: Measured) -> dict[str, float]:
-    """Return the numbers of an evaluation by the name a person reads."""
+    """Return the numbers of an evaluation by their readable names."""
     known = {
         "held-out loss": measured.loss,
         "perplexity": measured.perplexity,
         "bits per byte": measured.bits_per_byte,
     }
-    if "reward" in measured.metrics:  # whose negative the loss is
+    if "reward" in measured.metrics:  # the loss is its negative
         known = {}
     return {name: value for name, value in {**known, **measured.metrics}.items() if value is not None}
 

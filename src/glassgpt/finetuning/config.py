@@ -19,14 +19,14 @@ Config = TypeVar("Config", bound="FineTuneConfig")
 
 @dataclass(frozen=True)
 class ShortTraining(LoopConfig):
-    """Training of a model that knows something already, on little data. Most of it is as in pretraining."""
+    """Training of a pretrained model on little data. Most settings are those of pretraining."""
 
     epochs: float | None = 3
     """Number of passes over the data, unless `steps` are given."""
     batch_size: int = 8
     """Rows of one update on all processes together, before accumulation."""
     learning_rate: float = 5e-4
-    """Peak learning rate of AdamW. Left alone, it is fitted to the base's width and the kind."""
+    """Peak learning rate of AdamW. When left out, it is fitted to the base's width and the kind."""
     min_learning_rate: float = 0.0
     """Learning rate at the last step; Muon's falls in proportion."""
     warmup_steps: int = 10
@@ -36,19 +36,19 @@ class ShortTraining(LoopConfig):
     weight_decay: float = 0.0
     """Decoupled decay of matrices and embeddings; never of biases and norms."""
     evaluate_every: int = 50
-    """Steps between measurements on what is held out."""
+    """Steps between evaluations on held-out data."""
     sample_every: int | None = 0
-    """Steps between samples; 0 for none but those before and after."""
+    """Steps between samples; with 0 there are only those before and after."""
     log_every: int = 5
     """Steps between lines in metrics.jsonl."""
 
 
 @dataclass(frozen=True)
 class Reinforcement(ShortTraining):
-    """Training by rewards: each update's answers are written first, so there are few updates."""
+    """Training by rewards: each update first writes its answers, so there are few updates."""
 
     epochs: float | None = None
-    """Number of passes over the prompts, each answered by a group; `steps` updates when left out."""
+    """Number of passes over the prompts, each answered by a group; when left out, `steps` decides."""
     steps: int = 100
     """Number of optimizer updates."""
     batch_size: int = 4
@@ -58,19 +58,19 @@ class Reinforcement(ShortTraining):
     beta2: float = 0.99
     """Decay of AdamW's mean of squared gradients."""
     evaluate_every: int = 10
-    """Steps between measurements on what is held out."""
+    """Steps between evaluations on held-out data."""
     log_every: int = 1
     """Steps between lines in metrics.jsonl."""
     final_weights: Literal["best", "last"] = "last"
-    """Which weights the run ends with: those of the highest measured reward (best), or the last ones."""
+    """Which weights the run ends with: those with the highest measured reward (best), or the last ones."""
 
 
 @dataclass(frozen=True)
 class DistillTraining(ShortTraining):
-    """Training of a student, on text: its rows come in the order in which the teacher read."""
+    """Training of a student on text, with its rows in the teacher's order."""
 
     evaluate_tokens: int = 65_536
-    """Most validation tokens to look at each time."""
+    """Maximum number of validation tokens per evaluation."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,10 +80,10 @@ class DistillTraining(ShortTraining):
 
 @dataclass(frozen=True)
 class ShownConfig:
-    """What is shown before and after, to compare: some of what the model is measured by."""
+    """What is shown before and after for comparison: a part of what the model is measured on."""
 
     count: int = 4
-    """Held-out prompts to show."""
+    """Number of held-out prompts to show."""
     seed: int = 7
     """Seed of the draws."""
 
@@ -95,14 +95,14 @@ class ShownConfig:
 
 @dataclass(frozen=True)
 class SamplesConfig(ShownConfig):
-    """What is written before and after, to compare."""
+    """What is written before and after for comparison."""
 
     count: int = 4
-    """Held-out prompts to answer."""
+    """Number of held-out prompts to answer."""
     max_tokens: int = 96
-    """Most tokens of each answer."""
+    """Maximum number of tokens in each answer."""
     temperature: float = 0.0
-    """0 takes the likeliest token each time."""
+    """0 always takes the likeliest token."""
 
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
         OnlyWith(("max_tokens", "temperature", "seed"), "count", test=lambda shown: shown.count > 0, use="4"),
@@ -119,12 +119,12 @@ class SamplesConfig(ShownConfig):
 
 @dataclass(frozen=True)
 class StudentSamples(SamplesConfig):
-    """What the student writes before and after, each beginning a new document."""
+    """What the student writes before and after, each text as a new document."""
 
     count: int = 4
-    """Texts to write."""
+    """Number of texts to write."""
     temperature: float = 0.8
-    """0 takes the likeliest token each time."""
+    """0 always takes the likeliest token."""
 
 
 SHOWN = OnlyWith(
@@ -134,7 +134,7 @@ SHOWN = OnlyWith(
 
 @dataclass(frozen=True)
 class FineTuneConfig:
-    """Settings of every kind of fine-tuning. A kind has no setting that it does not read."""
+    """Settings of every kind of fine-tuning. A kind has only settings that it reads."""
 
     training: ShortTraining = field(default_factory=ShortTraining)
 
@@ -149,9 +149,9 @@ class RecordsConfig(FineTuneConfig):
     """Settings of kinds that learn from records."""
 
     validation: float = 0.1
-    """Share of the records that is held out, to measure on."""
+    """Share of the records that is held out to measure on."""
     split_by: Literal["content", "place"] = "content"
-    """What decides which: a record's content, so that copies stay together, or its place, as version 0.1.0 did."""
+    """What decides which records: their content, so that copies stay together, or their place, as in version 0.1.0."""
     lora: LoRAConfig = field(default_factory=LoRAConfig)
 
     def __post_init__(self) -> None:
@@ -169,13 +169,13 @@ class ChatConfig(RecordsConfig):
     """Settings of kinds that speak in turns."""
 
     template: Literal["auto", "chatml", "alpaca"] = "auto"
-    """How turns are marked. auto: as the base has it; else chatml, or with LoRA alpaca, which needs no new tokens."""
+    """How turns are marked. auto: the base's template, else chatml, or with LoRA alpaca, which adds no tokens."""
     too_long: Literal["error", "skip"] = "error"
     """What to do with a record whose prompt leaves no room for an answer."""
 
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
         SHOWN,
-        # Corrections are all matrices, so that with Muon nothing is left to AdamW.
+        # Corrections are all matrices, so nothing is left for AdamW with Muon.
         OnlyWith(
             ("training.beta1", "training.beta2", "training.epsilon", "training.weight_decay"),
             "training.optimizer",
@@ -198,7 +198,7 @@ class DPOConfig(ChatConfig):
 
     samples: SamplesConfig = field(default_factory=SamplesConfig)
     beta: float = 0.1
-    """How strongly the model is held to the base: lower lets it move further."""
+    """How strongly the model is held to the base; a lower value lets it move further."""
     keep_equal: bool = False
     """Keep pairs whose two answers are equal, as version 0.1.0 did; nothing is learned from them."""
 
@@ -210,26 +210,26 @@ class DPOConfig(ChatConfig):
 
 @dataclass(frozen=True)
 class GRPOConfig(ChatConfig):
-    """Group relative policy optimization: write, be rewarded, write more of what was rewarded."""
+    """Group relative policy optimization: write answers, receive rewards, write more of what was rewarded."""
 
     training: Reinforcement = field(default_factory=Reinforcement)
     samples: ShownConfig = field(default_factory=ShownConfig)
     reward: tuple[str, ...] = ("tinytales",)
-    """Rewards, added up: tinytales | words | arithmetic | length, or a function of your own as module:function."""
+    """Rewards to add up: tinytales | words | arithmetic | length, or your own function as module:function."""
     words: tuple[str, ...] = ()
-    """For `words`: what an answer should contain, where the record has no field `words`."""
+    """For `words`: what an answer should contain, if the record has no field `words`."""
     length: int | None = None
-    """For `length`: how many words an answer should have, where the record has no field `length`."""
+    """For `length`: the number of words that an answer should have, if the record has no field `length`."""
     group: int = 8
-    """Answers to each prompt, which are compared with each other."""
+    """Number of answers to each prompt, which are compared with each other."""
     beta: float = 0.02
     """Weight of the divergence from the base; 0 leaves it out."""
     max_tokens: int = 128
-    """Most tokens of an answer."""
+    """Maximum number of tokens in each answer."""
     temperature: float = 1.0
-    """Of the draws while learning. At 1 the model learns from its own distribution."""
+    """Temperature of the answers in training. At 1 the model learns from its own distribution."""
     prompts: int = 64
-    """Held-out answers by which it is measured."""
+    """Number of held-out answers to measure on."""
 
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
         *ChatConfig.ONLY_WITH,
@@ -260,13 +260,13 @@ class ClassifyConfig(RecordsConfig):
     """Classification: which of some labels a text has."""
 
     freeze: Literal["none", "all-but-last", "all"] = "none"
-    """What stays as it is: nothing, every block but the last, or the whole model under the new head."""
+    """What stays frozen: nothing, every block but the last, or the whole model under the new head."""
     text_field: str | None = None
     """The field that holds the text; found by its usual names when left out."""
     label_field: str | None = None
     """The field that holds the label; found by its usual names when left out."""
     labels_as_written: bool = False
-    """Keep spaces around labels and take an empty label for one, as version 0.1.0 did."""
+    """Keep spaces around labels and accept an empty label, as version 0.1.0 did."""
 
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
         OnlyWith(("training.sample_every",), "", test=lambda _: False, use="a classifier writes no samples"),
@@ -276,28 +276,28 @@ class ClassifyConfig(RecordsConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.lora.rank and self.freeze != "none":
-            raise ConfigError("LoRA freezes the base itself: leave out --freeze, or --lora.rank.")
+            raise ConfigError("LoRA freezes the base itself. Leave out --freeze or --lora.rank.")
         if self.training.optimizer == "muon" and self.freeze == "all":
             raise ConfigError(
-                "--training.optimizer muon trains the matrices of the blocks, which --freeze all leaves as they are. "
+                "--training.optimizer muon trains the matrices of the blocks, which --freeze all keeps frozen. "
                 "Leave out one of the two."
             )
 
 
 @dataclass(frozen=True)
 class DistillConfig(FineTuneConfig):
-    """Distillation: a small model learns from all that a larger one thinks likely, not from the text alone."""
+    """Distillation: a small model learns the probabilities of a larger one, not only the text."""
 
     training: DistillTraining = field(default_factory=DistillTraining)
     samples: StudentSamples = field(default_factory=StudentSamples)
     layers: int = 2
-    """Blocks of the student."""
+    """Number of blocks of the student."""
     width: int | None = None
-    """Width of the student's stream; half of the teacher's when left out. Heads keep their width."""
+    """Width of the student's residual stream; half of the teacher's when left out. Heads keep their width."""
     temperature: float = 2.0
-    """Softens both distributions, so that unlikely tokens teach, too."""
+    """Softens both distributions, so that unlikely tokens also teach."""
     alpha: float = 0.5
-    """Share of the loss that the text itself has; the rest is the teacher's."""
+    """Share of the loss that comes from the text; the rest comes from the teacher."""
     text_field: str | None = None
     """The field of .jsonl, .json, .csv and .parquet records that holds the text."""
 
@@ -325,7 +325,7 @@ KINDS: dict[str, type[FineTuneConfig]] = {
 
 
 def without_usual_passes(config: Config, given: Collection[str]) -> Config:
-    """Return the config without its default number of passes where steps were `given` instead."""
+    """Return the config without its default number of passes if steps were `given` instead."""
     if "training.steps" not in given or "training.epochs" in given:
         return config
     return dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=0))
@@ -335,7 +335,7 @@ RETIRED = (
     "training.order", "training.stride", "training.evaluate_tokens", "samples", "samples.max_tokens",
     "samples.temperature", "lora", "validation", "split_by",
 )  # fmt: skip
-"""Settings that kinds had in version 0.1.0 and did not read. The runs of that time have them in their files."""
+"""Settings that kinds had in version 0.1.0 but did not read. The files of old runs contain them."""
 
 
 def without_retired(kind: type[FineTuneConfig], values: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Distillation: a small student learns from all that a larger teacher thinks likely (Hinton et al., 2015).
+"""Distillation: a small student learns the probabilities of a larger teacher (Hinton et al., 2015).
 
-The text says which word came next; the teacher says how likely every other one would have been, which is far more
-to learn from in one token. Both must share a vocabulary, so the student takes the teacher's.
+The text says which token came next. The teacher says how likely every other token was, so each token teaches far
+more. Both need the same vocabulary, so the student takes the teacher's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.training.fits import MEASURED_TOKENS, measuring_bytes, needed
 
 ROWS_AT_ONCE = 1024
-"""Tokens whose logits of both models are held together."""
+"""Number of tokens whose logits of both models are in memory at once."""
 
 
 def build(start: Start, config: DistillConfig) -> Task:
@@ -93,21 +93,26 @@ def build(start: Start, config: DistillConfig) -> Task:
 
 
 def _in_order(config: RunConfig, start: Start, train: TokenSplit, validation: TokenSplit) -> RunConfig:
-    """Return the config with an order that the text can be read in: another text may not be made of documents."""
+    """Return the config with an order that suits the text: another text may not consist of documents."""
     end = start.tokenizer.end_of_text
     whole = train.places_of(end) < len(train) - config.model.context_length
     if config.training.order != "documents" or (whole.any() and len(validation.places_of(end)) > 1):
         return config
-    start.say("The text is not made of documents as the teacher's was: its rows begin at random places.")
+    start.say(
+        "The text does not consist of documents as the teacher's did, so its rows begin at random places."
+    )
     return dataclasses.replace(config, training=dataclasses.replace(config.training, order="random"))
 
 
 def student_config(teacher: ModelConfig, config: DistillConfig) -> ModelConfig:
-    """Return the student's shape: the teacher's parts, fewer and narrower. Raises `ConfigError` when it cannot be."""
+    """Return the student's shape: the teacher's parts, fewer and narrower.
+
+    Raises `ConfigError` when they do not fit.
+    """
     width = config.width or max(teacher.head_dim, teacher.n_embd // 2 // teacher.head_dim * teacher.head_dim)
     if width % teacher.head_dim:
         raise ConfigError(
-            f"width = {width} is no multiple of the teacher's head width, {teacher.head_dim}. Take "
+            f"width = {width} is not a multiple of the teacher's head width, {teacher.head_dim}. Take "
             f"{max(1, round(width / teacher.head_dim)) * teacher.head_dim}."
         )
     heads = width // teacher.head_dim
@@ -124,9 +129,9 @@ def student_config(teacher: ModelConfig, config: DistillConfig) -> ModelConfig:
 
 
 def needed_by_student(start: Start, config: DistillConfig) -> TrainingBytes:
-    """Return the memory of an update of the student, before it is made; its teacher is in memory.
+    """Return the memory of an update of the student, before the student is built; its teacher is in memory.
 
-    The teacher reads a batch before the student does, keeps nothing of it but its last layer, and is measured, too.
+    The teacher reads a batch before the student, keeps only its last layer, and is evaluated, too.
     """
     teacher = start.model.config
     student = student_config(teacher, config)
@@ -148,7 +153,7 @@ def needed_by_student(start: Start, config: DistillConfig) -> TrainingBytes:
 
 
 def soft_loss_bytes(vocab_size: int, tokens: int) -> int:
-    """Return the bytes of `soft_loss`: three tables of all logits for the gradient, and eight of a part at once."""
+    """Return the bytes of `soft_loss`: three tables of all logits for the gradient, eight of the current part."""
     at_once = -(-tokens // math.ceil(tokens / ROWS_AT_ONCE))
     return FLOAT32 * vocab_size * (3 * tokens + 5 * at_once)
 
@@ -156,9 +161,9 @@ def soft_loss_bytes(vocab_size: int, tokens: int) -> int:
 def soft_loss(
     student: GPT, teacher: GPT, inputs_BT: Tensor, targets_BT: Tensor, config: DistillConfig
 ) -> Tensor:
-    """Return the mean loss over a batch, a part of the rows at a time: so fewer logits are held at once.
+    """Return the mean loss over a batch, computed for a part of the rows at a time to hold fewer logits.
 
-    What the gradient needs is kept of every part (see `soft_loss_bytes`).
+    Every part keeps what its gradient needs (see `soft_loss_bytes`).
     """
     with torch.no_grad():
         taught_NC = teacher.hidden(inputs_BT).flatten(0, 1)
@@ -186,11 +191,11 @@ def soft_loss(
 
 
 def _text(start: Start, text_field: str | None) -> RunConfig:
-    """Return the base's config, so the order of its rows, too, with other sources where there are some."""
+    """Return the base's config, including the order of its rows, with other sources if some are named."""
     own = start.run.config
     if not start.data and start.run.lineage.get("data") is None:
         raise CorpusError(
-            f"{start.run.directory.name} came from elsewhere, and its text did not come with it. Name a text:  "
+            f"{start.run.directory.name} was imported, and its text did not come with it. Name a text:  "
             + command("finetune", "distill", start.run.directory.handle, "TEXT")
         )
     sources = start.data or find_text(start.run.directory, own).corpus.sources

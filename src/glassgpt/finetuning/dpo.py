@@ -1,7 +1,7 @@
 """Direct preference optimization: make the better answer likelier than the worse (Rafailov et al., 2023).
 
-The base, which the model is held to, does not change, so what it thinks of every answer is worked out once before
-training: no second model stays in memory. With LoRA it is the model with its corrections switched off.
+The base that the model is held to does not change, so its log-probabilities of every answer are computed once before
+training, and no second model stays in memory. With LoRA the base is the model with its corrections switched off.
 
 Legend: P pairs, T tokens; axis 2 holds the chosen and the rejected answer.
 """
@@ -43,7 +43,9 @@ def build(start: Start, config: DPOConfig) -> Task:
     paths = [Path(path) for path in start.data]
     fitted = fitting.pairs(read_preferences(paths, start.say, keep_equal=config.keep_equal))
     if fitting.same:
-        start.say(f"{fitting.same:,} pairs were left out: cut to the context, both answers are the same.")
+        start.say(
+            f"{fitting.same:,} pairs were left out: both answers are the same once they are cut to the context."
+        )
     contents = [each.content for each, _ in some(fitted)]
     learn, hold = split_rows(contents, config.validation, start.seed, by=config.split_by, say=start.say)
     held = [fitted[index][0] for index in hold]
@@ -53,7 +55,7 @@ def build(start: Start, config: DPOConfig) -> Task:
     )
     if fitting.cut or fitting.skipped:
         start.say(
-            f"{fitting.cut} answers were cut at the context's end; {fitting.skipped} records were left out."
+            f"{fitting.cut} answers were cut at the end of the context; {fitting.skipped} records were left out."
         )
     start.say(f"{len(train[0]):,} pairs to learn from, {len(validation[0]):,} held out.")
     tally = Tally()
@@ -83,13 +85,13 @@ def log_ratios(model: GPT, inputs_P2T: Tensor, targets_P2T: Tensor, base_P2: Ten
 
 def answer_log_probabilities(model: GPT, inputs_P2T: Tensor, targets_P2T: Tensor) -> Tensor:
     """Return the log-probability of each whole answer after its prompt, (P, 2) in nats."""
-    longest = int((targets_P2T >= 0).any(0).any(0).nonzero().max()) + 1  # what is filled up costs nothing
+    longest = int((targets_P2T >= 0).any(0).any(0).nonzero().max()) + 1  # padding costs nothing
     inputs, targets = (tensor[..., :longest].flatten(0, 1) for tensor in (inputs_P2T, targets_P2T))
     return log_probabilities(model, inputs, targets).sum(-1).unflatten(0, (-1, 2))
 
 
 def preference_metrics(gains_P2: Tensor, beta: float) -> dict[str, float]:
-    """Return accuracy (the share of pairs whose chosen answer gained more, half a tie), margin, and both rewards."""
+    """Return accuracy (the share of pairs whose chosen answer gained more; ties count half), margin and rewards."""
     rewards_P2 = beta * gains_P2.detach()
     margins_P = rewards_P2[:, 0] - rewards_P2[:, 1]
     return {

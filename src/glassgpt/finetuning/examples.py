@@ -1,8 +1,8 @@
-"""From conversations to ids, and which of them are learned: the assistant's words, never the user's.
+"""From conversations to ids and targets: the model learns the assistant's words, never the user's.
 
-An example is a row of ids and, for each, whether it is a target. Targets that do not count are IGNORE, as in
-torch. What is too long for the context: an answer is cut at its end; a prompt that fills the context alone is
-refused or left out, for nothing could be learned after it.
+An example is a row of ids and, for each id, whether it is a target. Targets that do not count are IGNORE, as in
+torch. An answer too long for the context is cut at its end. A prompt that fills the context is refused or left out,
+because nothing could be learned after it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ IGNORE = -100
 
 @dataclass(frozen=True)
 class Example:
-    """Ids (L,), and which of them are the assistant's: bool (L,)."""
+    """Ids (L,), and whether each is the assistant's: bool (L,)."""
 
     ids: np.ndarray
     learned: np.ndarray
 
     def __len__(self) -> int:
-        """Number of inputs: all ids but the last, which is only a target."""
+        """Number of inputs: all ids except the last, which is only a target."""
         return len(self.ids) - 1
 
     @property
@@ -42,7 +42,7 @@ class Example:
 
     @property
     def targets(self) -> np.ndarray:
-        """What it should say next, IGNORE where that does not count."""
+        """The next id for each input, IGNORE where it does not count."""
         return np.where(self.learned[1:], self.ids[1:], IGNORE)
 
 
@@ -53,7 +53,7 @@ Kept = TypeVar("Kept")
 
 @dataclass
 class Fitting:
-    """Fits examples into a context, and counts what it had to do."""
+    """Fits examples into a context, and counts the examples it cut or left out."""
 
     tokenizer: FastTokenizer
     template: ChatTemplate | None
@@ -69,7 +69,10 @@ class Fitting:
     """Pairs that were left out because their answers are the same within the context."""
 
     def example(self, messages: Sequence[Message], source: str) -> Example | None:
-        """Return a conversation's example, or None when it is left out. Raises `CorpusError` when it cannot be used."""
+        """Return the example of a conversation, or None when it is left out.
+
+        Raises `CorpusError` when it cannot be used.
+        """
         assert self.template is not None
         ids: list[int] = []
         learned: list[bool] = []
@@ -84,18 +87,18 @@ class Fitting:
         return Example(np.array(ids[:room]), np.array(learned[:room]))
 
     def examples(self, conversations: Iterable[tuple[Sequence[Message], str]]) -> list[Example]:
-        """Return the examples of (messages, source), those that are left out left out."""
+        """Return the examples of (messages, source), without those that are left out."""
         made = (self.example(messages, source) for messages, source in conversations)
         return some([example for example in made if example is not None])
 
     def pairs(self, preferences: Iterable[Preference]) -> list[tuple[Preference, Pair | None]]:
-        """Return preferences with the examples of their answers, None where a prompt is too long.
+        """Return preferences with the examples of their answers, or None if a prompt is too long.
 
-        Pairs that are equal where the context cuts them are left out: nothing could be learned from their difference.
+        Pairs whose answers are equal after the cut are left out: they have no difference to learn from.
         """
         pairs: list[tuple[Preference, Pair | None]] = []
         for preference in preferences:
-            # Earlier answers belong to the prompt: what is rewarded is the last one only.
+            # Earlier answers belong to the prompt: only the last one is rewarded.
             asked = [replace(message, is_learned=False) for message in preference.prompt]
             chosen, rejected = (
                 self.example([*asked, Message("assistant", answer)], preference.source)
@@ -112,7 +115,7 @@ class Fitting:
     def prompt(self, prompt: Prompt, room: int) -> list[int] | None:
         """Return the ids of a prompt that leaves `room` tokens for an answer, or None when it is left out.
 
-        A base that knows no turns, so without a template, is given the last message to continue.
+        A base without a template, so without turns, continues the last message.
         """
         if self.template is None:
             self._refuse_unknown(prompt.messages[-1].content, prompt.source)
@@ -131,7 +134,7 @@ class Fitting:
         unknown = self.tokenizer.unknown(text)
         if unknown:
             raise CorpusError(
-                f"{source} has what this run's {self.tokenizer.kind} tokenizer has never seen: "
+                f"{source} contains what is not in the vocabulary of this run's {self.tokenizer.kind} tokenizer: "
                 f"{', '.join(map(repr, unknown[:5]))}. Start from a base with a byte-level BPE tokenizer, which "
                 "can represent any text."
             )
@@ -139,9 +142,9 @@ class Fitting:
     def _too_long(self, length: int, source: str, room: int = 1) -> None:
         if not self.skip_long:
             raise CorpusError(
-                f"{source}: the prompt has {length} tokens, and with {room} for an answer that is more than the "
-                f"model's context of {self.context_length}. Shorten it, leave such records out with "
-                "--too-long skip, or start from a base with a longer context."
+                f"{source}: the prompt has {length} tokens, which with {room} for an answer is more than the "
+                f"model's context of {self.context_length}. Shorten it, leave such records out with --too-long "
+                f"skip, or start from a base with a longer context."
             )
         self.skipped += 1
 
@@ -152,10 +155,10 @@ def count_targets(targets: Tensor) -> int:
 
 
 def some(made: list[Kept]) -> list[Kept]:
-    """Return what was made of some records. Raises `CorpusError` when that is nothing."""
+    """Return what was made of some records. Raises `CorpusError` when it is empty."""
     if not made:
         raise CorpusError(
-            "No record is left to learn from or to measure on: within the model's context none has an answer, or "
-            "two that differ. Take shorter records, more of them, or a base with a longer context."
+            "No record is left to learn from or to measure on: none has an answer, or two different ones, within "
+            "the model's context. Use shorter records, more records, or a base with a longer context."
         )
     return made

@@ -1,8 +1,8 @@
-"""From files of records to a list of what they hold: what teaches nothing is left out and said, faults come together.
+"""From files of records to a list of their contents. Empty records are left out and counted; errors are collected.
 
-A record in which something is empty is left out, counted, and named. A record that cannot be understood stops
-everything, because the next thousand may be like it; but all of them are looked for first, so that a file is
-corrected once and not once a record.
+A record with an empty part is left out, counted and named. A record that cannot be understood stops everything,
+because the next thousand may be like it. But first all such records are found, so that a file is corrected once and
+not once per record.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from glassgpt.errors import CorpusError
 Made = TypeVar("Made")
 Say = Callable[[str], None]
 
-NAMED = 4  # places that a message names
+NAMED = 4  # number of places that a message names
 
 
 class NothingToLearn(Exception):
@@ -32,10 +32,10 @@ def gather(
     say: Say,
     unused: Callable[[Any], Iterable[str]] = lambda _: (),
 ) -> list[Made]:
-    """Return what `make` makes of each record. Raises `CorpusError` when it refuses some, or none is left.
+    """Return what `make` returns for each record. Raises `CorpusError` when it refuses some, or none is left.
 
-    `say` gets a line about the records that were left out, and one about the fields that `unused` finds in the
-    others; `names` are what was read, for messages.
+    `say` receives a line about the records that were left out, and one about the fields that `unused` finds in the
+    others. `names` are the names of what was read, for messages.
     """
     found: list[Made] = []
     left_out: dict[str, list[str]] = {}
@@ -70,7 +70,7 @@ def gather(
 
 
 def records_of(paths: Iterable[Path], own: Collection[str], say: Say) -> Iterator[Record]:
-    """Yield the records of some files. `say` gets what was decided by the look of one."""
+    """Yield the records of some files. `say` receives what was inferred from a file's content."""
     for path in paths:
         for note in record_notes(path, own) if path.is_file() else ():
             say(note)
@@ -78,14 +78,14 @@ def records_of(paths: Iterable[Path], own: Collection[str], say: Say) -> Iterato
 
 
 def fields_of(record: Any, source: str) -> dict[str, Any]:
-    """Return a record that has fields, or raise `CorpusError`."""
+    """Return the record if it has fields, or raise `CorpusError`."""
     if not isinstance(record, dict):
-        raise CorpusError(f"{source} is no record with fields but {kind_of(record)}: {record!r:.40}.")
+        raise CorpusError(f"{source} is not a record with fields but {kind_of(record)}: {record!r:.40}.")
     return record
 
 
 def places(names: Sequence[Any]) -> str:
-    """Return the first few names, and how many more there are."""
+    """Return the first few names, and the number of the others."""
     more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
     return ", ".join(map(str, names[:NAMED])) + more
 

@@ -1,11 +1,11 @@
-"""Group relative policy optimization: write answers, have them rewarded, make the better ones likelier.
+"""Group relative policy optimization: write answers, reward them, make the better ones likelier.
 
-Shao et al. (2024, "DeepSeekMath", section 4.1). Each prompt is answered several times; an answer is compared with
-the others of its group, so no second model has to judge. One update is made for each batch of answers, by the
-weights that wrote them.
+Shao et al. (2024, "DeepSeekMath", section 4.1). Each prompt is answered several times. An answer is compared with the
+others of its group, so no second model is needed as a judge. Each batch of answers gives one update of the weights
+that wrote it.
 
-A batch follows from the step and the weights alone: prompts and draws are numbered by the step. So a run that is
-killed and resumed writes the same answers again and ends with the same weights.
+A batch depends only on the step and the weights: prompts and draws are numbered by the step. So a run that is killed
+and resumed writes the same answers again and ends with the same weights.
 
 Legend: B = prompts times group answers, T tokens.
 """
@@ -40,7 +40,7 @@ from glassgpt.model.gpt import GPT
 
 
 class Rollouts:
-    """Batches that the model itself writes: prompts, answers, rewards."""
+    """Batches written by the model itself: prompts, answers, rewards."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Rollouts:
 
     @property
     def tokens_per_batch(self) -> int:
-        """Most tokens of one batch of this process."""
+        """Maximum number of tokens in one batch of this process."""
         return self._order.tokens_per_batch * self._config.group * self._config.max_tokens
 
     def at(self, step: int) -> tuple[Tensor, ...]:
@@ -75,8 +75,8 @@ class Rollouts:
         (rows,) = self._order.at(step)
         group, accumulate = self._config.group, self._config.training.accumulate
         chosen = [self._prompts[row] for row in rows.tolist() for _ in range(group)]
-        # Draws are numbered by the update and a prompt's place in it, so that accumulating, and several processes,
-        # write what one large batch would.
+        # Draws are numbered by the update and the prompt's place in it, so accumulation and several processes write
+        # the same as one large batch.
         update, micro = divmod(step, accumulate)
         first = micro * self._start.batch_size + self._start.world.rank * len(rows)
         prompts = accumulate * self._start.batch_size
@@ -106,7 +106,10 @@ class Rollouts:
 
 
 def build(start: Start, config: GRPOConfig) -> Task:
-    """Return the task of being rewarded. Without data the model writes from nothing, as it did in pretraining."""
+    """Return the task of learning from rewards.
+
+    Without data the model writes from an empty prompt, as in pretraining.
+    """
     reward = make_reward(config.reward, words=config.words, length=config.length, say=start.say)
     prompts, held = _prompts(start, config)
     start.say(
@@ -140,7 +143,7 @@ def build(start: Start, config: GRPOConfig) -> Task:
 def measure(
     start: Start, config: GRPOConfig, asked: Sequence[tuple[list[int], Prompt]], reward: Reward
 ) -> Measured:
-    """Return the mean reward of answers to the same prompts with the same draws; its negative is the loss."""
+    """Return the mean reward of answers to fixed prompts with fixed draws; its negative is the loss."""
     answers = _held_out_answers(start, config, asked)
     rewards = judge(start, reward, asked, answers)
     lengths = [len(answer) for answer in answers]
@@ -151,7 +154,7 @@ def measure(
 
 
 def samples(start: Start, config: GRPOConfig, asked: Sequence[tuple[list[int], Prompt]]) -> list[Sample]:
-    """Return the first of the answers by which the model is measured."""
+    """Return the first of the answers that the model is measured on."""
     shown = asked[: config.samples.count]
     answers = _held_out_answers(start, config, asked)[: len(shown)]
     return [
@@ -181,9 +184,9 @@ def write(
     seed: int,
     among: tuple[int, int] | None = None,
 ) -> list[list[int]]:
-    """Return the ids that the model writes after each prompt, the stop token among them, all in one batch.
+    """Return the ids that the model writes after each prompt, including the stop token, all in one batch.
 
-    `among` says which draws they take (see `generate_batch`).
+    `among` says which random draws they use (see `generate_batch`).
     """
     stops = {start.tokenizer.end_of_text}
     if start.template is not None:
@@ -227,7 +230,7 @@ def as_rows(prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> tuple
 def _prompts(
     start: Start, config: GRPOConfig
 ) -> tuple[list[tuple[list[int], Prompt]], list[tuple[list[int], Prompt]]]:
-    """Return the prompts to learn by and those that are held out, each with its ids."""
+    """Return the prompts to learn from and the held-out ones, each with its ids."""
     if not start.data:
         nothing = Prompt((Message("user", ""),), {}, "nothing")
         ids = start.run.prompt_ids("")
@@ -249,7 +252,7 @@ def _prompts(
         parts.append([(ids, prompt) for ids, prompt in encoded if ids is not None])
     if fitting.skipped:
         start.say(
-            f"{fitting.skipped:,} of {len(prompts):,} prompts leave no room for an answer and were left out."
+            f"{fitting.skipped:,} of {len(prompts):,} prompts left no room for an answer and were left out."
         )
     if not all(parts):
         raise CorpusError("No prompt is left that leaves room for an answer. Lower --max-tokens.")

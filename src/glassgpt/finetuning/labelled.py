@@ -38,10 +38,10 @@ def read_labelled(
     say: Say = lambda _: None,
     labels_as_written: bool = False,
 ) -> list[Labelled]:
-    """Return all texts with their labels; `say` is told of those that were left out.
+    """Return all texts with their labels; `say` receives a line about those that were left out.
 
-    With `labels_as_written` an empty label is one too, and spaces around a label belong to it, as in version 0.1.0.
-    Raises `CorpusError` where a record has no text or label, or there is one label only.
+    With `labels_as_written` an empty label is accepted and spaces around a label belong to it, as in version 0.1.0.
+    Raises `CorpusError` if a record has no text or label, or if there is only one label.
     """
 
     def make(record: Any, source: str) -> Labelled:
@@ -59,26 +59,24 @@ def read_labelled(
     labels = sorted({item.label for item in found})
     if len(labels) < 2:
         raise CorpusError(
-            f"There is only the label {labels[0]!r} in {places(paths)}: telling apart takes two labels."
+            f"There is only the label {labels[0]!r} in {places(paths)}: classification needs at least two labels."
         )
     return found
 
 
 def label_notes(texts: Sequence[Labelled], learn: Sequence[int], hold: Sequence[int]) -> list[str]:
-    """Return sentences about labels that make the figures say less than they seem to.
+    """Return sentences about labels that make the figures less meaningful than they look.
 
-    `learn` and `hold` are the places of the texts to learn from and of those held out.
+    `learn` and `hold` are the places of the training texts and of the held-out texts.
     """
     seen, held = (Counter(texts[index].label for index in rows) for rows in (learn, hold))
     usual = max(seen, key=lambda label: (seen[label], label))
     notes = [
-        f"To answer {usual!r} always would be right for {held[usual]:,} of the {len(hold):,} that are held out "
+        f"Always answering {usual!r} would be right for {held[usual]:,} of the {len(hold):,} held-out texts "
         f"(accuracy {held[usual] / len(hold):.3f})."
     ]
     if unmeasured := sorted(set(seen) - set(held)):
-        notes.append(
-            f"None is held out of these labels, so that they are not measured: {places(unmeasured)}."
-        )
+        notes.append(f"These labels have no held-out text, so they are not measured: {places(unmeasured)}.")
     said: dict[str, dict[str, str]] = {}
     for item in texts:
         said.setdefault(item.text.strip(), {}).setdefault(item.label, item.source)
@@ -91,7 +89,7 @@ def label_notes(texts: Sequence[Labelled], learn: Sequence[int], hold: Sequence[
     for label in sorted({*seen, *held}):
         alike.setdefault(label.casefold(), []).append(label)
     for names in (names for names in alike.values() if len(names) > 1):
-        notes.append(f"{' and '.join(names)} differ in capitals only, and are different labels.")
+        notes.append(f"{' and '.join(names)} differ only in capitals, but count as different labels.")
     return notes
 
 
@@ -123,10 +121,10 @@ def _field(record: dict[str, Any], wanted: str | None, usual: Sequence[str], opt
             f"with --{option.replace('_', '-')}."
         )
     value = record[field]
-    if value is None or value != value:  # NaN is how some programs write that there is none
+    if value is None or value != value:  # some programs write NaN for a missing value
         return ""
     if not isinstance(value, str | int | float):
         raise CorpusError(
-            f"{source}: the field {field!r} holds {kind_of(value)}, which is no text and no label."
+            f"{source}: the field {field!r} holds {kind_of(value)}, which is neither a text nor a label."
         )
     return str(value)

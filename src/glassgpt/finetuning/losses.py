@@ -1,4 +1,4 @@
-"""The losses of fine-tuning, each the formula of its paper: functions of a model and the tensors of a batch.
+"""The losses of fine-tuning, each by the formula of its paper, as functions of a model and the tensors of a batch.
 
 Legend: B rows, T tokens, N targets that count, V vocabulary; P pairs.
 """
@@ -16,7 +16,7 @@ from glassgpt.training.losses import hidden_loss
 def answer_loss(model: GPT, inputs_BT: Tensor, segments_BT: Tensor, targets_BT: Tensor) -> Tensor:
     """Return the mean cross-entropy of the targets that count, in nats: supervised fine-tuning.
 
-    Rows without the assistant's tokens cost no logits: the head is asked about the others alone.
+    Logits are computed only for rows that contain the assistant's tokens.
     """
     counted_BT = targets_BT >= 0
 
@@ -39,7 +39,7 @@ def dpo_loss(chosen_P: Tensor, rejected_P: Tensor, beta: float) -> Tensor:
 
         -log sigmoid(beta (r_chosen - r_rejected))        r = log p_model(answer) - log p_base(answer)
 
-    The arguments are those two r, one for each pair; beta r is the implicit reward.
+    The arguments are these two r for each pair; beta r is the implicit reward.
     """
     return -F.logsigmoid(beta * (chosen_P - rejected_P)).mean()
 
@@ -47,7 +47,8 @@ def dpo_loss(chosen_P: Tensor, rejected_P: Tensor, beta: float) -> Tensor:
 def advantages(rewards_PG: Tensor) -> Tensor:
     """Return how much better each answer is than its group, (P, G): (reward - mean) / deviation.
 
-    Shao et al. (2024, "DeepSeekMath", section 4.1.2). A group of equal rewards has nothing to teach: all 0.
+    Shao et al. (2024, "DeepSeekMath", section 4.1.2). A group of equal rewards teaches nothing: its advantages are
+    all 0.
     """
     centred_PG = rewards_PG - rewards_PG.mean(1, keepdim=True)
     return centred_PG / (rewards_PG.std(1, keepdim=True, correction=0) + 1e-4)
@@ -60,11 +61,11 @@ def grpo_loss(
 
         1/N Σ_i Σ_t [ -ratio_it A_i + beta (exp(d_it) - d_it - 1) ]        d = log p_base - log p
 
-    Each batch is written by the very weights that it updates, so the ratio to the weights that wrote it is 1 in
-    value and only its gradient matters, and clipping it would change nothing. The divergence from the base is the
-    estimate of equation 4, which is never below 0. N is the number of all tokens t of all answers i, so each token
-    has the same weight (Yu et al., 2025, "DAPO", equation 12). Equation 3 has 1/|o_i| for each answer instead, so a
-    token of a long answer has less.
+    Each batch is written by the weights that it updates. So the ratio to the weights that wrote it is 1, only its
+    gradient matters, and clipping it would change nothing. The divergence from the base is the estimate of equation
+    4, which is never below 0. N is the number of all tokens t of all answers i, so each token has the same weight (Yu
+    et al., 2025, "DAPO", equation 12). Equation 3 has 1/|o_i| for each answer instead, so a token of a long answer
+    weighs less.
     """
     ratio_BT = (log_probabilities_BT - log_probabilities_BT.detach()).exp()
     gain_BT = ratio_BT * advantages_B.unsqueeze(-1)

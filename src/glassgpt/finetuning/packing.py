@@ -1,7 +1,7 @@
-"""Short examples into long rows, with little room wasted, and none seeing another.
+"""Short examples packed into long rows, with little wasted room and no attention between examples.
 
-A row of the context's length holds several examples, each a segment of its own: attention stays within a segment
-and positions begin anew (see `GPT.hidden`), so an example's loss in a packed row is its loss alone. Best fit,
+A row of the context's length holds several examples, each in a separate segment. Attention stays within a segment and
+positions restart in each (see `GPT.hidden`), so an example has the same loss in a packed row as alone. Best fit,
 longest first: each goes where it leaves the least room (Johnson et al., 1974; for packing text Ding et al., 2024,
 "Fewer Truncations Improve Language Modeling").
 
@@ -23,7 +23,7 @@ from glassgpt.finetuning.examples import IGNORE, Example
 
 @dataclass(frozen=True)
 class PackedRows:
-    """Inputs, segments and targets, each (N, T) of int64. Room that is left over is a segment without targets."""
+    """Inputs, segments and targets, each (N, T) of int64. The remaining room is a segment without targets."""
 
     inputs: Tensor
     segments: Tensor
@@ -31,11 +31,11 @@ class PackedRows:
     examples: int
 
     wasted: float
-    """Share of the tokens that are no example's."""
+    """Share of the tokens that belong to no example."""
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Return groups of indexes, each group's lengths adding up to `capacity` at most. No length may be above it."""
+    """Return groups of indexes; the lengths in a group add up to at most `capacity`. No length may be above it."""
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     groups: list[list[int]] = []
     free: list[tuple[int, int]] = []  # (room left, group), sorted
@@ -72,7 +72,7 @@ def pack(examples: Sequence[Example], context_length: int) -> PackedRows:
 
 
 def pad(rows: Sequence[np.ndarray], fill: int, length: int | None = None) -> Tensor:
-    """Return rows of different lengths as one int64 (N, longest), filled up at the right."""
+    """Return rows of different lengths as one int64 (N, longest), padded at the right."""
     width = length or max(map(len, rows))
     table = np.full((len(rows), width), fill, np.int64)
     for place, row in enumerate(rows):

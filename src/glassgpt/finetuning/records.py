@@ -6,11 +6,11 @@
     {"prompt", "completion"}  {"question", "answer"}           pairs
     {"chosen", "rejected"} beside any prompt of the above      preferences
 
-"system" and "history" (pairs of earlier turns) beside any of them come first, as LLaMA-Factory has them. A content or
-an answer may be a list, of parts of text or of messages. A turn with {"weight": 0} is read, never learned.
+"system" and "history" (pairs of earlier turns) beside any of them come first, as in LLaMA-Factory. A content or an
+answer may be a list of text parts or of messages. A turn with {"weight": 0} is read but never learned.
 
-Files are read by `corpus/records.py`. Each record remembers where it stands, so that an error can say so. What is
-empty and teaches nothing is left out and counted (`gathering`).
+Files are read by `corpus/records.py`. Each record remembers its place, so that an error can name it. Records with an
+empty part are left out and counted (`gathering`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PROMPT_FIELDS = ("prompt", "question")
 ANSWER_FIELDS = ("completion", "response", "answer")
 LISTS = (("messages", "role", "content"), ("conversations", "from", "value"))
 WEIGHT_FIELDS = ("weight", "train", "loss")
-"""Names that OpenAI, axolotl and ms-swift give to whether a turn is learned."""
+"""The names that OpenAI, axolotl and ms-swift use for whether a turn is learned."""
 PREFERENCE_FIELDS = ("chosen", "rejected")
 OWN_FIELDS = ("messages", "conversations", "instruction", *PROMPT_FIELDS, *PREFERENCE_FIELDS)
 USED = {*OWN_FIELDS, *ANSWER_FIELDS, "system", "history", "input", "output"}
@@ -44,20 +44,20 @@ KNOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Turns of which the last is the assistant's, and where they stand."""
+    """Turns, the last of which is the assistant's, and their place."""
 
     messages: tuple[Message, ...]
     source: str
 
     @property
     def content(self) -> str:
-        """All that is said, in one text: copies have the same."""
+        """All turns in one text, which is the same for copies."""
         return _joined(self.messages)
 
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """A prompt with an answer that is liked better than another."""
+    """A prompt with two answers, of which one is preferred."""
 
     prompt: tuple[Message, ...]
     chosen: str
@@ -66,13 +66,13 @@ class Preference:
 
     @property
     def content(self) -> str:
-        """Prompt and answers in one text: copies have the same."""
+        """Prompt and answers in one text, which is the same for copies."""
         return _joined((*self.prompt, Message("chosen", self.chosen), Message("rejected", self.rejected)))
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt alone, and the whole record it is from, for rewards that look further."""
+    """A prompt alone, and its whole record, for rewards that need other fields."""
 
     messages: tuple[Message, ...]
     record: dict[str, Any]
@@ -80,14 +80,14 @@ class Prompt:
 
     @property
     def content(self) -> str:
-        """All that is asked, in one text: copies have the same."""
+        """All messages of the prompt in one text, which is the same for copies."""
         return _joined(self.messages)
 
 
 def read_conversations(paths: Sequence[Path], say: Say = lambda _: None) -> list[Conversation]:
-    """Return the conversations of some files; `say` is told of those that were left out.
+    """Return the conversations of some files; `say` receives a line about those that were left out.
 
-    Raises `CorpusError` where records are none.
+    Raises `CorpusError` if a record is not one.
     """
     return gather(records_of(paths, OWN_FIELDS, say), _conversation, paths, say, unused)
 
@@ -95,10 +95,10 @@ def read_conversations(paths: Sequence[Path], say: Say = lambda _: None) -> list
 def read_preferences(
     paths: Sequence[Path], say: Say = lambda _: None, *, keep_equal: bool = False
 ) -> list[Preference]:
-    """Return the preferences of some files; `say` is told of those that were left out.
+    """Return the preferences of some files; `say` receives a line about those that were left out.
 
-    With `keep_equal` two equal answers are a preference too, as in version 0.1.0. Raises `CorpusError` where records
-    are none.
+    With `keep_equal` two equal answers are a preference too, as in version 0.1.0. Raises `CorpusError` if a record is
+    not a preference.
     """
 
     def make(record: Any, source: str) -> Preference:
@@ -111,12 +111,12 @@ def read_preferences(
 
 
 def read_prompts(paths: Sequence[Path], say: Say = lambda _: None) -> list[Prompt]:
-    """Return the prompts of some files; what stands after the last question is left to the reward."""
+    """Return the prompts of some files; whatever follows the last question is for the reward."""
     return gather(records_of(paths, OWN_FIELDS, say), _prompt, paths, say)
 
 
 def unused(record: dict[str, Any]) -> Iterator[str]:
-    """Yield the names of a record's fields, and of its messages' fields, that hold something and are not read."""
+    """Yield the names of a record's fields, and of its messages' fields, that are not empty but are not read."""
     yield from (name for name, value in record.items() if name not in USED and _holds_words(value))
     for field, *_ in LISTS:
         for item in record[field] if isinstance(record.get(field), list) else ():
@@ -126,7 +126,7 @@ def unused(record: dict[str, Any]) -> Iterator[str]:
 
 
 def messages_of(record: dict[str, Any], source: str) -> tuple[Message, ...]:
-    """Return the turns of a record in any of the known forms, those that it has. Raises `CorpusError` on none."""
+    """Return the turns of a record in any of the known forms. Raises `CorpusError` when it has none of them."""
     for field, role, content in LISTS:
         if isinstance(record.get(field), list):
             return _begun(record, source, _turns(record[field], role, content, f"{source}, {field}"))
@@ -149,7 +149,7 @@ def messages_of(record: dict[str, Any], source: str) -> tuple[Message, ...]:
 
 
 def _begun(record: dict[str, Any], source: str, turns: Sequence[Message]) -> tuple[Message, ...]:
-    """Return the turns of a record after what LLaMA-Factory's fields `system` and `history` put before them."""
+    """Return the turns of a record, with those of LLaMA-Factory's fields `system` and `history` before them."""
     has_system = bool(turns) and turns[0].role == "system"
     messages = [turns[0]] if has_system else []
     if not has_system and record.get("system"):
@@ -167,7 +167,7 @@ def _begun(record: dict[str, Any], source: str, turns: Sequence[Message]) -> tup
 
 
 def _turns_or_text(record: dict[str, Any], field: str, role: str, source: str) -> Sequence[Message]:
-    """Return the turns that a field holds, or the one turn of its text; no answer is an empty one."""
+    """Return the turns that a field holds, or its text as one turn; a missing answer is an empty one."""
     value = record[field]
     if isinstance(value, list):
         return _turns(value, "role", "content", f"{source}, {field}")
@@ -182,14 +182,14 @@ def _conversation(record: Any, source: str) -> Conversation:
         raise _unknown(record, source, "an answer to learn")
     if messages[-1].role != "assistant":
         raise CorpusError(
-            f"{source}: the last of its {len(messages)} messages is of the {messages[-1].role}, and what is learned is "
-            "the assistant's answer. Put the answer after it, or leave that message out."
+            f"{source}: the last of its {len(messages)} messages is the {messages[-1].role}'s, but the model learns "
+            f"the assistant's answer. Put the answer after it, or leave that message out."
         )
     _refuse_unasked(messages[:-1], source)
     if not messages[-1].content.strip():
         raise NothingToLearn("an empty answer")
     if not any(message.is_learned for message in messages if message.role == "assistant"):
-        raise NothingToLearn("no answer that is to be learned")
+        raise NothingToLearn("no answer to learn")
     return Conversation(messages, source)
 
 
@@ -206,7 +206,7 @@ def _preference(record: Any, source: str) -> Preference:
     if not all(field in fields_of(record, source) for field in PREFERENCE_FIELDS):
         raise _unknown(record, source, "a chosen and a rejected answer")
     chosen, rejected = record["chosen"], record["rejected"]
-    if isinstance(chosen, list) and isinstance(rejected, list):  # whole conversations with one beginning
+    if isinstance(chosen, list) and isinstance(rejected, list):  # whole conversations with the same beginning
         prompt, chosen, rejected = _two_endings(record, source)
     else:
         prompt = messages_of(record, source)
@@ -227,13 +227,13 @@ def _two_endings(record: dict[str, Any], source: str) -> tuple[tuple[Message, ..
         _turns(record[field], "role", "content", f"{source}, {field}") for field in PREFERENCE_FIELDS
     )
     if not ours or not theirs or ours[:-1] != theirs[:-1]:
-        raise CorpusError(f"{source}: chosen and rejected must be the same but for their last message.")
+        raise CorpusError(f"{source}: chosen and rejected must be the same except for their last message.")
     if ours[-1].role != "assistant" or theirs[-1].role != "assistant":
         raise CorpusError(f"{source}: the last message of chosen and of rejected must be the assistant's.")
     prompt = ours[:-1] and _begun(record, source, ours[:-1])
     if not prompt and any(
         field in record for field in (*PROMPT_FIELDS, "instruction")
-    ):  # the prompt stands beside
+    ):  # the prompt is in a separate field
         prompt = messages_of(record, source)
         prompt = prompt[:-1] if prompt and prompt[-1].role == "assistant" else prompt
     return prompt, ours[-1].content, theirs[-1].content
@@ -254,8 +254,8 @@ def _turns(items: list[Any], role: str, content: str, source: str) -> tuple[Mess
         name = item[role]
         if not isinstance(name, str) or name not in ROLES:
             raise CorpusError(
-                f"{source}: there is no role {name!r:.40} here, as message {number} has it. Known roles: "
-                f"{', '.join(ROLES)}. Leave the message out, or write it as one of these."
+                f"{source}: message {number} has the unknown role {name!r:.40}. Known roles: {', '.join(ROLES)}. "
+                f"Leave the message out, or write it as one of these."
             )
         messages.append(Message(ROLES[name], words, _is_learned(item, f"{source}, message {number}")))
     return tuple(messages)
@@ -291,7 +291,7 @@ def _holds_turns(record: dict[str, Any]) -> bool:
 
 def _refuse_unasked(prompt: tuple[Message, ...], source: str) -> None:
     if not any(message.role == "user" for message in prompt):
-        raise CorpusError(f"{source} has an answer only: put the user's message that it answers before it.")
+        raise CorpusError(f"{source} has only an answer. Put the user's message that it answers before it.")
 
 
 def _text(record: dict[str, Any], field: str, source: str) -> str:

@@ -1,4 +1,4 @@
-"""Batches from rows in memory: fine-tuning data is small, and every row is seen once an epoch."""
+"""Batches from rows in memory: fine-tuning data is small, and every row is used once per epoch."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from glassgpt.errors import ConfigError
 
 @dataclass(frozen=True)
 class RowBatches:
-    """Batches of some tensors (N, ...), the rows of each epoch in an order of its own.
+    """Batches of some tensors (N, ...), with the rows of each epoch in a different order.
 
-    The batch of a step follows from (seed, step, rank, world size) alone. The first tensor is token ids.
+    The batch of a step depends only on (seed, step, rank, world size). The first tensor holds token ids.
     """
 
     tensors: tuple[Tensor, ...]
@@ -49,7 +49,7 @@ class RowBatches:
         return self.batch_size // self.world.size * math.prod(self.tensors[0].shape[1:])
 
     def at(self, step: int) -> tuple[Tensor, ...]:
-        """Return this rank's rows of batch `step`, of each tensor."""
+        """Return this rank's rows of batch `step`, from each tensor."""
         share = self.batch_size // self.world.size
         first = step * self.batch_size + self.world.rank * share
         rows = torch.tensor([self._row(index) for index in range(first, first + share)])
@@ -68,11 +68,11 @@ def split_rows(
     by: Literal["content", "place"] = "content",
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[int], list[int]]:
-    """Return which records train and which are held out, in their order: at least one of each.
+    """Return the indexes of the training records and of the held-out ones, in order: at least one of each.
 
-    What a record holds decides its side, by the hash that also splits documents (`corpus/splits.py`), so copies are
-    on one side, and `say` is told how many there are. Where the records are few, the number held out is exact: those
-    whose hashes are lowest. "place" is how version 0.1.0 split, by the order of the records; its runs go on so.
+    A record's content decides its side, by the hash that also splits documents (`corpus/splits.py`), so copies are on
+    the same side, and `say` receives their number. If the records are few, the number held out is exact: those with
+    the lowest hashes. "place" is the split of version 0.1.0, by the order of the records; its runs keep it.
 
     Raises `ConfigError` when there are not two different records.
     """
@@ -91,8 +91,8 @@ def split_rows(
         held = set(sorted(order, key=order.__getitem__)[:count])
     if len(order) < len(contents):
         say(
-            f"{len(contents) - len(order):,} of {len(contents):,} records are copies of others; copies are all learned "
-            "from or all held out."
+            f"{len(contents) - len(order):,} of {len(contents):,} records are copies of others; copies are either "
+            f"all learned from or all held out."
         )
     sides = [content in held for content in contents]
     return [index for index, side in enumerate(sides) if not side], [

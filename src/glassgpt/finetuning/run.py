@@ -1,9 +1,9 @@
-"""A base and records to a fine-tuned run: the same for all kinds, which differ by their `Task` alone.
+"""From a base and records to a fine-tuned run. It is the same for all kinds, which differ only by their `Task`.
 
     base run -> begin -> task -> look (before) -> the loop -> best weights or adapter -> look (after) -> report
 
-`start_finetuning` begins one, `resume_finetuning` continues one from its newest whole checkpoint. What is
-decided once stands in `finetune.toml` of the run; base and data are read again, and are refused when they changed.
+`start_finetuning` begins a run, `resume_finetuning` continues one from its newest complete checkpoint. All decisions
+are stored in the run's `finetune.toml`. The base and the data are read again, and are refused if they have changed.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def start_finetuning(
     listeners: Sequence[Listener] = (),
     track: Sequence[str] = (),
 ) -> Outcome:
-    """Fine-tune the run `base` on some files into a new run. The base stays as it is, whatever happens.
+    """Fine-tune the run `base` on some files into a new run. The base is never changed.
 
-    `given` names settings that were chosen by hand, such as "training.learning_rate"; what else there is is fitted to
-    the base (see `begin.fitted`). Raises the rooms' own errors before anything is made.
+    `given` names settings that were chosen by hand, such as "training.learning_rate"; the others are fitted to the
+    base (see `begin.fitted`). Errors of the packages below are raised before anything is written.
     """
     check_trackers(track)
     if name is not None:
@@ -105,9 +105,9 @@ def resume_finetuning(
     listeners: Sequence[Listener] = (),
     track: Sequence[str] = (),
 ) -> Outcome:
-    """Resume a fine-tuning that was killed or stopped, from its newest whole checkpoint.
+    """Resume a fine-tuning that was killed or stopped, from its newest complete checkpoint.
 
-    `sources` says where its data is now, if it was moved. Raises `RunError` when base or data are others now, or when
+    `sources` says where its data is now, if it was moved. Raises `RunError` when base or data have changed, or when
     another process writes to the run.
     """
     check_trackers(track)
@@ -172,7 +172,7 @@ class _FineTuning:
         self.prompts = tuple(sample.prompt for sample in before.samples)
 
     def describe(self, directory: RunDirectory) -> None:
-        """Write what describes the run before its first update; the lineage last."""
+        """Write what describes the run before its first update, the lineage last."""
         base, start, task = self.start.run, self.start, self.task
         files.write_text(directory.finetune, self.choice.to_toml())
         run_config = RunConfig(
@@ -205,7 +205,7 @@ class _FineTuning:
     def describe_missing(self, directory: RunDirectory) -> None:
         """Write the tokenizer, the template and the kind's own files where they are missing.
 
-        Older versions wrote some of them after the lineage, so that a kill could come in between.
+        Older versions wrote some of them after the lineage, so a kill could leave them out.
         """
         if not directory.tokenizer.exists():
             self.start.tokenizer.save(directory.tokenizer)
@@ -216,7 +216,7 @@ class _FineTuning:
                 files.write_json(directory.path / name, value)
 
     def run(self, claim: Claim, listeners: Sequence[Listener], track: Sequence[str]) -> Outcome:
-        """Train from the newest checkpoint, or from the beginning, and leave a whole run directory."""
+        """Train from the newest checkpoint, or from the beginning, and leave a complete run directory."""
         start, task = self.start, self.task
         work = Work(
             config=self.config.training,
@@ -234,7 +234,7 @@ class _FineTuning:
         return carry_out(work, Place(start.device, start.world, start.say), claim, listeners, track)
 
     def sample(self, _step: int) -> list[str]:
-        """Write what is shown while it learns."""
+        """Return the samples that are shown during training."""
         return [sample.text for sample in self.task.samples()]
 
     def _finish(self, directory: RunDirectory, store: CheckpointStore, finished: TrainingFinished) -> None:
@@ -250,7 +250,7 @@ class _FineTuning:
         write_report(directory)
 
     def _publish(self, directory: RunDirectory, checkpoint: Path) -> None:
-        """Write the model, or the adapter where the model is frozen, and record which weights they are."""
+        """Write the model, or the adapter if the model is frozen, and record which weights they are."""
         step = read_state(checkpoint).progress.step
         note_weights(directory, None)
         model, lora = language_model(self.task), self.config.adapter

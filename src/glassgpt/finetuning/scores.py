@@ -1,4 +1,4 @@
-"""How well labels were told apart: accuracy, F1 of each label, and the confusion matrix with its picture."""
+"""How well texts were classified: accuracy, F1 of each label, and the confusion matrix with its picture."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 MOST_PICTURED = 60
-"""Labels up to which a picture of which is taken for which can be read."""
+"""The most labels for which a picture of the confusion matrix is readable."""
 MOST_CHARACTERS = 24
-"""Characters of a label that stand at a picture's edge."""
+"""The most characters of a label at the edge of a picture."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Which labels some texts have and which were said, as numbers of `labels`: two int64 (N,).
+    """The right and the predicted labels of some texts, as indexes into `labels`: two int64 (N,).
 
-    The figures need memory for each label, not for each pair of labels.
+    The figures take memory per label, not per pair of labels.
     """
 
     labels: tuple[str, ...]
@@ -28,7 +28,7 @@ class Scores:
 
     @property
     def confusion(self) -> np.ndarray:
-        """`confusion[i, j]` counts texts of label i that were taken for label j: int64 (L, L)."""
+        """`confusion[i, j]` counts the texts of label i that were predicted as label j: int64 (L, L)."""
         counted = np.zeros((len(self.labels), len(self.labels)), np.int64)
         np.add.at(counted, (self.right, self.said), 1)
         return counted
@@ -40,14 +40,14 @@ class Scores:
 
     @property
     def f1(self) -> np.ndarray:
-        """Of each label: the harmonic mean of precision and recall; 0 where it was never right."""
+        """For each label, the harmonic mean of precision and recall; 0 if it was never right."""
         hits = self._counts(self.right[self.right == self.said])
         either = self._counts(self.right) + self._counts(self.said)
         return np.divide(2 * hits, either, out=np.zeros(len(hits)), where=either > 0)
 
     @property
     def macro_f1(self) -> float:
-        """The mean F1 of the labels that occur: rare ones count as much as frequent ones."""
+        """The mean F1 of the labels that occur; rare ones count as much as frequent ones."""
         occurs = (self._counts(self.right) + self._counts(self.said)) > 0
         return float(self.f1[occurs].mean()) if occurs.any() else 0.0
 
@@ -56,12 +56,12 @@ class Scores:
 
 
 def scores_of(right: np.ndarray, said: np.ndarray, labels: Sequence[str]) -> Scores:
-    """Return the scores of numbers of labels: what is right, and what was said, both (N,)."""
+    """Return the scores of label numbers: the right ones and the predicted ones, both (N,)."""
     return Scores(tuple(labels), np.asarray(right, np.int64), np.asarray(said, np.int64))
 
 
 def confusion_figure(scores: Scores) -> Figure:
-    """Return the confusion matrix as a picture: rows are right labels, each row's shares the colours."""
+    """Return the confusion matrix as a picture: rows are right labels, colours are shares of a row."""
     count, confusion = len(scores.labels), scores.confusion
     size = min(12.0, 2.6 + 0.7 * count)
     figure = Figure(figsize=(size + 0.6, size), dpi=120, layout="constrained")
@@ -79,8 +79,8 @@ def confusion_figure(scores: Scores) -> Figure:
         parse_math=False,  # a label may be $5
     )
     axes.set_yticks(range(count), names, parse_math=False)
-    axes.set_xlabel("what the model says")
-    axes.set_ylabel("what is right")
+    axes.set_xlabel("predicted label")
+    axes.set_ylabel("right label")
     axes.set_title(f"accuracy {scores.accuracy:.1%}, F1 {scores.macro_f1:.3f}", loc="left", fontweight="bold")
     for i in range(count):
         for j in range(count):
@@ -95,7 +95,7 @@ def confusion_figure(scores: Scores) -> Figure:
 
 
 def _at_the_edge(label: str) -> str:
-    """Return a label as it stands beside a picture: on one line, the middle of a long one left out."""
+    """Return a label for the edge of a picture: on one line, with the middle of a long one left out."""
     line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in label)
     half = MOST_CHARACTERS // 2
     return line if len(line) <= MOST_CHARACTERS else f"{line[:half]}…{line[1 - half :]}"

@@ -1,6 +1,6 @@
 """Supervised fine-tuning: from a model that continues text to one that answers (Ouyang et al., 2022, section 3.5).
 
-Conversations are written by the chat template and packed into rows; only the assistant's tokens are learned.
+The chat template formats conversations, which are packed into rows; only the assistant's tokens are learned.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from glassgpt.training.losses import perplexity, token_losses_of
 
 
 def build(start: Start, config: SFTConfig) -> Task:
-    """Return the task of learning the answers of `start.data`. Raises `CorpusError` where records cannot be used."""
+    """Return the task of learning the answers of `start.data`. Raises `CorpusError` if records cannot be used."""
     conversations = read_conversations([Path(path) for path in start.data], start.say)
     learn, hold = split_rows(
         [each.content for each in conversations],
@@ -62,15 +62,15 @@ def _pack(start: Start, config: SFTConfig, conversations: Sequence[Conversation]
     examples = fitting.examples((each.messages, each.source) for each in conversations)
     if fitting.cut or fitting.skipped:
         start.say(
-            f"{fitting.cut} answers were longer than the context and are cut at its end; {fitting.skipped} records "
-            "with a prompt that fills it were left out."
+            f"{fitting.cut} answers were too long for the context and were cut at its end; {fitting.skipped} "
+            f"records with a prompt that fills it were left out."
         )
     return pack(examples, start.context_length)
 
 
 @torch.inference_mode()
 def measure_answers(start: Start, rows: PackedRows) -> Measured:
-    """Return the mean loss of the answers' tokens, and its bits for each byte of the answers."""
+    """Return the mean loss of the answers' tokens, also in bits per byte of the answers."""
     nats, count, text_bytes = 0.0, 0, 0.0
     lengths = start.tokenizer.byte_lengths()
     with evaluating(start.model):

@@ -1,4 +1,4 @@
-"""What a kind of fine-tuning gives the one loop: examples as batches, a loss, and how to measure.
+"""What a kind of fine-tuning gives the common loop: examples as batches, a loss, and an evaluation.
 
 A kind is a function from a `Start` (the base, opened) to a `Task`; everything else, from checkpoints to the
 report, is the same for all of them (see `run`).
@@ -30,7 +30,7 @@ HEAD = "head.safetensors"
 
 @dataclass
 class Start:
-    """Where a fine-tuning begins: the base's model, its vocabulary and how it speaks, and the place to compute."""
+    """The start of a fine-tuning: the base's model, its tokenizer and chat template, and the device."""
 
     run: Run
     model: GPT
@@ -46,13 +46,13 @@ class Start:
 
     @property
     def context_length(self) -> int:
-        """Most tokens of one text."""
+        """Maximum number of tokens of one text."""
         return self.model.config.context_length
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """An evaluation. Perplexity and bits per byte are None where the loss is not about predicting text."""
+    """An evaluation. Perplexity and bits per byte are None if the loss is not about predicting text."""
 
     loss: float
     perplexity: float | None = None
@@ -73,24 +73,24 @@ class Task:
     """One kind of fine-tuning, ready for the loop."""
 
     model: nn.Module
-    """What is trained: the model, or something around it that has `blocks` and `config` of it."""
+    """What is trained: the model, or a module around it that has its `blocks` and `config`."""
     batches: BatchSource
     loss: LossFunction
     evaluate: Callable[[], Measured]
     data: dict[str, Any]
-    """What lineage.json says about the data: documents, and splits with documents, bytes, tokens."""
+    """The data's entry in lineage.json: documents, and splits with documents, bytes, tokens."""
     counted: Callable[[Sequence[torch.Tensor]], int] | None = None
-    """How much counts in a batch, where batches differ in that (see `Job.counted`)."""
+    """The counted amount of a batch, if batches differ in it (see `Job.counted`)."""
     samples: Callable[[], Sequence[Sample]] = list
     numbers: Callable[[], dict[str, float]] = dict
     facts: dict[str, Any] = field(default_factory=dict)
     """Further facts for lineage.json."""
     extras: dict[str, Any] = field(default_factory=dict)
-    """Further files of the run: name to JSON value."""
+    """Further files of the run: a JSON value by name."""
     tensors: Callable[[], dict[str, torch.Tensor]] = dict
     """Trained tensors beside the model's, kept in `HEAD`."""
     pictures: Callable[[], dict[str, Figure]] = dict
-    """Pictures to draw at the end, by the name of their file."""
+    """Pictures to draw at the end, by file name."""
 
 
 def in_batches(
@@ -102,7 +102,7 @@ def in_batches(
 
 
 def split_facts(**splits: tuple[int, int]) -> dict[str, Any]:
-    """Return the lineage's words about data, from (documents, tokens) of each split."""
+    """Return the lineage's entry about data, from (documents, tokens) of each split."""
     return {
         "documents": sum(documents for documents, _ in splits.values()),
         "splits": {

@@ -1,4 +1,4 @@
-"""New special tokens for an old model: the vocabulary grows, and the model's tables with it."""
+"""New special tokens for a trained model: the vocabulary grows, and so do the model's embedding and head."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tokenizers import AddedToken, Tokenizer
 
 
 def missing(tokenizer: FastTokenizer, names: Sequence[str]) -> list[str]:
-    """Return which of the special tokens a vocabulary does not have as one token."""
+    """Return the special tokens that a vocabulary does not have as one token."""
     return [name for name in names if len(tokenizer.encode(name, allow_special=True)) != 1]
 
 
 def with_special_tokens(tokenizer: FastTokenizer, names: Sequence[str]) -> FastTokenizer:
-    """Return the vocabulary with these special tokens added after all others; every other id stays."""
+    """Return the vocabulary with these special tokens added after all others; other ids do not change."""
     grown = Tokenizer.from_str(tokenizer.json)
     grown.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
     return FastTokenizer.from_json(grown.to_str())
@@ -27,10 +27,10 @@ def with_special_tokens(tokenizer: FastTokenizer, names: Sequence[str]) -> FastT
 
 @torch.no_grad()
 def grow(model: GPT, vocab_size: int) -> GPT:
-    """Give the model's embedding and head rows for more ids; return the same model, its config grown.
+    """Add rows for more ids to the model's embedding and head; return the same model with its config updated.
 
-    A new row is the mean of the old ones: a token about which nothing is known yet. From zeros its logit would
-    be 0, which among negative logits makes it the likeliest of all (Hewitt, 2021).
+    A new row is the mean of the old ones, because nothing is known yet about its token. With a row of zeros its logit
+    would be 0, which is the likeliest of all among negative logits (Hewitt, 2021).
     """
     more = vocab_size - model.config.vocab_size
     if more <= 0:

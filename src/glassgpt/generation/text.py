@@ -28,9 +28,9 @@ class GenerationConfig(SamplingConfig):
     """How a text is continued: how tokens are chosen, and where to stop."""
 
     max_tokens: int = 200
-    """Largest number of tokens to write."""
+    """Maximum number of tokens to write."""
     stop: tuple[str, ...] = ()
-    """Stop before any of these strings."""
+    """Stop before the first of these strings."""
     seed: int | None = None
     """Seed of the draws; None draws differently each time."""
 

@@ -1,4 +1,4 @@
-"""Where a plan will run: device, precision, threads and free memory, as they were measured on this machine."""
+"""Where a plan will run: device, precision, threads and free memory, as measured on this machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Machine:
 def this_machine(
     model: ModelConfig, training: TrainingConfig, say: Callable[[str], None] = lambda _: None
 ) -> Machine:
-    """Return the device that a config asks for, its free memory, and the threads and precision that suit a model."""
+    """Return the device of a config, its free memory, and the threads and precision that suit a model."""
     device = pick_device(training.device)
     choice = choose(model, training, device, say=say)
     return Machine(device, choice.precision, choice.threads, free_memory(device))

@@ -2,10 +2,10 @@
 
     text  -> vocabulary, context length, order of the rows
     shapes from small to large: time an update -> bytes of text in the time -> expected quality -> the best one
-    best shape -> batch, threads, evaluations, dropout, and what is said about it
+    best shape -> batch, threads, evaluations, dropout, and remarks
 
-What is decided stands in the config and can be read, changed and run again. Only the number of updates follows
-the clock while training (`training.seconds`, see `training.pace`).
+Every decision is in the config, where it can be read, changed and run again. Only the number of updates follows the
+clock during training (`training.seconds`, see `training.pace`).
 """
 
 from __future__ import annotations
@@ -56,31 +56,31 @@ SHAPES = (
     (24, 24, 1536),
 )
 LEAST_SECONDS = 3.0
-"""Less than this does not train a model that is worth the name."""
+"""The shortest training, in seconds, that gives a useful model."""
 LEAST_UPDATES = 20
 LEAST_TOKENS = 64
-"""A text with fewer tokens to train on is refused: there is nothing to learn from so little."""
+"""A text with fewer training tokens is refused: it is too little to learn from."""
 WEIGHTS_PER_BYTE = 20
-"""Weights of the blocks for each byte of text, beyond which a larger model is not considered."""
+"""The most block weights per byte of text; larger models are not considered."""
 LEAST_PACED = 0.5
-"""Seconds that a run takes at least: with less there is no pace to keep."""
+"""The shortest run, in seconds: a shorter one has no pace to keep."""
 MOST_EPOCHS = 12
 """Passes over the text after which a model only learns it by heart."""
 PROBE_TOKENS = 2048
 """Tokens of an update while shapes are compared."""
 MEMORY_SHARE = 0.6
-"""Of the free memory, what a plan may take."""
+"""The share of the free memory that a plan may take."""
 COMPILING_SECONDS = 900
-"""From this much time on it is tried whether compiling pays: the trial alone takes half a minute."""
+"""With at least this many seconds, the plan tries whether compiling pays. The trial alone takes half a minute."""
 MEASURING_SHARE = 0.05
-"""Of the time, what measuring may take."""
+"""The share of the time that measuring may take."""
 MEASURING_MOST = 120.0
-"""Seconds of measuring, however much time there is: beyond, larger shapes are reckoned from smaller ones."""
+"""The most seconds of measuring. After them, larger shapes are estimated from smaller ones."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that fits into its time, and the numbers it was chosen by."""
+    """A run that fits its time, and the numbers that led to the choice."""
 
     config: RunConfig
     text: TextFacts
@@ -97,12 +97,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A shape, how fast it trains here, and how good it should become."""
+    """A shape, its training speed on this machine, and its expected quality."""
 
     model: ModelConfig
     tokens_per_second: float
     excess: float
-    """Bits per byte it is expected to be above the best possible model."""
+    """Expected bits per byte above the best possible model."""
 
 
 @explaining
@@ -115,8 +115,8 @@ def make_plan(
 ) -> Plan:
     """Return the best run for `config`'s text and device that trains in `seconds` with an optimizer.
 
-    Of `config` the corpus, its cleaning and its split are kept, and device, precision, seed and threads.
-    Raises `TrainingError` when the time is too short, saying how long the shortest useful one is.
+    The corpus, its cleaning and its split are kept from `config`, and so are device, precision, seed and threads.
+    Raises `TrainingError` when the time is too short. The message gives the shortest useful time.
     """
     if seconds < LEAST_SECONDS:
         raise TrainingError(
@@ -126,7 +126,7 @@ def make_plan(
     text, short = look_at(config)
     config, text = _with_vocabulary(config, text, short, seconds)
     config = replace(config, training=replace(config.training, optimizer=optimizer))
-    say(f"Measuring what this machine does with {byte_size(text.bytes)} of text.")
+    say(f"Measuring how fast this machine trains on {byte_size(text.bytes)} of text.")
     base = _base(config, text, seconds)
     smallest = _shaped(base, _shapes_for(text)[0])
     machine = this_machine(smallest, _probing(base.training, smallest), say)
@@ -142,7 +142,7 @@ def _minutes(seconds: float) -> str:
 def _with_vocabulary(
     config: RunConfig, text: TextFacts, short: ShortText | None, seconds: float
 ) -> tuple[RunConfig, TextFacts]:
-    """Return the config with its vocabulary decided, and the facts with the tokens of a short text counted."""
+    """Return the config with its vocabulary decided, and the facts, with token counts if the text is short."""
     if config.tokenizer.name is None:
         tokenizer = replace(config.tokenizer, kind="bpe", vocab_size=vocabulary_for(text, seconds))
         config = replace(config, tokenizer=tokenizer)
@@ -162,14 +162,14 @@ def _refuse_too_little(config: RunConfig, text: TextFacts) -> None:
         shares.append(2 / max(1, validation))
     needed = math.ceil(text.bytes * max(shares) / 100) * 100
     raise TrainingError(
-        f"The text is too small to train on: cleaning leaves {text.bytes:,} bytes, which are {train:,} tokens to learn "
-        f"from and {validation:,} to measure on. Give it about {needed:,} bytes or more that do not repeat themselves; "
-        "a few thousand words make the smallest model that is worth the name."
+        f"The text is too small to train on: cleaning leaves {text.bytes:,} bytes, which are {train:,} tokens to "
+        f"learn from and {validation:,} to measure on. Give it at least about {needed:,} bytes without repetition; "
+        f"a few thousand words are enough for the smallest useful model."
     )
 
 
 def _shapes_for(text: TextFacts) -> tuple[tuple[int, int, int], ...]:
-    """Return the shapes to consider: as large as time allows, but none far larger than what is to be learned."""
+    """Return the shapes to consider: as large as the time allows, but none far too large for the text."""
     tiny = len(TINY_SHAPES)
     fitting = [
         (layers, heads, width)
@@ -208,12 +208,12 @@ def _shaped(base: RunConfig, shape: tuple[int, int, int]) -> ModelConfig:
 
 
 def _probing(training: TrainingConfig, model: ModelConfig) -> TrainingConfig:
-    """Return the settings of the updates by which shapes are compared."""
+    """Return the settings of the updates that compare shapes."""
     return replace(training, batch_size=max(1, PROBE_TOKENS // model.context_length))
 
 
 def _consider(base: RunConfig, machine: Machine, text: TextFacts, seconds: float) -> tuple[Candidate, ...]:
-    """Measure shapes from small to large until they get worse, or the time for measuring is over."""
+    """Measure shapes from small to large, until they get worse or the time for measuring is over."""
     considered: list[Candidate] = []
     left = min(MEASURING_SHARE * seconds, MEASURING_MOST)
     context = base.model.context_length
@@ -234,7 +234,7 @@ def _consider(base: RunConfig, machine: Machine, text: TextFacts, seconds: float
             break
     if not considered:
         raise TrainingError(
-            f"{byte_size(machine.memory_bytes)} of free memory are too little for even the smallest model here. "
+            f"{byte_size(machine.memory_bytes)} of free memory is too little even for the smallest model here. "
             "Close other programs, or use another --training.device."
         )
     return tuple(considered)
@@ -256,7 +256,7 @@ def _settle(
     text: TextFacts,
     seconds: float,
 ) -> Plan:
-    """Fill in what follows from the shape: batch, threads, steps, rates, dropout, evaluations."""
+    """Fill in what follows from the shape: batch, threads, steps, learning rates, dropout, evaluations."""
     notes: list[str] = []
     tokens = best.tokens_per_second * seconds
     per_epoch = text.training_bytes / bytes_per_token(text, best.model.vocab_size)
@@ -300,7 +300,7 @@ def _settle(
 
 
 def _batched(training: TrainingConfig, machine: Machine, model: ModelConfig, tokens: float) -> TrainingConfig:
-    """Return the training with its batch, split up where memory asks for it."""
+    """Return the training settings with the batch, split up if memory requires it."""
     rows, accumulate = max(1, batch_tokens_for(tokens) // model.context_length), 1
     while rows > 1 and _memory(model, training, rows, machine) > MEMORY_SHARE * machine.memory_bytes:
         rows, accumulate = rows // 2, accumulate * 2
@@ -308,6 +308,6 @@ def _batched(training: TrainingConfig, machine: Machine, model: ModelConfig, tok
 
 
 def _memory(model: ModelConfig, training: TrainingConfig, rows: int, machine: Machine) -> int:
-    """Return the bytes that training on batches of `rows` rows takes on this machine's device."""
+    """Return the bytes that training on batches of `rows` rows takes on the machine's device."""
     kept = OPTIMIZERS[training.optimizer].kept
     return training_bytes(model, batch_size=rows, device=machine.device.type, kept=kept).total

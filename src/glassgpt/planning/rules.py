@@ -1,4 +1,4 @@
-"""The rules of thumb of a plan: pure functions of the text, the time and what is left of both.
+"""The rules of thumb of a plan: pure functions of the text and the time.
 
 Each was fitted to measured runs (docs/experiments.md, docs/planning.md) and holds for models that train in seconds to
 days. Change a number here, and every plan changes with it.
@@ -11,13 +11,13 @@ import math
 from glassgpt.planning.text import TextFacts
 
 BYTE_IDS = 257
-"""Ids of a byte-level vocabulary that are no words: the bytes, and the end of a text."""
+"""Ids of a byte-level vocabulary that are not words: the bytes, and the end of a text."""
 
 
 def vocabulary_for(text: TextFacts, seconds: float) -> int:
-    """Return how many ids a vocabulary should have: a power of two that text and time can fill.
+    """Return the size of the vocabulary: a power of two that text and time can fill.
 
-    A word must occur often enough to be learned, and each makes every step dearer.
+    A word must occur often enough to be learned, and each word makes every step more expensive.
     """
     by_text = 4096 * (text.bytes / 1e6) ** 0.4
     by_time = 4096 * (seconds / 10) ** 0.35
@@ -26,10 +26,10 @@ def vocabulary_for(text: TextFacts, seconds: float) -> int:
 
 
 def bytes_per_token(text: TextFacts, vocab_size: int) -> float:
-    """Return about how many bytes a token stands for.
+    """Return approximately how many bytes a token stands for.
 
-    Counted where the text is short. Of English 2.5 with 1,024 ids, and 0.4 more for each doubling; whole words where
-    they all have one.
+    It is counted where the text is short. For English it is 2.5 with 1,024 ids, and 0.4 more for each doubling; it is
+    the length of a word where every word has an id.
     """
     if text.token_bytes is not None:
         return text.token_bytes
@@ -39,11 +39,11 @@ def bytes_per_token(text: TextFacts, vocab_size: int) -> float:
 
 
 def batch_tokens_for(tokens: float) -> int:
-    """Return the tokens of an update in a run that sees a number of tokens: as their square root, a power of two.
+    """Return the tokens per update for a run on `tokens`: proportional to the square root, a power of two.
 
-    Half as many updates of twice the size see as much text and are cheaper, until too few are left to learn. Below
-    2,048 tokens the optimizer's own work becomes a large part of an update; a run so short that it would make fewer
-    than 60 of those makes smaller ones.
+    Half as many updates of twice the size read the same amount of text and are cheaper, until too few are left to
+    learn. Below 2,048 tokens the optimizer's work becomes a large part of an update. A run that is too short for 60
+    updates of that size makes smaller ones.
     """
     least = min(2048.0, max(64.0, tokens / 60))
     return 2 ** round(
@@ -54,8 +54,8 @@ def batch_tokens_for(tokens: float) -> int:
 def context_for(text: TextFacts, vocab_size: int, seconds: float) -> tuple[int, str]:
     """Return the context length, and the order of the rows.
 
-    Many short documents are read from their beginnings, in windows that hold nine of ten of them whole; other
-    text in windows that are longer the more time there is.
+    Many short documents are read from their beginnings, in windows that hold nine of ten of them whole. Other text is
+    read in windows that grow with the time.
     """
     usual = text.usual_bytes / bytes_per_token(text, vocab_size)
     if text.documents >= 1000 and usual <= 512:
@@ -67,10 +67,10 @@ def context_for(text: TextFacts, vocab_size: int, seconds: float) -> tuple[int, 
 
 
 def dropout_for(epochs: float) -> float:
-    """Return the dropout of a run that sees its text so many times."""
+    """Return the dropout of a run that makes this number of passes over its text."""
     return 0.0 if epochs < 4 else 0.05 if epochs < 8 else 0.1
 
 
 def pauses_for(seconds: float) -> int:
-    """Return how often a run stops to be evaluated."""
+    """Return how many times a run pauses for an evaluation."""
     return min(12, max(2, int(seconds / 8)))

@@ -1,8 +1,7 @@
-"""What a plan needs to know of a text: how much training will see, and how long its documents are.
+"""What a plan needs to know about a text: how much of it training will see, and how long its documents are.
 
-The text is looked at as training will see it: read, cleaned and split by the same settings. Of a long one the
-beginning is enough. A short one is tokenized here and now, so that the plan of a note of a few lines rests on the
-very tokens that there will be.
+The text is examined as training will see it: read, cleaned and split by the same settings. The beginning of a long
+text is enough. A short one is tokenized at once, so that its plan rests on the tokens that training will use.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.train import train_tokenizer
 
 WORD_CHARACTERS = 2_000_000
-"""Words are counted in the first so many characters."""
+"""Words are counted in this many characters from the beginning."""
 LOOK_CHARACTERS = 16_000_000
 """A longer text is judged by its beginning and the size of its files: reading it all would take too long."""
 SHORT_CHARACTERS = 200_000
 """A text up to this length is tokenized for its plan, which takes a fraction of a second."""
 
 WORD = re.compile(r" ?\w+|[^\w\s]+|\s+")
-"""Roughly what a byte-level vocabulary takes for a piece."""
+"""Roughly how a byte-level vocabulary cuts text into pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +37,19 @@ class TextFacts:
     bytes: int
     """UTF-8 bytes in all splits."""
     documents: int
-    """Documents in what was looked at."""
+    """Documents in the part that was examined."""
     usual_bytes: int
-    """Length that nine of ten documents do not exceed."""
+    """The length that nine of ten documents do not exceed."""
     words: int
-    """Different words that occur more than once in the beginning of the text: all that a vocabulary could hold."""
+    """Different words that occur more than once in the beginning of the text: the most a vocabulary could hold."""
     word_bytes: float
-    """Bytes of a usual word there, with the space or the sign after it."""
+    """Mean bytes of a word there, with the space or the punctuation after it."""
     exact: bool
-    """Whether all of the text was looked at."""
+    """Whether all of the text was examined."""
     training_share: float = 0.9
-    """Share of the bytes that is trained on."""
+    """Share of the bytes in the training split."""
     notes: tuple[str, ...] = ()
-    """What readers decided by the look of a file, such as whether its first row is a heading."""
+    """What readers inferred from a file, such as whether its first row is a heading."""
     tokens: tuple[int, int] | None = None
     """Tokens to train on and to validate on, where the text was short enough to count them."""
 
@@ -61,7 +60,7 @@ class TextFacts:
 
     @property
     def token_bytes(self) -> float | None:
-        """Bytes a token stands for, where they were counted."""
+        """Bytes per token, where tokens were counted."""
         return self.training_bytes / self.tokens[0] if self.tokens and self.tokens[0] else None
 
 
@@ -73,7 +72,7 @@ class ShortText:
     """By split, each text and whether a document ends with it."""
 
     def tokenized(self, facts: TextFacts, config: TokenizerConfig) -> tuple[TextFacts, int]:
-        """Return the facts with the number of tokens, and the size that the vocabulary really has."""
+        """Return the facts with the number of tokens, and the vocabulary's actual size."""
         names = SPLITS if config.kind == "char" else SPLITS[:1]
         tokenizer = train_tokenizer([text for name in names for text, _ in self.splits[name]], config)
         train, validation = (
@@ -85,7 +84,7 @@ class ShortText:
 def look_at(
     config: RunConfig, *, most_characters: int = LOOK_CHARACTERS
 ) -> tuple[TextFacts, ShortText | None]:
-    """Return what is known of the corpus of `config`, and the text itself where it is short.
+    """Return the facts about the corpus of `config`, and the text itself where it is short.
 
     Raises `CorpusError` when it cannot be read, or when nothing is left of it.
     """
@@ -109,7 +108,7 @@ def look_at(
 
 
 class _Look:
-    """What was seen so far."""
+    """What was counted so far."""
 
     def __init__(self) -> None:
         self.characters = 0
@@ -134,7 +133,7 @@ class _Look:
             self._open = 0
 
     def facts(self, *, exact: bool, known: int) -> TextFacts:
-        """Return it in numbers; `known` are the bytes of all files."""
+        """Return the counts as facts; `known` is the number of bytes in all files."""
         seen = sum(self.bytes.values())
         lengths = self._lengths or [self._open]
         spelled = sum(

@@ -1,1 +1,1 @@
-"""From raw text to a trained run: the rooms below, joined."""
+"""From raw text to a trained run: it joins the packages below."""

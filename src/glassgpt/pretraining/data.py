@@ -1,4 +1,4 @@
-"""From sources to token shards, once: the result is kept in the cache under a hash of all that decides it."""
+"""From sources to token shards, once: the result is cached under a hash of everything that decides it."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from glassgpt.tokenizers.load import load_tokenizer
 from glassgpt.tokenizers.special import unknown_line
 from glassgpt.tokenizers.train import train_tokenizer
 
-# Raised when a change of code changes what the same configuration prepares.
+# Increased when a code change alters what the same configuration prepares.
 PREPARATION = 1
-# Of several processes that prepare the same text one works, and the others wait. Beside prepare's own lock, because
-# the vocabulary comes first.
+# When several processes prepare the same text, one works and the others wait. The lock of `prepare` is not enough,
+# because the vocabulary comes first.
 ONE_AT_A_TIME = ".one-at-a-time"
-# Where a trained vocabulary is kept until the tokens are there.
+# Where a trained vocabulary is kept until the tokens are written.
 KEPT = "vocabulary"
-# A vocabulary stops changing long before this much text.
+# A vocabulary stops changing long before this amount of text.
 TOKENIZER_CHARACTERS = 64_000_000
 
 Say = Callable[[str], None]
@@ -55,9 +55,9 @@ class PreparedData:
 
 
 def prepare_data(config: RunConfig, say: Say = lambda _: None) -> PreparedData:
-    """Read, clean, split and tokenize the corpus of `config`, or open what an earlier call left.
+    """Read, clean, split and tokenize the corpus of `config`, or open what an earlier call prepared.
 
-    `say` is told each stage in one line. Raises `ConfigError`, `CorpusError`, `TokenizerError` or `DatasetError`.
+    `say` receives one line per stage. Raises `ConfigError`, `CorpusError`, `TokenizerError` or `DatasetError`.
     """
     if not config.corpus.sources:
         raise CorpusError(
@@ -66,8 +66,8 @@ def prepare_data(config: RunConfig, say: Say = lambda _: None) -> PreparedData:
         )
     if not config.split.validation:
         raise ConfigError(
-            "split.validation is 0, so that nothing is held out. Training measures on text that is held out, and "
-            "keeps the weights that predict it best. Give it a share of the text, such as --split.validation 0.02."
+            "split.validation is 0, so nothing is held out. Training measures on held-out text, and keeps the "
+            "weights that predict it best. Give it a share of the text, such as --split.validation 0.02."
         )
     _refuse_unwritable(config)
     return _read(config, say)
@@ -87,7 +87,7 @@ def _read(config: RunConfig, say: Say) -> PreparedData:
     plan = _plan(config, sources)
     folder = files.cache_dir() / "prepared" / plan[:24]
     for note in (note for source in sources for note in source.notes):
-        say(note)  # each time: another command may have prepared the tokens, and said it there
+        say(note)  # each time: another command may have prepared the tokens and printed it there
     data = _prepared(config, sources, folder, plan, say)
     _say_unknown(data, say)
     return data
@@ -97,11 +97,11 @@ def _prepared(config: RunConfig, sources: list[Source], folder: Path, plan: str,
     if unusable(folder) is not None:
         folder.mkdir(parents=True, exist_ok=True)
         with files.locked(folder / ONE_AT_A_TIME):
-            trouble = unusable(folder)  # looked at again: another process may have made them meanwhile
+            trouble = unusable(folder)  # checked again: another process may have made them in the meantime
             if trouble is not None:
                 if (folder / files.MANIFEST).exists():
                     say(
-                        f"The tokens prepared earlier in {folder} cannot be used ({trouble}): making them again."
+                        f"The tokens prepared earlier in {folder} cannot be used ({trouble}). They are made again."
                     )
                 say(f"Reading {_names(_source_names(sources))}.")
                 return PreparedData(*_prepare(config, sources, folder, plan, say), tuple(sources))
@@ -139,7 +139,7 @@ def _prepare(
 
 
 def prepare_whole(config: RunConfig, tokenizer: Path, say: Say = lambda _: None) -> TokenSplit:
-    """Return all the text of `config` as one split, in the ids of the tokenizer at a path: to measure on."""
+    """Return all the text of `config` as one split to measure on, in the ids of the tokenizer at a path."""
     config = dataclasses.replace(
         config, split=SplitConfig(validation=0.0), tokenizer=TokenizerConfig(name=str(tokenizer))
     )
@@ -147,17 +147,17 @@ def prepare_whole(config: RunConfig, tokenizer: Path, say: Say = lambda _: None)
 
 
 def refuse_other_data(directory: RunDirectory, data: PreparedData) -> None:
-    """Raise `RunError` when what a run's sources give now is not what the run was trained on."""
+    """Raise `RunError` when a run's sources no longer give the data that the run was trained on."""
     lineage = read_lineage(directory)
     if not _same_tokens(lineage, data):
         raise RunError(
-            f"The text of {directory.name} (or how it is prepared) has changed since the run began, so going on "
-            "would not be the same run. Put the original text back, or start a new run under another --name."
+            f"The text of {directory.name} (or how it is prepared) has changed since the run began, so continuing "
+            f"would not be the same run. Put the original text back, or start a new run under another --name."
         )
 
 
 def _same_tokens(lineage: dict[str, Any], data: PreparedData) -> bool:
-    """Say whether prepared tokens are those of a lineage: by their hashes, which older versions did not write."""
+    """Return whether prepared tokens are those of a lineage: by their hashes, which older versions did not write."""
     then, now = lineage["data"] or {}, data.shards
     if lineage["tokenizer"]["fingerprint"] != data.tokenizer.fingerprint:
         return False
@@ -179,7 +179,7 @@ def _plan(config: RunConfig, sources: list[Source]) -> str:
         tokenizer["engine"] = "rust"
     if config.tokenizer.name and Path(config.tokenizer.name).exists():
         tokenizer["fingerprint"] = load_tokenizer(config.tokenizer.name).fingerprint
-        tokenizer["name"] = None  # wherever it lies, it is the same vocabulary
+        tokenizer["name"] = None  # wherever the file is, the vocabulary is the same
     decisive = {
         "preparation": PREPARATION,
         "sources": [source.fingerprint for source in sources],
@@ -198,7 +198,7 @@ def _documents(
 
 
 def _tokenizer(config: RunConfig, sources: list[Source], kept: Path, say: Say) -> FastTokenizer:
-    """Load the tokenizer that is named, or train one (and keep it, should preparing be interrupted)."""
+    """Load the named tokenizer, or train one (and keep it, in case preparing is interrupted)."""
     if config.tokenizer.name:
         return load_tokenizer(config.tokenizer.name)
     if files.broken_seal(kept) is None:
@@ -215,9 +215,9 @@ def _tokenizer(config: RunConfig, sources: list[Source], kept: Path, say: Say) -
 
 
 def _tokenizer_texts(config: RunConfig, sources: list[Source]) -> Iterator[str]:
-    """Yield the text a vocabulary is made from: the training split, up to a limit.
+    """Yield the text that a vocabulary is made from: the training split, up to a limit.
 
-    A character vocabulary is taken from all text, since a character missing from it cannot be read at all.
+    A character vocabulary is made from all text, because a missing character could not be read at all.
     """
     everything = config.tokenizer.kind == "char"
     characters = 0
@@ -243,26 +243,26 @@ def _nothing_to_train_on(config: RunConfig, sources: list[Source]) -> CorpusErro
         return all_held_out(config.corpus.sources, config.split)
     if config.split.validation:
         return nothing_left(config.corpus.sources, text_field=config.corpus.text_field)
-    return CorpusError(  # of `prepare_whole`: the run decides the cleaning, no option does
+    return CorpusError(  # from `prepare_whole`: the run decides the cleaning, not an option
         f"There is no text to measure on in {_names(_source_names(sources))}: it is empty, or the cleaning that the "
         f"run was trained with ({config.cleaning.mode}) dropped all of it. Name another text."
     )
 
 
 def held_in(data: PreparedData, name: str) -> TokenSplit:
-    """Return a split of a run's own text to measure on. Raises `DatasetError` for one that holds nothing."""
+    """Return a split of a run's own text to measure on. Raises `DatasetError` when it is empty."""
     split = data.shards.split(name)
     if not len(split):
         others = [other for other in SPLITS if len(data.shards.split(other))]
         raise DatasetError(
             f"The run was trained without a {name} split (split.{name} is 0), so there is nothing to measure on. It "
-            f"has: {', '.join(others)}. Or name a text of your own."
+            f"has: {', '.join(others)}. Or name another text."
         )
     return split
 
 
 def _say_unknown(data: PreparedData, say: Say) -> None:
-    """Say how much of the text the vocabulary does not know, if any."""
+    """Report how much of the text is not in the vocabulary, if any."""
     unknown, end = data.tokenizer.unknown_id, data.tokenizer.end_of_text
     if unknown is None or unknown == end:
         return

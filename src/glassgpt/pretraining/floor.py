@@ -1,8 +1,8 @@
 """The loss no model can beat, where it is known.
 
-The built-in stories come from a grammar whose entropy H is known exactly, and their text is an injective
-image of the choices made, so H bits a story is the least any model can spend on them on average. Spread
-over the tokens (or bytes) a story has here, that is the floor of the loss curve.
+The built-in stories come from a grammar whose entropy H is known exactly. Their text is an injective image of the
+choices made, so no model can spend fewer than H bits per story on average. Divided by the tokens (or bytes) of a
+story here, that is the floor of the loss curve.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from glassgpt.dataset.shards import TokenSplit
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """The least reachable loss on the validation split."""
+    """The lowest possible loss on the validation split."""
 
     loss: float  # nats a token
     bits_per_byte: float

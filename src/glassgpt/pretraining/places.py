@@ -1,4 +1,4 @@
-"""Where the text of a run is now, known by its hash."""
+"""Where the text of a run is now, identified by its hash."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from glassgpt.runs.reading import read_lineage
 def find_text(
     directory: RunDirectory, config: RunConfig, given: Sequence[str] = (), *, ask: str = "resume"
 ) -> RunConfig:
-    """Return the config with each source of a run where it is now; `given` says where, in place of the config.
+    """Return the config with the current place of each source of a run; `given` replaces the config's places.
 
-    `ask` is the command that an error advises, to say where the text was moved.
+    `ask` is the command that an error advises for naming the new place of a text.
 
-    Raises `RunError` when a source is not to be found, or what is found there is not what the run was trained on.
+    Raises `RunError` when a source cannot be found, or is not what the run was trained on.
     """
     lineage = read_lineage(directory)
     if not given and all(map(is_there, config.corpus.sources)):
@@ -39,10 +39,10 @@ def find_text(
     if given:
         wrong = [spec for spec in given if not accept(spec)]
         if wrong:
-            open_sources(wrong)  # what is not there says so itself
+            open_sources(wrong)  # a missing source raises its own error
             raise RunError(
                 f"{wrong[0]} is not the text that {directory.name} was trained on: its hash differs. The text has "
-                "changed since the run began, or it is another one."
+                f"changed since the run began, or it is a different text."
             )
         sources = absolute(given)
     else:

@@ -1,4 +1,4 @@
-"""Recipes: whole runs as TOML files, found by name or path, under the values given on the command line."""
+"""Recipes: whole runs as TOML files, found by name or path; the command line overrides their values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def recipe_names() -> list[str]:
 
 
 def find_recipe(name: str) -> Path:
-    """Return the file of a recipe, by name or by path. Raises `ConfigError` naming what is near."""
+    """Return the file of a recipe, by name or by path. Raises `ConfigError`, which suggests a similar name."""
     path = Path(name)
     if path.suffix == ".toml" and path.is_file():
         return path
@@ -49,7 +49,7 @@ def find_recipe(name: str) -> Path:
 def read_recipe(name: str) -> dict[str, Any]:
     """Return a recipe's values, every key checked against `RunConfig`.
 
-    The `config.toml` of a run counts with its text where that is now, and with the run's own tokenizer.
+    For the `config.toml` of a run, the text is looked up where it is now, and the run's tokenizer is used.
     """
     path = find_recipe(name)
     run = RunDirectory(path.parent)
@@ -61,17 +61,17 @@ def read_recipe(name: str) -> dict[str, Any]:
 
 
 def recipe_values(recipe: str | None, preset: str | None) -> dict[str, Any]:
-    """Return what lies under the command line: the preset's model, and the recipe over it."""
+    """Return the values that the command line overrides: the preset's model, and the recipe over it."""
     values = read_recipe(recipe) if recipe else {}
     return configs.merge({"model": configs.to_dict(get_preset(preset))}, values) if preset else values
 
 
 def refuse_idle_recipe(recipe: str, preset: str | None, config: RunConfig) -> None:
-    """Raise `ConfigError` for a setting of a recipe that nothing reads, neither by itself nor in the whole `config`.
+    """Raise `ConfigError` for a setting of a recipe that nothing reads, in the recipe alone and in the whole `config`.
 
-    The command line may put other values over a recipe, which is what makes others of it idle. A default says nothing
-    that would not hold without it, and a file that names every setting, as a run or a plan leaves it, is no list of
-    wishes.
+    The command line may override values of a recipe and so make others idle; those are allowed. A setting equal to
+    its default is allowed too, and so is a file that names every setting, as runs and plans write it: it is not a
+    list of wishes.
     """
     values = read_recipe(recipe)
     if configs.to_dict(configs.from_dict(RunConfig, values, origin=recipe)) == values:
@@ -94,7 +94,5 @@ def _found(run: RunDirectory) -> RunConfig:
     config = read_config(run)
     try:
         return find_text(run, config)
-    except (
-        RunError
-    ):  # another text may be named on the command line; if none is, the missing one is named then
+    except RunError:  # the command line may name another text; if not, the missing one is reported later
         return config

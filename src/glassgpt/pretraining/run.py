@@ -1,9 +1,9 @@
-"""A configuration to a trained run: the rooms below, joined in the order of the data's way.
+"""From a configuration to a trained run: the packages below, joined in the order in which the data passes them.
 
     corpus -> tokenizer -> shards -> model -> the loop -> checkpoints, metrics, samples -> best weights, report
 
-`start_run` begins one, `resume_run` continues one from its newest whole checkpoint; both end in the
-same few lines, so a resumed run cannot take another path than an uninterrupted one.
+`start_run` begins a run, `resume_run` continues one from its newest complete checkpoint. Both end in the same few
+lines, so a resumed run takes the same path as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ def start_run(
     track: Sequence[str] = (),
     deadline: float | None = None,
 ) -> Outcome:
-    """Train a new run. Raises `RunError` when `name` is taken, and the rooms' own errors.
+    """Train a new run. Raises `RunError` when `name` is taken, and the errors of the packages below.
 
-    `say` is told each stage in a line, `listeners` get the events of the loop, `track` names trackers.
-    `deadline`, a time of `time.perf_counter`, is when all should be over: what preparing leaves of the time is
-    for training.
+    `say` receives one line per stage, `listeners` the events of the loop; `track` names trackers.
+    `deadline`, a time of `time.perf_counter`, is when everything should be finished: training gets the time that
+    preparing leaves.
     """
     check_trackers(track)
     if name is not None:
@@ -74,7 +74,7 @@ def start_run(
         smallest = dataclasses.replace(config.model, vocab_size=1)  # the text decides the vocabulary
         refuse_what_does_not_fit(smallest, config.training, device, rows=_rows(config, world))
         data = _prepare(config, world, say)
-        check_length(data.shards.split("train"), config.model.context_length)  # before anything is made
+        check_length(data.shards.split("train"), config.model.context_length)  # before anything is written
         model = dataclasses.replace(config.model, vocab_size=data.tokenizer.vocab_size)
         refuse_what_does_not_fit(model, config.training, device, rows=_rows(config, world))
         config = distributed.from_main(lambda: _decide(config, data, device, world, say, deadline), world)
@@ -93,10 +93,10 @@ def resume_run(
     listeners: Sequence[Listener] = (),
     track: Sequence[str] = (),
 ) -> Outcome:
-    """Resume a run that was killed or stopped, from its newest whole checkpoint.
+    """Resume a run that was killed or stopped, from its newest complete checkpoint.
 
-    `sources` says where its text is now, if it was moved. Raises `RunError` when the data or the tokenizer is no
-    longer what the run began with, or when another process writes to the run.
+    `sources` says where its text is now, if it was moved. Raises `RunError` when the data or the tokenizer has
+    changed since the run began, or when another process writes to the run.
     """
     check_trackers(track)
     directory = find_run(name)
@@ -118,9 +118,7 @@ def resume_run(
         refuse_other_data(directory, data)
         if world.is_main:
             if not (directory.tokenizer.exists() or directory.tokenizer.is_symlink()):
-                data.tokenizer.save(
-                    directory.tokenizer
-                )  # the data is known to be of the run's own vocabulary
+                data.tokenizer.save(directory.tokenizer)  # the data is known to use the run's vocabulary
             open_tokenizer(directory, read_lineage(directory))
         if world.is_main and config != noted:
             files.write_text(directory.config, configs.to_toml(config))
@@ -128,7 +126,7 @@ def resume_run(
 
 
 def _with_sources(config: RunConfig, sources: Sequence[str]) -> RunConfig:
-    """Return the config with other sources, if any are given: nothing was learned yet that they could contradict."""
+    """Return the config with other sources, if any are given. Nothing was learned yet that could contradict them."""
     corpus = dataclasses.replace(config.corpus, sources=absolute(sources)) if sources else config.corpus
     return dataclasses.replace(config, corpus=corpus)
 
@@ -146,7 +144,7 @@ def source_name(source: str) -> str:
 
 
 def _prepare(config: RunConfig, world: World, say: Say) -> PreparedData:
-    """Let the main process prepare the data, and the others open what it left."""
+    """Let the main process prepare the data, and the others open it."""
     if world.is_main:
         data = prepare_data(config, say)
         distributed.barrier(world)
@@ -187,13 +185,13 @@ def _decide(
     say: Say,
     deadline: float | None,
 ) -> RunConfig:
-    """Return the config with everything decided, the time that is left included."""
+    """Return the config with everything decided, including the time that is left."""
     decided = _resolve(config, data, device, world, say, paced=deadline is not None)
     return _in_time(decided, deadline)
 
 
 def _in_time(config: RunConfig, deadline: float | None) -> RunConfig:
-    """Return the config with the seconds of training that are left, but for the report at the end."""
+    """Return the config with the seconds left for training, less the time for the report at the end."""
     if deadline is None:
         return config
     training = within(config.training, deadline - time.perf_counter())
@@ -209,8 +207,8 @@ def measure_split(
     most_tokens: int,
     precision: torch.dtype = torch.float32,
 ) -> Evaluation:
-    """Measure a model on a split in the way of its run: on whole documents where it trains on them."""
-    # A short text still has something to say: look at it through a shorter window.
+    """Measure a model on a split as its run does: on whole documents if it trains on them."""
+    # A text shorter than the window is measured through a shorter window.
     lengths = tokenizer.byte_lengths()
     unknown = None if tokenizer.unknown_id == tokenizer.end_of_text else tokenizer.unknown_id
     return evaluate(
@@ -226,7 +224,7 @@ def measure_split(
 
 
 class _Training:
-    """One training: everything `train` is given, built from the config."""
+    """One training: everything that `train` receives, built from the config."""
 
     def __init__(
         self,
@@ -272,7 +270,7 @@ class _Training:
         files.write_json(directory.lineage, lineage)
 
     def run(self, claim: Claim, listeners: Sequence[Listener], track: Sequence[str]) -> Outcome:
-        """Train from the newest checkpoint, or from the beginning, and leave a whole run directory."""
+        """Train from the newest checkpoint, or from the beginning, and leave a complete run directory."""
         on_cpu = self.device.type == "cpu"
         work = Work(
             config=self.config.training,
@@ -317,7 +315,7 @@ class _Training:
         return sum(facts["documents"] for facts in self.data.shards.manifest["splits"].values()) > 1
 
     def _check_prompts(self) -> None:
-        """Say which prompts of the samples are longer than the context; refuse characters without an id."""
+        """Report sample prompts that are longer than the context, and refuse characters that have no id."""
         if self.config.training.sample_every == 0:
             return
         for number, prompt in enumerate(self.config.samples.prompts, start=1):

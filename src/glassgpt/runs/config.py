@@ -20,9 +20,9 @@ class CorpusConfig:
     """Which text to train on."""
 
     sources: tuple[str, ...] = ("builtin:tinytales",)
-    """Files, folders, globs, builtin:name, hf:owner/name, or names of known corpora."""
+    """Files, folders, globs, builtin:name, hf:owner/name[:split][#column], or a known corpus."""
     text_field: str | None = None
-    """Column or key that holds the text, in formats with several."""
+    """The field of .jsonl, .json, .csv and .parquet records that holds the text."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class SamplesConfig:
     prompts: tuple[str, ...] = ("",)
     """Prompts to continue; an empty one starts a new document."""
     max_tokens: int = 120
-    """Largest number of tokens of each sample."""
+    """Maximum number of tokens in each sample."""
     temperature: float = 0.8
-    """0 takes the likeliest token each time."""
+    """0 always takes the likeliest token."""
     top_k: int = 50
     """Keep only the k likeliest tokens; 0 keeps all."""
     seed: int = 7

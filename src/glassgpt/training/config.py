@@ -163,7 +163,7 @@ class TrainingConfig(LoopConfig):
     stride: int | None = None
     """Distance between windows in order "windows"; the context length when left out."""
     evaluate_tokens: int = 65_536
-    """Largest number of validation tokens to measure each time."""
+    """Maximum number of validation tokens per evaluation."""
 
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
         *LoopConfig.ONLY_WITH,
