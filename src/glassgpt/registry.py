@@ -42,7 +42,7 @@ class Registry(Generic[Part]):
         if point is None:
             raise ConfigError(
                 f"There is no {name!r} among the {self.what}.{did_you_mean(name, self.names(), most=1)} "
-                f"There are: {', '.join(self.names())}."
+                f"There are: {', '.join(self.names())}. One that a package brings needs that package installed."
             )
         self._added[name] = self._load(name, point)
         return self._added[name]

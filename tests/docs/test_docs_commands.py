@@ -26,6 +26,8 @@ from glassgpt.runs.config import RunConfig
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXTENDING = ROOT / "docs" / "extending.md"
+"""Its commands need its package: `test_extending.py` installs that and runs them."""
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 ENDS_A_COMMAND = {"|", "||", "&&", ";", "&", ">", ">>", "<", "2>"}
@@ -68,6 +70,8 @@ def command_lines() -> list:
     """Return each `glassgpt ...` (or `python -m glassgpt ...`) of the pages as its arguments."""
     found = []
     for page in PAGES:
+        if page == EXTENDING:
+            continue
         for block in blocks(page):
             if block.language in ("", "sh", "bash", "console"):
                 lines = block.text.replace("\\\n", " ").splitlines()
@@ -91,6 +95,7 @@ def arguments_of(line: str) -> list[str] | None:
 
 def python_blocks() -> list:
     found = [block for page in PAGES for block in blocks(page) if block.language == "python"]
+    found = [block for block in found if "extending" not in block.place or "using(model" in block.text]
     return [pytest.param(block, id=block.place) for block in found]
 
 
@@ -120,7 +125,7 @@ def beside_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for page in PAGES:
         for block in blocks(page):
-            if block.language == "toml":
+            if block.language == "toml" and page != EXTENDING:
                 name = re.match(r"# (\S+\.toml)", block.text)
                 assert name, f"{block.place}: begin the recipe with its name, as in `# mine.toml: ...`"
                 (tmp_path / name[1]).write_text(block.text, encoding="utf-8")

@@ -187,7 +187,8 @@ def _require_choice(name: str, value: str, choices: Sequence[str] | Registry) ->
     if not isinstance(value, str) or value not in choices:
         raise ConfigError(
             f"{name} = {value!r} is not known.{did_you_mean(str(value), choices, most=1)} "
-            f"Choose one of: {', '.join(choices)}."
+            f"Choose one of: {', '.join(choices)}"
+            f"{', or install the package that brings it' if isinstance(choices, Registry) else ''}."
         )
 
 
