@@ -69,7 +69,7 @@ def train(
             to the time.
         recipe: A recipe by name, or a TOML file such as a run's config.toml.
         preset: Shape of the model by name; `glassgpt model --help` names them.
-        name: Name of the run; by default made from the source.
+        name: Name of the run; by default made from the source's name.
         track: Also send metrics to: tensorboard, wandb.
         text_field: The field of .jsonl, .json, .csv and .parquet records that holds the text.
         given: Settings that the command line names, which a plan leaves as they are.

@@ -24,7 +24,7 @@ class ShortTraining(LoopConfig):
     epochs: float | None = 3
     """Number of passes over the data, unless `steps` are given."""
     batch_size: int = 8
-    """Rows of one update on all processes together, before accumulation."""
+    """Rows of one batch over all processes together, before accumulation."""
     learning_rate: float = 5e-4
     """Peak learning rate of AdamW. When left out, it is fitted to the base's width and the kind."""
     min_learning_rate: float = 0.0
@@ -52,7 +52,7 @@ class Reinforcement(ShortTraining):
     steps: int = 100
     """Number of optimizer updates."""
     batch_size: int = 4
-    """Prompts of one update on all processes together, each answered by a group."""
+    """Prompts of one batch over all processes together, each answered by a group."""
     warmup_steps: int = 3
     """Steps of linear warm-up from zero."""
     beta2: float = 0.99

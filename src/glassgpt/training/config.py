@@ -58,7 +58,7 @@ class LoopConfig:
     clip: float = 1.0
     """Largest allowed norm of all gradients together; 0 does not clip."""
     evaluate_every: int = 100
-    """Steps between measurements of the validation loss."""
+    """Steps between evaluations of the validation loss."""
     sample_every: int | None = None
     """Steps between samples; evaluate_every when left out, 0 for no samples."""
     checkpoint_every: int | None = None
