@@ -36,7 +36,7 @@ def _paths(app: App, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Yield the words that lead to each command, a command before those below it."""
     yield above
     for name in app:
-        if not name.startswith("-"):
+        if not name.startswith("-") and app[name].show:
             yield from _paths(app[name], (*above, name))
 
 

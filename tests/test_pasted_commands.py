@@ -206,10 +206,8 @@ def import_says_generate_or_chat(project: Project) -> None:
         + " --width 8 --layers 1 "
         + " ".join(FEW),
     )
-    printed = project.refused("evaluate", "came back")
-    line = filled(
-        line_of(printed.replace(" FILE)", " FILE`"), "Name some"), RUN="'came back'", FILE="'my text.txt'"
-    )
+    printed = project.refused("eval", "came back", "--split", "validation")
+    line = filled(line_of(printed, "Name a text to measure its loss on:"), TEXT="'my text.txt'")
     assert "bits per byte" in paste(project, line)
     project.done("finetune", "sft", "a tale", "records.json", *FEW)
     project.done("export", "latest", "--to", "hf", "--output", "it talks")
@@ -310,10 +308,10 @@ def a_moved_text_says_resume(project: Project) -> None:
     Path("my text.txt").rename("my moved text.txt")
     printed = project.refused("resume", "a tale")
     moved = "'my moved text.txt'"
-    measured = filled(line_of(project.refused("evaluate", "a tale"), "give its new place:"), PATH=moved)
+    measured = filled(line_of(project.refused("eval", "a tale"), "give its new place:"), PATH=moved)
     assert "bits per byte" in paste(project, measured)
     paste(project, filled(line_of(printed, "give its new place:"), PATH=moved))
-    project.done("evaluate", "a tale")  # the resumed run has stored where its text is
+    project.done("eval", "a tale")  # the resumed run has stored where its text is
 
 
 def a_taken_name_says_resume(project: Project) -> None:
@@ -373,7 +371,8 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
         "cli/import_.py: generate run.handle Once upon a time",
         "cli/import_.py: chat run.handle",
         "finetuning/distill.py: finetune distill start.run.directory.handle TEXT",
-        "pretraining/data.py: glassgpt evaluate RUN FILE",
+        "pretraining/measuring.py: eval run.directory.handle TEXT",
+        "pretraining/data.py: glassgpt eval RUN FILE",
         "pretraining/data.py: glassgpt finetune",
     ),
     plan_says_train: ("cli/plan.py: train",),

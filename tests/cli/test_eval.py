@@ -76,8 +76,3 @@ def test_probes_and_tasks_of_a_folder_in_one_go(glassgpt, workplace: Path, monke
 
 def test_numbers_that_make_no_sense_are_refused(glassgpt, workplace: Path):
     assert "--samples is 0" in glassgpt("eval", "small", "--samples", "0").errors
-
-
-def test_both_commands_say_how_they_differ(glassgpt):
-    assert "see evaluate" in glassgpt("eval", "--help").output
-    assert "see eval)" in glassgpt("evaluate", "--help").output

@@ -89,7 +89,7 @@ def test_a_run_whose_folder_has_such_a_name(glassgpt: Any, workplace: Path, name
     for command in (
         ("resume", name),
         ("generate", name, "The", "--max-tokens", "2"),
-        ("runs", "compare", name, "small", "--out", "compared.png"),
+        ("runs", "compare", name, "small", "--output", "compared.png"),
     ):
         result = glassgpt(*command)
         assert result.status == 0, (command, result)
@@ -134,12 +134,12 @@ def test_what_a_run_cannot_note_is_refused(
 
 
 def test_what_only_reads_such_names_works(workplace: Path) -> None:
-    """`evaluate` once ended in a traceback when it stored the name of the text beside its tokens."""
+    """`eval` once ended in a traceback when it stored the name of the text beside its tokens."""
     shutil.copy("text.txt", f"{LATIN}.txt")
     for arguments in (
-        ("evaluate", "small", f"{LATIN}.txt"),
+        ("eval", "small", f"{LATIN}.txt"),
         ("data", "inspect", f"{LATIN}.txt"),
-        ("tokenizer", "train", f"{LATIN}.txt", "--out", f"{LATIN}.json", "--vocab-size", "280"),
+        ("tokenizer", "train", f"{LATIN}.txt", "--output", f"{LATIN}.json", "--vocab-size", "280"),
     ):
         done = command(*arguments)
         assert done.returncode == 0, (arguments, done.stderr.decode())

@@ -141,6 +141,7 @@ def test_a_setting_of_a_config_that_nothing_reads(
 
 
 TRAIN = ("train", "text.txt")
+VOCABULARY = ("tokenizer", "train", "text.txt", "--output=t.json")
 OTHERS: list[tuple[tuple[str, ...], str, str]] = [
     ((*TRAIN, "--corpus.sources", "more.txt"), "--corpus.sources", "SOURCES text.txt"),
     ((*TRAIN, "--text-field", "a", "--corpus.text-field", "b"), "--corpus.text-field", "--text-field"),
@@ -170,18 +171,23 @@ OTHERS: list[tuple[tuple[str, ...], str, str]] = [
     (("chat", "small", "--temperature=0", "--top-p=0.9"), "--top-p", "--temperature 0"),
     (("plan", "text.txt", "--minutes=1", "--force"), "--force", "--output"),
     (("plan", "text.txt", "--minutes=1", "--text-field", "story"), "--text-field", "text.txt"),
-    (("tokenizer", "train", "text.txt", "--out=t.json", "--kind=word", "--pattern=gpt2"), "--pattern", "--kind word"),
-    (("tokenizer", "train", "text.txt", "--out=t.json", "--kind=word", "--engine=rust"), "--engine", "--kind word"),
-    (("tokenizer", "train", "text.txt", "--out=t.json", "--kind=char", "--min-frequency=3"), "--min-frequency",
+    ((*VOCABULARY, "--kind=word", "--pattern=gpt2"), "--pattern", "--kind word"),
+    ((*VOCABULARY, "--kind=word", "--engine=rust"), "--engine", "--kind word"),
+    ((*VOCABULARY, "--kind=char", "--min-frequency=3"), "--min-frequency",
      "--kind char"),
-    (("tokenizer", "train", "text.txt", "--out=t.json", "--text-field=story"), "--text-field", "text.txt"),
+    ((*VOCABULARY, "--text-field=story"), "--text-field", "text.txt"),
     (("tokenizer", "compare", "runs/small", "--text=text.txt", "--text-field=story"), "--text-field", "text.txt"),
     (("data", "inspect", "text.txt", "--text-field", "story"), "--text-field", "text.txt"),
     (("data", "inspect", "*.txt", "--text-field", "story"), "--text-field", "*.txt"),
     (("data", "inspect", "text.txt", "--validation=0", "--seed=3"), "--seed", "--validation 0"),
-    (("evaluate", "small", "text.txt", "--split", "train"), "--split", "SOURCES text.txt"),
-    (("evaluate", "small", "--text-field", "story"), "--text-field", "without SOURCES"),
-    (("evaluate", "small", "text.txt", "--text-field", "story"), "--text-field", "text.txt"),
+    *[((command, "small", *line), *said) for command in ("eval", "evaluate") for line, *said in [
+        (("text.txt", "--split", "train"), "--split", "SOURCES text.txt"),
+        (("--text-field", "story"), "--text-field", "without SOURCES"),
+        (("text.txt", "--text-field", "story"), "--text-field", "text.txt"),
+    ]],
+    (("eval", "small", "text.txt", "--samples=3"), "--samples", "without --tasks"),
+    (("eval", "small", "text.txt", "--seed=3"), "--seed", "without --tasks"),
+    (("eval", "small", "text.txt", "--tasks=all", "--limit=3"), "--limit", "--tasks all"),
     (("eval", "small", "--tasks=induction", "--force"), "--force", "--json"),
     (("eval", "small", "--tasks=induction", "--include=."), "--include", "--tasks induction"),
     (("eval", "small", "--limit=3"), "--limit", "--tasks"),

@@ -27,7 +27,7 @@ def test_a_run_without_held_out_text_from_an_earlier_version(glassgpt: Any, work
     folder = Path(shutil.copytree("runs/small", "runs/blind"))
     config = (folder / "config.toml").read_text()
     (folder / "config.toml").write_text(config.replace("validation = 0.1", "validation = 0.0"))
-    for command in ("resume", "evaluate"):
+    for command in ("resume", "eval"):
         refused(glassgpt(command, "blind"), "split.validation is 0")
 
 
@@ -46,15 +46,15 @@ def test_text_that_is_all_held_out_is_not_called_empty(glassgpt: Any, workplace:
 
 def test_a_split_that_the_run_does_not_have(glassgpt: Any, workplace: Path) -> None:
     """More text does not help with a test split that was never requested."""
-    result = glassgpt("evaluate", "small", "--split", "test")
+    result = glassgpt("eval", "small", "--split", "test")
     refused(result, "without a test split", "split.test is 0", "train, validation")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n \n"])
 def test_an_empty_text_to_measure_on(glassgpt: Any, workplace: Path, text: str) -> None:
-    """The message once called it a text to train on, and advised an option that `evaluate` does not have."""
+    """The message once called it a text to train on, and advised an option that `eval` does not have."""
     Path("none.txt").write_text(text)
-    result = glassgpt("evaluate", "small", "none.txt")
+    result = glassgpt("eval", "small", "none.txt")
     refused(result, "no text to measure on in none.txt", "Name another text")
     assert "--cleaning" not in result.errors
 
@@ -67,8 +67,8 @@ def test_the_smallest_texts_are_measured_and_inspected_or_refused(
     for command in (
         ("train", "tiny.txt", *TINY),
         ("plan", "tiny.txt", "--minutes", "0.1"),
-        ("evaluate", "small", "tiny.txt"),
-        ("tokenizer", "train", "tiny.txt", "--out", "tiny.json", "--vocab-size", "300"),
+        ("eval", "small", "tiny.txt"),
+        ("tokenizer", "train", "tiny.txt", "--output", "tiny.json", "--vocab-size", "300"),
         ("tokenizer", "compare", "runs/small", "--text", "tiny.txt"),
         ("data", "inspect", "tiny.txt"),
         ("finetune", "sft", "small", "tiny.txt"),

@@ -12,8 +12,8 @@ import torch
 from glassgpt.training import fits
 
 MEASURING = (
-    ("evaluate", "small"),
-    ("evaluate", "small", "text.txt"),
+    ("eval", "small"),
+    ("eval", "small", "text.txt"),
     ("eval", "small", "--tasks", "grammar"),
 )
 

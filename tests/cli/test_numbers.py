@@ -16,7 +16,7 @@ ENDLESS = str(10**30)
 # What each command needs beside the option, so that nothing else in the line is wrong.
 NEEDED = {
     ("train",): ("text.txt", "--training.steps=1", "--name=new"),
-    ("tokenizer", "train"): ("text.txt", "--out=new.json"),
+    ("tokenizer", "train"): ("text.txt", "--output=new.json"),
     ("data", "inspect"): ("text.txt",),
     ("import",): ("nothing",),
     ("generate",): ("small", "The"),
@@ -87,8 +87,8 @@ def test_what_is_no_number_to_work_with_is_refused(
         ("plan text.txt --minutes 1e30", "a year"),
         ("train text.txt --minutes 1e30 --name new", "a year"),
         ("train text.txt --minutes 0 --name new", "--minutes"),
-        ("evaluate small --stories -1", "--stories"),
-        ("evaluate small --stories 1000000000000", "--stories"),
+        ("eval small --stories -1", "--stories"),
+        ("eval small --stories 1000000000000", "--stories"),
         ("eval small --seed -1", "--seed"),
         ("eval small --limit 0 --tasks induction", "--limit"),
         ("eval small --samples 1000000000000", "--samples"),

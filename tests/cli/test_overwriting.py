@@ -10,8 +10,8 @@ import pytest
 
 QUICK = ("--minutes", "0.1")
 WAYS = {
-    "tokenizer": (("tokenizer", "train", "text.txt", "--vocab-size", "300"), "--out"),
-    "compare": (("runs", "compare", "small", "small"), "--out"),
+    "tokenizer": (("tokenizer", "train", "text.txt", "--vocab-size", "300"), "--output"),
+    "compare": (("runs", "compare", "small", "small"), "--output"),
     "plan": (("plan", "text.txt", *QUICK), "--output"),
     "eval": (("eval", "small", "--tasks", "induction"), "--json"),
     "gguf": (("export", "small", "--to", "gguf"), "--output"),
@@ -21,7 +21,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_file_that_is_there_is_kept_without_force(glassgpt: Any, workplace: Path, way: str) -> None:
-    """`runs compare a b --out book.txt` once replaced the book by a picture."""
+    """`runs compare a b --output book.txt` once replaced the book by a picture."""
     command, option = WAYS[way]
     Path("book.txt").write_text("A book.")
     result = glassgpt(*command, option, "book.txt")
@@ -67,13 +67,13 @@ def test_comparing_again_is_painless(glassgpt: Any, workplace: Path) -> None:
     for _ in range(2):
         assert glassgpt("runs", "compare", "small", "small").status == 0
     assert Path("compare.png").read_bytes().startswith(b"\x89PNG")
-    result = glassgpt("runs", "compare", "small", "small", "--out", "runs/small/loss.png")
+    result = glassgpt("runs", "compare", "small", "small", "--output", "runs/small/loss.png")
     assert result.status == 1
 
 
 def test_the_tokenizer_of_a_run_is_kept(glassgpt: Any, workplace: Path) -> None:
     before = Path("runs/small/tokenizer.json").read_bytes()
-    result = glassgpt("tokenizer", "train", "text.txt", "--out", "runs/small")
+    result = glassgpt("tokenizer", "train", "text.txt", "--output", "runs/small")
     assert result.status == 1
     assert Path("runs/small/tokenizer.json").read_bytes() == before
 

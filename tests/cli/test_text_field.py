@@ -18,16 +18,16 @@ FEW = ("--training.steps=2", "--training.threads=1", "--training.precision=float
     "command",
     [
         ("data", "inspect", "FILE"),
-        ("tokenizer", "train", "FILE", "--out", "t.json", "--vocab-size", "300"),
+        ("tokenizer", "train", "FILE", "--output", "t.json", "--vocab-size", "300"),
         ("tokenizer", "compare", "runs/small", "--text", "FILE"),
-        ("evaluate", "small", "FILE"),
+        ("eval", "small", "FILE"),
     ],
     ids=" ".join,
 )
 def test_what_is_advised_works(
     command: tuple[str, ...], field: str, glassgpt: Callable[..., Any], workplace: Path
 ) -> None:
-    """`plan`, `evaluate`, `tokenizer` and `distill` once advised an option that only `train` had, unquoted."""
+    """`plan`, `eval`, `tokenizer` and `distill` once advised an option that only `train` had, unquoted."""
     advised_works(command, field, glassgpt)
 
 

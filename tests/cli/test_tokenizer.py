@@ -28,7 +28,7 @@ def story(tmp_path: Path) -> Path:
 @pytest.fixture
 def trained(story: Path) -> str:
     out = story.parent / "tokenizer.json"
-    run("train", str(story), "--out", str(out), "--vocab-size", "300")
+    run("train", str(story), "--output", str(out), "--vocab-size", "300")
     return str(out)
 
 
@@ -43,14 +43,25 @@ def words(output: str) -> str:
 @pytest.mark.parametrize("kind", ["char", "word", "bpe", "wordpiece"])
 def test_each_kind_is_trained_and_written(kind: str, story: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = story.parent / "deep" / "mine.json"
-    run("train", str(story), "--out", str(out), "--kind", kind, "--vocab-size", "270", "--min-frequency", "1")
+    run(
+        "train",
+        str(story),
+        "--output",
+        str(out),
+        "--kind",
+        kind,
+        "--vocab-size",
+        "270",
+        "--min-frequency",
+        "1",
+    )
     tokenizer = load_tokenizer(out)
     assert tokenizer.kind == kind
     assert f"{kind}, {tokenizer.vocab_size} ids" in words(capsys.readouterr().out)
 
 
 def test_a_folder_gets_a_tokenizer_json(story: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("train", str(story), "--out", str(story.parent), "--engine", "python", "--pattern", "qwen2")
+    run("train", str(story), "--output", str(story.parent), "--engine", "python", "--pattern", "qwen2")
     assert (story.parent / "tokenizer.json").is_file()
     assert "gives no more ids" in words(capsys.readouterr().out)
 
@@ -59,7 +70,7 @@ def test_both_engines_write_the_same_file(story: Path) -> None:
     files = []
     for engine in ("rust", "python"):
         files.append(story.parent / f"{engine}.json")
-        run("train", str(story), "--out", str(files[-1]), "--engine", engine, "--vocab-size", "290")
+        run("train", str(story), "--output", str(files[-1]), "--engine", engine, "--vocab-size", "290")
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
@@ -220,7 +231,7 @@ def test_special_tokens_are_taken_and_shown_only_when_asked(
 
 def test_unknown_text_is_reported(story: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(story.parent / "words.json")
-    run("train", str(story), "--out", out, "--kind", "word")
+    run("train", str(story), "--output", out, "--kind", "word")
     run("encode", out, "the dragon")
     assert "Not in the vocabulary: dragon" in capsys.readouterr().out
 
@@ -230,7 +241,7 @@ def test_tokenizers_are_compared_on_one_text(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     chars = str(story.parent / "c.json")
-    run("train", str(story), "--out", chars, "--kind", "char")
+    run("train", str(story), "--output", chars, "--kind", "char")
     capsys.readouterr()
     run("compare", chars, trained, "--text", str(story))
     output = words(capsys.readouterr().out)
@@ -247,7 +258,7 @@ def test_unknown_text_makes_no_figure_better(
     """Unknown words are one token each, however long, so `word` once seemed to need the fewest tokens."""
     monkeypatch.setenv("COLUMNS", "300")
     words_ = str(story.parent / "w.json")
-    run("train", str(story), "--out", words_, "--kind", "word")
+    run("train", str(story), "--output", words_, "--kind", "word")
     other = story.parent / "other.txt"
     other.write_text("Incomprehensibilities notwithstanding, ships misunderstood. " * 9)
     capsys.readouterr()
@@ -267,6 +278,6 @@ def test_mistakes_are_explained(trained: str, story: Path) -> None:
     with pytest.raises(TokenizerError, match="There is no token 5000"):
         run("decode", trained, "5000")
     with pytest.raises(CorpusError):
-        run("train", str(story.parent / "nothing.txt"), "--out", trained)
+        run("train", str(story.parent / "nothing.txt"), "--output", trained)
     with pytest.raises(TokenizerError, match="257 or more"):
-        run("train", str(story), "--out", trained, "--vocab-size", "100", "--force")
+        run("train", str(story), "--output", trained, "--vocab-size", "100", "--force")

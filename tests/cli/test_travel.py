@@ -37,11 +37,11 @@ def test_a_trained_run_goes_out_and_comes_back(glassgpt: Any, workplace: Path) -
 def test_an_imported_run_is_measured_on_text_that_is_named(glassgpt: Any, workplace: Path) -> None:
     glassgpt("export", "small")
     glassgpt("import", "small-hf", "--name", "back")
-    measured, original = glassgpt("evaluate", "back", "text.txt"), glassgpt("evaluate", "small", "text.txt")
+    measured, original = glassgpt("eval", "back", "text.txt"), glassgpt("eval", "small", "text.txt")
     assert measured.status == 0, measured.errors
     assert measured.output.splitlines()[1:] == original.output.splitlines()[1:]
-    for command in ("evaluate", "resume"):
-        refused = glassgpt(command, "back")
+    for command in (("eval", "back", "--split", "validation"), ("resume", "back")):
+        refused = glassgpt(*command)
         assert refused.status == 1
         assert "imported" in refused.errors
 

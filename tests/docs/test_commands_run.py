@@ -188,7 +188,7 @@ class Place:
             name = word.removeprefix("runs/").removesuffix("/config.toml")
             if name in RUNS:
                 self.put_run(name)
-        if {"generate", "eval", "evaluate", "runs"} & set(words) and not (self.folder / "runs").exists():
+        if {"generate", "eval", "runs"} & set(words) and not (self.folder / "runs").exists():
             self.put_run("tinytales-1")
 
     def put_run(self, name: str) -> None:

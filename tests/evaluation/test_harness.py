@@ -19,7 +19,7 @@ from lm_eval.api.instance import Instance
 
 from glassgpt.errors import EvaluationError, MissingExtraError, OfflineError
 from glassgpt.evaluation import harness
-from glassgpt.evaluation.harness import local_tasks, run_tasks
+from glassgpt.evaluation.harness import ask_tasks, load_tasks, local_tasks
 from glassgpt.evaluation.harness_model import HarnessModel, generation_config
 
 CHOICES = """
@@ -87,6 +87,10 @@ def run(bench, tokenizer):
 
 
 @torch.no_grad()
+def run_tasks(run, names, *, include=None, **settings):
+    return ask_tasks(run, load_tasks(names, include=include), **settings)
+
+
 def log_probabilities(run, ids: list[int]) -> torch.Tensor:
     """The log-probability of each token after the first."""
     logits = run.model(torch.tensor([ids[:-1]]))[0].double()

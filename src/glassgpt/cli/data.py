@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import cyclopts
 
 from glassgpt.cli.given import Given
+from glassgpt.cli.options import TextField
 from glassgpt.idle import refuse_idle
 
 NUMBERS = ("size on disk", "split", "documents", "characters", "share")
@@ -19,9 +20,7 @@ app = cyclopts.App(name="data", help="Look at text before training on it.")
 def inspect(
     *paths: str,
     tokenizer: str | None = None,
-    text_field: Annotated[
-        str | None, cyclopts.Parameter(name=["--text-field", "--corpus.text-field"])
-    ] = None,
+    text_field: TextField = None,
     clean: Literal["off", "gentle", "strict"] = "gentle",
     validation: float = 0.1,
     test: float = 0.0,

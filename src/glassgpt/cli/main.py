@@ -37,13 +37,9 @@ COMMANDS = {
         "glassgpt.cli.chat:chat",
         "Talk with a run that was taught to answer, or take turns writing with a base model.",
     ),
-    "evaluate": (
-        "glassgpt.cli.evaluate:evaluate",
-        "Measure a run's loss on text (what it is good at: see eval).",
-    ),
     "eval": (
         "glassgpt.cli.eval:eval_",
-        "Ask a run questions: probes and lm-eval tasks (its loss: see evaluate).",
+        "Measure a run's loss on text, and what it is good at: probes and lm-eval tasks.",
     ),
     "import": ("glassgpt.cli.import_:import_", "Import a model from elsewhere as a run."),
     "export": (
@@ -59,6 +55,8 @@ COMMANDS = {
         "Show what this machine has and how fast it is, and check that everything works.",
     ),
 }
+EARLIER = {"evaluate": "glassgpt.cli.evaluate:evaluate"}
+"""Earlier names of commands, which work for one more release and are not listed."""
 
 
 def make_app() -> App:
@@ -83,6 +81,8 @@ def make_app() -> App:
     )
     for name, (path, help_) in COMMANDS.items():
         app.command(path, name=name, help=help_)
+    for name, path in EARLIER.items():
+        app.command(path, name=name, show=False)
     return app
 
 
@@ -111,12 +111,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    from glassgpt.cli.renamed import with_names_of_now
     from glassgpt.cli.terminal import print_error, silence
     from glassgpt.errors import GlassGPTError
     from glassgpt.system import explained
 
     try:
-        status = make_app()(arguments)
+        status = make_app()(with_names_of_now(arguments))
         sys.stdout.flush()
     except GlassGPTError as error:
         print_error(error)

@@ -12,6 +12,7 @@ from rich.table import Table
 from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.cli.given import Given
+from glassgpt.cli.options import TextField
 from glassgpt.cli.terminal import make_console, print_table, shown
 from glassgpt.commands import command
 from glassgpt.corpus.sources import open_sources, refuse_idle_field
@@ -35,7 +36,7 @@ def plan(
     minutes: float = 5.0,
     output: Path | None = None,
     force: Annotated[bool, Parameter(negative=())] = False,
-    text_field: Annotated[str | None, Parameter(name=["--text-field", "--corpus.text-field"])] = None,
+    text_field: TextField = None,
     given: Given = (),
 ) -> None:
     """Show the best run for a text in the given minutes on this machine; train nothing.

@@ -30,14 +30,14 @@ def list_() -> None:
 @app.command
 def compare(
     *runs: str,
-    out: Path = Path("compare.png"),
+    output: Path = Path("compare.png"),
     force: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Put runs side by side and draw their validation curves over each other.
 
     Args:
         runs: Two or more runs, by name or path.
-        out: The picture to write; it replaces an earlier comparison.
+        output: The picture to write; it replaces an earlier comparison.
         force: Overwrite any other existing file, too.
     """
     from glassgpt.errors import RunError
@@ -51,8 +51,8 @@ def compare(
         raise RunError("A comparison needs at least two runs:  glassgpt runs compare A B")
     found = [find_run(name) for name in runs]
     refuse_overwriting(
-        out,
-        option="--out",
+        output,
+        option="--output",
         inputs=lambda: [run.path for run in found],
         force=force,
         replaceable=is_comparison,
@@ -62,8 +62,8 @@ def compare(
     print_table(console, _table(summaries))
     # A run without a known loss has no curve; its metrics may be those of another run.
     measured = [run for run, summary in zip(found, summaries, strict=True) if summary.best_loss is not None]
-    save_comparison(comparison_figure([(run.name, read_events(run.metrics)) for run in measured]), out)
-    console.print(f"\nValidation curves: {shown(out)}")
+    save_comparison(comparison_figure([(run.name, read_events(run.metrics)) for run in measured]), output)
+    console.print(f"\nValidation curves: {shown(output)}")
 
 
 def _table(summaries: list) -> Table:

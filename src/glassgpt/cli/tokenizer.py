@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 
 from glassgpt.cli.given import Given
+from glassgpt.cli.options import TextField
 from glassgpt.cli.terminal import (
     Output,
     input_blocks,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from glassgpt.tokenizers.fast import FastTokenizer
     from glassgpt.tokenizers.train import Progress
 
-TextField = Annotated[str | None, cyclopts.Parameter(name=["--text-field", "--corpus.text-field"])]
-
 app = cyclopts.App(name="tokenizer", help="Train, use and compare tokenizers.")
 
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
@@ -45,7 +44,7 @@ MOST_UNKNOWN = 0.01
 @app.command
 def train(
     *sources: str,
-    out: Path,
+    output: Path,
     kind: Kind = "bpe",
     vocab_size: int | None = None,
     pattern: PatternName = "gpt2",
@@ -61,7 +60,7 @@ def train(
     ----------
     sources
         Files, folders, globs, builtin:name, hf:owner/name[:split][#column], or a known corpus.
-    out
+    output
         The file to write, or a folder to write tokenizer.json into.
     kind
         What a token is: a character, a word, a byte-level BPE piece, or a WordPiece.
@@ -89,8 +88,8 @@ def train(
     )
     refuse_idle(config, given)
     _refuse_idle_field(sources, text_field)
-    path = out / TOKENIZER_FILE if out.is_dir() else out
-    refuse_overwriting(path, option="--out", inputs=lambda: _files(sources, text_field), force=force)
+    path = output / TOKENIZER_FILE if output.is_dir() else output
+    refuse_overwriting(path, option="--output", inputs=lambda: _files(sources, text_field), force=force)
     console = make_console()
     began = time.perf_counter()
     left_out: list[str] = []

@@ -22,6 +22,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -37,37 +38,56 @@ BOOTSTRAP = 1000
 """Bootstrap draws for the standard error of a number without a formula for it."""
 
 
-def run_tasks(
-    run: Run,
-    names: Sequence[str],
-    *,
-    include: Path | None = None,
-    limit: int | None = None,
-    few_shots: int | None = None,
-    seed: int = 0,
-    known: Sequence[str] = (),
-    say: Callable[[str], None] = lambda _: None,
-) -> list[Score]:
-    """Return a score for each task; for a group, one for each of its tasks, and one for the group if it has one.
+@dataclass(frozen=True)
+class Tasks:
+    """Loaded tasks: those of a user's folder, and lm-eval's own. None where there are none."""
 
-    With `include`, tasks of that folder come first. `limit` is the number of questions to ask from each task, and
-    `few_shots` the number of solved ones before each question. `known` are further names that a misspelt one may have
-    meant. `say` gets a line where prompts are longer than the model's context. Raises `MissingExtraError` without
-    lm-eval, `EvaluationError` for a task that is unknown or cannot be loaded, `OfflineError` when a task's data cannot
-    be fetched.
+    local: Any = None
+    known: Any = None
+    folder: Path | None = None
+
+
+def load_tasks(names: Sequence[str], *, include: Path | None = None, known: Sequence[str] = ()) -> Tasks:
+    """Load tasks and their data by name; with `include`, tasks of that folder come first.
+
+    `known` are further names that a misspelt one may have meant. Raises `MissingExtraError` without lm-eval,
+    `EvaluationError` for a task that is unknown or cannot be loaded, `OfflineError` when a task's data cannot be
+    fetched.
     """
     local = local_tasks(include) if include else []
     here = [name for name in names if name in local]
     elsewhere = [name for name in names if name not in local]
-    settings = (limit, few_shots, seed, say)
-    scores = []
+    ours = theirs = None
     if here and include:
         with _offline(), contextlib.chdir(include):
-            scores += _ask(run, _load(_manager(Path(), defaults=False), here), *settings)
+            ours = _load(_manager(Path(), defaults=False), here)
     if elsewhere:
         manager = _manager(include, defaults=True)
         _refuse_unknown(elsewhere, [*manager.all_tasks, *known])
-        scores += _ask(run, _load(manager, elsewhere), *settings)
+        theirs = _load(manager, elsewhere)
+    return Tasks(ours, theirs, include)
+
+
+def ask_tasks(
+    run: Run,
+    tasks: Tasks,
+    *,
+    limit: int | None = None,
+    few_shots: int | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Score]:
+    """Return a score for each task; for a group, one for each of its tasks, and one for the group if it has one.
+
+    `limit` is the number of questions to ask from each task, and `few_shots` the number of solved ones before each
+    question. `say` gets a line where prompts are longer than the model's context.
+    """
+    scores = []
+    if tasks.local is not None and tasks.folder is not None:
+        with _offline(), contextlib.chdir(tasks.folder):
+            scores += _ask(run, tasks.local, limit, few_shots, seed, say)
+    if tasks.known is not None:
+        scores += _ask(run, tasks.known, limit, few_shots, seed, say)
     return scores
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from glassgpt.corpus.builtin import parse_tinytales
 from glassgpt.corpus.tinytales.score import StoryScore, StorySet, score, training_texts
+from glassgpt.errors import EvaluationError
 from glassgpt.generation.text import GenerationConfig
 from glassgpt.runs.opening import Run
 
@@ -23,9 +24,14 @@ def story_source(sources: Sequence[str]) -> tuple[int, int] | None:
 
 
 def score_run(run: Run, *, count: int, seed: int = 0) -> tuple[list[str], StoryScore]:
-    """Let a run write `count` stories without a prompt; return them and their score."""
+    """Let a run write `count` stories without a prompt; return them and their score.
+
+    Raises `EvaluationError` for an imported run: the length of its stories is not known.
+    """
     source = story_source(run.config.corpus.sources)
     told = training_texts(*source) if source else StorySet()
+    if not run.lineage.get("data"):
+        raise EvaluationError(f"{run.directory.name} cannot be asked for stories: it was imported.")
     facts = run.lineage["data"]["splits"]["train"]
     usual = facts["tokens"] // max(1, facts["documents"])  # a story more than twice as long has gone wrong
     settings = GenerationConfig(temperature=0.8, max_tokens=2 * usual, seed=seed)

@@ -61,7 +61,7 @@ def prepare_data(config: RunConfig, say: Say = lambda _: None) -> PreparedData:
     """
     if not config.corpus.sources:
         raise CorpusError(
-            "This run was imported, so it has no text of its own. Name some to measure it on (glassgpt evaluate RUN "
+            "This run was imported, so it has no text of its own. Name some to measure it on (glassgpt eval RUN "
             "FILE) or to teach it (glassgpt finetune)."
         )
     if not config.split.validation:

@@ -153,7 +153,7 @@ def _taken(run: RunDirectory, holder: Holder | None, *, sure: bool = True) -> Ru
         who += f". If that process is over, delete {run.path / LOCK}"
     return RunError(
         f"{run.name} is being written by {who}. Wait until it has ended, or stop it; to read the run (generate, "
-        "evaluate, runs) you need not wait."
+        "eval, runs) you need not wait."
     )
 
 

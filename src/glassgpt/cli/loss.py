@@ -1,0 +1,118 @@
+"""The loss that `glassgpt eval` measures first: what is asked for, how it is measured and how it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from glassgpt.cli.terminal import make_console, shown
+from glassgpt.idle import OnlyWith
+
+if TYPE_CHECKING:
+    from glassgpt.corpus.tinytales.score import StoryScore
+    from glassgpt.pretraining.measuring import Measurement
+    from glassgpt.runs.opening import Run
+
+MOST_STORIES = 1_000_000
+ONLY_WITH = (
+    OnlyWith(("split",), "SOURCES", ((),)),
+    OnlyWith(("text_field",), "SOURCES", test=lambda said: said["SOURCES"]),
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of `glassgpt eval` that say what text to measure on, and how many stories to write."""
+
+    sources: tuple[str, ...]
+    moved: tuple[str, ...]
+    split: str
+    text_field: str | None
+    stories: int
+    given: Collection[str] = ()
+    """The settings that the command line names."""
+
+    @property
+    def names_text(self) -> bool:
+        """Whether the command line says which text to measure on, so that it must be measured."""
+        return bool(self.sources or self.moved or "split" in self.given)
+
+    def refuse_wrong(self) -> None:
+        """Raise `ConfigError` for values that make no sense, before any work is done."""
+        from glassgpt.corpus.sources import refuse_idle_field
+        from glassgpt.dataset.shards import SPLITS
+        from glassgpt.errors import ConfigError, did_you_mean
+
+        if self.text_field is not None:
+            refuse_idle_field(self.sources)
+        if self.split not in SPLITS:
+            raise ConfigError(
+                f"There is no split {self.split!r}.{did_you_mean(self.split, SPLITS)} Use {', '.join(SPLITS)}."
+            )
+        if not 0 <= self.stories <= MOST_STORIES:
+            raise ConfigError(f"--stories is {self.stories:,}: it must be from 0 to {MOST_STORIES:,}.")
+        if self.sources and self.moved:
+            raise ConfigError(
+                "--corpus.sources says where the run's own text is now, but another text is named to measure on. Give "
+                "only one of the two."
+            )
+
+    def measure(self, run: Run) -> Measurement:
+        """Measure the loss. Raises the errors of `glassgpt.pretraining.measuring`."""
+        from glassgpt.pretraining.measuring import measure_own, measure_sources
+
+        if self.sources:
+            return measure_sources(run, self.sources, self.text_field)
+        return measure_own(run, self.split, self.moved)
+
+    def measure_or_say(self, run: Run, *, alone: bool) -> Measurement | str:
+        """Measure the loss, or return why there is none, as long as the command line does not name its text.
+
+        A run without text of its own has no loss. Where the loss is not asked for `alone`, a text that cannot be read
+        does not keep the run from the tasks that were named.
+        """
+        from glassgpt.errors import ConfigError, CorpusError, DatasetError, EvaluationError, RunError
+        from glassgpt.pretraining.measuring import why_no_text
+
+        try:
+            return self.measure(run)
+        except (ConfigError, CorpusError, DatasetError, EvaluationError, RunError) as error:
+            if self.names_text or (alone and why_no_text(run) is None):
+                raise
+            return str(error)
+
+    def write_stories(self, run: Run, seed: int = 0) -> StoryScore | None:
+        """Let the run write the stories that are asked for, and return their score."""
+        from glassgpt.evaluation.stories import score_run
+
+        return score_run(run, count=self.stories, seed=seed)[1] if self.stories else None
+
+
+def show_loss(run: Run, found: Measurement) -> None:
+    """Print a loss, and what it was measured on."""
+    from glassgpt.tokenizers.special import unknown_line
+
+    console, result = make_console(), found.result
+    console.print(f"[bold]{shown(run.directory.name)}[/] on {shown(found.text)}")
+    console.print(f"  loss           {result.loss:.4f} nats a token")
+    perplexity = "too large a number" if result.perplexity is None else f"{result.perplexity:,.3f}"
+    console.print(f"  perplexity     {perplexity}")
+    console.print(f"  bits per byte  {result.bits_per_byte:.4f}")
+    console.print(f"  tokens         {result.tokens:,}")
+    if result.unknown:
+        line = unknown_line(result.unknown, result.tokens, run.tokenizer.kind)
+        console.print(f"  unknown        {line}")
+        console.print("                 Each of their bytes counts as 8 bits in the bits per byte.")
+
+
+def show_stories(score: StoryScore) -> None:
+    """Print how many stories are valid and new."""
+    make_console().print(
+        f"  stories        {score.valid} of {score.total} valid under the grammar, {score.new} of them new"
+    )
+
+
+def story_facts(score: StoryScore) -> dict[str, Any]:
+    """Return the same figures for `--json`."""
+    return {"total": score.total, "valid": score.valid, "new": score.new}

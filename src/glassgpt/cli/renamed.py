@@ -1,0 +1,23 @@
+"""Earlier names of options, which commands still take for a release. Help does not list them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+RENAMED = {
+    ("tokenizer", "train"): {"--out": "--output"},
+    ("runs", "compare"): {"--out": "--output"},
+}
+"""For each command, the earlier name of an option and its name now."""
+
+
+def with_names_of_now(arguments: Sequence[str]) -> list[str]:
+    """Return the words of a command line with each earlier name of an option replaced, up to a `--` if there is one."""
+    names = next((names for command, names in RENAMED.items() if tuple(arguments[:2]) == command), {})
+    words = list(arguments)
+    for place, word in enumerate(words):
+        if word == "--":
+            break
+        option, equals, value = word.partition("=")
+        words[place] = names.get(option, option) + equals + value
+    return words
