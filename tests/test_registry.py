@@ -57,6 +57,7 @@ def test_a_package_brings_parts(fruits: Registry[Fruit], install: Install) -> No
     assert "orchard" not in sys.modules, "names alone import nothing"
     assert fruits["pear"] == Fruit("green")
     assert fruits["fig"] == Fruit("violet")
+    assert [fruits.package(name) for name in ("plum", "pear")] == [None, "orchard 1.0"]
 
 
 def test_our_names_cannot_be_taken_over(fruits: Registry[Fruit], install: Install) -> None:

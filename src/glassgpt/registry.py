@@ -66,6 +66,11 @@ class Registry(Generic[Part]):
         """Return the names of all parts, ours first."""
         return list(dict.fromkeys([*self._ours, *self._added, *sorted(self._points())]))
 
+    def package(self, name: str) -> str | None:
+        """Return the name and version of the installed package that provides a part; None for one that none does."""
+        point = self._points().get(name)
+        return None if point is None or point.dist is None else f"{point.dist.name} {point.dist.version}"
+
     def add(self, name: str, part: Part) -> None:
         """Add a part for this process, from a script or a notebook. Raises `ConfigError` when the name is taken."""
         if name in self:

@@ -22,7 +22,7 @@ from glassgpt.runs.config import RunConfig
 from tests.cli.conftest import Command, refused
 
 OLD_RUNS = Path(__file__).parents[1] / "fixtures/runs-0.1.0/runs"
-CONFIGS = {"train": RunConfig(), **{name: kind() for name, kind in KINDS.items()}}
+CONFIGS = {"train": RunConfig(), **{name: KINDS[name].config() for name in KINDS}}
 
 GIVEN: dict[str, str] = {
     "training.momentum": "0.5",

@@ -141,7 +141,7 @@ def test_every_command_line_exists(arguments: list[str], beside_recipes: Path) -
         if re.fullmatch(r"runs/[\w-]+/finetune\.toml", word):
             file = beside_recipes / word
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(Choice("base", (), KINDS[arguments[1]]()).to_toml(), encoding="utf-8")
+            file.write_text(Choice("base", (), KINDS[arguments[1]].config()).to_toml(), encoding="utf-8")
     command, bound, ignored = make_app().parse_args(arguments, exit_on_error=False, print_error=False)
     assert callable(command)
     assert not ignored, (command, bound)

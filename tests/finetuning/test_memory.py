@@ -13,10 +13,9 @@ import torch
 from glassgpt.cli.main import main
 from glassgpt.errors import MemoryFullError
 from glassgpt.finetuning import building, distill
-from glassgpt.finetuning.building import _of_answers
 from glassgpt.finetuning.config import DistillConfig
 from glassgpt.finetuning.distill import soft_loss, soft_loss_bytes
-from glassgpt.finetuning.losses import log_probabilities
+from glassgpt.finetuning.losses import log_probabilities, log_probabilities_bytes
 from glassgpt.finetuning.run import resume_finetuning, start_finetuning
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
@@ -150,6 +149,6 @@ def test_the_logits_of_answers_are_counted() -> None:
     model, ids = GPT(config), torch.randint(6000, (4, 128))
     with LivePeak() as memory:
         log_probabilities(model, ids, ids).sum().backward()
-    loss = _of_answers(ids.numel(), config)
+    loss = log_probabilities_bytes(ids.numel(), config.vocab_size)
     estimated = training_bytes(config, batch_size=4, loss=loss).activations
     assert 0.85 < memory.peak / estimated < 1.15

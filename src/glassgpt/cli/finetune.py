@@ -1,25 +1,24 @@
-"""`glassgpt finetune KIND RUN DATA`: from a base run to one that classifies, answers or prefers."""
+"""`glassgpt finetune KIND RUN DATA`: from a base run to one that classifies, answers or prefers.
+
+Each kind in `KINDS` is a command, those of installed packages too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import functools
+import typing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from cyclopts import App, ArgumentCollection, Parameter
+from cyclopts import App, ArgumentCollection, Group, Parameter
 from cyclopts.config import Dict
 
 from glassgpt.cli.given import Given, note_given
-from glassgpt.finetuning.config import (
-    ClassifyConfig,
-    DistillConfig,
-    DPOConfig,
-    FineTuneConfig,
-    GRPOConfig,
-    SFTConfig,
-    without_usual_passes,
-)
-from glassgpt.idle import OnlyWith, refuse_idle
+from glassgpt.finetuning.config import KINDS, Kind
+from glassgpt.finetuning.settings import FineTuneConfig, without_usual_passes
+from glassgpt.idle import refuse_idle
 
 
 def _from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -58,96 +57,65 @@ class Options:
     """Settings that the command line names."""
 
 
-FROM_NOTHING = (OnlyWith(("validation", "split_by", "too_long"), "DATA", test=lambda said: said["DATA"]),)
-"""Settings that grpo reads only with records."""
 Common = Annotated[Options, Parameter(name="*")]
+_COMMAND = "command of "
 
 
-@app.command
-def sft(
-    run: str,
-    *data: str,
-    options: Common = Options(),
-    config: Annotated[SFTConfig, Parameter(name="*")] = SFTConfig(),  # noqa: B008 - frozen
-) -> int:
-    """Learn to answer, from instructions or conversations. Then `glassgpt chat` holds a conversation.
+def _note_types(shape: type) -> None:
+    """Write the types of all settings into the `__init__` of a config and of its sections.
 
-    Args:
-        run: The base: a run's name or path, or latest.
-        data: Files of records: Alpaca, messages, ShareGPT, prompt and completion (.json, .jsonl, .csv, .parquet).
+    Cyclopts looks for the name of a type only in the module of the class, which need not import those of inherited
+    settings.
     """
-    return _finetune(run, data, config, options)
+    types = typing.get_type_hints(shape, include_extras=True)
+    for field in dataclasses.fields(shape):
+        shape.__init__.__annotations__[field.name] = types[field.name]
+        if dataclasses.is_dataclass(section := types[field.name]) and isinstance(section, type):
+            _note_types(section)
 
 
-@app.command
-def dpo(
-    run: str,
-    *data: str,
-    options: Common = Options(),
-    config: Annotated[DPOConfig, Parameter(name="*")] = DPOConfig(),  # noqa: B008 - frozen
-) -> int:
-    """Learn to prefer the better of two answers. Begin from a run that can answer.
+def command_of(kind: Kind) -> Callable[..., int]:
+    """Return the command of a kind."""
+    _note_types(kind.config)
 
-    Args:
-        run: The base: a run's name or path, or latest.
-        data: Files of records with a prompt, chosen and rejected.
-    """
-    return _finetune(run, data, config, options)
+    def finetune(run: str, *data: str, options: Options = Options(), config: FineTuneConfig) -> int:
+        kind.check(run, data, config, options.given)
+        return _finetune(run, data, config, options)
 
-
-@app.command
-def grpo(
-    run: str,
-    *data: str,
-    options: Common = Options(),
-    config: Annotated[GRPOConfig, Parameter(name="*")] = GRPOConfig(),  # noqa: B008 - frozen
-) -> int:
-    """Learn from rewards that a function computes: the model writes, is rewarded, and writes more of what was rewarded.
-
-    Args:
-        run: The base: a run's name or path, or latest.
-        data: Files of records with prompts; without files the model writes from an empty prompt, as in pretraining.
-    """
-    refuse_idle({"DATA": data}, options.given, FROM_NOTHING)
-    return _finetune(run, data, config, options)
+    finetune.__doc__ = kind.help
+    finetune.__kwdefaults__ = {"options": Options(), "config": kind.config()}
+    finetune.__annotations__ = {
+        "run": Annotated[str, Parameter(help=kind.run)],
+        "data": Annotated[str, Parameter(help=kind.data)],
+        "options": Common,
+        "config": Annotated[kind.config, Parameter(name="*")],
+        "return": int,
+    }
+    return finetune
 
 
-@app.command
-def classify(
-    run: str,
-    *data: str,
-    options: Common = Options(),
-    config: Annotated[ClassifyConfig, Parameter(name="*")] = ClassifyConfig(),  # noqa: B008 - frozen
-) -> int:
-    """Learn to classify texts by label. Then `glassgpt classify RUN TEXT` prints the label of a text.
-
-    Args:
-        run: The base: a run's name or path, or latest.
-        data: Files of records with a text and a label, or a folder with a folder of .txt files for each label.
-    """
-    return _finetune(run, data, config, options)
+def __getattr__(name: str) -> Callable[..., int]:
+    """Return the command of a kind. It is made, and the kind's package imported, only when it is called."""
+    if not name.startswith(_COMMAND):
+        raise AttributeError(name)
+    return command_of(KINDS[name.removeprefix(_COMMAND)])
 
 
-@app.command
-def distill(
-    run: str,
-    *data: str,
-    options: Common = Options(),
-    config: Annotated[DistillConfig, Parameter(name="*")] = DistillConfig(),  # noqa: B008 - frozen
-) -> int:
-    """Train a smaller model, the student, to imitate a run, the teacher.
+@functools.cache
+def _panel_of(package: str) -> Group:
+    return Group(f"Commands of the package {package}")
 
-    Args:
-        run: The teacher: a run's name or path, or latest.
-        data: Text to learn from, as for `glassgpt train`; the teacher's own when left out.
-    """
-    if config.text_field is not None:
-        from glassgpt.corpus.sources import refuse_idle_field
-        from glassgpt.runs.directory import find_run
-        from glassgpt.runs.reading import read_config
 
-        refuse_idle_field(data or read_config(find_run(run)).corpus.sources)
-    return _finetune(run, data, config, options)
+def _add_command(name: str) -> None:
+    package, place = KINDS.package(name), f"{__name__}:{_COMMAND}{name}"
+    if package is None:
+        app.command(place, name=name, help=KINDS[name].help)
+    else:
+        app.command(place, name=name, group=_panel_of(package))
+
+
+for _name in KINDS:
+    _add_command(_name)
 
 
 def _finetune(run: str, data: Sequence[str], config: FineTuneConfig, options: Options) -> int:

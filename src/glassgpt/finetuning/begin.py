@@ -14,13 +14,8 @@ from glassgpt.chat.conversation import template_of
 from glassgpt.chat.templates import NEW_TOKENS, ChatTemplate, TemplateName, make_template
 from glassgpt.device import World, seed_everything
 from glassgpt.errors import ConfigError
-from glassgpt.finetuning.config import (
-    ChatConfig,
-    DPOConfig,
-    FineTuneConfig,
-    GRPOConfig,
-    without_usual_passes,
-)
+from glassgpt.finetuning.config import KINDS, kind_name
+from glassgpt.finetuning.settings import ChatConfig, FineTuneConfig, without_usual_passes
 from glassgpt.finetuning.task import Say, Start
 from glassgpt.finetuning.vocabulary import grow, missing, with_special_tokens
 from glassgpt.model.attention import Attention
@@ -41,7 +36,7 @@ def begin(
     if isinstance(config, ChatConfig):
         template, tokenizer = speak(run, config, say)
         grow(model, tokenizer.vocab_size)
-    if isinstance(config, DPOConfig | GRPOConfig):
+    if KINDS[kind_name(config)].compared:
         without_dropout(model)
     model.to(device)
     if config.adapter.rank:
@@ -80,7 +75,7 @@ def without_dropout(model: GPT) -> GPT:
 def speak(run: Run, config: ChatConfig, say: Say) -> tuple[ChatTemplate | None, FastTokenizer]:
     """Return the chat template (None for a base that continues plain text) and the tokenizer it needs."""
     own = template_of(run)
-    if config.template == "auto" and (own is not None or isinstance(config, GRPOConfig)):
+    if config.template == "auto" and (own is not None or config.PLAIN):
         return own, run.tokenizer
     name: TemplateName = _choose(run, config) if config.template == "auto" else config.template
     new = missing(run.tokenizer, NEW_TOKENS[name])
@@ -112,7 +107,7 @@ def fitted(config: FineTuneConfig, width: int, given: Sequence[str]) -> FineTune
     if "training.learning_rate" not in given:
         rate = min(1e-3, 2e-4 * 768 / width) if width < 768 else 5e-5
         rate *= 5 if config.adapter.rank else 1
-        rate *= 0.1 if isinstance(config, DPOConfig) else 1
+        rate *= KINDS[kind_name(config)].rate
         lowest = training.min_learning_rate if "training.min_learning_rate" in given else 0.0
         training = dataclasses.replace(training, learning_rate=float(f"{rate:.2g}"), min_learning_rate=lowest)
     return dataclasses.replace(config, training=training)

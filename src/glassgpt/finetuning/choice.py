@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from glassgpt import files
 from glassgpt.commands import command
 from glassgpt.corpus.sources import files_below
 from glassgpt.errors import ConfigError, RunError, did_you_mean
-from glassgpt.finetuning.config import KINDS, FineTuneConfig, without_retired
+from glassgpt.finetuning.config import KINDS, kind_name
+from glassgpt.finetuning.settings import FineTuneConfig
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.places import absolute, find
 
@@ -32,11 +34,13 @@ class Choice:
     @property
     def kind(self) -> str:
         """The name of the kind."""
-        return next(name for name, kind in KINDS.items() if type(self.config) is kind)
+        return kind_name(self.config)
 
     def to_toml(self) -> str:
         """Return the text of `finetune.toml`."""
         values = {"kind": self.kind, "base": self.base, "data": list(self.data)}
+        if package := KINDS.package(self.kind):
+            values["package"] = package
         return tomli_w.dumps({**values, **configs.to_dict(self.config)})
 
 
@@ -50,19 +54,57 @@ def choice_of(path: Path) -> Choice:
     values = configs.read_toml(path)
     try:
         kind, base, data = (msgspec.convert(values.pop(key), shape) for key, shape in _HEAD.items())
+        package = msgspec.convert(values.pop("package", None), str | None)
     except (KeyError, ValueError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be used: {error}"
         raise ConfigError(f"{path} {what}. Put the original back from a copy.") from error
     if kind not in KINDS:
-        raise ConfigError(f"{path}: there is no kind {kind!r}.{did_you_mean(kind, KINDS)}")
+        raise ConfigError(f"{path}: {_missing(kind, package)}")
     if "training" not in values:
         raise ConfigError(
             f"{path} has no section [training]: it was cut short. Put the original back from a copy."
         )
     if "split_by" not in values:  # a run of version 0.1.0 continues as it began
         values = {**AS_0_1_0.get(kind, {}), "split_by": "place", **values}
-    values = without_retired(KINDS[kind], values)
-    return Choice(base, data, configs.from_dict(KINDS[kind], values, origin=str(path)))
+    shape = KINDS[kind].config
+    return Choice(base, data, configs.from_dict(shape, without_retired(shape, values), origin=str(path)))
+
+
+def _missing(kind: str, package: str | None) -> str:
+    """Return what is missing where there is no such kind, and the way out."""
+    if package is None:
+        return f"there is no kind {kind!r}.{did_you_mean(kind, KINDS)}"
+    return (
+        f"the kind {kind!r} comes from the package {package}, which is not installed here or has no such kind any "
+        "more. Install that package again."
+    )
+
+
+RETIRED = (
+    "training.order", "training.stride", "training.evaluate_tokens", "samples", "samples.max_tokens",
+    "samples.temperature", "lora", "validation", "split_by",
+)  # fmt: skip
+"""Settings that kinds had in version 0.1.0 but did not read. The files of old runs contain them."""
+
+
+def without_retired(kind: type[FineTuneConfig], values: dict[str, Any]) -> dict[str, Any]:
+    """Return settings read from a file, without those that the kind no longer has (see `RETIRED`)."""
+    return {
+        key: _without(section, value, key)
+        if isinstance(value, dict) and (section := _type_of(kind, key))
+        else value
+        for key, value in values.items()
+        if _type_of(kind, key) or key not in RETIRED
+    }
+
+
+def _without(section: type, values: dict[str, Any], name: str) -> dict[str, Any]:
+    known = {field.name for field in dataclasses.fields(section)}
+    return {key: value for key, value in values.items() if key in known or f"{name}.{key}" not in RETIRED}
+
+
+def _type_of(kind: type, name: str) -> Any:
+    return typing.get_type_hints(kind).get(name)
 
 
 def settings_from(name: str, kind: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from glassgpt.finetuning.labelled import Labelled, label_notes, read_labelled
 from glassgpt.finetuning.packing import pad
 from glassgpt.finetuning.rows import RowBatches, split_rows
 from glassgpt.finetuning.scores import MOST_PICTURED, Scores, confusion_figure, scores_of
-from glassgpt.finetuning.task import HEAD, Measured, Start, Task, in_batches, split_facts
+from glassgpt.finetuning.task import HEAD, Measured, Memory, Start, Task, in_batches, split_facts
 from glassgpt.generation.engine import evaluating
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
@@ -39,6 +39,7 @@ from glassgpt.runs.reading import repeating
 LABELS = "labels.json"
 MOST_NAMED = 20
 """Labels that are named in a line."""
+MEASURED_AT_ONCE = 32  # texts
 
 
 class Classifier(nn.Module):
@@ -100,6 +101,8 @@ def build(start: Start, config: ClassifyConfig) -> Task:
         loss=lambda classifier, ids, lengths, targets: F.cross_entropy(
             classifier(ids, lengths).float(), targets
         ),
+        # The loss takes next to nothing: the labels' logits are few.
+        memory=Memory(MEASURED_AT_ONCE, loss=0, all_blocks=config.freeze == "none"),
         evaluate=lambda: measure(model, held, labels, start.device),
         data=split_facts(train=(len(learn), int(train[1].sum())), validation=(len(hold), int(held[1].sum()))),
         facts={"labels": labels},
@@ -161,7 +164,9 @@ def longer_than(texts: Sequence[Sequence[int]], context_length: int) -> str | No
 def logits_of(model: Classifier, texts: Sequence[Tensor], device: torch.device) -> Tensor:
     """Return the logits (N, L) of encoded texts."""
     with evaluating(model.gpt):
-        return torch.cat([model(*batch).float().cpu() for batch in in_batches(texts[:2], 32, device)])
+        return torch.cat(
+            [model(*batch).float().cpu() for batch in in_batches(texts[:2], MEASURED_AT_ONCE, device)]
+        )
 
 
 def scores(

@@ -1,46 +1,30 @@
-"""The settings of fine-tuning: what all kinds share, and each kind's own. No torch here."""
+"""The kinds of fine-tuning by name, and each kind's own settings. No torch here.
+
+A kind is its settings and its entry in `KINDS`, both here, and a module with its `build`. The settings that kinds share
+are in `settings.py`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import typing
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
-from glassgpt.adapters.config import LoRAConfig
 from glassgpt.errors import ConfigError
-from glassgpt.idle import OnlyWith
-from glassgpt.training.config import LoopConfig
-
-Config = TypeVar("Config", bound="FineTuneConfig")
-
-
-@dataclass(frozen=True)
-class ShortTraining(LoopConfig):
-    """Training of a pretrained model on little data. Most settings are those of pretraining."""
-
-    epochs: float | None = 3
-    """Number of passes over the data, unless `steps` are given."""
-    batch_size: int = 8
-    """Rows of one batch over all processes together, before accumulation."""
-    learning_rate: float = 5e-4
-    """Peak learning rate of AdamW. When left out, it is fitted to the base's width and the kind."""
-    min_learning_rate: float = 0.0
-    """Learning rate at the last step; Muon's falls in proportion."""
-    warmup_steps: int = 10
-    """Steps of linear warm-up from zero."""
-    beta2: float = 0.999
-    """Decay of AdamW's mean of squared gradients."""
-    weight_decay: float = 0.0
-    """Decoupled decay of matrices and embeddings; never of biases and norms."""
-    evaluate_every: int = 50
-    """Steps between evaluations on held-out data."""
-    sample_every: int | None = 0
-    """Steps between samples; with 0 there are only those before and after."""
-    log_every: int = 5
-    """Steps between lines in metrics.jsonl."""
+from glassgpt.finetuning.settings import (
+    LORA,
+    SHOWN,
+    ChatConfig,
+    FineTuneConfig,
+    RecordsConfig,
+    SamplesConfig,
+    ShortTraining,
+    ShownConfig,
+)
+from glassgpt.idle import OnlyWith, refuse_idle
+from glassgpt.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -79,45 +63,6 @@ class DistillTraining(ShortTraining):
 
 
 @dataclass(frozen=True)
-class ShownConfig:
-    """What is shown before and after for comparison: a part of what the model is measured on."""
-
-    count: int = 4
-    """Number of held-out prompts to show."""
-    seed: int = 7
-    """Seed of the draws."""
-
-    def __post_init__(self) -> None:
-        for name in ("count", "seed"):
-            if not 0 <= getattr(self, name) < 2**63:
-                raise ConfigError(f"samples.{name} must be from 0 to below 2**63.")
-
-
-@dataclass(frozen=True)
-class SamplesConfig(ShownConfig):
-    """What is written before and after for comparison."""
-
-    count: int = 4
-    """Number of held-out prompts to answer."""
-    max_tokens: int = 96
-    """Maximum number of tokens in each answer."""
-    temperature: float = 0.0
-    """0 always takes the likeliest token."""
-
-    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
-        OnlyWith(("max_tokens", "temperature", "seed"), "count", test=lambda shown: shown.count > 0, use="4"),
-        OnlyWith(("seed",), "temperature", test=lambda shown: shown.temperature > 0, use="0.8"),
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.max_tokens < 2**63:
-            raise ConfigError("samples.max_tokens must be from 1 to below 2**63.")
-        if not 0 <= self.temperature < math.inf:
-            raise ConfigError("samples.temperature must be 0 (the likeliest token) or more.")
-
-
-@dataclass(frozen=True)
 class StudentSamples(SamplesConfig):
     """What the student writes before and after, each text as a new document."""
 
@@ -125,64 +70,6 @@ class StudentSamples(SamplesConfig):
     """Number of texts to write."""
     temperature: float = 0.8
     """0 always takes the likeliest token."""
-
-
-SHOWN = OnlyWith(
-    ("training.sample_every",), "samples.count", test=lambda config: config.samples.count > 0, use="4"
-)
-
-
-@dataclass(frozen=True)
-class FineTuneConfig:
-    """Settings of every kind of fine-tuning. A kind has only settings that it reads."""
-
-    training: ShortTraining = field(default_factory=ShortTraining)
-
-    @property
-    def adapter(self) -> LoRAConfig:
-        """The corrections to train instead of the whole model; of rank 0 where a kind has none."""
-        return LoRAConfig()
-
-
-@dataclass(frozen=True)
-class RecordsConfig(FineTuneConfig):
-    """Settings of kinds that learn from records."""
-
-    validation: float = 0.1
-    """Share of the records that is held out to measure on."""
-    split_by: Literal["content", "place"] = "content"
-    """What decides which records: their content, so that copies stay together, or their place, as in version 0.1.0."""
-    lora: LoRAConfig = field(default_factory=LoRAConfig)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.validation < 1:
-            raise ConfigError(f"validation is {self.validation}; it is a share between 0 and 1.")
-
-    @property
-    def adapter(self) -> LoRAConfig:
-        """The corrections to train instead of the whole model, where their rank is not 0."""
-        return self.lora
-
-
-@dataclass(frozen=True)
-class ChatConfig(RecordsConfig):
-    """Settings of kinds that speak in turns."""
-
-    template: Literal["auto", "chatml", "alpaca"] = "auto"
-    """How turns are marked. auto: the base's template, else chatml, or with LoRA alpaca, which adds no tokens."""
-    too_long: Literal["error", "skip"] = "error"
-    """What to do with a record whose prompt leaves no room for an answer."""
-
-    ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
-        SHOWN,
-        # Corrections are all matrices, so nothing is left for AdamW with Muon.
-        OnlyWith(
-            ("training.beta1", "training.beta2", "training.epsilon", "training.weight_decay"),
-            "training.optimizer",
-            test=lambda config: not config.lora.rank or config.training.optimizer != "muon",
-            use="adamw",
-        ),
-    )
 
 
 @dataclass(frozen=True)
@@ -231,6 +118,8 @@ class GRPOConfig(ChatConfig):
     prompts: int = 64
     """Number of held-out answers to measure on."""
 
+    PLAIN: ClassVar[bool] = True
+
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
         *ChatConfig.ONLY_WITH,
         OnlyWith(("words",), "reward", test=lambda config: "words" in config.reward, use="words"),
@@ -253,6 +142,11 @@ class GRPOConfig(ChatConfig):
             raise ConfigError("max_tokens, prompts and length must be at least 1, and below 2**31.")
         if not self.reward:
             raise ConfigError("Name at least one --reward.")
+
+    @property
+    def shorter(self) -> list[str]:
+        """Shorter answers, and fewer to compare."""
+        return ["fewer --max-tokens", *(["a smaller --group"] if self.group > 2 else [])]
 
 
 @dataclass(frozen=True)
@@ -282,6 +176,14 @@ class ClassifyConfig(RecordsConfig):
                 "--training.optimizer muon trains the matrices of the blocks, which --freeze all keeps frozen. "
                 "Leave out one of the two."
             )
+
+    @property
+    def fewer_trained(self) -> list[str]:
+        """A frozen base, or LoRA, unless one of them is used already."""
+        if self.lora.rank:
+            return []
+        frozen = ["--freeze all"] if self.freeze != "all" else []
+        return [*frozen, LORA] if self.freeze == "none" else frozen
 
 
 @dataclass(frozen=True)
@@ -314,45 +216,134 @@ class DistillConfig(FineTuneConfig):
         if not all(1 <= size < 2**31 for size in (self.layers, self.width or 1)):
             raise ConfigError("layers and width must be at least 1, and below 2**31.")
 
-
-KINDS: dict[str, type[FineTuneConfig]] = {
-    "classify": ClassifyConfig,
-    "sft": SFTConfig,
-    "dpo": DPOConfig,
-    "grpo": GRPOConfig,
-    "distill": DistillConfig,
-}
+    @property
+    def fewer_trained(self) -> list[str]:
+        """A smaller student."""
+        return ["fewer --layers", "a smaller --width"]
 
 
-def without_usual_passes(config: Config, given: Collection[str]) -> Config:
-    """Return the config without its default number of passes if steps were `given` instead."""
-    if "training.steps" not in given or "training.epochs" in given:
-        return config
-    return dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=0))
+FROM_NOTHING = (OnlyWith(("validation", "split_by", "too_long"), "DATA", test=lambda said: said["DATA"]),)
+"""Settings that grpo reads only with records."""
+
+Check = Callable[[str, Sequence[str], Any, Collection[str]], None]
+"""Takes RUN, DATA, the settings, and the names of those that the command line gives."""
 
 
-RETIRED = (
-    "training.order", "training.stride", "training.evaluate_tokens", "samples", "samples.max_tokens",
-    "samples.temperature", "lora", "validation", "split_by",
-)  # fmt: skip
-"""Settings that kinds had in version 0.1.0 but did not read. The files of old runs contain them."""
+def _no_check(_run: str, _data: Sequence[str], _config: Any, _given: Collection[str]) -> None:
+    pass
 
 
-def without_retired(kind: type[FineTuneConfig], values: dict[str, Any]) -> dict[str, Any]:
-    """Return settings read from a file, without those that the kind no longer has (see `RETIRED`)."""
-    return {
-        key: _without(section, value, key)
-        if isinstance(value, dict) and (section := _type_of(kind, key))
-        else value
-        for key, value in values.items()
-        if _type_of(kind, key) or key not in RETIRED
-    }
+def _check_grpo(_run: str, data: Sequence[str], _config: GRPOConfig, given: Collection[str]) -> None:
+    refuse_idle({"DATA": data}, given, FROM_NOTHING)
 
 
-def _without(section: type, values: dict[str, Any], name: str) -> dict[str, Any]:
-    known = {field.name for field in dataclasses.fields(section)}
-    return {key: value for key, value in values.items() if key in known or f"{name}.{key}" not in RETIRED}
+def _check_distill(run: str, data: Sequence[str], config: DistillConfig, _given: Collection[str]) -> None:
+    if config.text_field is not None:
+        from glassgpt.corpus.sources import refuse_idle_field
+        from glassgpt.runs.directory import find_run
+        from glassgpt.runs.reading import read_config
+
+        refuse_idle_field(data or read_config(find_run(run)).corpus.sources)
 
 
-def _type_of(kind: type, name: str) -> Any:
-    return typing.get_type_hints(kind).get(name)
+TAKEN = ("kind", "base", "package", "run", "data", "name", "minutes", "track", "config", "options", "given")
+"""Names that a kind's own settings cannot have: `finetune.toml` and every command use them."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of fine-tuning. `glassgpt.kinds` is the entry point of those from elsewhere (see docs/extending.md).
+
+    The command line imports it to show its help, so its module should not import torch. What computes is named by its
+    place, "module:function", and is imported when a run begins.
+    """
+
+    config: type[FineTuneConfig]
+    """The class of its settings, each with a default. Every kind has its own class."""
+    build: str
+    """Place of a function that takes a `Start` and the settings and returns a `Task` (see `task.py`)."""
+    help: str
+    """What the command does."""
+    data: str
+    """What DATA is."""
+    run: str = "The base: a run's name or path, or latest."
+    """What RUN is."""
+    compared: bool = False
+    """Whether answers are compared with the base's, so that nothing may be dropped at random."""
+    rate: float = 1.0
+    """Factor of the usual learning rate."""
+    needs: str | None = None
+    """Place of a function that takes a `Start` and the settings and returns the memory of an update (`TrainingBytes`),
+    for a kind that allocates much in `build`, or has other batches than `RowBatches`."""
+    check: Check = _no_check
+    """Raises `ConfigError` for a command line that cannot be, before torch is imported."""
+
+    def __post_init__(self) -> None:
+        if taken := [field.name for field in dataclasses.fields(self.config) if field.name in TAKEN]:
+            raise ConfigError(
+                f"{self.config.__name__} has a setting {taken[0]!r}, which every kind of fine-tuning has already: "
+                "choose another name."
+            )
+
+
+KINDS = Registry(
+    "kinds",
+    Kind,
+    {
+        "sft": Kind(
+            SFTConfig,
+            build="glassgpt.finetuning.sft:build",
+            help="Learn to answer, from instructions or conversations. Then `glassgpt chat` holds a conversation.",
+            data="Files of records: Alpaca, messages, ShareGPT, prompt and completion (.json, .jsonl, .csv, .parquet).",
+        ),
+        "dpo": Kind(
+            DPOConfig,
+            build="glassgpt.finetuning.dpo:build",
+            help="Learn to prefer the better of two answers. Begin from a run that can answer.",
+            data="Files of records with a prompt, chosen and rejected.",
+            compared=True,
+            rate=0.1,  # in larger steps it forgets how to speak while it learns what not to say
+        ),
+        "grpo": Kind(
+            GRPOConfig,
+            build="glassgpt.finetuning.grpo:build",
+            help="Learn from rewards that a function computes: the model writes, is rewarded, and writes more of "
+            "what was rewarded.",
+            data="Files of records with prompts; without files the model writes from an empty prompt, as in "
+            "pretraining.",
+            compared=True,
+            needs="glassgpt.finetuning.grpo:needed_by_answers",
+            check=_check_grpo,
+        ),
+        "classify": Kind(
+            ClassifyConfig,
+            build="glassgpt.finetuning.classify:build",
+            help="Learn to classify texts by label. Then `glassgpt classify RUN TEXT` prints the label of a text.",
+            data="Files of records with a text and a label, or a folder with a folder of .txt files for each label.",
+        ),
+        "distill": Kind(
+            DistillConfig,
+            build="glassgpt.finetuning.distill:build",
+            help="Train a smaller model, the student, to imitate a run, the teacher.",
+            run="The teacher: a run's name or path, or latest.",
+            data="Text to learn from, as for `glassgpt train`; the teacher's own when left out.",
+            needs="glassgpt.finetuning.distill:needed_by_student",
+            check=_check_distill,
+        ),
+    },
+)
+
+
+def kind_name(config: FineTuneConfig) -> str:
+    """Return the name of the kind that has these settings. Raises `ConfigError` when there is none."""
+    for name in KINDS:
+        try:
+            kind = KINDS[name]
+        except ConfigError:  # of a broken package, which cannot have made the settings
+            continue
+        if kind.config is type(config):
+            return name
+    raise ConfigError(
+        f"No kind of fine-tuning has the settings {type(config).__name__}. Add it with KINDS.add(NAME, Kind(...)), or "
+        "name it as an entry point of glassgpt.kinds."
+    )

@@ -18,12 +18,12 @@ from glassgpt.adapters.lora import switched_off
 from glassgpt.finetuning.answers import answer_held_out
 from glassgpt.finetuning.config import DPOConfig
 from glassgpt.finetuning.examples import IGNORE, Fitting, Pair, some
-from glassgpt.finetuning.losses import dpo_loss, log_probabilities
+from glassgpt.finetuning.losses import dpo_loss, log_probabilities, log_probabilities_bytes
 from glassgpt.finetuning.numbers import Tally
 from glassgpt.finetuning.packing import pad
 from glassgpt.finetuning.records import read_preferences
 from glassgpt.finetuning.rows import RowBatches, split_rows
-from glassgpt.finetuning.task import Measured, Start, Task, in_batches, split_facts
+from glassgpt.finetuning.task import Measured, Memory, Start, Task, in_batches, split_facts
 from glassgpt.generation.engine import evaluating
 from glassgpt.model.gpt import GPT
 
@@ -65,10 +65,14 @@ def build(start: Start, config: DPOConfig) -> Task:
         tally.add(preference_metrics(gains_P2, config.beta))
         return dpo_loss(gains_P2[:, 0], gains_P2[:, 1], config.beta)
 
+    targets = start.batch_size // start.world.size * _most_targets(train[1])
     return Task(
         model=start.model,
         batches=RowBatches(train, start.batch_size, start.seed, start.world),
         loss=loss,
+        memory=Memory(
+            2 * MEASURED_AT_ONCE, loss=log_probabilities_bytes(targets, start.model.config.vocab_size)
+        ),
         evaluate=lambda: measure(start, validation, config.beta),
         samples=lambda: answer_held_out(start, config.samples, [each.prompt for each in held]),
         numbers=tally.take,
@@ -76,6 +80,11 @@ def build(start: Start, config: DPOConfig) -> Task:
             train=(len(train[0]), train[0].numel()), validation=(len(validation[0]), validation[0].numel())
         ),
     )
+
+
+def _most_targets(targets_P2T: Tensor) -> int:
+    """Return the largest number of counted tokens in a pair."""
+    return int((targets_P2T >= 0).flatten(1).sum(1).max())
 
 
 def log_ratios(model: GPT, inputs_P2T: Tensor, targets_P2T: Tensor, base_P2: Tensor) -> Tensor:

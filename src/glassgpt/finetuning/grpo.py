@@ -13,6 +13,7 @@ Legend: B = prompts times group answers, T tokens.
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,13 @@ from glassgpt.chat.templates import id_of
 from glassgpt.errors import CorpusError
 from glassgpt.finetuning.config import GRPOConfig
 from glassgpt.finetuning.examples import IGNORE, Fitting, count_targets
-from glassgpt.finetuning.losses import advantages, divergence, grpo_loss, log_probabilities
+from glassgpt.finetuning.losses import (
+    advantages,
+    divergence,
+    grpo_loss,
+    log_probabilities,
+    log_probabilities_bytes,
+)
 from glassgpt.finetuning.numbers import Tally
 from glassgpt.finetuning.packing import pad
 from glassgpt.finetuning.records import Prompt, read_prompts
@@ -37,6 +44,8 @@ from glassgpt.generation.engine import evaluating, generate_batch
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.generation.text import never_written
 from glassgpt.model.gpt import GPT
+from glassgpt.model.summary import FLOAT32, TrainingBytes, count_parameters, inference_bytes
+from glassgpt.training.fits import needed
 
 
 class Rollouts:
@@ -138,6 +147,25 @@ def build(start: Start, config: GRPOConfig) -> Task:
         data=split_facts(train=(len(prompts), 0), validation=(len(held), 0)),
         facts={"reward": list(config.reward)},
     )
+
+
+def needed_by_answers(start: Start, config: GRPOConfig) -> TrainingBytes:
+    """Return the memory of an update on answers that are not written yet; prompts are short in comparison."""
+    model = start.model.config
+    rows = -(-start.batch_size // start.world.size) * config.group
+    length = min(model.context_length, config.max_tokens)
+    need = needed(
+        model,
+        config.training,
+        start.device,
+        rows=rows,
+        length=length,
+        trained=start.model.num_parameters(trainable_only=True),
+        loss=log_probabilities_bytes(rows * length, model.vocab_size),
+        measuring=inference_bytes(model, batch_size=max(rows, config.prompts)).cache,
+    )
+    copied = config.beta > 0 and not config.lora.rank
+    return dataclasses.replace(need, weights=0, beside=FLOAT32 * count_parameters(model) if copied else 0)
 
 
 def measure(

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glassgpt.model.gpt import GPT
+from glassgpt.model.summary import FLOAT32
 from glassgpt.training.losses import hidden_loss
 
 
@@ -32,6 +33,11 @@ def log_probabilities(model: GPT, inputs_BT: Tensor, targets_BT: Tensor) -> Tens
     logits_NV = model(inputs_BT, then=lambda model, hidden_BTC: model.logits(hidden_BTC[counted_BT])).float()
     found_N = -F.cross_entropy(logits_NV, targets_BT[counted_BT], reduction="none")
     return torch.zeros(targets_BT.shape, device=found_N.device).masked_scatter(counted_BT, found_N)
+
+
+def log_probabilities_bytes(targets: int, vocab_size: int) -> int:
+    """Return the bytes of `log_probabilities`: the logits of all targets, their log-softmax, and its gradient."""
+    return 3 * FLOAT32 * targets * vocab_size
 
 
 def dpo_loss(chosen_P: Tensor, rejected_P: Tensor, beta: float) -> Tensor:

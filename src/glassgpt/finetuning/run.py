@@ -31,7 +31,7 @@ from glassgpt.finetuning.choice import (
     source_facts,
 )
 from glassgpt.finetuning.comparison import State, look, write_comparison
-from glassgpt.finetuning.config import FineTuneConfig
+from glassgpt.finetuning.settings import FineTuneConfig
 from glassgpt.finetuning.task import HEAD, Say, Start, Task
 from glassgpt.interop.tensors import write_tensors
 from glassgpt.jobs.holding import is_unborn, on_all_ranks

@@ -18,9 +18,11 @@ from glassgpt.finetuning.losses import answer_loss
 from glassgpt.finetuning.packing import PackedRows, pack
 from glassgpt.finetuning.records import Conversation, read_conversations
 from glassgpt.finetuning.rows import RowBatches, split_rows
-from glassgpt.finetuning.task import Measured, Start, Task, in_batches, split_facts
+from glassgpt.finetuning.task import Measured, Memory, Start, Task, in_batches, split_facts
 from glassgpt.generation.engine import evaluating
 from glassgpt.training.losses import perplexity, token_losses_of
+
+MEASURED_AT_ONCE = 8  # rows
 
 
 def build(start: Start, config: SFTConfig) -> Task:
@@ -45,6 +47,7 @@ def build(start: Start, config: SFTConfig) -> Task:
             (packed.inputs, packed.segments, packed.targets), start.batch_size, start.seed, start.world
         ),
         loss=answer_loss,
+        memory=Memory(MEASURED_AT_ONCE, segments=True),
         counted=lambda batch: count_targets(batch[2]),
         evaluate=lambda: measure_answers(start, validation),
         samples=lambda: answer_held_out(start, config.samples, [each.messages[:-1] for each in held]),
@@ -75,7 +78,7 @@ def measure_answers(start: Start, rows: PackedRows) -> Measured:
     lengths = start.tokenizer.byte_lengths()
     with evaluating(start.model):
         for inputs, segments, targets in in_batches(
-            (rows.inputs, rows.segments, rows.targets), 8, start.device
+            (rows.inputs, rows.segments, rows.targets), MEASURED_AT_ONCE, start.device
         ):
             counted = targets >= 0
             losses = start.model(

@@ -68,6 +68,20 @@ class Sample:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the memory of an update on `RowBatches` follows from, beside the model. The defaults fit a plain kind."""
+
+    measured_rows: int = 8
+    """Rows that are computed at once in an evaluation."""
+    segments: bool = False
+    """Whether a row holds several examples, so that attention needs a mask."""
+    loss: int | None = None
+    """Bytes of the loss and its gradient; those of the loss of pretraining when left out."""
+    all_blocks: bool = True
+    """Whether every block keeps what its gradient needs; otherwise at most the last one does."""
+
+
 @dataclass
 class Task:
     """One kind of fine-tuning, ready for the loop."""
@@ -81,6 +95,7 @@ class Task:
     """The data's entry in lineage.json: documents, and splits with documents, bytes, tokens."""
     counted: Callable[[Sequence[torch.Tensor]], int] | None = None
     """The counted amount of a batch, if batches differ in it (see `Job.counted`)."""
+    memory: Memory = Memory()
     samples: Callable[[], Sequence[Sample]] = list
     numbers: Callable[[], dict[str, float]] = dict
     facts: dict[str, Any] = field(default_factory=dict)
