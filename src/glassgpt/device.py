@@ -155,7 +155,7 @@ def machine_facts() -> dict[str, Any]:
         "cores": available_cores(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
+        "torch": str(torch.__version__),
+        "numpy": str(np.__version__),
         "glassgpt": __version__,
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec import to_builtins
 from torch import Tensor
 
 from glassgpt.dataset.shards import TokenSplit
@@ -16,6 +17,8 @@ from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.runs.config import CorpusConfig, RunConfig
 from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.facts import DataFacts
+from glassgpt.runs.lineage import new_lineage
 from glassgpt.runs.opening import Run
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
@@ -76,7 +79,8 @@ class Bench:
         model: GPT, tokenizer: FastTokenizer, *, documents: int = 2, sources: tuple[str, ...] = ("x",)
     ) -> Run:
         config = RunConfig(corpus=CorpusConfig(sources=sources), model=model.config)
-        lineage = {"data": {"documents": documents}}
+        data = DataFacts(sources=[], documents=documents, splits={})
+        lineage = new_lineage(tokenizer, kind="pretraining", parameters=0, data=to_builtins(data))
         return Run(RunDirectory(Path("nowhere")), config, model.eval(), tokenizer, lineage)
 
     @staticmethod

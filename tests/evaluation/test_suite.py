@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from glassgpt.errors import EvaluationError
 from glassgpt.evaluation.score import Score, Texts, mean_of, share_of
 from glassgpt.evaluation.suite import PROBES, ask_all, tinytales
+from glassgpt.runs.facts import DataFacts, SplitFacts
 
-FACTS = {"documents": 5, "splits": {"train": {"tokens": 300, "documents": 5}}}
+FACTS = DataFacts(sources=[], documents=5, splits={"train": SplitFacts(tokens=300, documents=5, bytes=900)})
 
 
-def of_stories(bench, tokenizer, data: dict | None):
+def of_stories(bench, tokenizer, data: DataFacts | None):
     run = bench.run_of(bench.untrained(tokenizer), tokenizer, sources=("builtin:tinytales:5",))
-    run.lineage["data"] = data
+    run = replace(run, lineage=structs.replace(run.lineage, data=data))
     return bench.subject_of(run, samples=3)
 
 

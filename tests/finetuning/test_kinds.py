@@ -214,7 +214,7 @@ def test_the_chain_goes_from_base_to_adapter(here: Path) -> None:
     start_finetuning("adapter", data, KINDS["dpo"][0], name="last")
     lineage = open_run("last").lineage
     assert chain("last", lineage) == ["base (pretraining)", "sft (sft)", "adapter (dpo)", "last (dpo)"]
-    assert lineage["chat"] == {"stop": ["<|im_end|>"]}
+    assert lineage.chat.stop == ["<|im_end|>"]
     assert template_of(open_run("last")) is not None
 
 

@@ -118,7 +118,7 @@ def test_llms_from_scratch(tied: bool) -> None:
     torch.save(model.table, "model.pth")
     run = check(model, "model.pth", heads=H)
     assert run.config.model.tied_head == tied
-    assert run.lineage["source"]["architecture"] == "LLMs from scratch"
+    assert run.lineage.source.architecture == "LLMs from scratch"
 
 
 def test_lets_build_gpt_tells_its_heads_itself() -> None:

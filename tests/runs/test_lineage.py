@@ -10,7 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from glassgpt import files
-from glassgpt.runs.lineage import publish_weights
+from glassgpt.errors import RunError
+from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.facts import WeightFacts
+from glassgpt.runs.lineage import note_weights, publish_weights, write_lineage
+from glassgpt.runs.reading import read_lineage
 from glassgpt.tokenizers.fast import FastTokenizer
 
 
@@ -49,3 +53,35 @@ def test_new_weights_are_noted_and_the_rest_stays(run, tmp_path, best_step, loss
     }  # fmt: skip
     before.pop("weights")
     assert after == before
+
+
+def test_the_kind_and_the_version_stand_in_it(run: RunDirectory) -> None:
+    assert (files.read_json(run.lineage)["version"], files.read_json(run.lineage)["kind"]) == (
+        1,
+        "pretraining",
+    )
+    older = {
+        key: value for key, value in files.read_json(run.lineage).items() if key not in ("version", "kind")
+    }
+    files.write_json(run.lineage, older)
+    lineage = read_lineage(run)
+    assert (lineage.version, lineage.kind) == (0, "pretraining")
+
+
+def test_a_lineage_of_a_newer_version_is_not_guessed_at(run: RunDirectory) -> None:
+    files.write_json(run.lineage, {**files.read_json(run.lineage), "version": 99})
+    with pytest.raises(RunError, match=r"a newer version of GlassGPT wrote it, in format 99"):
+        read_lineage(run)
+
+
+def test_unknown_keys_survive_the_noting_of_weights(run: RunDirectory) -> None:
+    files.write_json(run.lineage, {**files.read_json(run.lineage), "later": [1]})
+    note_weights(run, WeightFacts(step=5, sha256="0"))
+    found = files.read_json(run.lineage)
+    assert (found["later"], found["weights"]) == ([1], {"step": 5, "loss": None, "sha256": "0"})
+
+
+def test_a_whole_lineage_comes_back_equal(run: RunDirectory) -> None:
+    lineage = read_lineage(run)
+    write_lineage(run, lineage)
+    assert read_lineage(run) == lineage

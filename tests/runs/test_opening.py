@@ -46,7 +46,7 @@ def test_a_finished_run_opens_with_everything(run):
     assert not opened.model.training
     assert opened.model.config.vocab_size == opened.tokenizer.vocab_size == 300
     assert opened.config.training.steps == 12
-    assert opened.lineage["tokenizer"]["fingerprint"] == opened.tokenizer.fingerprint
+    assert opened.lineage.tokenizer.fingerprint == opened.tokenizer.fingerprint
     assert opened.knows_documents
     config = GenerationConfig(max_tokens=5, seed=0)
     assert complete(opened.model, opened.tokenizer, "Once", config) == complete(
@@ -83,7 +83,7 @@ def test_the_loss_of_the_opened_model_is_the_one_that_was_noted(run, trained):
     result = evaluate(
         opened.model, split, context_length=32, most_tokens=512, byte_lengths=opened.tokenizer.byte_lengths()
     )
-    assert result.loss == opened.lineage["weights"]["loss"]
+    assert result.loss == opened.lineage.weights.loss
     last = [json.loads(line) for line in run.metrics.read_text().splitlines() if '"evaluation"' in line][-1]
     assert (result.loss, result.bits_per_byte) == (last["loss"], last["bits_per_byte"])
 

@@ -19,7 +19,8 @@ def template_of(run: Run) -> ChatTemplate | None:
         return None
     path = run.directory.chat_template
     end = name_of(run.tokenizer, run.tokenizer.end_of_text)
-    stops = [stop for stop in (run.lineage.get("chat") or {}).get("stop") or () if stop] or [end]
+    stated = run.lineage.chat.stop if run.lineage.chat else []
+    stops = [stop for stop in stated if stop] or [end]
     return ChatTemplate(
         read_chat_template(path), stops[0], end, run.tokenizer.special_names, f"The chat template {path}"
     )

@@ -59,13 +59,13 @@ def import_(
     lineage = read_lineage(run)
     console = make_console(soft_wrap=True)
     console.print(
-        f"[bold]{shown(run.name)}[/]: {lineage['model']['parameters']:,} parameters, "
-        f"{shown(lineage['source']['architecture'])}, a {lineage['tokenizer']['kind']} tokenizer of "
-        f"{lineage['tokenizer']['vocab_size']:,} ids. It is in {shown(str(run.path))}"
+        f"[bold]{shown(run.name)}[/]: {lineage.model.parameters:,} parameters, "
+        f"{shown(str(lineage.source and lineage.source.architecture))}, a {lineage.tokenizer.kind} tokenizer of "
+        f"{lineage.tokenizer.vocab_size:,} ids. It is in {shown(str(run.path))}"
     )
-    for note in lineage["source"].get("notes", ()):
+    for note in lineage.source.notes if lineage.source else ():
         console.print(f"[yellow]Note:[/] {shown(note)}")
-    if "chat" in lineage:
+    if lineage.chat:
         console.print(f"\nTalk with it:  [bold]{shown(command('chat', run.handle))}[/]\n")
     else:
         write = command("generate", run.handle, "Once upon a time")

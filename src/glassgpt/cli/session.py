@@ -15,8 +15,9 @@ from glassgpt.commands import command
 from glassgpt.device import world_from_environment
 from glassgpt.evaluation.stories import score_run, story_source
 from glassgpt.jobs.work import Outcome
+from glassgpt.runs.facts import Comparison
 from glassgpt.runs.opening import open_run
-from glassgpt.runs.reading import Comparison, read_comparison
+from glassgpt.runs.reading import read_comparison, read_lineage
 from glassgpt.training.events import Listener
 
 STORIES_SCORED = 100
@@ -55,11 +56,9 @@ def _say_trained(console: Console, outcome: Outcome) -> None:
 
 def _say_finetuned(console: Console, outcome: Outcome) -> None:
     _show_comparison(console, read_comparison(outcome.directory))
-    run = outcome.directory
-    classifies = run.confusion.is_file()
-    _say_where(
-        console, outcome, "classify" if classifies else "chat" if run.chat_template.is_file() else "generate"
-    )
+    lineage = read_lineage(outcome.directory)
+    answers = "chat" if lineage.chat else "generate"
+    _say_where(console, outcome, "classify" if lineage.labels is not None else answers)
 
 
 def _show_comparison(console: Console, comparison: Comparison) -> None:

@@ -30,10 +30,10 @@ def score_run(run: Run, *, count: int, seed: int = 0) -> tuple[list[str], StoryS
     """
     source = story_source(run.config.corpus.sources)
     told = training_texts(*source) if source else StorySet()
-    if not run.lineage.get("data"):
+    if run.lineage.data is None:
         raise EvaluationError(f"{run.directory.name} cannot be asked for stories: it was imported.")
-    facts = run.lineage["data"]["splits"]["train"]
-    usual = facts["tokens"] // max(1, facts["documents"])  # a story more than twice as long has gone wrong
+    facts = run.lineage.data.splits["train"]
+    usual = facts.tokens // max(1, facts.documents)  # a story more than twice as long has gone wrong
     settings = GenerationConfig(temperature=0.8, max_tokens=2 * usual, seed=seed)
     written = run.complete("", settings, count=count)
     return written, score((story.strip() for story in written), told)

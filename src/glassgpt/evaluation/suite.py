@@ -21,7 +21,7 @@ def tinytales(subject: Subject) -> Score:
     Raises `EvaluationError` where the run was not trained only on the built-in stories.
     """
     run = subject.run
-    if story_source(run.config.corpus.sources) is None or not run.lineage.get("data"):
+    if story_source(run.config.corpus.sources) is None or not run.lineage.data:
         raise EvaluationError(
             "`tinytales` judges stories by the built-in grammar, and this run was trained on other text."
         )

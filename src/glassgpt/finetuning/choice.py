@@ -20,6 +20,7 @@ from glassgpt.errors import ConfigError, RunError, did_you_mean
 from glassgpt.finetuning.config import KINDS, kind_name
 from glassgpt.finetuning.settings import FineTuneConfig
 from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.facts import DataFacts, Lineage
 from glassgpt.runs.places import absolute, find
 
 
@@ -129,26 +130,23 @@ def source_facts(data: Sequence[str]) -> list[dict[str, Any]]:
     return [{"name": Path(path).name, "fingerprint": _fingerprint(path)} for path in data]
 
 
-def same_sources(then: Sequence[dict[str, Any]], data: Sequence[str]) -> bool:
-    """Return whether data is the same as in a lineage. For a folder, older versions recorded only the path."""
-    now = source_facts(data)
+def same_sources(then: Sequence[str], data: Sequence[str]) -> bool:
+    """Return whether data has the fingerprints of a lineage. For a folder, older versions recorded only the path."""
+    now = [facts["fingerprint"] for facts in source_facts(data)]
     return len(then) == len(now) and all(
-        old["fingerprint"] == new["fingerprint"]
-        or (Path(old["fingerprint"]).is_absolute() and Path(path).is_dir())
+        old == new or (Path(old).is_absolute() and Path(path).is_dir())
         for old, new, path in zip(then, now, data, strict=True)
     )
 
 
-def find_data(
-    directory: RunDirectory, choice: Choice, lineage: dict[str, Any], given: Sequence[str]
-) -> Choice:
+def find_data(directory: RunDirectory, choice: Choice, lineage: Lineage, given: Sequence[str]) -> Choice:
     """Return the choice with its data's current place, if it was moved; `given` says where.
 
     Raises `RunError` when something cannot be found. Whether it is unchanged is checked later.
     """
     if given:
         return dataclasses.replace(choice, data=absolute(given))
-    known = {source["fingerprint"] for source in lineage["data"]["sources"]}
+    known = set(_data_of(directory, lineage).fingerprints)
 
     def accept(path: str) -> bool:
         return Path(path).is_dir() or _fingerprint(path) in known
@@ -157,9 +155,9 @@ def find_data(
     return dataclasses.replace(choice, data=tuple(found))
 
 
-def refuse_other_data(directory: RunDirectory, then: Sequence[dict[str, Any]], choice: Choice) -> None:
-    """Raise `RunError` when the data is not what a run's lineage records in `then`."""
-    if not same_sources(then, choice.data):
+def refuse_other_data(directory: RunDirectory, lineage: Lineage, choice: Choice) -> None:
+    """Raise `RunError` when the data is not what a run's lineage records."""
+    if not same_sources(_data_of(directory, lineage).fingerprints, choice.data):
         raise RunError(
             f"The data of {directory.name} has changed since the run began, so continuing would not be the same "
             f"run. Put the original files back, or start a new run."
@@ -167,21 +165,20 @@ def refuse_other_data(directory: RunDirectory, then: Sequence[dict[str, Any]], c
 
 
 def refuse_other_amounts(
-    directory: RunDirectory, lineage: dict[str, Any], now: dict[str, Any], choice: Choice
+    directory: RunDirectory, lineage: Lineage, now: dict[str, Any], choice: Choice
 ) -> None:
     """Raise `RunError` for data that gives other examples `now`: older versions did not record each hash."""
-    then = lineage["data"]
-    if all(then.get(key, now[key]) == now[key] for key in now):
+    then = _data_of(directory, lineage)
+    same = msgspec.convert({"sources": [], **now}, DataFacts)
+    if (then.documents, then.splits) == (same.documents, same.splits):
         return
-    if [each["fingerprint"] for each in then["sources"]] == [
-        each["fingerprint"] for each in source_facts(choice.data)
-    ]:
+    if then.fingerprints == [facts["fingerprint"] for facts in source_facts(choice.data)]:
         again = command(
             "finetune", choice.kind, choice.base, *choice.data, config=directory.finetune.resolve()
         )
         raise RunError(
             f"The files that {directory.name} learns from are the same as when it began, but this version of GlassGPT "
-            f"reads {_counted(now)} from them, and {_version_of(lineage)} read {_counted(then)}. So it would "
+            f"reads {_counted(same)} from them, and {_version_of(lineage)} read {_counted(then)}. So it would "
             f"not be the same run. Finish it with that version, or start a new run with:  {again}"
         )
     raise RunError(
@@ -190,15 +187,20 @@ def refuse_other_amounts(
     )
 
 
-def _version_of(lineage: dict[str, Any]) -> str:
+def _data_of(directory: RunDirectory, lineage: Lineage) -> DataFacts:
+    if lineage.data is None:
+        raise RunError(f"{directory.lineage} names no data. Put the original back from a copy.")
+    return lineage.data
+
+
+def _version_of(lineage: Lineage) -> str:
     """Return the version of GlassGPT that began a run, in words."""
-    version = (lineage.get("machine") or {}).get("glassgpt")
+    version = lineage.machine.get("glassgpt")
     return f"version {version}" if version else "the version that began it"
 
 
-def _counted(data: dict[str, Any]) -> str:
-    tokens = sum(split["tokens"] for split in data["splits"].values())
-    return f"{data['documents']:,} records with {tokens:,} tokens"
+def _counted(data: DataFacts) -> str:
+    return f"{data.documents:,} records with {data.tokens:,} tokens"
 
 
 def _fingerprint(path: str) -> str:

@@ -214,9 +214,9 @@ def open_classifier(run: Run) -> OpenedClassifier:
             + command("finetune", "classify", run.directory.handle, "DATA")
         )
     names = _read_labels(labels)
-    if run.lineage.get("labels", names) != names:
+    if run.lineage.labels not in (None, names):
         raise _damaged(labels, "its labels are not those that the run has learned")
-    noted = (run.lineage.get("weights") or {}).get("head")
+    noted = run.lineage.weights.head if run.lineage.weights else None
     if noted and files.hash_file(head) != noted:
         raise _damaged(head, "it was altered since it was written")
     model = Classifier(run.model, len(names))

@@ -193,7 +193,7 @@ def soft_loss(
 def _text(start: Start, text_field: str | None) -> RunConfig:
     """Return the base's config, including the order of its rows, with other sources if some are named."""
     own = start.run.config
-    if not start.data and start.run.lineage.get("data") is None:
+    if not start.data and start.run.lineage.data is None:
         raise CorpusError(
             f"{start.run.directory.name} was imported, and its text did not come with it. Name a text:  "
             + command("finetune", "distill", start.run.directory.handle, "TEXT")

@@ -41,7 +41,8 @@ from glassgpt.runs.checkpoints import CheckpointStore, read_state, read_tensors
 from glassgpt.runs.claim import Claim, writing
 from glassgpt.runs.config import CorpusConfig, RunConfig, SamplesConfig
 from glassgpt.runs.directory import RunDirectory, find_run, refuse_taken
-from glassgpt.runs.lineage import derived_lineage, note_weights
+from glassgpt.runs.facts import WeightFacts
+from glassgpt.runs.lineage import derived_lineage, note_weights, write_lineage
 from glassgpt.runs.opening import Run, find_base, open_run, open_tokenizer
 from glassgpt.runs.places import absolute
 from glassgpt.runs.plots import save_figure
@@ -124,7 +125,7 @@ def resume_finetuning(
         else:
             choice = find_data(directory, choice, lineage, sources)
             base = open_run(str(find_base(directory, lineage).path))
-            refuse_other_data(directory, lineage["data"]["sources"], choice)
+            refuse_other_data(directory, lineage, choice)
         start = begin(base, choice.data, choice.config, device=device, world=world, say=say)
         task = build_task(start, choice, resumed=True)
         training = _FineTuning(choice, start, task, look(task))
@@ -200,7 +201,7 @@ class _FineTuning:
             **facts,
             **task.facts,
         )
-        files.write_json(directory.lineage, lineage)
+        write_lineage(directory, lineage)
 
     def describe_missing(self, directory: RunDirectory) -> None:
         """Write the tokenizer, the template and the kind's own files where they are missing.
@@ -260,12 +261,12 @@ class _FineTuning:
         else:
             _write(model.state_dict(), directory.weights)
             written = directory.weights
-        noted = {"step": step, "loss": None, "sha256": files.hash_file(written)}
+        head = None
         beside = self.task.tensors()
         if beside:
             _write(beside, directory.path / HEAD)
-            noted["head"] = files.hash_file(directory.path / HEAD)
-        note_weights(directory, noted)
+            head = files.hash_file(directory.path / HEAD)
+        note_weights(directory, WeightFacts(step=step, sha256=files.hash_file(written), head=head))
 
 
 def _write(tensors: dict[str, torch.Tensor], path: Path) -> None:

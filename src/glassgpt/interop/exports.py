@@ -65,7 +65,7 @@ def export_run(
 
 def _without(run: Run) -> list[str]:
     """Return a sentence about what the run has learned that no format can hold."""
-    if run.lineage.get("labels") is None:
+    if run.lineage.labels is None:
         return []
     return [
         "The labels are left out: this is only the language model. Use the labels with:  "
@@ -111,7 +111,7 @@ def _refuse_place(path: Path, to: str, run: Run, *, force: bool) -> None:
 
 def _folders_of(run: Run) -> list[Path]:
     """Return the folders that a run is read from."""
-    adapted = run.lineage.get("adapter") is not None
+    adapted = run.lineage.adapter is not None
     return [run.directory.path, *([find_base(run.directory, run.lineage).path] if adapted else [])]
 
 

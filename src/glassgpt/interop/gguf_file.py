@@ -155,7 +155,7 @@ def _add_tokenizer(writer: Any, run: Run, vocab_size: int) -> None:
     merges = content["model"]["merges"]
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
     begin = run.before
-    if run.lineage.get("chat") and run.lineage.get("kind") != "import":
+    if run.lineage.chat and not run.lineage.is_imported:
         begin = []  # a run fine-tuned here begins with its template
     ends = ends_of_answers(run)
     writer.add_bos_token_id(begin[0] if begin else tokenizer.end_of_text)

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -30,7 +29,8 @@ from glassgpt.model.summary import count_parameters, parameter_shapes
 from glassgpt.runs.beginning import new_run
 from glassgpt.runs.config import CorpusConfig, RunConfig
 from glassgpt.runs.directory import RunDirectory, refuse_taken
-from glassgpt.runs.lineage import origin
+from glassgpt.runs.facts import Lineage
+from glassgpt.runs.lineage import new_lineage, write_lineage
 from glassgpt.system import explaining
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
@@ -89,7 +89,7 @@ def settle(arrival: Arrival, name: str | None) -> RunDirectory:
         if arrival.chat_template:
             files.write_text(run.chat_template, arrival.chat_template)
         write_tensors(run.weights, parameter_shapes(arrival.config), _finite(arrival.make))
-        files.write_json(run.lineage, _lineage(arrival, run))
+        write_lineage(run, _lineage(arrival, run))
         files.write_text(run.config, configs.to_toml(_run_config(arrival, run)))
 
     with new_run(name, base=re.split(r"[/\\]", arrival.name)[-1], describe=describe) as claim:
@@ -204,26 +204,25 @@ def _stop_tokens(folder: ModelFolder, tokenizer: FastTokenizer) -> list[str]:
     return [tokenizer.decode([id], skip_special=False) for id in others]
 
 
-def _lineage(arrival: Arrival, run: RunDirectory) -> dict[str, Any]:
+def _lineage(arrival: Arrival, run: RunDirectory) -> Lineage:
     """Return the origin of the run, with the keys of a trained run's lineage."""
     chat = {"template": _template_name(arrival.chat_template), "stop": arrival.stop}
-    return {
-        **origin(arrival.tokenizer),
-        "kind": "import",
-        "data": None,
-        "source": {
+    return new_lineage(
+        arrival.tokenizer,
+        kind="import",
+        parameters=count_parameters(arrival.config),
+        data=None,
+        source={
             "name": arrival.name,
             "architecture": arrival.architecture,
             "files": {path.name: files.hash_file(path) for path in arrival.sources},
-            **({"notes": arrival.notes} if arrival.notes else {}),
+            "notes": list(arrival.notes or ()),
         },
-        "begin": arrival.begin,
-        "documents": arrival.documents,
-        **({"chat": chat} if arrival.chat_template else {}),
-        "base": None,
-        "model": {"parameters": count_parameters(arrival.config)},
-        "weights": {"step": 0, "loss": None, "sha256": files.hash_file(run.weights)},
-    }
+        begin=arrival.begin,
+        documents=arrival.documents,
+        chat=chat if arrival.chat_template else None,
+        weights={"step": 0, "sha256": files.hash_file(run.weights)},
+    )
 
 
 def _template_name(template: str | None) -> str:

@@ -88,7 +88,7 @@ def _greedy(model: GPT, prompt: list[int], never: list[int]) -> tuple[list[int],
 
 def ends_of_answers(run: Run) -> list[int]:
     """Return the ids that end an answer of a chat run, other than the end of a text."""
-    stops = (run.lineage.get("chat") or {}).get("stop") or []
+    stops = run.lineage.chat.stop if run.lineage.chat else []
     ids = [run.tokenizer.encode(stop, allow_special=True) for stop in stops]
     return [one[0] for one in ids if len(one) == 1 and one[0] != run.tokenizer.end_of_text]
 

@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 
 from glassgpt import files
@@ -23,6 +23,7 @@ from glassgpt.dataset.shards import SPLITS, TokenShards, TokenSplit, open_shards
 from glassgpt.errors import ConfigError, CorpusError, DatasetError, RunError
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.facts import Lineage
 from glassgpt.runs.lineage import shard_facts
 from glassgpt.runs.places import absolute
 from glassgpt.runs.reading import read_lineage
@@ -156,19 +157,19 @@ def refuse_other_data(directory: RunDirectory, data: PreparedData) -> None:
         )
 
 
-def _same_tokens(lineage: dict[str, Any], data: PreparedData) -> bool:
+def _same_tokens(lineage: Lineage, data: PreparedData) -> bool:
     """Return whether prepared tokens are those of a lineage: by their hashes, which older versions did not write."""
-    then, now = lineage["data"] or {}, data.shards
-    if lineage["tokenizer"]["fingerprint"] != data.tokenizer.fingerprint:
+    then, now = lineage.data, data.shards
+    if then is None or lineage.tokenizer.fingerprint != data.tokenizer.fingerprint:
         return False
-    if "shards" in then:
-        return then["shards"] == now.hashes
-    if then.get("plan") == now.manifest["plan"]:
+    if then.shards is not None:
+        return then.shards == now.hashes
+    if then.plan == now.manifest["plan"]:
         return True
-    fingerprints = [source["fingerprint"] for source in then.get("sources", [])]
+    splits = msgspec.to_builtins(then.splits)
     return (
-        fingerprints == [source.fingerprint for source in data.sources]
-        and then.get("splits") == shard_facts(now)["splits"]
+        then.fingerprints == [source.fingerprint for source in data.sources]
+        and splits == shard_facts(now)["splits"]
     )
 
 

@@ -25,7 +25,7 @@ def find_text(
     lineage = read_lineage(directory)
     if not given and all(map(is_there, config.corpus.sources)):
         return config
-    known = {source["fingerprint"] for source in (lineage["data"] or {}).get("sources", [])}
+    known = set(lineage.data.fingerprints) if lineage.data else set()
 
     def accept(spec: str) -> bool:
         try:

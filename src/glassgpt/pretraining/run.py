@@ -35,7 +35,7 @@ from glassgpt.runs.checkpoints import CheckpointStore
 from glassgpt.runs.claim import Claim, writing
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory, find_run, refuse_taken
-from glassgpt.runs.lineage import first_lineage, publish_weights
+from glassgpt.runs.lineage import first_lineage, publish_weights, write_lineage
 from glassgpt.runs.opening import open_tokenizer
 from glassgpt.runs.places import absolute
 from glassgpt.runs.reading import read_config, read_lineage
@@ -267,7 +267,7 @@ class _Training:
             parameters=self.model.num_parameters(),
             floor=floor,
         )
-        files.write_json(directory.lineage, lineage)
+        write_lineage(directory, lineage)
 
     def run(self, claim: Claim, listeners: Sequence[Listener], track: Sequence[str]) -> Outcome:
         """Train from the newest checkpoint, or from the beginning, and leave a complete run directory."""

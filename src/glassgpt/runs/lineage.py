@@ -8,11 +8,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from glassgpt import files
 from glassgpt.dataset.shards import TokenShards
 from glassgpt.device import machine_facts
 from glassgpt.runs.checkpoints import read_state
 from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.facts import VERSION, Lineage, WeightFacts
 from glassgpt.runs.reading import read_lineage
 from glassgpt.tokenizers.fast import FastTokenizer
 
@@ -24,61 +27,46 @@ def first_lineage(
     sources: list[dict[str, str]],
     parameters: int,
     floor: dict[str, float] | None,
-) -> dict[str, Any]:
+) -> Lineage:
     """Return the lineage at the start of training: the data, the tokenizer, the machine, the command."""
-    return {
-        **origin(tokenizer),
-        "data": {
-            "plan": shards.manifest["plan"],
-            "sources": sources,
-            **shard_facts(shards),
-            "shards": shards.hashes,
-            "floor": floor,
-        },
-        "base": None,  # the run these weights were fine-tuned from
-        "model": {"parameters": parameters},
-        "weights": None,
+    data = {
+        "plan": shards.manifest["plan"],
+        "sources": sources,
+        **shard_facts(shards),
+        "shards": shards.hashes,
+        "floor": floor,
     }
+    return new_lineage(tokenizer, kind="pretraining", parameters=parameters, data=data)
 
 
 def derived_lineage(
     base: RunDirectory,
-    base_lineage: dict[str, Any],
+    base_lineage: Lineage,
     tokenizer: FastTokenizer,
     *,
     kind: str,
     parameters: int,
     data: dict[str, Any],
     **further: Any,
-) -> dict[str, Any]:
+) -> Lineage:
     """Return the lineage at the start of a fine-tuning: as `first_lineage`, with the whole lineage of its base.
 
     `kind` names the kind of fine-tuning; `data` has sources, documents and splits; `further` holds facts of that kind.
     """
-    return {
-        **origin(tokenizer),
-        "kind": kind,
-        "data": {"plan": None, "floor": None, **data},
-        "base": {
-            "name": base.name,
-            "path": str(base.path.resolve()),
-            "weights": weights_hash(base_lineage),
-            "lineage": base_lineage,
-        },
-        "model": {"parameters": parameters},
-        "weights": None,
-        **further,
+    before = {
+        "name": base.name,
+        "path": str(base.path.resolve()),
+        "weights": base_lineage.weights_hash,
+        "lineage": base_lineage.to_json(),
     }
+    return new_lineage(tokenizer, kind=kind, parameters=parameters, data=data, base=before, **further)
 
 
-def note_weights(run: RunDirectory, facts: dict[str, Any] | None) -> None:
-    """Record which weights a run has: step, loss and hash; None while they are being written."""
-    files.write_json(run.lineage, {**read_lineage(run), "weights": facts})
-
-
-def origin(tokenizer: FastTokenizer) -> dict[str, Any]:
-    """Return the beginning of every lineage: the time, the command, the machine, and the vocabulary."""
-    return {
+def new_lineage(tokenizer: FastTokenizer, *, kind: str, parameters: int, **facts: Any) -> Lineage:
+    """Return a lineage that begins now: with the time, the command, the machine, the vocabulary, and further facts."""
+    values = {
+        "version": VERSION,
+        "kind": kind,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": ["glassgpt", *sys.argv[1:]],
         "machine": machine_facts(),
@@ -87,7 +75,24 @@ def origin(tokenizer: FastTokenizer) -> dict[str, Any]:
             "vocab_size": tokenizer.vocab_size,
             "fingerprint": tokenizer.fingerprint,
         },
+        "model": {"parameters": parameters},
+        **facts,
     }
+    return msgspec.convert(values, Lineage)
+
+
+def write_lineage(run: RunDirectory, lineage: Lineage) -> None:
+    """Write `lineage.json`."""
+    files.write_json(run.lineage, lineage.to_json())
+
+
+def note_weights(run: RunDirectory, facts: WeightFacts | None) -> None:
+    """Record which weights a run has; None while they are being written. Keys that are unknown here stay."""
+    read_lineage(run)  # raises where it is damaged
+    weights = None if facts is None else msgspec.to_builtins(facts)
+    if weights and weights["head"] is None:
+        del weights["head"]
+    files.write_json(run.lineage, {**files.read_json(run.lineage), "weights": weights})
 
 
 def shard_facts(shards: TokenShards) -> dict[str, Any]:
@@ -100,11 +105,6 @@ def shard_facts(shards: TokenShards) -> dict[str, Any]:
             for name, facts in splits.items()
         },
     }
-
-
-def weights_hash(lineage: dict[str, Any]) -> str | None:
-    """Return the hash that identifies a finished run's weights or adapter."""
-    return (lineage.get("weights") or {}).get("sha256")
 
 
 def publish_weights(run: RunDirectory, checkpoint: Path) -> None:
@@ -121,4 +121,4 @@ def publish_weights(run: RunDirectory, checkpoint: Path) -> None:
     ):
         shutil.copyfileobj(source, target)
     loss = progress.best_loss if best else None
-    note_weights(run, {"step": step, "loss": loss, "sha256": files.hash_file(run.weights)})
+    note_weights(run, WeightFacts(step=step, loss=loss, sha256=files.hash_file(run.weights)))

@@ -23,7 +23,7 @@ from glassgpt.model.int8 import quantize
 from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory, find_run, runs_folder
-from glassgpt.runs.lineage import weights_hash
+from glassgpt.runs.facts import Lineage
 from glassgpt.runs.places import endings, is_there
 from glassgpt.runs.reading import read_config, read_lineage
 from glassgpt.system import explaining
@@ -38,7 +38,7 @@ class Run:
     config: RunConfig
     model: GPT
     tokenizer: FastTokenizer
-    lineage: dict[str, Any]
+    lineage: Lineage
 
     @property
     def knows_documents(self) -> bool:
@@ -46,14 +46,14 @@ class Run:
 
         Imported models were, except a notebook's model of characters; fine-tuned ones are as their base.
         """
-        if "documents" in self.lineage:
-            return self.lineage["documents"]
-        return (self.lineage.get("data") or {}).get("documents", 0) > 1
+        if self.lineage.documents is not None:
+            return self.lineage.documents
+        return self.lineage.data is not None and self.lineage.data.documents > 1
 
     @property
     def begin(self) -> list[int] | None:
         """The ids that begin a prompt, for a model from elsewhere. None: decided by `knows_documents`."""
-        return self.lineage.get("begin")
+        return self.lineage.begin
 
     @property
     def before(self) -> list[int]:
@@ -120,7 +120,7 @@ def open_run(name: str, *, device: torch.device | None = None, weights: Weights 
     return Run(directory, config, quantize(model) if weights == "int8" else model, tokenizer, lineage)
 
 
-def open_tokenizer(directory: RunDirectory, lineage: dict[str, Any]) -> FastTokenizer:
+def open_tokenizer(directory: RunDirectory, lineage: Lineage) -> FastTokenizer:
     """Return a run's tokenizer. Raises `RunError` when it is missing or replaced, `TokenizerError` when damaged."""
     if not directory.tokenizer.is_file():
         raise RunError(
@@ -132,7 +132,7 @@ def open_tokenizer(directory: RunDirectory, lineage: dict[str, Any]) -> FastToke
         raise TokenizerError(
             f"{error} It is part of the run {directory.name}: put the original back."
         ) from error
-    made_with = lineage["tokenizer"]["fingerprint"]
+    made_with = lineage.tokenizer.fingerprint
     if tokenizer.fingerprint != made_with:
         raise RunError(
             f"{directory.tokenizer} is not the tokenizer this run was made with ({tokenizer.fingerprint[:12]} "
@@ -142,14 +142,14 @@ def open_tokenizer(directory: RunDirectory, lineage: dict[str, Any]) -> FastToke
 
 
 def _open_model(
-    directory: RunDirectory, config: RunConfig, tokenizer: FastTokenizer, lineage: dict[str, Any]
+    directory: RunDirectory, config: RunConfig, tokenizer: FastTokenizer, lineage: Lineage
 ) -> GPT:
     if tokenizer.vocab_size > config.model.vocab_size:
         raise RunError(
             f"The tokenizer of {directory.name} has {tokenizer.vocab_size:,} ids but the model only "
             f"{config.model.vocab_size:,}: they do not belong together."
         )
-    if lineage.get("adapter"):
+    if lineage.adapter:
         return _open_adapted(directory, lineage)
     path = _weights_file(directory, lineage)
     weights = read_tensors(
@@ -166,7 +166,7 @@ def _open_model(
     return model
 
 
-def _open_adapted(directory: RunDirectory, lineage: dict[str, Any]) -> GPT:
+def _open_adapted(directory: RunDirectory, lineage: Lineage) -> GPT:
     """Return the model of the run's base with the run's adapter merged into it."""
     base = find_base(directory, lineage)
     base_lineage = read_lineage(base)
@@ -183,31 +183,31 @@ def _open_adapted(directory: RunDirectory, lineage: dict[str, Any]) -> GPT:
     folder = store.best() or store.newest()
     if folder is None:
         raise _no_weights(directory)
-    add_lora(model, configs.from_dict(LoRAConfig, lineage["adapter"], origin=str(directory.lineage)))
+    add_lora(model, configs.from_dict(LoRAConfig, lineage.adapter or {}, origin=str(directory.lineage)))
     load_corrections(model, read_tensors(folder / "model.safetensors"))
     return merge(model)
 
 
-def find_base(directory: RunDirectory, lineage: dict[str, Any]) -> RunDirectory:
+def find_base(directory: RunDirectory, lineage: Lineage) -> RunDirectory:
     """Return the base run of an adapter. Raises `RunError` when it is gone or has other weights now."""
-    base = lineage["base"]
+    base = lineage.base
     if base is None:
         raise RunError(
             f"{directory.lineage} says that {directory.name} is an adapter, but names no base for it."
         )
-    places = [base["path"], directory.path.parent / base["name"], runs_folder() / base["name"]]
-    runs = [RunDirectory(Path(path)) for path in [*places, *endings(base["path"], directory)]]
+    places = [base.path, directory.path.parent / base.name, runs_folder() / base.name]
+    runs = [RunDirectory(Path(path)) for path in [*places, *endings(base.path, directory)]]
     there = [run for run in runs if is_there(str(run.config))]
-    found = next((run for run in there if _weights_of(run) == base["weights"]), next(iter(there), None))
+    found = next((run for run in there if _weights_of(run) == base.weights), next(iter(there), None))
     if found is None:
         raise RunError(
-            f"{directory.name} was made from the run {base['name']}, which no longer exists: {base['path']}. Put it "
+            f"{directory.name} was made from the run {base.name}, which no longer exists: {base.path}. Put it "
             "back there or beside this run."
         )
-    now = weights_hash(read_lineage(found))
-    if now != base["weights"]:
+    now = read_lineage(found).weights_hash
+    if now != base.weights:
         raise RunError(
-            f"{directory.name} was made from {base['name']} with the weights {str(base['weights'])[:12]}, but the "
+            f"{directory.name} was made from {base.name} with the weights {str(base.weights)[:12]}, but the "
             f"run {found.name} at {found.path} has the weights {str(now)[:12]}. It would mean nothing on another "
             "base: put the original base back, or fine-tune this one."
         )
@@ -216,7 +216,7 @@ def find_base(directory: RunDirectory, lineage: dict[str, Any]) -> RunDirectory:
 
 def _weights_of(run: RunDirectory) -> str | None:
     try:
-        return weights_hash(read_lineage(run))
+        return read_lineage(run).weights_hash
     except RunError:
         return None
 
@@ -238,12 +238,12 @@ class _WithoutDraws(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _weights_file(directory: RunDirectory, lineage: dict[str, Any]) -> Path:
+def _weights_file(directory: RunDirectory, lineage: Lineage) -> Path:
     """Return model.safetensors, or the weights of the best checkpoint where training has found better ones since."""
     store = CheckpointStore(directory.checkpoints)
-    noted = lineage.get("weights") or {}
-    if directory.weights.is_file() and store.best_step() <= noted.get("step", store.best_step()):
-        written = noted.get("sha256")
+    noted = lineage.weights
+    if directory.weights.is_file() and store.best_step() <= (noted.step if noted else store.best_step()):
+        written = lineage.weights_hash
         if written and files.hash_file(directory.weights) != written:
             raise RunError(
                 files.git_lfs_pointer(directory.weights)

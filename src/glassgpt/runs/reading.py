@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import TypeVar
 
 import msgspec
 
@@ -18,116 +18,15 @@ from glassgpt.commands import command, quoted
 from glassgpt.errors import ConfigError, GlassGPTError, RunError
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.facts import Comparison, Lineage
 from glassgpt.tokenizers.ready_made import READY_MADE
 
-
-class TokenizerFacts(TypedDict):
-    """The vocabulary."""
-
-    fingerprint: str
-    kind: NotRequired[str]
-    vocab_size: NotRequired[int]
+Shape = TypeVar("Shape")
 
 
-class SourceFacts(TypedDict):
-    """One file or corpus, identified by the hash of its content."""
-
-    name: str
-    fingerprint: str
-
-
-class SplitFacts(TypedDict):
-    """The size of a split."""
-
-    documents: int
-    bytes: int
-    tokens: int
-
-
-class FloorFacts(TypedDict):
-    """The lowest possible loss."""
-
-    loss: float
-    bits_per_byte: NotRequired[float]
-
-
-class DataFacts(TypedDict):
-    """The training data."""
-
-    sources: list[SourceFacts]
-    documents: int
-    splits: dict[str, SplitFacts]
-    plan: NotRequired[str | None]
-    floor: NotRequired[FloorFacts | None]
-    shards: NotRequired[dict[str, str]]
-
-
-class BaseFacts(TypedDict):
-    """The run that was fine-tuned."""
-
-    name: str
-    path: str
-    weights: str | None
-    lineage: LineageFacts
-
-
-class ModelFacts(TypedDict):
-    """The size of the model."""
-
-    parameters: int
-
-
-class WeightFacts(TypedDict):
-    """The weights that were written last."""
-
-    step: int
-    loss: NotRequired[float | None]
-    sha256: NotRequired[str | None]
-
-
-class ChatFacts(TypedDict, total=False):
-    """How answers end."""
-
-    stop: list[str]
-
-
-class LineageFacts(TypedDict):
-    """All of `lineage.json` that is read again."""
-
-    tokenizer: TokenizerFacts
-    model: ModelFacts
-    data: DataFacts | None
-    base: NotRequired[BaseFacts | None]
-    weights: NotRequired[WeightFacts | None]
-    kind: NotRequired[str]
-    created: NotRequired[str]
-    command: NotRequired[list[str]]
-    machine: NotRequired[dict[str, Any]]
-    documents: NotRequired[bool]
-    begin: NotRequired[list[int] | None]
-    adapter: NotRequired[dict[str, Any] | None]
-    chat: NotRequired[ChatFacts | None]
-    source: NotRequired[dict[str, Any]]
-
-
-class SampleFacts(TypedDict):
-    """A prompt, and its continuations before and after a fine-tuning."""
-
-    prompt: str
-    before: str
-    after: str
-
-
-class Comparison(TypedDict):
-    """All of `comparison.json`."""
-
-    numbers: dict[str, tuple[float, float]]
-    samples: list[SampleFacts]
-
-
-def read_lineage(directory: RunDirectory) -> dict[str, Any]:
+def read_lineage(directory: RunDirectory) -> Lineage:
     """Read lineage.json. Raises `RunError` when it is missing, unreadable, or has the wrong structure."""
-    return _typed(directory, directory.lineage, LineageFacts)
+    return _typed(directory, directory.lineage, Lineage)
 
 
 def read_comparison(directory: RunDirectory) -> Comparison:
@@ -179,11 +78,10 @@ def repeating(directory: RunDirectory) -> str | None:
     return command("train", config=directory.config) if sources else None
 
 
-def _typed(directory: RunDirectory, path: Path, shape: type) -> Any:
-    """Return the content of a JSON file unchanged, after checking that it has the structure of `shape`."""
+def _typed(directory: RunDirectory, path: Path, shape: type[Shape]) -> Shape:
+    """Return the content of a JSON file as a `shape`."""
     try:
-        values = files.read_json(path)
-        msgspec.convert(values, shape)
+        return msgspec.convert(files.read_json(path), shape)
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing. Put it back from a copy{_or_repeat(directory)}") from error
     except OSError as error:
@@ -193,7 +91,6 @@ def _typed(directory: RunDirectory, path: Path, shape: type) -> Any:
         raise RunError(
             f"{path} is damaged ({what}). Put the original back from a copy{_or_repeat(directory)}"
         ) from error
-    return values
 
 
 def _or_repeat(directory: RunDirectory) -> str:

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from glassgpt import files
 from glassgpt.errors import RunError
 from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.facts import Comparison, Lineage
 from glassgpt.runs.plots import figure_png, main_figure, metric_figure, metric_names, series_figure
-from glassgpt.runs.reading import Comparison, read_comparison, read_config, read_lineage
+from glassgpt.runs.reading import read_comparison, read_config, read_lineage
 from glassgpt.runs.records import read_events, readable
 from glassgpt.runs.summary import duration
 from glassgpt.training.events import (
@@ -35,14 +36,14 @@ def report_page(run: RunDirectory) -> str:
     """Return the page: curves, samples over time, numbers, config, machine."""
     events = read_events(run.metrics)
     lineage = read_lineage(run)
-    floor = (lineage["data"] or {}).get("floor")
+    floor = lineage.data.floor if lineage.data else None
     template = resources.files("glassgpt.runs").joinpath("report.html.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_readable
     )
     environment.filters["duration"] = duration
     evaluations = [event for event in events if isinstance(event, Evaluated)]
-    curve_title, curve = main_figure(events, title="", floor=floor["loss"] if floor else None)
+    curve_title, curve = main_figure(events, title="", floor=floor.loss if floor else None)
     return environment.from_string(template).render(
         name=run.name,
         lineage=lineage,
@@ -78,11 +79,10 @@ def _comparison(run: RunDirectory) -> Comparison | None:
         return None
 
 
-def chain(name: str, lineage: dict[str, Any]) -> list[str]:
+def chain(name: str, lineage: Lineage) -> list[str]:
     """Return a run after its ancestors, oldest first: "tales (pretraining)", "tales-sft-1 (sft)", ..."""
-    base = lineage.get("base")
-    before = chain(base["name"], base["lineage"]) if base else []
-    return [*before, f"{name} ({lineage.get('kind', 'pretraining')})"]
+    before = chain(lineage.base.name, lineage.base.lineage) if lineage.base else []
+    return [*before, f"{name} ({lineage.kind})"]
 
 
 def _pictures(run: RunDirectory, events: list[Event]) -> list[tuple[str, str]]:

@@ -141,6 +141,6 @@ def _imported_parameters(run: RunDirectory) -> int | None:
     """Return the number of parameters of an imported run, or None for any other run."""
     try:
         lineage = read_lineage(run)
-        return lineage["model"]["parameters"] if lineage.get("kind") == "import" else None
+        return lineage.model.parameters if lineage.is_imported else None
     except RunError:
         return None

@@ -98,7 +98,7 @@ class WeightsAndBiases:
     def __init__(self, run: RunDirectory) -> None:
         wandb = require("wandb", extra="track", purpose="send metrics to wandb")
         # The same for each attempt of one run, so that a resumed run continues its curve.
-        id = files.hash_text(f"{run.name} {read_lineage(run).get('created')}")[:16]
+        id = files.hash_text(f"{run.name} {read_lineage(run).created}")[:16]
         self._run = wandb.init(project="glassgpt", id=id, name=run.name, dir=str(run.path), resume="allow")
 
     def __call__(self, event: Event) -> None:
