@@ -40,13 +40,11 @@ class Measurement:
 
 def why_no_text(run: Run) -> str | None:
     """Return why a run has no text of its own to measure on, as a sentence; None for a run that has one."""
-    name, kind = run.directory.name, run.lineage.get("kind")
-    if kind == "import" or not run.lineage.get("data"):
+    name, lineage = run.directory.name, run.lineage
+    if lineage.is_imported or lineage.data is None:
         return f"{name} has no text of its own: it was imported."
-    if kind is not None:
-        return (
-            f"{name} has no text of its own: it was fine-tuned ({kind}) from {run.lineage['base']['name']}."
-        )
+    if lineage.base is not None:
+        return f"{name} has no text of its own: it was fine-tuned ({lineage.kind}) from {lineage.base.name}."
     return None
 
 
