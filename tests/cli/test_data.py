@@ -28,7 +28,7 @@ def wide_terminal(monkeypatch):
 
 
 def test_inspect_shows_sources_cleaning_figures_and_splits(tales: Path, capsys):
-    inspect(str(tales), "--test", "0.1")
+    inspect(str(tales), "--split.test", "0.1")
     shown = capsys.readouterr().out
     assert "tales.jsonl" in shown
     assert "150 of 151 documents kept" in shown
@@ -40,7 +40,7 @@ def test_inspect_shows_sources_cleaning_figures_and_splits(tales: Path, capsys):
 
 def test_the_field_and_the_mode_can_be_chosen(tales: Path, capsys):
     for flag in ("--text-field", "--corpus.text-field"):
-        inspect(str(tales), flag, "title", "--clean", "off")
+        inspect(str(tales), flag, "title", "--cleaning.mode", "off")
         shown = capsys.readouterr().out
         assert "151 of 151 documents kept" in shown
         assert "T0" in shown

@@ -179,7 +179,8 @@ OTHERS: list[tuple[tuple[str, ...], str, str]] = [
     (("tokenizer", "compare", "runs/small", "--text=text.txt", "--text-field=story"), "--text-field", "text.txt"),
     (("data", "inspect", "text.txt", "--text-field", "story"), "--text-field", "text.txt"),
     (("data", "inspect", "*.txt", "--text-field", "story"), "--text-field", "*.txt"),
-    (("data", "inspect", "text.txt", "--validation=0", "--seed=3"), "--seed", "--validation 0"),
+    (("data", "inspect", "text.txt", "--split.validation=0", "--split.seed=3"), "--split.seed",
+     "--split.validation 0"),
     *[((command, "small", *line), *said) for command in ("eval", "evaluate") for line, *said in [
         (("text.txt", "--split", "train"), "--split", "SOURCES text.txt"),
         (("--text-field", "story"), "--text-field", "without SOURCES"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import cyclopts
+from cyclopts import Parameter
 
 from glassgpt.cli.given import Given
 from glassgpt.cli.options import TextField
@@ -13,32 +15,35 @@ from glassgpt.idle import refuse_idle
 NUMBERS = ("size on disk", "split", "documents", "characters", "share")
 """Columns of tables that are never folded."""
 
+if TYPE_CHECKING:
+    from glassgpt.corpus.splits import SplitConfig
+
 app = cyclopts.App(name="data", help="Look at text before training on it.")
 
 
 @app.command
 def inspect(
-    *paths: str,
+    *sources: str,
     tokenizer: str | None = None,
     text_field: TextField = None,
-    clean: Literal["off", "gentle", "strict"] = "gentle",
-    validation: float = 0.1,
-    test: float = 0.0,
-    seed: int = 0,
+    mode: Annotated[Literal["off", "gentle", "strict"], Parameter(name="--cleaning.mode")] = "gentle",
+    validation: Annotated[float, Parameter(name="--split.validation")] = 0.1,
+    test: Annotated[float, Parameter(name="--split.test")] = 0.0,
+    seed: Annotated[int, Parameter(name="--split.seed")] = 0,
     given: Given = (),
 ) -> None:
     """Read text as training would, and show what it contains, what cleaning does, and how it would be split.
 
     Parameters
     ----------
-    paths
+    sources
         Files, folders, globs, builtin:name, hf:owner/name[:split][#column], or a known corpus.
     tokenizer
         A tokenizer to count tokens with: a ready-made name (gpt2, cl100k_base, o200k_base), a tokenizer.json, or a
         folder with one. Without it, only words and bytes are counted.
     text_field
         The field of .jsonl, .json, .csv and .parquet records that holds the text.
-    clean
+    mode
         off changes nothing; gentle repairs characters and drops exact copies; strict also filters.
     validation
         Share of the text to measure on while training.
@@ -48,8 +53,7 @@ def inspect(
         Another seed holds out other documents.
     """
     from glassgpt.cli.terminal import make_console
-    from glassgpt.corpus.cleaning import CleaningConfig, CleaningReport
-    from glassgpt.corpus.cleaning import clean as clean_documents
+    from glassgpt.corpus.cleaning import CleaningConfig, CleaningReport, clean
     from glassgpt.corpus.sources import open_sources, read_all, refuse_idle_field
     from glassgpt.corpus.splits import SplitConfig
     from glassgpt.corpus.statistics import survey
@@ -57,24 +61,24 @@ def inspect(
 
     console, report = make_console(markup=False), CleaningReport()
     split_config = SplitConfig(validation=validation, test=test, seed=seed)
-    refuse_idle(split_config, given)
+    refuse_idle(_Sections(split_config), given)
     if text_field is not None:
-        refuse_idle_field(paths)
-    sources = open_sources(paths, text_field=text_field)
+        refuse_idle_field(sources)
+    opened = open_sources(sources, text_field=text_field)
     counted_by = None
     if tokenizer is not None:
         from glassgpt.tokenizers.load import load_tokenizer
 
         counted_by = load_tokenizer(tokenizer)
-    with console.status(f"Reading {len(sources)} source{'s' * (len(sources) != 1)} ..."):
-        documents = clean_documents(read_all(sources), CleaningConfig(mode=clean), report)
+    with console.status(f"Reading {len(opened)} source{'s' * (len(opened) != 1)} ..."):
+        documents = clean(read_all(opened), CleaningConfig(mode=mode), report)
         figures = survey(
             documents,
             tokenize=counted_by and counted_by.encode,
             unknown_id=counted_by and counted_by.unknown_id,
             split_config=split_config,
         )
-    _print_sources(console, sources)
+    _print_sources(console, opened)
     _print_cleaning(console, report)
     _print_figures(console, figures)
     if counted_by is not None and figures.tokens and figures.unknown:
@@ -84,7 +88,16 @@ def inspect(
         if "train" not in figures.splits:
             console.print("All of it is held out, so nothing is left to train on. Name more text.")
     else:
-        console.print("\nNo text is left to train on. Name more text, or keep it all with  --clean off")
+        console.print(
+            "\nNo text is left to train on. Name more text, or keep it all with  --cleaning.mode off"
+        )
+
+
+@dataclass(frozen=True)
+class _Sections:
+    """The sections of a training's config that have an option here, so that both spell a setting in the same way."""
+
+    split: SplitConfig
 
 
 def _print_sources(console, sources) -> None:

@@ -26,7 +26,7 @@ from glassgpt.model.summary import (
 
 
 def model(
-    name: str = "nano",
+    preset: str = "nano",
     *,
     vocab_size: int | None = None,
     context_length: int | None = None,
@@ -36,8 +36,8 @@ def model(
 
     Parameters
     ----------
-    name
-        A preset: nano, shakespeare-char, notebook, gpt2-small, gpt2-small-untied, gpt2-medium, gpt2-large
+    preset
+        A model by name: nano, shakespeare-char, notebook, gpt2-small, gpt2-small-untied, gpt2-medium, gpt2-large
         or gpt2-xl.
     vocab_size
         Number of token ids, in place of the preset's.
@@ -50,7 +50,7 @@ def model(
         raise ConfigError(f"batch_size = {batch_size}: a training step needs at least 1 text.")
     sizes = {"vocab_size": vocab_size, "context_length": context_length}
     given = {key: value for key, value in sizes.items() if value is not None}
-    show(replace(get_preset(name), **given), title=name, batch_size=batch_size)
+    show(replace(get_preset(preset), **given), title=preset, batch_size=batch_size)
 
 
 def show(config: ModelConfig, *, title: str, batch_size: int = 16, console: Console | None = None) -> None:

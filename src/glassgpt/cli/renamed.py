@@ -7,13 +7,21 @@ from collections.abc import Sequence
 RENAMED = {
     ("tokenizer", "train"): {"--out": "--output"},
     ("runs", "compare"): {"--out": "--output"},
+    ("data", "inspect"): {
+        "--clean": "--cleaning.mode",
+        "--validation": "--split.validation",
+        "--test": "--split.test",
+        "--seed": "--split.seed",
+    },
+    ("model",): {"--name": "--preset"},
 }
 """For each command, the earlier name of an option and its name now."""
 
 
 def with_names_of_now(arguments: Sequence[str]) -> list[str]:
     """Return the words of a command line with each earlier name of an option replaced, up to a `--` if there is one."""
-    names = next((names for command, names in RENAMED.items() if tuple(arguments[:2]) == command), {})
+    given = tuple(arguments)
+    names = next((names for command, names in RENAMED.items() if given[: len(command)] == command), {})
     words = list(arguments)
     for place, word in enumerate(words):
         if word == "--":
