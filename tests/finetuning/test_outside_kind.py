@@ -1,7 +1,8 @@
-"""A kind of fine-tuning from an installed package: a command, a run, a resume, and what is said when it is gone."""
+"""The kind of fine-tuning of docs/extending.md: a command, a run, a resume, and what is said when it is gone."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -25,59 +26,9 @@ from glassgpt.runs.directory import find_run
 from glassgpt.runs.opening import open_run
 from tests.finetuning.test_kinds import story_of, training, weights_of
 
-SETTINGS = '''
-from dataclasses import dataclass
-
-from glassgpt.finetuning.config import Kind
-from glassgpt.finetuning.settings import FineTuneConfig
-
-
-@dataclass(frozen=True)
-class LinesConfig(FineTuneConfig):
-    """Continue the lines of a file."""
-
-    held: int = 2
-    """Number of lines that are held out."""
-
-
-LINES = Kind(LinesConfig, build="lines_task:build", help="Learn to write lines.", data="A file of lines.")
-'''
-TASK = """
-from pathlib import Path
-
-import torch
-
-from glassgpt.finetuning.losses import log_probabilities
-from glassgpt.finetuning.packing import pad
-from glassgpt.finetuning.rows import RowBatches
-from glassgpt.finetuning.task import Measured, Task, split_facts
-from glassgpt.generation.engine import evaluating
-
-
-def build(start, config):
-    ids = [start.run.prompt_ids(line) for line in Path(start.data[0]).read_text().splitlines()]
-    rows = pad([row[:-1] for row in ids], 0), pad([row[1:] for row in ids], -1)
-    held = tuple(tensor[: config.held].to(start.device) for tensor in rows)
-    learned = tuple(tensor[config.held :] for tensor in rows)
-
-    def loss(model, inputs, targets):
-        return -log_probabilities(model, inputs, targets).sum() / (targets >= 0).sum()
-
-    @torch.inference_mode()
-    def evaluate():
-        with evaluating(start.model):
-            return Measured(loss(start.model, *held).item())
-
-    return Task(
-        model=start.model,
-        batches=RowBatches(learned, start.batch_size, start.seed, start.world),
-        loss=loss,
-        evaluate=evaluate,
-        data=split_facts(
-            train=(len(learned[0]), learned[0].numel()), validation=(len(held[0]), held[0].numel())
-        ),
-    )
-"""
+PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+SECTION = PAGE[PAGE.index("## A kind of fine-tuning") : PAGE.index("## Another way to compute attention")]
+SETTINGS, TASK = re.findall(r"^```python\n(.*?)^```$", SECTION, re.DOTALL | re.MULTILINE)
 COMMANDS = "glassgpt.cli.finetune"
 FEW = ("--training.steps=6", "--training.evaluate-every=2", "--training.batch-size=2", "--training.threads=1",
        "--training.precision=float32", "--training.device=cpu", "--training.keep-checkpoints=9")  # fmt: skip
@@ -192,7 +143,10 @@ def test_our_commands_import_neither_torch_nor_the_package(package: Path) -> Non
 
 def test_a_broken_package_leaves_ours_alone(package: Path, glassgpt: Callable[..., str]) -> None:
     (package / "lines_kind.py").write_text("import nothing_of_that_name")
-    assert "cannot be imported" in glassgpt("finetune", "lines", "base", "lines.txt")
+    refused = glassgpt("finetune", "lines", "base", "lines.txt", "--held=1")
+    assert refused.startswith("1 ")
+    assert "comes from lines_kind:LINES, which cannot be imported" in refused
+    assert "Did you mean" in glassgpt("finetune", "stf", "base", "lines.txt"), "the slip is what is told"
     assert glassgpt("finetune", "--help").startswith("0 ")
     assert glassgpt("finetune", "sft", "--help").startswith("0 ")
     start_finetuning("base", ["asked.json"], SFTConfig(training=training(steps=1)), name="ours")

@@ -16,6 +16,7 @@ from cyclopts import App, ArgumentCollection, Group, Parameter
 from cyclopts.config import Dict
 
 from glassgpt.cli.given import Given, note_given
+from glassgpt.errors import ConfigError
 from glassgpt.finetuning.config import KINDS, Kind
 from glassgpt.finetuning.settings import FineTuneConfig, without_usual_passes
 from glassgpt.idle import refuse_idle
@@ -98,7 +99,20 @@ def __getattr__(name: str) -> Callable[..., int]:
     """Return the command of a kind. It is made, and the kind's package imported, only when it is called."""
     if not name.startswith(_COMMAND):
         raise AttributeError(name)
-    return command_of(KINDS[name.removeprefix(_COMMAND)])
+    try:
+        return command_of(KINDS[name.removeprefix(_COMMAND)])
+    except ConfigError as error:
+        return _refusing(error)
+
+
+def _refusing(error: ConfigError) -> Callable[..., int]:
+    """Return the command of a kind whose package is broken, so that a misspelled command still gets its message."""
+
+    def finetune(*_words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]) -> int:
+        raise error
+
+    finetune.__doc__ = str(error)
+    return finetune
 
 
 @functools.cache
