@@ -66,3 +66,8 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Name what can be imported from here, also what was not used yet, as notebooks and shells ask."""
+    return sorted({*globals(), *__all__})
