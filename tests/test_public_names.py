@@ -1,4 +1,4 @@
-"""The names that can be imported from `glassgpt`: each exists, is shown, documented, and loaded only when it is used."""
+"""The names of `glassgpt`: each exists, is shown and documented, and is loaded only when it is used."""
 
 from __future__ import annotations
 
