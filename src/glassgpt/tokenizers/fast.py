@@ -122,6 +122,11 @@ class FastTokenizer:
         for text in parts:
             yield text, self.encode(text, allow_special=allow_special)
 
+    def encode_iterable(self, texts: Iterable[str], *, allow_special: bool = False) -> Iterator[int]:
+        """Yield the ids of a text that arrives in pieces, such as the lines of an open file, in constant memory."""
+        for _, ids in self.encode_parts(texts, allow_special=allow_special):
+            yield from ids
+
     def encode_pieces(self, pieces: Sequence[Piece]) -> list[int]:
         """Return the ids of a text whose pieces are either plain text or the name of a special token.
 
