@@ -132,3 +132,13 @@ def test_scaled_waves():
     assert slowed[-1] == 4
     assert (slowed.diff() >= 0).all()
     assert ((slowed > 1) & (slowed < 4)).any()
+
+
+def test_rows_with_their_own_positions_turn_as_each_would_alone() -> None:
+    torch.manual_seed(0)
+    x_BHTD = torch.randn(2, 3, 4, 8)
+    positions_BT = torch.tensor([[0, 1, 2, 3], [9, 10, 11, 12]])
+    turned = rotate(x_BHTD, rotation(positions_BT, frequencies(8, 10000.0)))
+    for row in range(2):
+        alone = rotate(x_BHTD[row : row + 1], rotation(positions_BT[row], frequencies(8, 10000.0)))
+        torch.testing.assert_close(turned[row : row + 1], alone, rtol=0, atol=0)

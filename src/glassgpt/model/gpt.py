@@ -201,8 +201,7 @@ class GPT(nn.Module):
     def _rotation(self, positions: Tensor) -> Rotation | None:
         if self.config.positions != "rotary":
             return None
-        turn = rotation(positions, rope_frequencies(self.config, positions.device))
-        return turn if positions.dim() == 1 else Rotation(*(part.unsqueeze(1) for part in turn))  # all heads
+        return rotation(positions, rope_frequencies(self.config, positions.device))
 
     def _check_ids(self, ids_BT: Tensor, held: int) -> None:
         if ids_BT.dim() != 2 or ids_BT.shape[1] == 0:

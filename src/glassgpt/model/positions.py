@@ -68,15 +68,17 @@ def positions_in(segments_BT: Tensor) -> Tensor:
 
 
 class Rotation(NamedTuple):
-    """Cosine and sine of each pair's angle at each position, (T, E) in float32."""
+    """Cosine and sine of each pair's angle at each position in float32: (T, E), or (B, 1, T, E) where rows differ."""
 
     cos_TE: Tensor
     sin_TE: Tensor
 
 
 def rotation(positions_T: Tensor, frequencies_E: Tensor) -> Rotation:
-    """Return the rotary tables of the given positions (Su et al., 2021, "RoFormer")."""
+    """Return the rotary tables of the given positions, (T,) or (B, T) (Su et al., 2021, "RoFormer")."""
     angles_TE = angles(positions_T, frequencies_E)
+    if positions_T.dim() > 1:
+        angles_TE = angles_TE.unsqueeze(-3)  # the same for all heads
     return Rotation(angles_TE.cos(), angles_TE.sin())
 
 
