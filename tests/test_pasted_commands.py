@@ -445,7 +445,10 @@ def test_each_place_that_prints_a_command_is_pasted_or_has_a_reason() -> None:
 def places(path: Path) -> list[str]:
     """Return where a module prints a command: each call of `command`, and each literal `glassgpt ...`."""
     tree, name = ast.parse(path.read_text(encoding="utf-8")), str(path.relative_to(PACKAGE))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     descriptions = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    helps = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Kind"]
+    descriptions |= {id(keyword.value) for call in helps for keyword in call.keywords}
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "command":
