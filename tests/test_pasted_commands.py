@@ -398,6 +398,7 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
 }
 
 CANNOT_RUN = {
+    "cli/evaluate.py: glassgpt eval": "a notice beside the result; tests/cli/test_eval_loss.py runs both names",
     "dataset/shards.py: glassgpt resume": "comes when another program alters the tokens while a run reads them",
     "runs/claim.py: resume claim.run.handle": "needs a full disk; the words are those of runs/directory.py",
     "system.py: glassgpt resume": "needs a full disk",

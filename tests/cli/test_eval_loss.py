@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from glassgpt.files import read_json
+from tests.cli.conftest import SMALL
 
 TEXT = "The cat sat on the mat. The dog sat on the log. A bird sang to the cat and the dog.\n\n" * 60
 
@@ -154,3 +155,15 @@ def test_the_earlier_name_measures_the_loss_alone(workplace: Path, glassgpt: Any
     refused = glassgpt("evaluate", "small", "--split", "test")
     assert refused.status == 1
     assert refused.errors.startswith("Error: The run was trained without a test split")
+
+
+def test_a_text_of_one_document_is_measured_by_a_run_of_documents(workplace: Path, glassgpt: Any) -> None:
+    """It was refused: "The train split has no two documents", with an option of `train` as the way out."""
+    longer = [option.replace("length=16", "length=400") for option in SMALL]
+    trained = glassgpt(
+        "train", "builtin:tinytales:300", *longer, "--training.order=documents", "--name=tales"
+    )
+    assert trained.status == 0, trained.errors
+    result = glassgpt("eval", "tales", "text.txt")
+    assert result.status == 0, result.errors
+    assert "bits per byte" in result.output

@@ -82,6 +82,10 @@ def measure_sources(run: Run, sources: Sequence[str], text_field: str | None = N
 
 
 def _measured(run: Run, tokens: TokenSplit, text: str) -> Measurement:
-    result = measure_split(run.model, run.tokenizer, run.config, tokens, most_tokens=sys.maxsize)
+    config = run.config
+    if len(tokens.places_of(run.tokenizer.end_of_text)) < 2:
+        # Whole documents are measured after the end of another one. A single one is measured in plain windows.
+        config = dataclasses.replace(config, training=dataclasses.replace(config.training, order="random"))
+    result = measure_split(run.model, run.tokenizer, config, tokens, most_tokens=sys.maxsize)
     refuse_no_figure(result, run.tokenizer.kind, text)
     return Measurement(text, result)
