@@ -57,7 +57,6 @@ def inspect(
     from glassgpt.corpus.sources import open_sources, read_all, refuse_idle_field
     from glassgpt.corpus.splits import SplitConfig
     from glassgpt.corpus.statistics import survey
-    from glassgpt.tokenizers.special import unknown_line
 
     console, report = make_console(markup=False), CleaningReport()
     split_config = SplitConfig(validation=validation, test=test, seed=seed)
@@ -81,16 +80,23 @@ def inspect(
     _print_sources(console, opened)
     _print_cleaning(console, report)
     _print_figures(console, figures)
-    if counted_by is not None and figures.tokens and figures.unknown:
-        console.print("  " + unknown_line(figures.unknown, figures.tokens, counted_by.kind))
-    if figures.characters:
-        _print_splits(console, figures)
-        if "train" not in figures.splits:
-            console.print("All of it is held out, so nothing is left to train on. Name more text.")
-    else:
+    _print_what_is_left(console, figures, counted_by and counted_by.kind)
+
+
+def _print_what_is_left(console, figures, kind: str | None) -> None:
+    """Show unknown tokens of a tokenizer's `kind` and the splits, or say that nothing is left to train on."""
+    from glassgpt.tokenizers.special import unknown_line
+
+    if kind is not None and figures.tokens and figures.unknown:
+        console.print("  " + unknown_line(figures.unknown, figures.tokens, kind))
+    if not figures.characters:
         console.print(
             "\nNo text is left to train on. Name more text, or keep it all with  --cleaning.mode off"
         )
+        return
+    _print_splits(console, figures)
+    if "train" not in figures.splits:
+        console.print("All of it is held out, so nothing is left to train on. Name more text.")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -11,6 +12,9 @@ from glassgpt.cli.given import Given
 from glassgpt.cli.terminal import Output, make_console, printable, say_if_not_faster, typed
 from glassgpt.errors import GenerationError
 from glassgpt.idle import OnlyWith, refuse_idle
+
+if TYPE_CHECKING:
+    from glassgpt.generation.text import TextEvent
 
 MOST = 10_000
 """The most continuations that are written together: all of them are kept in memory."""
@@ -60,8 +64,7 @@ def generate(
     from glassgpt.runs.opening import open_run
 
     refuse_idle({"greedy": greedy}, given, ONLY_WITH)
-    if not 1 <= count <= MOST:
-        raise GenerationError(f"--count is {count:,}: it must be from 1 to {MOST:,}.")
+    _refuse_count(count)
     config = GenerationConfig(
         temperature=0.0 if greedy else temperature,
         top_k=top_k,
@@ -73,18 +76,26 @@ def generate(
         seed=seed,
     )
     refuse_idle(config, given)
+    prompt = typed(prompt, "The prompt")
+    opened = open_run(run, device=pick_device(device), weights=weights)
+    say_if_not_faster(opened.model, weights)
+    _say([opened.unseen(prompt)], style=None)
+    _write(prompt, opened.stream(prompt, config, count=count, use_cache=cache), count)
+
+
+def _refuse_count(count: int) -> None:
+    if not 1 <= count <= MOST:
+        raise GenerationError(f"--count is {count:,}: it must be from 1 to {MOST:,}.")
+
+
+def _write(prompt: str, events: Iterator[TextEvent], count: int) -> None:
+    """Write one continuation as it comes, or several one after the other when all are done."""
     output = Output(sys.stdout)
 
     def write(text: str) -> None:
         output.write(printable(text) if output.isatty() else text)
         output.flush()
 
-    prompt = typed(prompt, "The prompt")
-    opened = open_run(run, device=pick_device(device), weights=weights)
-    say_if_not_faster(opened.model, weights)
-    if unseen := opened.unseen(prompt):
-        make_console(stderr=True, lasting=True, soft_wrap=True).print(unseen)
-    events = opened.stream(prompt, config, count=count, use_cache=cache)
     notes: list[str] = []
     if count == 1:
         first = next(events)  # a prompt that cannot be used is refused before anything is shown
@@ -93,19 +104,18 @@ def generate(
             write(event.text)
             notes.append(event.note)
         write("\n")
-        _say(notes)
-        return
-    texts = [prompt] * count
-    for event in events:
-        texts[event.index] += event.text
-        notes.append(event.note)
-    for number, text in enumerate(texts, start=1):
-        write(f"--- {number} ---\n{text.strip()}\n\n")
+    else:
+        texts = [prompt] * count
+        for event in events:
+            texts[event.index] += event.text
+            notes.append(event.note)
+        for number, text in enumerate(texts, start=1):
+            write(f"--- {number} ---\n{text.strip()}\n\n")
     _say(notes)
 
 
-def _say(notes: list[str]) -> None:
+def _say(notes: Iterable[str | None], style: str | None = "dim") -> None:
     """Print each note about the text once."""
     console = make_console(stderr=True, lasting=True, soft_wrap=True)
     for note in dict.fromkeys(note for note in notes if note):
-        console.print(note, style="dim")
+        console.print(note, style=style)

@@ -12,32 +12,26 @@ itself.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from glassgpt.corpus.decoding import text_blocks
 from glassgpt.errors import InteropError
 from glassgpt.interop.imports import Arrival, settle
+from glassgpt.interop.notebook_vocabulary import tokenizer_of, with_special
 from glassgpt.interop.state_dicts import read_state_dict, refuse_promised
 from glassgpt.interop.tokenizer_fit import notes_on
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.summary import parameter_shapes
 from glassgpt.runs.directory import RunDirectory, refuse_taken
 from glassgpt.system import explaining
-from glassgpt.tokenizers.char import CharTokenizer
-from glassgpt.tokenizers.fast import FastTokenizer
-from glassgpt.tokenizers.load import load_tokenizer
 
 ENDINGS = (".pth", ".pt", ".ckpt", ".bin")
-GPT2_VOCABULARY = range(50257, 50305)
-"""Vocabulary sizes used with GPT-2's tokenizer: its own, and the next multiple of 64."""
 _BUFFERS = re.compile(r"(^|\.)(mask|tril|masked_bias|attn\.bias)$")
 
 
@@ -159,7 +153,7 @@ def import_notebook(
     tied = _is_tied(weights, sources)
     config = config_of(shapes, heads=known_heads, activation=activation or usual, tied=tied)
     _check_shapes(config, shapes)
-    vocabulary = _tokenizer(tokenizer, characters, config.vocab_size)
+    vocabulary = tokenizer_of(tokenizer, characters, config.vocab_size)
     arrival = Arrival(
         name=path.stem,
         architecture=layout.name,
@@ -169,7 +163,7 @@ def import_notebook(
         sources=(path,),
         notes=notes_on(vocabulary, config.vocab_size, {}) if characters is None else [],
     )
-    return settle(arrival if characters is None else _with_special(arrival), name)
+    return settle(arrival if characters is None else with_special(arrival), name)
 
 
 def recognise(weights: Mapping[str, Tensor]) -> Layout:
@@ -299,55 +293,3 @@ def _is_tied(weights: Mapping[str, Tensor], sources: Mapping[str, list[str]]) ->
         return True
     head, embedding = (weights[sources[name][0]] for name in ("head.weight", "token_embedding.weight"))
     return "head.bias" not in sources and torch.equal(head, embedding)
-
-
-def _tokenizer(name: str | None, characters: Path | None, vocab_size: int) -> FastTokenizer:
-    if characters is None:
-        return load_tokenizer(name or _usual_tokenizer(vocab_size))
-    if not characters.is_file():
-        raise InteropError(f"There is no file {characters}, whose characters would be the vocabulary.")
-    found = _characters(characters, vocab_size)
-    if len(found) != vocab_size:
-        raise InteropError(
-            f"{characters} has {len(found)} different characters and the model {vocab_size} ids: it is not the text "
-            "that the notebook read."
-        )
-    return FastTokenizer.from_json(CharTokenizer(found).to_json())
-
-
-def _characters(path: Path, vocab_size: int) -> list[str]:
-    """Return the characters of a text, in order. Raises `CorpusError` when it is not text.
-
-    Python converts all line ends to one kind when it opens a file as text, but a notebook that reads bytes does not.
-    The way that gives as many characters as the model has ids is used.
-    """
-    found = set(itertools.chain.from_iterable(map(set, text_blocks(path))))
-    as_text = (found - {"\r"}) | {"\n"} if "\r" in found else found
-    return sorted(as_text if len(as_text) == vocab_size else found)
-
-
-def _with_special(arrival: Arrival) -> Arrival:
-    """Give a model of plain characters the two further ids of a tokenizer here: unknown, and end of text.
-
-    Their rows are zeros, and a bias of the head makes them impossible. They are never generated.
-    """
-
-    def make(ours: str) -> Tensor:
-        tensor = arrival.make(ours)
-        if ours not in ("token_embedding.weight", "head.weight", "head.bias"):
-            return tensor
-        return torch.cat(
-            (tensor, tensor.new_full((2, *tensor.shape[1:]), -1e4 if ours == "head.bias" else 0.0))
-        )
-
-    config = replace(arrival.config, vocab_size=arrival.config.vocab_size + 2)
-    return replace(arrival, config=config, make=make, begin=None, documents=False)
-
-
-def _usual_tokenizer(vocab_size: int) -> str:
-    if vocab_size in GPT2_VOCABULARY:
-        return "gpt2"
-    raise InteropError(
-        f"The weights do not show which tokenizer the model was trained with ({vocab_size:,} ids). Give it with "
-        "--tokenizer: a tokenizer.json, or gpt2; or, with --characters, the text whose characters are the vocabulary."
-    )
