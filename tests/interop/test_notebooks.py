@@ -274,7 +274,7 @@ def test_nothing_of_a_pickle_is_run() -> None:
 
 
 def test_gpt2_is_the_usual_vocabulary() -> None:
-    from glassgpt.interop.notebooks import _usual_tokenizer
+    from glassgpt.interop.notebook_vocabulary import _usual_tokenizer
 
     assert _usual_tokenizer(50257) == _usual_tokenizer(50304) == "gpt2"
 
