@@ -110,7 +110,7 @@ def test_changed_text_cannot_be_resumed(glassgpt: Any, workplace: Path) -> None:
 def test_prompt_never_seen(glassgpt: Any, workplace: Path) -> None:
     settings = (*TINY, "--model.context-length=16", "--tokenizer.kind=char", "--name=chars")
     assert glassgpt("train", "text.txt", *settings).status == 0
-    refused(glassgpt("generate", "chars", "The 猫 sat"), "'猫'", "never seen")
+    refused(glassgpt("generate", "chars", "The 猫 sat"), "'猫'", "not in this model's vocabulary")
 
 
 def test_run_directory_that_exists(glassgpt: Any, workplace: Path) -> None:

@@ -90,7 +90,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits_and_writes(
     run = find_run(str(trained(glassgpt)))
     assert read_choice(run).kind == "lines"
     assert 'package = "glassgpt-lines 1.2"' in run.finetune.read_text()
-    assert open_run("mine").lineage["kind"] == "lines"
+    assert open_run("mine").lineage.kind == "lines"
     expected, story = weights_of(run.path), story_of(run)
     _first, kept, *later = sorted(run.checkpoints.glob("step-*"))
     for path in later:

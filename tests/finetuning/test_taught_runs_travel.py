@@ -67,9 +67,7 @@ def test_transformers_answers_the_same(taught: Run, here: Path) -> None:
         written = model.generate(ids, max_new_tokens=24, do_sample=False, attention_mask=torch.ones_like(ids))
     answer = tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
     assert answer == our_answer(taught)
-    if (
-        "adapter" in taught.lineage
-    ):  # corrections alone are not enough with a base that has learned almost nothing
+    if taught.lineage.adapter is not None:  # not enough with a base that has learned almost nothing
         return
     assert answer.startswith("A red ")  # it was taught "A red boat."
     assert written[0, -1].item() == id_of(taught.tokenizer, template.stop)  # and it knows where to stop

@@ -412,7 +412,7 @@ def test_what_makes_a_tokenizer_doubtful_is_noted(folder: Path, make_tokenizer: 
     make_tokenizer(vocab_size=260).save(Path("other.json"))
     Path("hf/tokenizer.json").unlink()
     change(Path("hf/config.json"), bos_token_id=40, eos_token_id=[299])
-    notes = open_run(import_model("hf", tokenizer="other.json").name).lineage["source"]["notes"]
+    notes = open_run(import_model("hf", tokenizer="other.json").name).lineage.source.notes
     assert ["only 260" in notes[0], "bos_token_id = 40" in notes[1], "eos_token_id = 299" in notes[2]] == [
         True
     ] * 3

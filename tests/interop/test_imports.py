@@ -13,6 +13,7 @@ from glassgpt.errors import GlassGPTError, InteropError, OfflineError, RunError
 from glassgpt.generation.text import GenerationConfig
 from glassgpt.interop.imports import import_model
 from glassgpt.runs.directory import list_runs
+from glassgpt.runs.facts import ChatFacts
 from glassgpt.runs.opening import open_run
 from glassgpt.runs.summary import summarize
 from glassgpt.tokenizers.fast import FastTokenizer
@@ -45,9 +46,9 @@ def test_the_run_computes_what_transformers_does(kind: str, tokenizer: FastToken
     with torch.no_grad():
         torch.testing.assert_close(run.model(ids), reference(ids).logits, atol=1e-4, rtol=0)
     assert run.tokenizer.fingerprint == tokenizer.fingerprint
-    assert run.lineage["kind"] == "import"
-    assert run.lineage["source"]["name"] == "hf"
-    assert len(run.lineage["source"]["files"]["config.json"]) == 64
+    assert run.lineage.kind == "import"
+    assert run.lineage.source.name == "hf"
+    assert len(run.lineage.source.files["config.json"]) == 64
     assert summarize(directory).row()[-1] == "imported"
     assert run.complete("The cat", GREEDY) == run.complete("The cat", GREEDY)
 
@@ -106,7 +107,7 @@ def test_a_chat_template_and_its_end_come_along(tokenizer: FastTokenizer) -> Non
     change_json(Path("hf/tokenizer_config.json"), chat_template="<|im_start|>{{ messages }}")
     directory = import_model("hf", name="chats")
     assert directory.chat_template.read_text() == "<|im_start|>{{ messages }}"
-    assert open_run("chats").lineage["chat"] == {"template": "chatml", "stop": [" cat"]}
+    assert open_run("chats").lineage.chat == ChatFacts(template="chatml", stop=[" cat"])
 
 
 def remove(name: str) -> Any:

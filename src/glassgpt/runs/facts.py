@@ -15,7 +15,7 @@ VERSION = 1
 """The version that is written now."""
 
 
-class TokenizerFacts(msgspec.Struct, frozen=True, kw_only=True):
+class TokenizerFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The vocabulary."""
 
     fingerprint: str
@@ -23,14 +23,14 @@ class TokenizerFacts(msgspec.Struct, frozen=True, kw_only=True):
     vocab_size: int | None = None
 
 
-class SourceFacts(msgspec.Struct, frozen=True, kw_only=True):
+class SourceFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One file or corpus, identified by the hash of its content."""
 
     name: str
     fingerprint: str
 
 
-class SplitFacts(msgspec.Struct, frozen=True, kw_only=True):
+class SplitFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The size of a split."""
 
     documents: int
@@ -38,14 +38,14 @@ class SplitFacts(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
 
 
-class FloorFacts(msgspec.Struct, frozen=True, kw_only=True):
+class FloorFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The lowest possible loss."""
 
     loss: float
     bits_per_byte: float | None = None
 
 
-class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
+class DataFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The training data."""
 
     sources: list[SourceFacts]
@@ -66,7 +66,7 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
         return sum(split.tokens for split in self.splits.values())
 
 
-class BaseFacts(msgspec.Struct, frozen=True, kw_only=True):
+class BaseFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The run that was fine-tuned."""
 
     name: str
@@ -75,13 +75,13 @@ class BaseFacts(msgspec.Struct, frozen=True, kw_only=True):
     lineage: Lineage
 
 
-class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The size of the model."""
 
     parameters: int
 
 
-class WeightFacts(msgspec.Struct, frozen=True, kw_only=True):
+class WeightFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The weights that were written last."""
 
     step: int
@@ -91,14 +91,14 @@ class WeightFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The hash of tensors that are kept beside the model's."""
 
 
-class ChatFacts(msgspec.Struct, frozen=True, kw_only=True):
+class ChatFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How answers end."""
 
     stop: list[str] = []
     template: str | None = None
 
 
-class ImportFacts(msgspec.Struct, frozen=True, kw_only=True):
+class ImportFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where an imported model came from."""
 
     name: str | None = None
@@ -107,7 +107,7 @@ class ImportFacts(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str] = []
 
 
-class Lineage(msgspec.Struct, frozen=True, kw_only=True):
+class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All of `lineage.json`."""
 
     version: int = 0
@@ -149,17 +149,9 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
         return self.weights.sha256 if self.weights else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of the file; the keys that every run has stand first, also where they are empty."""
-        values = msgspec.to_builtins(self)
-        always = ("version", "kind", "data", "base", "weights")
-        return {
-            **{key: values[key] for key in always},
-            **{
-                key: value
-                for key, value in values.items()
-                if key not in always and value not in (None, [], {})
-            },
-        }
+        """Return the content of the file: the keys that every run has, then those that are not at their defaults."""
+        first = {"version": self.version, "kind": self.kind, "data": None, "base": None, "weights": None}
+        return first | msgspec.to_builtins(self)
 
 
 class SampleFacts(TypedDict):

@@ -89,9 +89,7 @@ def write_lineage(run: RunDirectory, lineage: Lineage) -> None:
 def note_weights(run: RunDirectory, facts: WeightFacts | None) -> None:
     """Record which weights a run has; None while they are being written. Keys that are unknown here stay."""
     read_lineage(run)  # raises where it is damaged
-    weights = None if facts is None else msgspec.to_builtins(facts)
-    if weights and weights["head"] is None:
-        del weights["head"]
+    weights = None if facts is None else {"loss": None, **msgspec.to_builtins(facts)}
     files.write_json(run.lineage, {**files.read_json(run.lineage), "weights": weights})
 
 
