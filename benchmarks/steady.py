@@ -106,7 +106,7 @@ def _train(folder: str, threads: int, seconds: float) -> float:
     """Return the tokens per second of a paced run, including evaluations and trials of threads."""
     from glassgpt.model.config import ModelConfig
     from glassgpt.pretraining.run import start_run
-    from glassgpt.runs.config import RunConfig, SamplesConfig
+    from glassgpt.runs.config import PromptsConfig, RunConfig
     from glassgpt.tokenizers.config import TokenizerConfig
     from glassgpt.training.config import TrainingConfig
     from glassgpt.training.events import Event, StepsFinished
@@ -135,7 +135,7 @@ def _train(folder: str, threads: int, seconds: float) -> float:
             threads=threads,
             precision="float32",
         ),
-        samples=SamplesConfig(max_tokens=1),
+        samples=PromptsConfig(max_tokens=1),
     )
     start_run(config, listeners=[listen])
     (first_seconds, first_tokens), (last_seconds, last_tokens) = told[0], told[-1]

@@ -118,7 +118,7 @@ def _planned_run(seconds: float, validation: float) -> dict[str, float]:
     from glassgpt.planning.plan import make_plan
     from glassgpt.pretraining.data import prepare_whole
     from glassgpt.pretraining.run import measure_split, start_run
-    from glassgpt.runs.config import CorpusConfig, RunConfig, SamplesConfig
+    from glassgpt.runs.config import CorpusConfig, PromptsConfig, RunConfig
     from glassgpt.runs.opening import open_run
     from glassgpt.training.events import Event, StepsFinished
 
@@ -132,7 +132,7 @@ def _planned_run(seconds: float, validation: float) -> dict[str, float]:
     config = RunConfig(
         corpus=CorpusConfig(sources=("text.txt",)),
         split=SplitConfig(validation=validation),
-        samples=SamplesConfig(prompts=()),
+        samples=PromptsConfig(prompts=()),
     )
     plan = make_plan(config, seconds)
     # Evaluations during training must not choose the weights: they may use the text of the final test.
@@ -142,5 +142,5 @@ def _planned_run(seconds: float, validation: float) -> dict[str, float]:
     run = open_run("run")
     held_out = replace(run.config, corpus=CorpusConfig(sources=("held-out.txt",)))
     split = prepare_whole(held_out, outcome.directory.tokenizer)
-    quality = measure_split(run.model, run.tokenizer, run.config, split, most_tokens=sys.maxsize)
+    quality = measure_split(run.model, run.tokenizer, run.config, split, max_tokens=sys.maxsize)
     return {"seconds": taken, "bits_per_byte": quality.bits_per_byte}

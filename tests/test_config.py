@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from glassgpt import config as configs
 from glassgpt.errors import ConfigError
 from glassgpt.model.config import ACTIVATIONS, NORMS, ModelConfig
-from glassgpt.runs.config import CorpusConfig, RunConfig, SamplesConfig
+from glassgpt.runs.config import CorpusConfig, PromptsConfig, RunConfig
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.training.config import TrainingConfig
 
@@ -84,7 +84,7 @@ runs = st.builds(
     tokenizer=st.builds(TokenizerConfig, vocab_size=counts(0), name=st.none() | st.text()),
     model=model,
     training=training,
-    samples=st.builds(SamplesConfig, prompts=st.lists(st.text()).map(tuple), temperature=numbers(0, 5)),
+    samples=st.builds(PromptsConfig, prompts=st.lists(st.text()).map(tuple), temperature=numbers(0, 5)),
 )
 
 

@@ -21,7 +21,7 @@ from glassgpt.finetuning.run import start_finetuning
 from glassgpt.idle import idle
 from glassgpt.model.config import ModelConfig
 from glassgpt.pretraining.run import start_run
-from glassgpt.runs.config import CorpusConfig, RunConfig, SamplesConfig
+from glassgpt.runs.config import CorpusConfig, PromptsConfig, RunConfig
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.train import train_tokenizer
@@ -49,7 +49,7 @@ def run_config(**sections: dict[str, Any]) -> RunConfig:
         tokenizer=TokenizerConfig(vocab_size=280),
         model=MODEL,
         training=TrainingConfig(**LOOP),
-        samples=SamplesConfig(max_tokens=4),
+        samples=PromptsConfig(max_tokens=4),
     )
     parts = {name: dataclasses.replace(getattr(base, name), **values) for name, values in sections.items()}
     return dataclasses.replace(base, **parts)

@@ -167,7 +167,7 @@ def test_a_shuffle_mixes():
 def test_evaluation_windows_lie_inside_and_apart(make_split: Make, length: int, context: int, most: int):
     if length <= context:
         return
-    starts = evaluation_windows(make_split(length), context, most_tokens=most)
+    starts = evaluation_windows(make_split(length), context, max_tokens=most)
     assert starts.dtype == np.int64
     assert 1 <= len(starts) <= max(1, most // context)
     assert starts[0] == 0
@@ -178,7 +178,7 @@ def test_evaluation_windows_lie_inside_and_apart(make_split: Make, length: int, 
 
 
 def test_evaluation_windows_are_spread_over_the_split(make_split: Make):
-    assert evaluation_windows(make_split(1001), 10, most_tokens=40).tolist() == [0, 250, 500, 750]
+    assert evaluation_windows(make_split(1001), 10, max_tokens=40).tolist() == [0, 250, 500, 750]
 
 
 # Too little text
@@ -232,7 +232,7 @@ def test_order_documents_without_documents_is_refused() -> None:
 def test_document_windows_hold_each_target_once_from_the_first_end(lengths: list[int], context: int) -> None:
     split = story_split(lengths)
     assume(len(split) > context)  # fewer tokens are refused, which another test checks
-    starts, sizes = document_windows(split, context, end_of_text=9, most_tokens=10**9)
+    starts, sizes = document_windows(split, context, end_of_text=9, max_tokens=10**9)
     covered = [
         place
         for start, size in zip(starts, sizes, strict=True)
@@ -248,7 +248,7 @@ def test_document_windows_hold_each_target_once_from_the_first_end(lengths: list
 
 def test_document_windows_are_spread_when_not_all_are_wanted() -> None:
     split = story_split([9] * 100)
-    starts, sizes = document_windows(split, 10, end_of_text=9, most_tokens=200)
+    starts, sizes = document_windows(split, 10, end_of_text=9, max_tokens=200)
     assert sizes.sum() <= 200
     assert len(starts) >= 15
     assert starts.max() > 800

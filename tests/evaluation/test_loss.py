@@ -63,7 +63,7 @@ def test_the_loss_is_the_mean_over_all_windows(shards, batch_tokens):
         model,
         split_of(ids, shards=shards),
         context_length=CONTEXT,
-        most_tokens=10**9,
+        max_tokens=10**9,
         batch_tokens=batch_tokens,
     )
     losses = by_hand(model, ids, list(range(0, 64, CONTEXT)))  # 8 windows of 8, and the target after the last
@@ -88,7 +88,7 @@ def test_the_loss_is_that_of_transformers(gpt2_as_ours):
     windows = torch.tensor(np.stack([ids[start : start + 9] for start in range(0, 48, 8)]))
     with torch.no_grad():
         expected = reference(input_ids=windows, labels=windows).loss.item()
-    result = evaluate(model, split_of(ids), context_length=8, most_tokens=10**9)
+    result = evaluate(model, split_of(ids), context_length=8, max_tokens=10**9)
     assert result.tokens == 48
     assert result.loss == pytest.approx(expected, rel=1e-5)
 
@@ -97,7 +97,7 @@ def test_a_model_that_knows_nothing_loses_exactly_log_v():
     model = make()
     for parameter in model.parameters():
         torch.nn.init.zeros_(parameter)
-    result = evaluate(model, split_of(random_ids(100)), context_length=CONTEXT, most_tokens=10**9)
+    result = evaluate(model, split_of(random_ids(100)), context_length=CONTEXT, max_tokens=10**9)
     assert result.loss == pytest.approx(math.log(V), rel=1e-7)
     assert result.perplexity == pytest.approx(V, rel=1e-6)
 
@@ -107,7 +107,7 @@ def test_bits_per_byte_by_hand():
     lengths = np.array([1] * 10 + [3] * 18 + [0])
     ids, model = random_ids(33, seed=4), make()
     ids[5] = ids[20] = END
-    result = evaluate(model, split_of(ids), context_length=CONTEXT, most_tokens=10**9, byte_lengths=lengths)
+    result = evaluate(model, split_of(ids), context_length=CONTEXT, max_tokens=10**9, byte_lengths=lengths)
     losses = by_hand(model, ids, [0, 8, 16, 24])
     text_bytes = sum(1 if id < 10 else 3 for id in ids[1:] if id != END)  # the first is never guessed
     assert result.text_bytes == text_bytes
@@ -129,7 +129,7 @@ def test_unknown_tokens_are_charged_for_what_they_stand_for():
     unknown = unknown_in(split, UNKNOWN, lengths)
     assert unknown == Unknown(UNKNOWN, 5.0)
     result = evaluate(
-        model, split, context_length=CONTEXT, most_tokens=10**9, byte_lengths=lengths, unknown=unknown
+        model, split, context_length=CONTEXT, max_tokens=10**9, byte_lengths=lengths, unknown=unknown
     )
     losses = by_hand(model, ids, [0, 8, 16, 24])
     assert (result.unknown, result.unknown_bytes, result.text_bytes) == (2, 10, 30 + 10)
@@ -144,7 +144,7 @@ def test_a_vocabulary_that_knows_nothing_looks_no_better_than_the_bytes_themselv
     lengths = np.zeros(V, np.int64)
     unknown = unknown_in(split, UNKNOWN, lengths)
     result = evaluate(
-        make(), split, context_length=CONTEXT, most_tokens=10**9, byte_lengths=lengths, unknown=unknown
+        make(), split, context_length=CONTEXT, max_tokens=10**9, byte_lengths=lengths, unknown=unknown
     )
     assert result.bits_per_byte is not None
     assert result.bits_per_byte > 8
@@ -173,7 +173,7 @@ def test_bits_per_byte_of_a_uniform_model_of_bytes_is_the_log_of_the_vocabulary(
 
 def test_without_byte_lengths_the_average_of_the_split_is_taken():
     split = split_of(random_ids(33), text_bytes=66)
-    result = evaluate(make(), split, context_length=CONTEXT, most_tokens=10**9)
+    result = evaluate(make(), split, context_length=CONTEXT, max_tokens=10**9)
     assert result.text_bytes == pytest.approx(32 * 2)
 
 
@@ -181,13 +181,13 @@ def test_the_windows_are_fixed_and_spread_evenly():
     """10 windows fit; 3 of them are measured: those that begin at 0, 3 and 6 tenths."""
     ids, model = random_ids(81), make()
     results = [
-        evaluate(model, split_of(ids), context_length=CONTEXT, most_tokens=3 * CONTEXT) for _ in range(2)
+        evaluate(model, split_of(ids), context_length=CONTEXT, max_tokens=3 * CONTEXT) for _ in range(2)
     ]
     assert results[0] == results[1]
     assert results[0].tokens == 24
     losses = by_hand(model, ids, [0 * CONTEXT, 3 * CONTEXT, 6 * CONTEXT])
     assert results[0].loss == pytest.approx(sum(losses) / 24, rel=1e-6)
-    one = evaluate(model, split_of(ids), context_length=CONTEXT, most_tokens=1)  # never none at all
+    one = evaluate(model, split_of(ids), context_length=CONTEXT, max_tokens=1)  # never none at all
     assert one.tokens == CONTEXT
 
 
@@ -197,7 +197,7 @@ def test_neither_the_random_state_nor_the_mode_is_disturbed():
     results = []
     for training in (False, True):
         model.train(training)
-        results.append(evaluate(model, split, context_length=CONTEXT, most_tokens=100))
+        results.append(evaluate(model, split, context_length=CONTEXT, max_tokens=100))
         assert model.training is training
     assert results[0] == results[1]  # dropout is off
     assert torch.equal(torch.get_rng_state(), before)
@@ -208,7 +208,7 @@ def test_neither_the_random_state_nor_the_mode_is_disturbed():
 def test_the_mode_comes_back_when_measuring_fails():
     model = make().train()
     with pytest.raises(Exception, match="vocabulary"):
-        evaluate(model, split_of([V + 5] * 20), context_length=CONTEXT, most_tokens=100)
+        evaluate(model, split_of([V + 5] * 20), context_length=CONTEXT, max_tokens=100)
     assert model.training
 
 
@@ -222,13 +222,13 @@ def test_a_hopeless_loss_has_no_perplexity(loss: float):
 
 def test_a_split_shorter_than_a_window_is_refused():
     with pytest.raises(DatasetError, match="too few for one window of 8"):
-        evaluate(make(), split_of(random_ids(8)), context_length=CONTEXT, most_tokens=100)
+        evaluate(make(), split_of(random_ids(8)), context_length=CONTEXT, max_tokens=100)
 
 
 def test_lower_precision_stays_near():
     ids, model = split_of(random_ids(200)), make()
     full, half = (
-        evaluate(model, ids, context_length=CONTEXT, most_tokens=10**9, precision=precision)
+        evaluate(model, ids, context_length=CONTEXT, max_tokens=10**9, precision=precision)
         for precision in (torch.float32, torch.bfloat16)
     )
     assert half.loss != full.loss
@@ -240,7 +240,7 @@ def test_whole_documents_are_measured_as_if_each_group_stood_alone() -> None:
     model = make()
     documents = [[1, 2], [3, 4, 5], [6, 7], [8, 9, 10, 11, 12, 13]]
     ids = [token for document in documents for token in [*document, END]]
-    result = evaluate(model, split_of(ids), context_length=CONTEXT, most_tokens=10**9, documents=END)
+    result = evaluate(model, split_of(ids), context_length=CONTEXT, max_tokens=10**9, documents=END)
     losses = []
     for group in ([END, 3, 4, 5, END, 6, 7, END], [END, 8, 9, 10, 11, 12, 13, END]):
         window = torch.tensor(group)

@@ -10,7 +10,7 @@ import pytest
 
 from glassgpt.model.config import ModelConfig
 from glassgpt.pretraining.run import start_run
-from glassgpt.runs.config import CorpusConfig, RunConfig, SamplesConfig
+from glassgpt.runs.config import CorpusConfig, PromptsConfig, RunConfig
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.training.config import TrainingConfig
 
@@ -22,7 +22,7 @@ BASE = RunConfig(
         steps=30, evaluate_every=30, sample_every=0, batch_size=4, evaluate_tokens=512, warmup_steps=2,
         learning_rate=0.01, threads=1, precision="float32", device="cpu", order="documents",
     ),
-    samples=SamplesConfig(prompts=("",), max_tokens=8),
+    samples=PromptsConfig(prompts=("",), max_tokens=8),
 )  # fmt: skip
 THINGS = ("boat", "cake", "kite", "drum", "hat", "ball", "shoe", "spoon", "lamp", "bell", "book", "ring")
 

@@ -9,7 +9,7 @@ import pytest
 
 from glassgpt.model.config import ModelConfig
 from glassgpt.pretraining.run import start_run
-from glassgpt.runs.config import CorpusConfig, RunConfig, SamplesConfig
+from glassgpt.runs.config import CorpusConfig, PromptsConfig, RunConfig
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.training.config import TrainingConfig
@@ -22,7 +22,7 @@ CONFIG = RunConfig(
         steps=12, evaluate_every=4, log_every=2, batch_size=4, evaluate_tokens=512, warmup_steps=2,
         learning_rate=0.01, threads=1, precision="float32", device="cpu",
     ),
-    samples=SamplesConfig(prompts=("", "Once"), max_tokens=24),
+    samples=PromptsConfig(prompts=("", "Once"), max_tokens=24),
 )  # fmt: skip
 
 

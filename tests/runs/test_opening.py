@@ -20,7 +20,7 @@ from glassgpt.errors import CheckpointError, ConfigError, ModelError, RunError, 
 from glassgpt.evaluation.loss import evaluate
 from glassgpt.generation.text import GenerationConfig, complete
 from glassgpt.runs.checkpoints import CheckpointStore, load_checkpoint
-from glassgpt.runs.config import RunConfig, SamplesConfig
+from glassgpt.runs.config import PromptsConfig, RunConfig
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.opening import open_run
 from glassgpt.tokenizers.config import TokenizerConfig
@@ -81,7 +81,7 @@ def test_the_loss_of_the_opened_model_is_the_one_that_was_noted(run, trained):
     (prepared,) = (trained.parents[1] / "cache" / "prepared").glob("*/manifest.json")
     split = open_shards(prepared.parent, fingerprint=opened.tokenizer.fingerprint).split("validation")
     result = evaluate(
-        opened.model, split, context_length=32, most_tokens=512, byte_lengths=opened.tokenizer.byte_lengths()
+        opened.model, split, context_length=32, max_tokens=512, byte_lengths=opened.tokenizer.byte_lengths()
     )
     assert result.loss == opened.lineage.weights.loss
     last = [json.loads(line) for line in run.metrics.read_text().splitlines() if '"evaluation"' in line][-1]
@@ -222,7 +222,7 @@ def test_a_model_of_a_single_document_knows_no_documents(run):
 )
 def test_samples_that_could_not_be_drawn_are_refused_before_training(wrong):
     with pytest.raises(ConfigError, match=rf"samples\.{next(iter(wrong))} must be"):
-        SamplesConfig(**wrong)
+        PromptsConfig(**wrong)
 
 
 def test_the_configuration_comes_back_from_its_file(run):

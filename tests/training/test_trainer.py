@@ -270,7 +270,7 @@ def test_evaluating_sampling_and_saving_do_not_disturb_training(bench):
     def busy_bench():
         work = bench(steps=12, evaluate_every=1, sample_every=1, model={"dropout": 0.3})
         work.job.evaluate = lambda: evaluate(
-            work.model, work.job.batches.split, context_length=12, most_tokens=200
+            work.model, work.job.batches.split, context_length=12, max_tokens=200
         )
 
         def sample(_step: int) -> tuple[str, ...]:

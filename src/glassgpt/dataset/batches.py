@@ -110,19 +110,19 @@ class Batches:
         return min(start, len(self.split) - self.context_length - 1)
 
 
-def evaluation_windows(split: TokenSplit, context_length: int, *, most_tokens: int) -> np.ndarray:
+def evaluation_windows(split: TokenSplit, context_length: int, *, max_tokens: int) -> np.ndarray:
     """Return the starts of fixed, non-overlapping windows spread evenly over a split: int64 (N,).
 
     They are the same in every evaluation and every run on this data, so that losses can be compared.
     """
     check_length(split, context_length)
     available = (len(split) - 1) // context_length
-    wanted = max(1, min(available, most_tokens // context_length))
+    wanted = max(1, min(available, max_tokens // context_length))
     return (np.arange(wanted) * available // wanted) * context_length
 
 
 def document_windows(
-    split: TokenSplit, context_length: int, *, end_of_text: int, most_tokens: int
+    split: TokenSplit, context_length: int, *, end_of_text: int, max_tokens: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return starts and lengths of fixed windows that hold whole documents: two int64 (N,).
 
@@ -146,7 +146,7 @@ def document_windows(
             f"The {split.name} split has no two documents to measure on. Give more text, or use another "
             '--training.order than "documents".'
         )
-    wanted = max(1, min(len(starts), most_tokens * len(starts) // sum(lengths)))
+    wanted = max(1, min(len(starts), max_tokens * len(starts) // sum(lengths)))
     chosen = np.arange(wanted) * len(starts) // wanted
     return np.array(starts)[chosen], np.array(lengths)[chosen]
 

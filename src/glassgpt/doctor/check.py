@@ -19,7 +19,7 @@ from glassgpt import files
 from glassgpt.errors import GlassGPTError, MissingExtraError
 from glassgpt.model.config import ModelConfig
 from glassgpt.pretraining.run import resume_run, start_run
-from glassgpt.runs.config import CorpusConfig, RunConfig, SamplesConfig
+from glassgpt.runs.config import CorpusConfig, PromptsConfig, RunConfig
 from glassgpt.runs.opening import open_run
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.training.config import TrainingConfig
@@ -40,7 +40,7 @@ CONFIG = RunConfig(
         precision="float32",
         device="cpu",
     ),
-    samples=SamplesConfig(max_tokens=8),
+    samples=PromptsConfig(max_tokens=8),
 )
 
 

@@ -81,7 +81,7 @@ def evaluate(
     split: TokenSplit,
     *,
     context_length: int,
-    most_tokens: int,
+    max_tokens: int,
     byte_lengths: np.ndarray | None = None,
     documents: int | None = None,
     unknown: Unknown | None = None,
@@ -96,7 +96,7 @@ def evaluate(
     Raises `EvaluationError` where there is no token to predict, `MemoryFullError` where a batch needs more memory than
     is free.
     """
-    starts, lengths = _windows(split, context_length, most_tokens, documents)
+    starts, lengths = _windows(split, context_length, max_tokens, documents)
     rows = max(1, batch_tokens // context_length)
     device = next(model.parameters()).device
     _refuse_what_does_not_fit(model, device, min(rows, len(starts)), int(lengths.max(initial=1)))
@@ -150,11 +150,11 @@ def _refuse_what_does_not_fit(model: GPT, device: torch.device, rows: int, lengt
 
 
 def _windows(
-    split: TokenSplit, context_length: int, most_tokens: int, documents: int | None
+    split: TokenSplit, context_length: int, max_tokens: int, documents: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     if documents is not None:
-        return document_windows(split, context_length, end_of_text=documents, most_tokens=most_tokens)
-    starts = evaluation_windows(split, context_length, most_tokens=most_tokens)
+        return document_windows(split, context_length, end_of_text=documents, max_tokens=max_tokens)
+    starts = evaluation_windows(split, context_length, max_tokens=max_tokens)
     return starts, np.full_like(starts, context_length)
 
 

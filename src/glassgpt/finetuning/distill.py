@@ -53,12 +53,12 @@ def build(start: Start, config: DistillConfig) -> Task:
 
     def evaluate() -> Measured:
         found = measure_split(
-            student, start.tokenizer, run_config, validation, most_tokens=config.training.evaluate_tokens
+            student, start.tokenizer, run_config, validation, max_tokens=config.training.evaluate_tokens
         )
         return Measured(found.loss, found.perplexity, found.bits_per_byte, {"teacher loss": teacher_loss})
 
     teacher_loss = measure_split(
-        teacher, start.tokenizer, run_config, validation, most_tokens=config.training.evaluate_tokens
+        teacher, start.tokenizer, run_config, validation, max_tokens=config.training.evaluate_tokens
     ).loss
 
     def write(count: int) -> list[Sample]:

@@ -39,7 +39,7 @@ from glassgpt.jobs.work import Outcome, Place, Work, carry_out, final_checkpoint
 from glassgpt.runs.beginning import new_run
 from glassgpt.runs.checkpoints import CheckpointStore, read_state, read_tensors
 from glassgpt.runs.claim import Claim, writing
-from glassgpt.runs.config import CorpusConfig, RunConfig, SamplesConfig
+from glassgpt.runs.config import CorpusConfig, PromptsConfig, RunConfig
 from glassgpt.runs.directory import RunDirectory, find_run, refuse_taken
 from glassgpt.runs.facts import WeightFacts
 from glassgpt.runs.lineage import derived_lineage, note_weights, write_lineage
@@ -180,7 +180,7 @@ class _FineTuning:
             corpus=CorpusConfig(sources=self.choice.data or base.config.corpus.sources),
             model=language_model(task).config,
             training=TrainingConfig(**dataclasses.asdict(self.config.training)),
-            samples=SamplesConfig(prompts=self.prompts or ("",)),
+            samples=PromptsConfig(prompts=self.prompts or ("",)),
         )
         files.write_text(directory.config, configs.to_toml(run_config))
         self.describe_missing(directory)

@@ -86,6 +86,6 @@ def _measured(run: Run, tokens: TokenSplit, text: str) -> Measurement:
     if len(tokens.places_of(run.tokenizer.end_of_text)) < 2:
         # Whole documents are measured after the end of another one. A single one is measured in plain windows.
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, order="random"))
-    result = measure_split(run.model, run.tokenizer, config, tokens, most_tokens=sys.maxsize)
+    result = measure_split(run.model, run.tokenizer, config, tokens, max_tokens=sys.maxsize)
     refuse_no_figure(result, run.tokenizer.kind, text)
     return Measurement(text, result)

@@ -204,7 +204,7 @@ def measure_split(
     config: RunConfig,
     split: TokenSplit,
     *,
-    most_tokens: int,
+    max_tokens: int,
     precision: torch.dtype = torch.float32,
 ) -> Evaluation:
     """Measure a model on a split as its run does: on whole documents if it trains on them."""
@@ -215,7 +215,7 @@ def measure_split(
         model,
         split,
         context_length=min(config.model.context_length, max(1, len(split) - 1)),
-        most_tokens=most_tokens,
+        max_tokens=max_tokens,
         byte_lengths=lengths if tokenizer.lossless else None,
         unknown=unknown_in(split, unknown, lengths),
         documents=tokenizer.end_of_text if config.training.order == "documents" else None,
@@ -292,7 +292,7 @@ class _Training:
             self.data.tokenizer,
             self.config,
             self.validation,
-            most_tokens=self.config.training.evaluate_tokens,
+            max_tokens=self.config.training.evaluate_tokens,
             precision=self.precision,
         )
 

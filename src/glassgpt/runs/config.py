@@ -26,7 +26,7 @@ class CorpusConfig:
 
 
 @dataclass(frozen=True)
-class SamplesConfig:
+class PromptsConfig:
     """The samples that the model writes during training."""
 
     prompts: tuple[str, ...] = ("",)
@@ -65,7 +65,7 @@ class RunConfig:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    samples: SamplesConfig = field(default_factory=SamplesConfig)
+    samples: PromptsConfig = field(default_factory=PromptsConfig)
 
     ONLY_WITH: ClassVar[tuple[OnlyWith, ...]] = (
         OnlyWith(
