@@ -20,9 +20,9 @@ import torch
 
 from glassgpt.device import World
 from glassgpt.finetuning import dpo, grpo
-from glassgpt.finetuning.begin import begin
 from glassgpt.finetuning.config import DPOConfig, FineTuneConfig, GRPOConfig
 from glassgpt.finetuning.losses import advantages
+from glassgpt.finetuning.start import make_start
 from glassgpt.finetuning.task import Measured, Task
 from glassgpt.model.gpt import GPT
 from glassgpt.runs.opening import open_run
@@ -167,7 +167,7 @@ def test_an_update_by_ragged_answers_is_the_formula(kind: str, accumulate: int, 
     assert isinstance(config, GRPOConfig | DPOConfig)
     training = dataclasses.replace(config.training, accumulate=accumulate, clip=CLIP)
     config = dataclasses.replace(config, training=training)
-    start = begin(open_run("base"), data, config, device=CPU, world=World(), say=lambda _: None)
+    start = make_start(open_run("base"), data, config, device=CPU, world=World(), say=lambda _: None)
     task, reference = build(start, config), copy.deepcopy(start.model).double()
     draws = np.random.default_rng(5)
     groups = [texts_of(lengths, reference, draws) for lengths, _ in GROUPS]

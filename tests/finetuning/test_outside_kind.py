@@ -15,11 +15,11 @@ import torch
 
 from glassgpt.cli.main import main
 from glassgpt.errors import ConfigError, MemoryFullError
-from glassgpt.finetuning.begin import fitted
 from glassgpt.finetuning.choice import read_choice
 from glassgpt.finetuning.config import KINDS, Kind, SFTConfig
 from glassgpt.finetuning.run import start_finetuning
 from glassgpt.finetuning.settings import FineTuneConfig
+from glassgpt.finetuning.start import fitted
 from glassgpt.finetuning.task import Start
 from glassgpt.model.summary import TrainingBytes
 from glassgpt.runs.directory import find_run

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from glassgpt.finetuning.begin import fitted
 from glassgpt.finetuning.choice import Choice
 from glassgpt.finetuning.config import SFTConfig, ShortTraining
 from glassgpt.finetuning.run import _in_seconds, resume_finetuning, start_finetuning
+from glassgpt.finetuning.start import fitted
 from glassgpt.jobs.work import REPORT_SECONDS
 from tests.finetuning.test_kinds import KINDS
 

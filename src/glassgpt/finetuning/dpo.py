@@ -19,10 +19,10 @@ from glassgpt.finetuning.answers import answer_held_out
 from glassgpt.finetuning.config import DPOConfig
 from glassgpt.finetuning.examples import IGNORE, Fitting, Pair, some
 from glassgpt.finetuning.losses import dpo_loss, log_probabilities, log_probabilities_bytes
-from glassgpt.finetuning.numbers import Tally
 from glassgpt.finetuning.packing import pad
 from glassgpt.finetuning.records import read_preferences
 from glassgpt.finetuning.rows import RowBatches, split_rows
+from glassgpt.finetuning.tally import Tally
 from glassgpt.finetuning.task import Measured, Memory, Start, Task, in_batches, split_facts
 from glassgpt.generation.engine import evaluating
 from glassgpt.model.gpt import GPT
@@ -75,7 +75,7 @@ def build(start: Start, config: DPOConfig) -> Task:
         ),
         evaluate=lambda: measure(start, validation, config.beta),
         samples=lambda: answer_held_out(start, config.samples, [each.prompt for each in held]),
-        numbers=tally.take,
+        metrics=tally.take,
         data=split_facts(
             train=(len(train[0]), train[0].numel()), validation=(len(validation[0]), validation[0].numel())
         ),

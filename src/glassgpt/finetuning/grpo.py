@@ -34,11 +34,11 @@ from glassgpt.finetuning.losses import (
     log_probabilities,
     log_probabilities_bytes,
 )
-from glassgpt.finetuning.numbers import Tally
 from glassgpt.finetuning.packing import pad
 from glassgpt.finetuning.records import Prompt, read_prompts
 from glassgpt.finetuning.rewards import Reward, make_reward
 from glassgpt.finetuning.rows import RowBatches, split_rows
+from glassgpt.finetuning.tally import Tally
 from glassgpt.finetuning.task import Measured, Sample, Start, Task, split_facts
 from glassgpt.generation.engine import evaluating, generate_batch
 from glassgpt.generation.sampling import SamplingConfig
@@ -143,7 +143,7 @@ def build(start: Start, config: GRPOConfig) -> Task:
         counted=lambda batch: count_targets(batch[1]),
         evaluate=lambda: measure(start, config, asked, reward),
         samples=lambda: samples(start, config, asked),
-        numbers=tally.take,
+        metrics=tally.take,
         data=split_facts(train=(len(prompts), 0), validation=(len(held), 0)),
         facts={"reward": list(config.reward)},
     )

@@ -1,6 +1,6 @@
 """From a base and records to a fine-tuned run. It is the same for all kinds, which differ only by their `Task`.
 
-    base run -> begin -> task -> look (before) -> the loop -> best weights or adapter -> look (after) -> report
+    base run -> start -> task -> look (before) -> the loop -> best weights or adapter -> look (after) -> report
 
 `start_finetuning` begins a run, `resume_finetuning` continues one from its newest complete checkpoint. All decisions
 are stored in the run's `finetune.toml`. The base and the data are read again, and are refused if they have changed.
@@ -20,7 +20,6 @@ from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.adapters.peft_format import WEIGHTS, save_adapter
 from glassgpt.device import World
-from glassgpt.finetuning.begin import begin, fitted
 from glassgpt.finetuning.building import build_task, language_model
 from glassgpt.finetuning.choice import (
     Choice,
@@ -32,6 +31,7 @@ from glassgpt.finetuning.choice import (
 )
 from glassgpt.finetuning.comparison import State, look, write_comparison
 from glassgpt.finetuning.settings import FineTuneConfig
+from glassgpt.finetuning.start import fitted, make_start
 from glassgpt.finetuning.task import HEAD, Say, Start, Task
 from glassgpt.interop.tensors import write_tensors
 from glassgpt.jobs.holding import is_unborn, on_all_ranks
@@ -73,7 +73,7 @@ def start_finetuning(
     """Fine-tune the run `base` on some files into a new run. The base is never changed.
 
     `given` names settings that were chosen by hand, such as "training.learning_rate"; the others are fitted to the
-    base (see `begin.fitted`). Errors of the packages below are raised before anything is written.
+    base (see `start.fitted`). Errors of the packages below are raised before anything is written.
     """
     check_trackers(track)
     if name is not None:
@@ -85,7 +85,7 @@ def start_finetuning(
         choice = distributed.from_main(
             lambda: _resolve(run, data, config, device, world, say, paced=minutes is not None), world
         )
-        start = begin(run, choice.data, choice.config, device=device, world=world, say=say)
+        start = make_start(run, choice.data, choice.config, device=device, world=world, say=say)
         task = build_task(start, choice)
         before = look(task)
         if minutes is not None:
@@ -126,7 +126,7 @@ def resume_finetuning(
             choice = find_data(directory, choice, lineage, sources)
             base = open_run(str(find_base(directory, lineage).path))
             refuse_other_data(directory, lineage, choice)
-        start = begin(base, choice.data, choice.config, device=device, world=world, say=say)
+        start = make_start(base, choice.data, choice.config, device=device, world=world, say=say)
         task = build_task(start, choice, resumed=True)
         training = _FineTuning(choice, start, task, look(task))
         if world.is_main:
@@ -229,7 +229,7 @@ class _FineTuning:
             prompts=self.prompts,
             loss=task.loss,
             counted=task.counted,
-            numbers=task.numbers,
+            metrics=task.metrics,
             finish=self._finish,
         )
         return carry_out(work, Place(start.device, start.world, start.say), claim, listeners, track)

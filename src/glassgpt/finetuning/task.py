@@ -97,7 +97,7 @@ class Task:
     """The counted amount of a batch, if batches differ in it (see `Job.counted`)."""
     memory: Memory = Memory()
     samples: Callable[[], Sequence[Sample]] = list
-    numbers: Callable[[], dict[str, float]] = dict
+    metrics: Callable[[], dict[str, float]] = dict
     facts: dict[str, Any] = field(default_factory=dict)
     """Further facts for lineage.json."""
     extras: dict[str, Any] = field(default_factory=dict)

@@ -66,7 +66,7 @@ class Work:
     """Prompts of the samples, in their order."""
     loss: LossFunction = next_token_loss
     counted: Callable[[Sequence[torch.Tensor]], int] | None = None
-    numbers: Callable[[], dict[str, float]] = dict
+    metrics: Callable[[], dict[str, float]] = dict
     floor: float | None = None
 
 
@@ -114,7 +114,7 @@ def carry_out(
 
 def _parts(work: Work) -> dict[str, Any]:
     """Return the fields that a job takes over unchanged from the work."""
-    names = ("batches", "evaluate", "sample", "loss", "counted", "numbers")
+    names = ("batches", "evaluate", "sample", "loss", "counted", "metrics")
     return {
         **{name: getattr(work, name) for name in names},
         "steps": work.config.updates(work.batches.steps_per_epoch),

@@ -95,7 +95,7 @@ class Job:
     evaluate: Callable[[], EvaluationResult]
     save: Callable[[TrainerState, bool], object]  # (state, is it the best?)
     sample: Callable[[int], Sequence[str]] | None = None
-    numbers: Callable[[], dict[str, float]] = dict
+    metrics: Callable[[], dict[str, float]] = dict
     """Further numbers of the updates since the last call, such as their mean reward."""
     listeners: Sequence[Listener] = ()
     stop: Callable[[], bool] = lambda: False

@@ -291,7 +291,7 @@ class _StepLog:
                 tokens_per_second=(self._progress.tokens - self._tokens) / max(1e-9, self._seconds),
                 seconds=round(self._clock.seconds(), 3),
                 steps=self._progress.steps,
-                metrics=distributed.average_numbers(self._job.numbers(), self._job.world, self._job.device),
+                metrics=distributed.average_numbers(self._job.metrics(), self._job.world, self._job.device),
             )
         )
         self._pacer.note_updates(self._seconds, count)

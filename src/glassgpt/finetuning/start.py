@@ -24,7 +24,7 @@ from glassgpt.runs.opening import Run
 from glassgpt.tokenizers.fast import FastTokenizer
 
 
-def begin(
+def make_start(
     run: Run, data: Sequence[str], config: FineTuneConfig, *, device: torch.device, world: World, say: Say
 ) -> Start:
     """Return the start of a fine-tuning of an opened run, with its random draws seeded.
