@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +22,7 @@ from glassgpt.cli.terminal import (
     typed,
     visible,
 )
+from glassgpt.cli.tokens import Counts, counted, paints_of, token_lines, unknown_count, write_ids
 from glassgpt.errors import TokenizerError
 from glassgpt.idle import refuse_idle
 from glassgpt.tokenizers.config import Engine, Kind, PatternName
@@ -30,12 +30,14 @@ from glassgpt.tokenizers.config import Engine, Kind, PatternName
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from glassgpt.tokenizers.config import TokenizerConfig
     from glassgpt.tokenizers.fast import FastTokenizer
     from glassgpt.tokenizers.train import Progress
 
+Say = Callable[[str], None]
+
 app = cyclopts.App(name="tokenizer", help="Train, use and compare tokenizers.")
 
-_COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
 _MEASURED_BYTES = 8_000_000
 MOST_UNKNOWN = 0.01
 """Share of unknown tokens at which bytes per token mean nothing."""
@@ -81,7 +83,6 @@ def train(
     from glassgpt.outputs import refuse_overwriting
     from glassgpt.tokenizers.config import TokenizerConfig
     from glassgpt.tokenizers.load import TOKENIZER_FILE
-    from glassgpt.tokenizers.train import train_tokenizer
 
     config = TokenizerConfig(
         kind=kind, vocab_size=vocab_size, pattern=pattern, engine=engine, min_frequency=min_frequency
@@ -90,12 +91,23 @@ def train(
     _refuse_idle_field(sources, text_field)
     path = output / TOKENIZER_FILE if output.is_dir() else output
     refuse_overwriting(path, option="--output", inputs=lambda: _files(sources, text_field), force=force)
+    tokenizer = _train_and_write(config, lambda say: _texts(sources, text_field, say), path)
+    if 0 < tokenizer.vocab_size < (config.vocab_size or 0) and kind in ("bpe", "wordpiece"):
+        _say(make_console(), f"The text gives no more ids at min_frequency {min_frequency}.")
+
+
+def _train_and_write(
+    config: TokenizerConfig, texts: Callable[[Say], Iterator[str]], path: Path
+) -> FastTokenizer:
+    """Train a tokenizer, show how far it is, write it, and say what was left out."""
+    from glassgpt.tokenizers.train import train_tokenizer
+
     console = make_console()
     began = time.perf_counter()
     left_out: list[str] = []
     with console.status("Reading ...") as status:
         tokenizer = train_tokenizer(
-            _texts(sources, text_field, lambda line: _say(console, line)),
+            texts(lambda line: _say(console, line)),
             config,
             say=left_out.append,
             watch=lambda done: status.update(_how_far(done)),
@@ -105,8 +117,7 @@ def train(
     _say(console, f"Wrote {path}: {tokenizer.kind}, {tokenizer.vocab_size:,} ids, in {seconds:.1f} s.")
     for line in left_out:
         _say(console, line)
-    if 0 < tokenizer.vocab_size < (config.vocab_size or 0) and kind in ("bpe", "wordpiece"):
-        _say(console, f"The text gives no more ids at min_frequency {min_frequency}.")
+    return tokenizer
 
 
 @app.command
@@ -131,16 +142,16 @@ def encode(
         Treat <|endoftext|> in the text as the special token, not as characters.
     """
     loaded = _open(tokenizer)
-    counts = _Counts(loaded)
+    counts = Counts(loaded)
     found = counts.watch(
         loaded.encode_parts(input_blocks() if text == "-" else [typed(text)], allow_special=allow_special)
     )
     output = Output(sys.stdout)
     if ids:
-        _write_ids(output, found)
+        write_ids(output, found)
         return
     console = make_console()
-    for line in _lines(loaded, found, width=min(100, console.width), paints=_paints(console)):
+    for line in token_lines(loaded, found, width=min(100, console.width), paints=paints_of(console)):
         output.write(line + "\n")
     output.flush()
     for line in counts.lines():
@@ -197,7 +208,7 @@ def compare(*tokenizers: str, text: str, text_field: TextField = None) -> None:
         table.add_row(shown(name), *_measure(_open(name), sample))
     print_table(console, table)
     size = sum(len(document.encode()) for document in sample)
-    _say(console, f"Measured on {_counted(size, 'byte')} of {text}, by one thread.")
+    _say(console, f"Measured on {counted(size, 'byte')} of {text}, by one thread.")
     _say(console, '"unknown" counts the different words or characters that are not in a vocabulary.')
     _say(
         console,
@@ -255,7 +266,7 @@ def _measure(tokenizer: FastTokenizer, sample: list[str]) -> tuple[str, ...]:
     seconds = time.perf_counter() - began
     tokens = sum(map(len, ids))
     unknown = len({part for text in sample for part in tokenizer.unknown(text)})
-    share = sum(_unknown_count(tokenizer, some) for some in ids) / max(1, tokens)
+    share = sum(unknown_count(tokenizer, some) for some in ids) / max(1, tokens)
     return (
         tokenizer.kind,
         f"{tokenizer.vocab_size:,}",
@@ -266,13 +277,6 @@ def _measure(tokenizer: FastTokenizer, sample: list[str]) -> tuple[str, ...]:
     )
 
 
-def _unknown_count(tokenizer: FastTokenizer, ids: Sequence[int]) -> int:
-    """Return how many of some ids are the unknown token; 0 for a vocabulary without one."""
-    if tokenizer.unknown_id is None or tokenizer.unknown_id == tokenizer.end_of_text:
-        return 0
-    return ids.count(tokenizer.unknown_id)
-
-
 def _open(name: str) -> FastTokenizer:
     """Load a tokenizer by name or path, or that of a run in this folder."""
     from glassgpt.runs.directory import runs_folder
@@ -280,101 +284,6 @@ def _open(name: str) -> FastTokenizer:
 
     of_run = runs_folder() / name / TOKENIZER_FILE
     return load_tokenizer(of_run if of_run.is_file() else name)
-
-
-class _Counts:
-    """The figures below an encoded text, counted while its parts pass by."""
-
-    def __init__(self, tokenizer: FastTokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._tokens = self._bytes = self._unknown_tokens = 0
-        self._unknown: dict[str, None] = {}
-
-    def watch(self, parts: Iterable[tuple[str, list[int]]]) -> Iterator[list[int]]:
-        """Yield the ids of each part, and count them."""
-        for text, ids in parts:
-            self._tokens += len(ids)
-            self._bytes += len(text.encode("utf-8", "replace"))
-            self._unknown_tokens += _unknown_count(self._tokenizer, ids)
-            self._unknown.update(dict.fromkeys(self._tokenizer.unknown(text)))
-            yield ids
-
-    def lines(self) -> Iterator[str]:
-        """Yield the lines to print."""
-        known_all = self._tokens and not self._unknown_tokens
-        per_token = f", {self._bytes / self._tokens:.2f} bytes a token" if known_all else ""
-        yield f"\n{_counted(self._tokens, 'token')} for {_counted(self._bytes, 'byte')}{per_token}"
-        if self._unknown:
-            yield f"Not in the vocabulary: {' '.join(map(visible, self._unknown))}"
-
-
-def _write_ids(output: Output, found: Iterable[list[int]]) -> None:
-    between = ""
-    for ids in found:
-        if ids:
-            output.write(between + " ".join(map(str, ids)))
-            between = " "
-    output.write("\n")
-    output.flush()
-
-
-def _paints(console: Console) -> list[tuple[str, str, str]]:
-    """Return what is printed before, inside and after a token with its id: the escape codes of each colour, or quotes.
-
-    The codes are rendered once: a styled text for each token took a hundred times as long as encoding it.
-    """
-    from rich.text import Text
-
-    if console.color_system is None:
-        return [('"', '"', "")]
-    paints = []
-    for colour in _COLOURS:
-        with console.capture() as captured:
-            console.print(Text("x", style=f"black on {colour}").append("y", style="dim"), end="")
-        before, rest = captured.get().split("x")
-        within, after = rest.split("y")
-        paints.append((before, within, after))
-    return paints
-
-
-def _lines(
-    tokenizer: FastTokenizer,
-    found: Iterable[list[int]],
-    *,
-    width: int,
-    paints: list[tuple[str, str, str]],
-) -> Iterator[str]:
-    """Yield lines of tokens, each followed by its id, and none broken at the end of a line."""
-    from rich.cells import cell_len
-
-    quotes = 2 if len(paints) == 1 else 0
-    known: dict[int, tuple[str, str, int]] = {}
-    line: list[str] = []
-    filled = 0
-    for id, (before, within, after) in zip(
-        itertools.chain.from_iterable(found), itertools.cycle(paints), strict=False
-    ):
-        if id not in known:
-            piece, number = _visible(tokenizer, id), f" {id}  "
-            known[id] = (piece, number, cell_len(piece + number) + quotes)
-        piece, number, cells = known[id]
-        if line and filled + cells > width:
-            yield "".join(line)
-            line, filled = [], 0
-        line.append(f"{before}{piece}{within}{number}{after}")
-        filled += cells
-    yield "".join(line)
-
-
-def _visible(tokenizer: FastTokenizer, id: int) -> str:
-    """Return the text of a token on one line; bytes that are not a whole character show as \\xNN."""
-    text = tokenizer.token_bytes(id).decode("utf-8", "backslashreplace")
-    text = text or tokenizer.decode([id], skip_special=False)
-    return visible(text.replace("\n", "⏎").replace("\r", "␍").replace("\t", "⇥"))
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _say(console: Console, line: str) -> None:
