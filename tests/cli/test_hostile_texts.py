@@ -105,6 +105,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -133,6 +134,7 @@ def test_what_a_run_cannot_note_is_refused(
     assert sorted(os.listdir("runs")) == before  # noqa: PTH208
 
 
+@pytest.mark.slow
 def test_what_only_reads_such_names_works(workplace: Path) -> None:
     """`eval` once ended in a traceback when it stored the name of the text beside its tokens."""
     shutil.copy("text.txt", f"{LATIN}.txt")

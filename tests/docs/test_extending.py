@@ -93,12 +93,18 @@ def test_a_run_of_all_parts_writes_and_is_asked(package: Path, workplace: Path) 
     config = tomllib.loads((workplace / "runs/mine/config.toml").read_text())
     assert (config["model"]["activation"], config["model"]["norm"]) == ("snake", "unit")
     assert config["training"]["optimizer_settings"] == {"memory": 0.5}
-    _train, generate, ask, export = commands()
+    _train, generate, ask, _export = commands()
     done(package, workplace, *generate, "--max-tokens=4")
     assert "vowels among letters" in done(package, workplace, *ask, "--samples=2")
+
+
+@pytest.mark.slow
+def test_an_export_that_can_hold_it_does(package: Path, workplace: Path) -> None:
+    *_, export = commands()
     assert "onnx" in done(package, workplace, *export, "--output=mine.onnx")
 
 
+@pytest.mark.slow
 def test_it_resumes_with_the_same_bits(package: Path, workplace: Path) -> None:
     """Half of the run, stopped by its number of steps' checkpoint, against the whole one."""
     from shutil import copytree, rmtree
@@ -112,10 +118,12 @@ def test_it_resumes_with_the_same_bits(package: Path, workplace: Path) -> None:
         assert (again / name).read_bytes() == (workplace / "runs/mine" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_an_export_that_cannot_hold_it_refuses_it_by_name(package: Path, workplace: Path) -> None:
     assert "activation = 'snake'" in refused(package, workplace, "export", "mine", "--to=hf", "--output=hf")
 
 
+@pytest.mark.slow
 def test_a_setting_that_it_does_not_have_is_refused(package: Path, workplace: Path) -> None:
     refusal = refused(
         package,
@@ -128,10 +136,12 @@ def test_a_setting_that_it_does_not_have_is_refused(package: Path, workplace: Pa
     assert "sign has no setting 'memry'. Did you mean memory?" in refusal
 
 
+@pytest.mark.slow
 def test_the_format_is_inspected_and_named(package: Path, workplace: Path) -> None:
     assert "240" in done(package, workplace, "data", "inspect", "diary.log")
 
 
+@pytest.mark.slow
 def test_without_the_package_its_parts_are_missing_by_name(workplace: Path) -> None:
     said = refused(None, workplace, "generate", "mine")
     assert "norm = 'unit' is not known" in said

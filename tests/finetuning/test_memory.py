@@ -84,6 +84,7 @@ def test_what_does_not_fit_is_refused_with_options_that_the_command_has(
     finetune(kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sft-lora", "grpo", "distill"])
 def test_a_resume_checks_memory_too_and_names_no_setting(kind: str, here: Path, free: Free) -> None:
     """Resumed fine-tuning once allocated memory without a check."""
@@ -108,6 +109,7 @@ def test_a_student_is_refused_before_it_is_made(
         start_finetuning("base", (), wide, name="wide")
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_base_counts_where_there_is_one(here: Path, free: Free, needs: list) -> None:
     config, data = KINDS["grpo"]
     for beta in (0.02, 0.0):
@@ -118,6 +120,7 @@ def test_a_copy_of_the_base_counts_where_there_is_one(here: Path, free: Free, ne
     assert alone.beside == corrected.beside == 0
 
 
+@pytest.mark.slow
 def test_a_frozen_model_keeps_no_activations(here: Path, needs: list) -> None:
     """A head on a frozen base was once refused because the activations of all blocks were counted."""
     for name in ("classify", "classify-last"):
