@@ -16,10 +16,12 @@ import functools
 import importlib
 import sys
 from collections.abc import Iterator
-from importlib import metadata
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from glassgpt.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 Part = TypeVar("Part")
 
@@ -106,6 +108,8 @@ class Registry(Generic[Part]):
 @functools.cache
 def _entry_points(group: str, _path: tuple[str, ...]) -> metadata.EntryPoints:
     """Return a group's entry points. Looking through the packages of a path takes some 20 ms, so it is done once."""
+    from importlib import metadata  # takes 30 ms, which most commands need not wait for
+
     return metadata.entry_points(group=group)
 
 
