@@ -100,6 +100,7 @@ def test_the_results_never_replace_the_text(workplace: Path, glassgpt: Any) -> N
     assert "one of the files that this command reads" in refused.errors
 
 
+@pytest.mark.slow
 def test_an_imported_run_is_asked_what_it_can_be(workplace: Path, glassgpt: Any) -> None:
     glassgpt("export", "small")
     glassgpt("import", "small-hf", "--name", "back")

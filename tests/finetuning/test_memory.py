@@ -58,6 +58,7 @@ def options_in(text: str) -> set[str]:
     return set(re.findall(r"--[a-z][\w.-]*\w", text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_does_not_fit_is_refused_with_options_that_the_command_has(
     kind: str,

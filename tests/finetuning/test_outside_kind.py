@@ -107,6 +107,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits_and_writes(
     assert written.startswith("0 The boat"), written
 
 
+@pytest.mark.slow
 def test_its_settings_can_be_taken_from_another_run(package: Path, glassgpt: Callable[..., str]) -> None:
     file = trained(glassgpt) / "finetune.toml"
     again = glassgpt("finetune", "lines", "base", "lines.txt", "--name=again", f"--config={file}")

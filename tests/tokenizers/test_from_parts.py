@@ -66,6 +66,7 @@ def test_special_tokens_keep_their_ids_or_get_the_next_free_ones() -> None:
     assert len(tokenizer.encode("<|pad|>")) == len("<|pad|>"), "a name in plain text is text"
 
 
+@pytest.mark.slow
 def test_gpt2_from_its_parts_is_gpt2(tiktoken_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tiktoken_cache))
     reference = tiktoken.get_encoding("gpt2")
