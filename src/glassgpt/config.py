@@ -74,7 +74,7 @@ def to_toml(config: Any) -> str:
 
 
 def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Return `under` with the values of `over` in place of its own, section by section."""
+    """Merge two configs section by section; where both have a value, that of `over` counts."""
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)

@@ -31,6 +31,7 @@ class Registry(Generic[Part]):
 
     def __init__(self, what: str, shape: type[Part], ours: dict[str, Part]) -> None:
         self.what = what
+        self._shown = what.replace("_", " ")
         self._shape = shape
         self._ours = dict(ours)
         self._added: dict[str, Part] = {}
@@ -43,7 +44,7 @@ class Registry(Generic[Part]):
         point = self._points().get(name)
         if point is None:
             raise ConfigError(
-                f"There is no {name!r} among the {self.what}.{did_you_mean(name, self.names(), most=1)} "
+                f"There is no {name!r} among the {self._shown}.{did_you_mean(name, self.names(), most=1)} "
                 f"There are: {', '.join(self.names())}. One that a package brings needs that package installed."
             )
         self._added[name] = self._load(name, point)
@@ -76,7 +77,7 @@ class Registry(Generic[Part]):
     def add(self, name: str, part: Part) -> None:
         """Add a part for this process, from a script or a notebook. Raises `ConfigError` when the name is taken."""
         if name in self:
-            raise ConfigError(f"There is a {name!r} among the {self.what} already: choose another name.")
+            raise ConfigError(f"There is a {name!r} among the {self._shown} already: choose another name.")
         self._added[name] = part
 
     def remove(self, name: str) -> None:
@@ -92,14 +93,14 @@ class Registry(Generic[Part]):
             part: Any = point.load()
         except Exception as error:
             raise ConfigError(
-                f"{name!r} of the {self.what} comes from {point.value}, which cannot be imported: {error!r}. "
+                f"{name!r} of the {self._shown} comes from {point.value}, which cannot be imported: {error!r}. "
                 "Repair or uninstall the package that brings it."
             ) from error
         if not isinstance(part, self._shape) and callable(part):
             part = part()
         if not isinstance(part, self._shape):
             raise ConfigError(
-                f"{name!r} of the {self.what} comes from {point.value}, which is {type(part).__name__} and not "
+                f"{name!r} of the {self._shown} comes from {point.value}, which is {type(part).__name__} and not "
                 f"{self._shape.__name__}. Repair or uninstall the package that brings it."
             )
         return part

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from glassgpt.errors import ConfigError
 from glassgpt.generation.decoder import Decoder
-from glassgpt.model.attend import FORMS, attend, attention_weights, fused, using
+from glassgpt.model.attend import FORMS, attend, attention_weights, fused
+from glassgpt.model.attention import using
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 
@@ -63,7 +64,7 @@ def test_explicit_attention_has_the_gradients_of_the_fused_one() -> None:
     torch.manual_seed(0)
     tensors = [torch.randn(2, heads, 5, 4, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2)]
     gradients = [
-        torch.autograd.grad(attend(*tensors, form=form).sin().sum(), tensors) for form in FORMS.values()
+        torch.autograd.grad(attend(*tensors, form=FORMS[form]).sin().sum(), tensors) for form in FORMS
     ]
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs)

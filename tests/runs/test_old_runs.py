@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -18,27 +17,23 @@ from glassgpt.pretraining.run import resume_run
 from glassgpt.runs.opening import open_run
 from glassgpt.runs.records import read_events
 from glassgpt.training.events import Evaluated, StepsFinished
-
-FIXTURES = Path(__file__).parents[1] / "fixtures"
-WRITTEN_AT = "/home/ada/garden"
+from tests.fixtures.garden import FIXTURES, at_its_place, weights_of
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project of the first published version, at the place that its files name."""
-    return at_its_place("runs-0.1.0", tmp_path, monkeypatch)
+    return entered("runs-0.1.0", tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def later_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project of November 2026: Muon and a sliding window, and all kinds of fine-tuning."""
-    return at_its_place("runs-2026-11", tmp_path, monkeypatch)
+    return entered("runs-2026-11", tmp_path, monkeypatch)
 
 
-def at_its_place(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = Path(shutil.copytree(FIXTURES / name, tmp_path / "garden"))
-    for path in [*folder.rglob("*.toml"), *folder.rglob("lineage.json")]:
-        path.write_text(path.read_text().replace(WRITTEN_AT, str(folder)))
+def entered(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = at_its_place(FIXTURES / name, tmp_path)
     monkeypatch.setenv("GLASSGPT_RUNS", str(folder / "runs"))
     monkeypatch.chdir(folder)
     return folder
@@ -128,8 +123,7 @@ def test_a_later_training_goes_on_to_the_end_it_had(later_project: Path) -> None
 @pytest.mark.parametrize("name", ["polite", "choosy", "sorter", "small"])
 def test_a_later_fine_tuning_goes_on_to_the_end_it_had(later_project: Path, name: str) -> None:
     run = resume_finetuning(name).directory
-    weights = run.adapter / "adapter_model.safetensors" if run.adapter.is_dir() else run.weights
-    assert_near(weights, later_project / f"ends/{name}.safetensors")
+    assert_near(weights_of(run), later_project / f"ends/{name}.safetensors")
     assert_same_story(run.metrics, later_project / f"ends/{name}.jsonl")
     if name == "sorter":
         assert_near(run.path / "head.safetensors", later_project / "ends/sorter-head.safetensors")

@@ -66,7 +66,7 @@ def from_hugging_face(content: Mapping[str, Any]) -> ModelConfig:
 def to_hugging_face(config: ModelConfig, family: Family | None = None) -> dict[str, Any]:
     """Return the `config.json` of the family that computes the same as this model, without any token ids.
 
-    `family` selects another family that can hold the model. Raises `ModelError` when there is none.
+    `family` selects another family that can hold the model. Raises `ModelError` when no family fits.
     """
     family = family or family_of(config)
     content = {

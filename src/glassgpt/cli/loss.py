@@ -67,10 +67,10 @@ class Asked:
         return measure_own(run, self.split, self.moved)
 
     def measure_or_say(self, run: Run, *, alone: bool) -> Measurement | str:
-        """Measure the loss, or return why there is none, as long as the command line does not name its text.
+        """Return the loss, or the reason why it cannot be measured.
 
-        A run without text of its own has no loss. Where the loss is not asked for `alone`, a text that cannot be read
-        does not keep the run from the tasks that were named.
+        An error is raised instead if the command line names the text to measure on, or if the loss is all that is
+        wanted (`alone`) of a run that should have a text.
         """
         from glassgpt.errors import ConfigError, CorpusError, DatasetError, EvaluationError, RunError
         from glassgpt.pretraining.measuring import why_no_text

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -99,7 +99,13 @@ def carry_out(
             stop=lambda: stop.requested,
             world=place.world,
             watch=thread_watch(work.shape, work.config, place.device, processes=place.world.local_size),
-            **_parts(work),
+            batches=work.batches,
+            steps=work.config.updates(work.batches.steps_per_epoch),
+            evaluate=work.evaluate,
+            sample=work.sample,
+            loss=work.loss,
+            counted=work.counted,
+            metrics=work.metrics,
         )
         progress = go_on_from(store, directory, work.model, job.optimizer, place.say)
         if place.world.is_main:
@@ -110,15 +116,6 @@ def carry_out(
             claim.check()
             work.finish(directory, store, finished)
     return Outcome(directory, finished, work.floor)
-
-
-def _parts(work: Work) -> dict[str, Any]:
-    """Return the fields that a job takes over unchanged from the work."""
-    names = ("batches", "evaluate", "sample", "loss", "counted", "metrics")
-    return {
-        **{name: getattr(work, name) for name in names},
-        "steps": work.config.updates(work.batches.steps_per_epoch),
-    }
 
 
 def within(config: Config, seconds: float) -> Config:

@@ -7,26 +7,25 @@
     fused       one kernel that never stores the weights; used by training and generation
     explicit    each product written out; its weights can be inspected (`attention_weights`)
 
-`using` chooses another form for a model, or for some of its layers, at run time: a faster kernel, one that shows its
-weights (`points`), one that leaves a head out. A form is any function with the signature of those here.
+`attention.using` chooses another form for a model, or for some of its layers, at run time: a faster kernel, one that
+shows its weights (`points`), one that leaves a head out. A form is any function with the signature of those here.
 
 Legend: B batch, H query heads, K key/value heads (H is a multiple of K), T queries, S keys, D head width.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Collection, Iterator
-from typing import Any, Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from glassgpt.errors import ConfigError, did_you_mean
+from glassgpt.registry import Registry
 
 
+@runtime_checkable
 class Form(Protocol):
     """How attention is computed. `mask` is bool (True: visible) or is added to the scores; (..., T, S).
 
@@ -116,41 +115,8 @@ def attend(
     return form(q_BHTD, k_BKSD, v_BKSD, mask, causal=mask is None and queries > 1, dropout=dropout)
 
 
-FORMS: dict[str, Form] = {"fused": fused, "explicit": explicit}
-"""The forms in this module, by name."""
-
-
-@contextlib.contextmanager
-def using(model: nn.Module, form: Form | str, layers: Collection[int] | None = None) -> Iterator[None]:
-    """Compute attention with another form during the block, in all layers of `model` or in those given.
-
-    Raises `ConfigError` for an unknown name.
-    """
-    if isinstance(form, str):
-        form = form_named(form)
-    chosen: list[Any] = [
-        module
-        for module in model.modules()
-        if hasattr(module, "form") and (layers is None or module.layer in layers)
-    ]
-    before = [module.form for module in chosen]
-    for module in chosen:
-        module.form = form
-    try:
-        yield
-    finally:
-        for module, old in zip(chosen, before, strict=True):
-            module.form = old
-
-
-def form_named(name: str) -> Form:
-    """Return the form with this name. Raises `ConfigError` when there is none."""
-    if name not in FORMS:
-        raise ConfigError(
-            f"There is no form of attention named {name!r}.{did_you_mean(name, FORMS, most=1)} "
-            f"Choose one of: {', '.join(FORMS)}."
-        )
-    return FORMS[name]
+FORMS = Registry("attention_forms", Form, {"fused": fused, "explicit": explicit})
+"""The forms that are written here, and those that a script adds."""
 
 
 def _for_each_query_head(x_BKSD: Tensor, heads: int) -> Tensor:

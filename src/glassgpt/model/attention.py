@@ -9,10 +9,13 @@ H query heads, K key/value heads, D = width of a head.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Collection, Iterator
+
 import torch
 from torch import Tensor, nn
 
-from glassgpt.model.attend import Form, attend, fused
+from glassgpt.model.attend import FORMS, Form, attend, fused
 from glassgpt.model.cache import KVCache, RowCache
 from glassgpt.model.config import ModelConfig, require_known
 from glassgpt.model.layers import RMSNorm
@@ -77,7 +80,7 @@ class Attention(nn.Module):
         self.config = config
         self.layer = layer
         self.form: Form = fused
-        """How attention is computed; see `attend.using`."""
+        """How attention is computed; see `using`."""
         heads = config.n_head + 2 * config.kv_heads
         self.qkv = nn.Linear(config.n_embd, heads * config.head_dim, bias=config.qkv_bias)
         self.output = nn.Linear(config.attention_width, config.n_embd, bias=config.attention_bias)
@@ -113,3 +116,25 @@ class Attention(nn.Module):
         if rotation is not None:
             q_BHTD, k_BKTD = rotate(q_BHTD, rotation), rotate(k_BKTD, rotation)
         return q_BHTD, k_BKTD, v_BKTD
+
+
+@contextlib.contextmanager
+def using(model: nn.Module, form: Form | str, layers: Collection[int] | None = None) -> Iterator[None]:
+    """Compute attention with another form during the block, in all layers of `model` or in those given.
+
+    Raises `ConfigError` for an unknown name.
+    """
+    wanted = FORMS[form] if isinstance(form, str) else form
+    chosen = [
+        module
+        for module in model.modules()
+        if isinstance(module, Attention) and (layers is None or module.layer in layers)
+    ]
+    before = [module.form for module in chosen]
+    for module in chosen:
+        module.form = wanted
+    try:
+        yield
+    finally:
+        for module, old in zip(chosen, before, strict=True):
+            module.form = old

@@ -16,8 +16,8 @@
     final                          (B, T, C)     after the final norm: the input of the head
 
 So `input + attention = middle` and `middle + mlp = output` (without dropout). The model knows nothing about points:
-looking at one adds a hook to a module, or another form of attention (`attend.using`), until the `with` block ends. When
-nobody looks, there is no cost.
+looking at one adds a hook to a module, or another form of attention (`attention.using`), until the `with` block ends.
+When nobody looks, there is no cost.
 
 Legend: B batch, T tokens, S keys, C = n_embd, H query heads, K key/value heads, D head width, F MLP width.
 """
@@ -34,7 +34,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glassgpt.errors import ConfigError, did_you_mean
-from glassgpt.model.attend import Form, attention_weights, mix, using
+from glassgpt.model.attend import Form, attention_weights, mix
+from glassgpt.model.attention import using
 from glassgpt.model.gpt import GPT
 
 See = Callable[[str, Tensor], Tensor | None]

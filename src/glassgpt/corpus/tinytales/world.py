@@ -1,7 +1,7 @@
 """The people, animals and things of the story world, and what fits together.
 
 This module holds only nouns and facts: the names, the animals, how and where each toy is played with, what
-can happen to it, and who can help with that. `sentences` says how a story is told from them.
+can happen to it, and who can help with that. `sentences` makes a story of them.
 """
 
 from __future__ import annotations
