@@ -396,7 +396,8 @@ class Bytes:
     ("text", "documents", "group", "bound"),
     [
         ("A story of forty characters and a bit. " * 25, 4_000, 100_000, 8_000_000),  # 4 MB against 16 MB
-        ("", 10_000, 2_000, 2_000_000),  # a group of nothing but empty documents must end, too
+        # A group of nothing but empty documents must end, too.
+        pytest.param("", 10_000, 2_000, 2_000_000, marks=pytest.mark.slow),
     ],
 )
 def test_memory_does_not_grow_with_the_corpus(
