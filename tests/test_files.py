@@ -35,22 +35,14 @@ from glassgpt.files import (
     write_json,
     write_text,
 )
+from tests.fixtures import places
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of one megabyte."""
-    folder = tmp_path / "small-disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("a small file system can be mounted by root on Linux only")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with places.small_disk(tmp_path / "small-disk", "1m") as folder:
+        yield folder
 
 
 def names(folder: Path) -> list[str]:

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from glassgpt.files import read_json
-
-TASK = """
-task: pets
-dataset_path: json
-dataset_kwargs: {data_files: {test: pets.jsonl}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{question}}"
-doc_to_choice: "{{choices}}"
-doc_to_target: "{{answer}}"
-metric_list: [{metric: acc}]
-"""
+from tests.fixtures.tasks import write_task
 
 
 def test_probes_that_fit_are_asked_and_the_others_named(glassgpt, workplace: Path):
@@ -56,11 +44,8 @@ def test_a_named_probe_that_does_not_fit_is_an_error(glassgpt, workplace: Path):
 def test_probes_and_tasks_of_a_folder_in_one_go(glassgpt, workplace: Path, monkeypatch):
     config = pytest.importorskip("lm_eval.tasks") and pytest.importorskip("datasets.config")
     monkeypatch.setattr(config, "HF_DATASETS_CACHE", workplace / "kept")
-    folder = workplace / "mine"
-    folder.mkdir()
-    (folder / "pets.yaml").write_text(TASK)
-    questions = [{"question": "The cat sat on the", "choices": ["mat", "log", "bird"], "answer": 0}] * 3
-    (folder / "pets.jsonl").write_text("".join(json.dumps(question) + "\n" for question in questions))
+    question = {"question": "The cat sat on the", "choices": ["mat", "log", "bird"], "answer": 0}
+    write_task(workplace / "mine", "pets", [question] * 3)
     result = glassgpt("eval", "small", "--tasks", "pets,grammar", "--include", "mine", "--json", "found.json")
     assert result.status == 0
     scores = {score["name"]: score for score in read_json(Path("found.json"))["scores"]}

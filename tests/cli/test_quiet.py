@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.tasks import write_task
+
 PROGRAM = """
 import json, os, sys, time
 from pathlib import Path
@@ -95,16 +97,6 @@ REST = [
 FAILS = {"import small.pth"}
 # Documented caches in their documented places.
 CACHES = re.compile(r"/home/\.cache/(glassgpt|matplotlib|huggingface/datasets)/")
-TASK = """
-task: animals
-dataset_path: json
-dataset_kwargs: {data_files: {test: animals.jsonl}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{question}}"
-doc_to_choice: "{{choices}}"
-doc_to_target: "{{answer}}"
-"""
 
 
 def workplace(folder: Path) -> dict[str, str]:
@@ -112,10 +104,7 @@ def workplace(folder: Path) -> dict[str, str]:
     sentence = "The cat sat on the mat. The dog sat on the log. A bird sang to the cat and the dog.\n\n"
     (folder / "text.txt").write_text(sentence * 60)
     (folder / "small.pth").write_bytes(b"PK\3\4 nothing")
-    (folder / "tasks").mkdir()
-    (folder / "tasks/animals.yaml").write_text(TASK)
-    question = {"question": "a?", "choices": ["x", "y"], "answer": "x"}
-    (folder / "tasks/animals.jsonl").write_text(f"{json.dumps(question)}\n" * 3)
+    write_task(folder / "tasks", "animals", [{"question": "a?", "choices": ["x", "y"], "answer": "x"}] * 3)
     asked = [{"prompt": f"{a}?", "completion": "b", "chosen": "b", "rejected": "c"} for a in "abcdefgh"]
     (folder / "asked.json").write_text(json.dumps(asked))
     moods = [{"text": f"cat {n}", "label": "glad" if n % 2 else "sad"} for n in range(12)]

@@ -36,6 +36,12 @@ def run(*arguments: str) -> None:
     app(list(arguments), result_action="return_value")
 
 
+def trained_on(story: Path, kind: str) -> str:
+    out = str(story.parent / f"{kind}.json")
+    run("train", str(story), "--output", out, "--kind", kind)
+    return out
+
+
 def words(output: str) -> str:
     return " ".join(output.split())
 
@@ -230,9 +236,7 @@ def test_special_tokens_are_taken_and_shown_only_when_asked(
 
 
 def test_unknown_text_is_reported(story: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = str(story.parent / "words.json")
-    run("train", str(story), "--output", out, "--kind", "word")
-    run("encode", out, "the dragon")
+    run("encode", trained_on(story, "word"), "the dragon")
     assert "Not in the vocabulary: dragon" in capsys.readouterr().out
 
 
@@ -240,8 +244,7 @@ def test_tokenizers_are_compared_on_one_text(
     trained: str, story: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
-    chars = str(story.parent / "c.json")
-    run("train", str(story), "--output", chars, "--kind", "char")
+    chars = trained_on(story, "char")
     capsys.readouterr()
     run("compare", chars, trained, "--text", str(story))
     output = words(capsys.readouterr().out)
@@ -257,8 +260,7 @@ def test_unknown_text_makes_no_figure_better(
 ) -> None:
     """Unknown words are one token each, however long, so `word` once seemed to need the fewest tokens."""
     monkeypatch.setenv("COLUMNS", "300")
-    words_ = str(story.parent / "w.json")
-    run("train", str(story), "--output", words_, "--kind", "word")
+    words_ = trained_on(story, "word")
     other = story.parent / "other.txt"
     other.write_text("Incomprehensibilities notwithstanding, ships misunderstood. " * 9)
     capsys.readouterr()

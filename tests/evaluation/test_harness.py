@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from pathlib import Path
@@ -21,32 +20,15 @@ from glassgpt.errors import EvaluationError, MissingExtraError, OfflineError
 from glassgpt.evaluation import harness
 from glassgpt.evaluation.harness import ask_tasks, load_tasks, local_tasks
 from glassgpt.evaluation.harness_model import HarnessModel, generation_config
+from tests.fixtures.tasks import write_task
 
-CHOICES = """
-task: animals
-dataset_path: json
-dataset_kwargs:
-  data_files:
-    test: animals.jsonl
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{question}}"
-doc_to_choice: "{{choices}}"
-doc_to_target: "{{answer}}"
-metric_list:
-  - metric: acc
-"""
-ROLLING = """
-task: whole
-dataset_path: json
-dataset_kwargs: {data_files: {test: whole.jsonl}}
-test_split: test
-output_type: loglikelihood_rolling
-doc_to_text: ""
-doc_to_target: "{{text}}"
-metric_list:
-  - metric: bits_per_byte
-"""
+ACCURACY = {"metric_list": [{"metric": "acc"}]}
+ROLLING = {
+    "output_type": "loglikelihood_rolling",
+    "doc_to_text": "",
+    "doc_to_target": "{{text}}",
+    "metric_list": [{"metric": "bits_per_byte"}],
+}
 QUESTIONS = [
     {"question": "The dog is", "choices": ["happy", "sad", "red"], "answer": 0},
     {"question": "Lily wanted to", "choices": ["play", "sat"], "answer": 1},
@@ -61,11 +43,8 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with two tasks and their data beside them."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     folder = tmp_path / "tasks"
-    folder.mkdir()
-    (folder / "animals.yaml").write_text(CHOICES)
-    (folder / "animals.jsonl").write_text("".join(json.dumps(each) + "\n" for each in QUESTIONS))
-    (folder / "whole.yaml").write_text(ROLLING)
-    (folder / "whole.jsonl").write_text("".join(json.dumps(each) + "\n" for each in TEXTS))
+    write_task(folder, "animals", QUESTIONS, **ACCURACY)
+    write_task(folder, "whole", TEXTS, form=ROLLING)
     return folder
 
 
@@ -247,9 +226,7 @@ def test_a_name_that_is_not_known_is_refused(run):
 
 
 def test_without_network_the_way_out_is_told(run, tasks):
-    (tasks / "far.yaml").write_text(
-        CHOICES.replace("animals", "far").replace("path: json", "path: some/where")
-    )
+    write_task(tasks, "far", [], dataset_path="some/where", dataset_kwargs={})
     with pytest.raises(OfflineError, match="cannot be fetched from the Hugging Face hub"):
         run_tasks(run, ["far"], include=tasks)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from glassgpt.model.config import ModelConfig
-from glassgpt.pretraining.run import start_run
 from glassgpt.runs.config import CorpusConfig, PromptsConfig, RunConfig
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.training.config import TrainingConfig
+from tests.fixtures.places import trained_in
 
 BASE = RunConfig(
     corpus=CorpusConfig(sources=("builtin:tinytales:400:1",)),
@@ -31,10 +31,7 @@ THINGS = ("boat", "cake", "kite", "drum", "hat", "ball", "shoe", "spoon", "lamp"
 def trained_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that holds `runs/base` and `cache`. Copy it, never change it."""
     root = tmp_path_factory.mktemp("base")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GLASSGPT_RUNS", str(root / "runs"))
-        patch.setenv("GLASSGPT_CACHE", str(root / "cache"))
-        start_run(BASE, name="base")
+    trained_in(root, BASE, "base")
     return root
 
 

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,14 +64,22 @@ def last_step(folder: Path, name: str) -> int:
     return json.loads(lines[-1])["step"] if lines else -1
 
 
+def wait_until(done: Callable[[], bool], *, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
 def kill_after(process: Forked, folder: Path, name: str, *, steps: int, delay: float) -> None:
     """Kill after this number of further steps and some more time."""
     wanted = last_step(folder, name) + steps
-    deadline = time.monotonic() + 60
-    while last_step(folder, name) < wanted and process.returncode is None and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_until(lambda: last_step(folder, name) >= wanted or process.returncode is not None)
     time.sleep(delay)
     process.kill()
+
+
+def assert_same_weights(run: Path, other: Path) -> None:
+    assert (run / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
 
 
 def assert_same_state(one: Path, other: Path) -> None:
@@ -109,14 +118,10 @@ def test_killed_at_random_points(undisturbed: Path, tmp_path: Path) -> None:
 
 def test_killed_while_preparing(undisturbed: Path, tmp_path: Path) -> None:
     process = start(tmp_path, "early", tmp_path / "cache")
-    deadline = time.monotonic() + 30
-    while not (tmp_path / "cache").is_dir() and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_until((tmp_path / "cache").is_dir, seconds=30)
     process.kill()
     finish(tmp_path, "early", tmp_path / "cache")
-    assert (tmp_path / "early" / "model.safetensors").read_bytes() == (
-        undisturbed / "model.safetensors"
-    ).read_bytes()
+    assert_same_weights(tmp_path / "early", undisturbed)
 
 
 def test_metrics_have_each_step_once(undisturbed: Path, tmp_path: Path) -> None:
@@ -138,17 +143,13 @@ def test_asked_to_stop_it_saves_and_prints_how_to_resume(
     undisturbed: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     process = start(tmp_path, "asked", tmp_path / "cache")
-    deadline = time.monotonic() + 60
-    while last_step(tmp_path, "asked") < 10 and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_until(lambda: last_step(tmp_path, "asked") >= 10)
     process.send_signal(number)
     assert process.wait() == 130
     assert f"glassgpt resume {tmp_path / 'asked'}" in process.printed
     assert "Traceback" not in process.printed
     finish(tmp_path, "asked", tmp_path / "cache")
-    assert (tmp_path / "asked" / "model.safetensors").read_bytes() == (
-        undisturbed / "model.safetensors"
-    ).read_bytes()
+    assert_same_weights(tmp_path / "asked", undisturbed)
 
 
 def test_a_closed_terminal_loses_nothing(undisturbed: Path, tmp_path: Path) -> None:
@@ -162,9 +163,7 @@ def test_a_closed_terminal_loses_nothing(undisturbed: Path, tmp_path: Path) -> N
         stderr=subprocess.DEVNULL,
     )
     os.close(theirs)
-    deadline = time.monotonic() + 60
-    while last_step(tmp_path, "closed") < 10 and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_until(lambda: last_step(tmp_path, "closed") >= 10)
     os.close(ours)
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGHUP)
@@ -175,17 +174,13 @@ def test_a_closed_terminal_loses_nothing(undisturbed: Path, tmp_path: Path) -> N
     assert events[-1] == "finished"
     assert not list((tmp_path / "closed").glob(".*"))
     finish(tmp_path, "closed", tmp_path / "cache")
-    assert (tmp_path / "closed" / "model.safetensors").read_bytes() == (
-        undisturbed / "model.safetensors"
-    ).read_bytes()
+    assert_same_weights(tmp_path / "closed", undisturbed)
 
 
 def test_stopped_twice_while_saving_it_can_still_be_resumed(undisturbed: Path, tmp_path: Path) -> None:
     """The second signal interrupts the saving: what was saved stays complete, and half a checkpoint is removed."""
     process = start(tmp_path, "twice", tmp_path / "cache")
-    deadline = time.monotonic() + 60
-    while last_step(tmp_path, "twice") < 10 and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_until(lambda: last_step(tmp_path, "twice") >= 10)
     process.send_signal(signal.SIGTERM)
     half = tmp_path / "twice" / "checkpoints"
     while process.returncode is None and not list(half.glob(".step-*")):
@@ -194,9 +189,7 @@ def test_stopped_twice_while_saving_it_can_still_be_resumed(undisturbed: Path, t
     process.wait()
     finish(tmp_path, "twice", tmp_path / "cache")
     assert not list(half.glob(".*"))
-    assert (tmp_path / "twice" / "model.safetensors").read_bytes() == (
-        undisturbed / "model.safetensors"
-    ).read_bytes()
+    assert_same_weights(tmp_path / "twice", undisturbed)
 
 
 def test_two_processes_prepare_the_same_text_once(tmp_path: Path) -> None:

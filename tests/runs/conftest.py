@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from glassgpt.model.config import ModelConfig
-from glassgpt.pretraining.run import start_run
 from glassgpt.runs.config import CorpusConfig, PromptsConfig, RunConfig
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.training.config import TrainingConfig
+from tests.fixtures.places import trained_in
 
 CONFIG = RunConfig(
     corpus=CorpusConfig(sources=("builtin:tinytales:60:1",)),
@@ -29,11 +29,7 @@ CONFIG = RunConfig(
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run called `first`; `../../cache` holds what it was trained on."""
-    root = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GLASSGPT_RUNS", str(root / "runs"))
-        patch.setenv("GLASSGPT_CACHE", str(root / "cache"))
-        return start_run(CONFIG, name="first").directory.path
+    return trained_in(tmp_path_factory.mktemp("trained"), CONFIG, "first").path
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from glassgpt.runs.checkpoints import CheckpointStore, load_checkpoint, read_ten
 from glassgpt.runs.claim import writing
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.training.state import Progress, TrainerState, capture, restore
+from tests.fixtures import places
 
 TINY = ModelConfig(vocab_size=20, context_length=8, n_layer=1, n_head=2, n_embd=8, dropout=0.3)
 
@@ -423,17 +424,8 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(small_disk):
 @pytest.fixture
 def small_disk(tmp_path: Path):
     """A separate file system of 400 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
-        mounted = False
-    if not mounted:
-        pytest.skip("a small file system can only be mounted by root")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with places.small_disk(tmp_path / "disk", "400k") as folder:
+        yield folder
 
 
 def test_a_loaded_checkpoint_does_not_need_its_files_any_more(store):

@@ -125,22 +125,23 @@ def test_a_file_that_is_no_weights_is_refused_also_without_a_hash(run):
         open_run("first")
 
 
-def test_weights_of_another_shape_are_refused(run):
+def change_model(run: RunDirectory, **settings: int) -> None:
     config = configs.load(RunConfig, run.config)
-    wider = dataclasses.replace(config, model=dataclasses.replace(config.model, n_embd=32))
-    run.config.write_text(configs.to_toml(wider))
+    model = dataclasses.replace(config.model, **settings)
+    run.config.write_text(configs.to_toml(dataclasses.replace(config, model=model)))
+
+
+def test_weights_of_another_shape_are_refused(run):
+    change_model(run, n_embd=32)
     with pytest.raises(ModelError, match=r"does not fit the model in .*config\.toml: size mismatch for"):
         open_run("first")
-    deeper = dataclasses.replace(config, model=dataclasses.replace(config.model, n_layer=3))
-    run.config.write_text(configs.to_toml(deeper))
+    change_model(run, n_embd=16, n_layer=3)
     with pytest.raises(ModelError, match="Missing key"):
         open_run("first")
 
 
 def test_a_model_with_too_few_ids_for_the_tokenizer_is_refused(run):
-    config = configs.load(RunConfig, run.config)
-    smaller = dataclasses.replace(config, model=dataclasses.replace(config.model, vocab_size=200))
-    run.config.write_text(configs.to_toml(smaller))
+    change_model(run, vocab_size=200)
     with pytest.raises(RunError, match="300 ids but the model only 200"):
         open_run("first")
 

@@ -7,7 +7,7 @@ of a UTF-8 character, or at the beginning of a stop string.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -138,11 +138,15 @@ def complete(
     *,
     count: int = 1,
     documents: bool = True,
-    begin: Sequence[int] | None = None,
 ) -> list[str]:
     """Return `count` continuations of `prompt`, or of each of several prompts, without the prompt itself."""
+    return joined(stream(model, tokenizer, prompt, config, count=count, documents=documents), prompt, count)
+
+
+def joined(events: Iterable[TextEvent], prompt: str | Sequence[str], count: int) -> list[str]:
+    """Return the whole text of each continuation whose events `stream` yields for `prompt` and `count`."""
     texts = [""] * count * (1 if isinstance(prompt, str) else len(prompt))
-    for event in stream(model, tokenizer, prompt, config, count=count, documents=documents, begin=begin):
+    for event in events:
         texts[event.index] += event.text
     return texts
 

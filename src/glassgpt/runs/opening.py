@@ -17,7 +17,7 @@ from glassgpt.adapters.lora import add_lora, load_corrections, merge
 from glassgpt.adapters.peft_format import merge_adapter
 from glassgpt.commands import command
 from glassgpt.errors import ModelError, RunError, TokenizerError
-from glassgpt.generation.text import GenerationConfig, TextEvent, complete, prompt_ids, stream, unseen_part
+from glassgpt.generation.text import GenerationConfig, TextEvent, joined, prompt_ids, stream, unseen_part
 from glassgpt.model.gpt import GPT
 from glassgpt.model.int8 import quantize
 from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
@@ -87,16 +87,7 @@ class Run:
         self, prompt: str | Sequence[str], config: GenerationConfig | None = None, *, count: int = 1
     ) -> list[str]:
         """Return `count` continuations of a prompt, or of each of several, without the prompt itself."""
-        config = config or GenerationConfig()
-        return complete(
-            self.model,
-            self.tokenizer,
-            prompt,
-            config,
-            count=count,
-            documents=self.knows_documents,
-            begin=self.begin,
-        )
+        return joined(self.stream(prompt, config or GenerationConfig(), count=count), prompt, count)
 
 
 Weights = Literal["as-saved", "int8"]

@@ -63,18 +63,15 @@ GPT2 = Pattern(
     llama_cpp="gpt-2",
     stretch=_BLANKS_AND_WORD,
 )
-LLAMA3 = Pattern(
-    name="llama3",
-    text=rf"{_CONTRACTIONS}|{_WORD_WITH_PREFIX}|\p{{N}}{{1,3}}|{_PUNCTUATION_AND_SPACE}",
-    llama_cpp="llama-bpe",
-    stretch=_LINES_IF_NEEDED,
-)
-QWEN2 = Pattern(
-    name="qwen2",
-    text=rf"{_CONTRACTIONS}|{_WORD_WITH_PREFIX}|\p{{N}}|{_PUNCTUATION_AND_SPACE}",
-    llama_cpp="qwen2",
-    stretch=_LINES_IF_NEEDED,
-)
+
+
+def _like_llama3(name: str, *, digits: str, llama_cpp: str) -> Pattern:
+    text = f"{_CONTRACTIONS}|{_WORD_WITH_PREFIX}|{digits}|{_PUNCTUATION_AND_SPACE}"
+    return Pattern(name, text, llama_cpp=llama_cpp, stretch=_LINES_IF_NEEDED)
+
+
+LLAMA3 = _like_llama3("llama3", digits=r"\p{N}{1,3}", llama_cpp="llama-bpe")
+QWEN2 = _like_llama3("qwen2", digits=r"\p{N}", llama_cpp="qwen2")
 O200K = Pattern(
     name="o200k",
     text=(
