@@ -9,7 +9,7 @@ import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 REMEDY = (
-    "docs/help.md is not what the commands say now. Write it anew with:  .venv/bin/python docs/make_help.py"
+    "docs/help.md is not what the commands say now. Write it again with:  .venv/bin/python docs/make_help.py"
 )
 
 

@@ -148,10 +148,10 @@ def repair(text: str, *, strict: bool = False) -> tuple[str, set[str]]:
     done: set[str] = set()
     for _ in range(ROUNDS):
         before = text
-        for name, mend in GENTLE_REPAIRS + (STRICT_REPAIRS if strict else ()):
-            mended = mend(text)
-            if mended != text:
-                text, done = mended, done | {name}
+        for name, repair in GENTLE_REPAIRS + (STRICT_REPAIRS if strict else ()):
+            repaired = repair(text)
+            if repaired != text:
+                text, done = repaired, done | {name}
         if text == before:
             break
     return text, done
