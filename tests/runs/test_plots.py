@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from glassgpt.runs import plots
+from glassgpt.runs.comparing import comparison_figure
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.plots import (
     PlotFile,
-    comparison_figure,
     figure_png,
     loss_figure,
     save_figure,

@@ -42,8 +42,8 @@ def compare(
     """
     from glassgpt.errors import RunError
     from glassgpt.outputs import refuse_overwriting
+    from glassgpt.runs.comparing import comparison_figure, is_comparison, save_comparison
     from glassgpt.runs.directory import find_run
-    from glassgpt.runs.plots import comparison_figure, is_comparison, save_comparison
     from glassgpt.runs.records import read_events
     from glassgpt.runs.summary import summarize
 

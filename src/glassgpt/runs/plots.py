@@ -26,8 +26,6 @@ from glassgpt.runs.records import read_events, readable
 from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFinished, TrainingStarted
 
 TRAINING, VALIDATION, FLOOR = "#7aa6c2", "#c0392b", "#2e7d4f"
-COMPARED = ("#c0392b", "#2471a3", "#b9770e", "#2e7d4f", "#7d3c98", "#5d6d7e")
-COMPARISON = "GlassGPT runs compare"
 REDRAW_SECONDS = 20.0
 LOGARITHMIC_FROM = 5.0  # the highest value divided by the lowest
 
@@ -60,7 +58,7 @@ def main_figure(events: Sequence[Event], *, title: str, floor: float | None = No
 
 def loss_figure(events: Sequence[Event], *, title: str, floor: float | None = None) -> Figure:
     """Return the loss curves of one run (nats per token over steps)."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     steps = [event for event in events if isinstance(event, StepsFinished)]
     evaluations = [event for event in events if isinstance(event, Evaluated)]
     if steps:
@@ -69,7 +67,7 @@ def loss_figure(events: Sequence[Event], *, title: str, floor: float | None = No
         axes.plot(x, smoothed(losses), color=TRAINING, linewidth=2, label="training")
     if evaluations:
         _draw_validation(axes, evaluations)
-    _set_scale(axes, [event.loss for event in [*steps, *evaluations]], floor)
+    set_scale(axes, [event.loss for event in [*steps, *evaluations]], floor)
     last = max((event.step for event in [*steps, *evaluations]), default=0) or 1
     axes.set_xlim(-0.02 * last, 1.03 * last)
     if floor is not None:
@@ -78,41 +76,6 @@ def loss_figure(events: Sequence[Event], *, title: str, floor: float | None = No
     if steps or evaluations:
         axes.legend(frameon=False, loc="upper right")
     _second_axis(axes, events)
-    return figure
-
-
-def comparison_figure(runs: Sequence[tuple[str, Sequence[Event]]]) -> Figure:
-    """Return the validation curves of several runs in one figure, in bits per byte over seconds.
-
-    Runs that were never evaluated are left out.
-    """
-    figure, axes = _figure()
-    measured = [
-        (
-            name,
-            [event for event in events if isinstance(event, Evaluated) and event.bits_per_byte is not None],
-        )
-        for name, events in runs
-    ]
-    measured = [(name, evaluations) for name, evaluations in measured if evaluations]
-    for index, (name, evaluations) in enumerate(measured):
-        color = COMPARED[index % len(COMPARED)]
-        axes.plot(
-            [event.seconds for event in evaluations],
-            [event.bits_per_byte or 0.0 for event in evaluations],
-            color=color,
-            marker="o",
-            markersize=3,
-            linewidth=2,
-            label=readable(name),
-        )
-    _set_scale(axes, [event.bits_per_byte or 0.0 for _, evaluations in measured for event in evaluations])
-    axes.set_xlabel("seconds of training")
-    axes.set_ylabel("validation bits per byte")
-    axes.set_title("Runs compared", loc="left", fontweight="bold")
-    if measured:
-        for text in axes.legend(frameon=False).get_texts():
-            text.set_parse_math(False)  # a run's name may be $5
     return figure
 
 
@@ -129,7 +92,7 @@ def metric_figure(events: Sequence[Event], name: str, *, title: str | None = Non
 
     With a title, even an empty one, the figure is as large as that of the loss.
     """
-    figure, axes = _figure(size=(7.2, 3.2)) if title is None else _figure()
+    figure, axes = new_figure(size=(7.2, 3.2)) if title is None else new_figure()
     axes.set_title(readable(title or ""), loc="left", fontweight="bold", pad=12, parse_math=False)
     steps = [event for event in events if isinstance(event, StepsFinished) and name in event.metrics]
     evaluations = [event for event in events if isinstance(event, Evaluated) and name in event.metrics]
@@ -148,7 +111,7 @@ def metric_figure(events: Sequence[Event], name: str, *, title: str | None = Non
 
 def series_figure(events: Sequence[StepsFinished], attribute: str, *, label: str) -> Figure:
     """Return one small curve of an attribute of `StepsFinished` over steps."""
-    figure, axes = _figure(size=(7.2, 2.6))
+    figure, axes = new_figure(size=(7.2, 2.6))
     values = [getattr(event, attribute) for event in events]
     axes.plot([event.step for event in events], values, color=TRAINING, linewidth=1.5)
     axes.set_ylabel(label)
@@ -182,19 +145,6 @@ def save_figure(figure: Figure, path: Path) -> None:
         file.write(figure_png(figure))
 
 
-def save_comparison(figure: Figure, path: Path) -> None:
-    """Write a figure that compares runs as PNG, with a note in it that `is_comparison` recognizes."""
-    with files.atomic_write(path, "wb") as file:
-        file.write(figure_png(figure, made_by=COMPARISON))
-
-
-def is_comparison(path: Path) -> bool:
-    """Return whether a file is a picture that compares runs."""
-    with open(path, "rb") as file:
-        head = file.read(1000)
-    return head.startswith(b"\x89PNG") and COMPARISON.encode() in head
-
-
 def figure_png(figure: Figure, *, made_by: str = "GlassGPT") -> bytes:
     """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
@@ -204,7 +154,8 @@ def figure_png(figure: Figure, *, made_by: str = "GlassGPT") -> bytes:
     return buffer.getvalue()
 
 
-def _figure(size: tuple[float, float] = (8.0, 5.0)) -> tuple[Figure, Axes]:
+def new_figure(size: tuple[float, float] = (8.0, 5.0)) -> tuple[Figure, Axes]:
+    """Return an empty figure and its axes, labelled as loss over steps."""
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -215,7 +166,7 @@ def _figure(size: tuple[float, float] = (8.0, 5.0)) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _set_scale(axes: Axes, values: Sequence[float], floor: float | None = None) -> None:
+def set_scale(axes: Axes, values: Sequence[float], floor: float | None = None) -> None:
     """Choose the scale of the y axis for `values` that end near `floor`."""
     values = [value for value in values if 0 < value < float("inf")]
     if not values:
