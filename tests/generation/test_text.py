@@ -18,9 +18,13 @@ from glassgpt.generation.engine import generate_ids
 from glassgpt.generation.text import GenerationConfig, TextEvent, complete, never_written, prompt_ids, stream
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
+from glassgpt.tokenizers.bpe import BPETokenizer
+from glassgpt.tokenizers.char import CharTokenizer
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.train import train_tokenizer
+from glassgpt.tokenizers.word import WordTokenizer
+from glassgpt.tokenizers.wordpiece import WordPieceTokenizer
 
 TEXT = "the cat sat on the mat. the dog sat too, it did not bark!\nthe end of the story is near.\n"
 GREEDY = GenerationConfig(temperature=0, max_tokens=60)
@@ -173,6 +177,25 @@ def test_prompt_and_continuation_join_to_the_text(kind, at):
 def test_a_word_after_nothing_has_no_space_before_it():
     words = tokenizer("word")
     assert joined(write(words, "the cat sat", prompt="")) == "the cat sat"
+
+
+@pytest.mark.parametrize(
+    "scratch",
+    [
+        BPETokenizer.train([TEXT], vocab_size=280),
+        CharTokenizer.train([TEXT]),
+        WordTokenizer.train([TEXT]),
+        WordPieceTokenizer.train([TEXT], vocab_size=60),
+    ],
+    ids=lambda scratch: type(scratch).__name__,
+)
+def test_a_tokenizer_that_is_written_to_be_read_generates(scratch):
+    """It once ended in an AttributeError."""
+    ids = scratch.encode(" the cat sat on the mat.")
+    model = scripted(scratch, len(scratch.encode("the dog")), ids)
+    config = GenerationConfig(temperature=0, max_tokens=len(ids))
+    (text,) = complete(model, scratch, "the dog", config, documents=False)
+    assert text.strip() == scratch.decode(ids).strip()
 
 
 @pytest.mark.parametrize("kind", ["char", "word", "bpe", "wordpiece"])

@@ -10,9 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glassgpt.errors import ModelError
+from glassgpt.model.attend import attend
 from glassgpt.model.attention import Attention, attention_mask, visible
 from glassgpt.model.config import POSITIONS, ModelConfig
 from glassgpt.model.gpt import GPT
+from glassgpt.model.positions import rope_frequencies, rotation
 
 REACHES = {
     "full": {},
@@ -69,7 +72,7 @@ def test_plain_cases_take_the_fast_path():
 def test_attention_equals_loops(reach: str, kv_heads: int):
     """Head by head, query by query, key by key, from the projections on."""
     torch.manual_seed(1)
-    config = ModelConfig(n_embd=16, n_head=4, n_kv_head=kv_heads, **REACHES[reach])
+    config = ModelConfig(n_embd=16, n_head=4, n_kv_head=kv_heads, positions="none", **REACHES[reach])
     attention = Attention(config, layer=0).double()
     x = torch.randn(2, 9, 16, dtype=torch.float64)
     q, k, v = attention.project(x)
@@ -82,6 +85,33 @@ def test_attention_equals_loops(reach: str, kv_heads: int):
         mixed[b, i, head] = sum(w * v[b, shared, j] for w, j in zip(weights, keys, strict=True))
     mask = attention_mask(config, 0, 9, CPU)
     torch.testing.assert_close(attention(x, mask_TS=mask), mixed.flatten(2) @ attention.output.weight.T)
+    weights = attention.weights(x, mask_TS=mask)
+    torch.testing.assert_close((weights @ _for_heads(v, 4)).transpose(1, 2), mixed)
+
+
+def _for_heads(v_BKTD: torch.Tensor, heads: int) -> torch.Tensor:
+    return v_BKTD.repeat_interleave(heads // v_BKTD.shape[1], dim=1)
+
+
+def test_attention_alone_says_what_it_needs():
+    """It once left rotary positions and windows out without a word."""
+    x = torch.randn(1, 9, 16)
+    rotary = Attention(ModelConfig(n_embd=16, n_head=2), layer=0)
+    for call in (rotary, rotary.weights):
+        with pytest.raises(ModelError, match="rotation=rotation"):
+            call(x)
+    turned = rotation(torch.arange(9), rope_frequencies(rotary.config))
+    assert not torch.allclose(rotary(x, rotation=turned), rotary.output(_unrotated(rotary, x)))
+    assert rotary.weights(x, rotation=turned).sum(-1).allclose(torch.ones(1, 2, 9))
+    sliding = Attention(ModelConfig(n_embd=16, n_head=2, positions="none", **REACHES["sliding"]), layer=0)
+    for call in (sliding, sliding.weights):
+        with pytest.raises(ModelError, match="mask_TS=attention_mask"):
+            call(x)
+    sliding(x[:, :3])  # within the window causal attention is the same
+
+
+def _unrotated(attention: Attention, x: torch.Tensor) -> torch.Tensor:
+    return attend(*attention.project(x)).transpose(1, 2).flatten(2)
 
 
 @pytest.mark.parametrize(("reach", "positions"), list(itertools.product(REACHES, POSITIONS)))

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassgpt.errors import TokenizerError
 from glassgpt.tokenizers.bpe import BPETokenizer
 from glassgpt.tokenizers.char import CharTokenizer
+from glassgpt.tokenizers.contract import as_fast
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.special import END_OF_TEXT, UNKNOWN
 from glassgpt.tokenizers.stream import StreamDecoder
@@ -222,3 +224,18 @@ def test_the_file_is_the_tokenizer(faces: Faces, tmp_path: Path) -> None:
     again = FastTokenizer.from_file(tmp_path / "deep" / "tokenizer.json")
     assert again.json == faces.fast.json
     assert again.fingerprint == faces.fast.fingerprint
+
+
+@pytest.mark.parametrize("kind", SCRATCH)
+def test_the_readable_form_becomes_the_fast_one(kind: str) -> None:
+    scratch = SCRATCH[kind]()
+    fast = as_fast(scratch)
+    assert fast.encode(STORY) == scratch.encode(STORY)
+    assert fast.vocab_size == scratch.vocab_size
+    assert as_fast(fast) is fast
+    assert as_fast(FastTokenizer.from_json(fast.to_json())).fingerprint == fast.fingerprint
+
+
+def test_a_tokenizer_of_another_library_is_refused_with_the_way_out() -> None:
+    with pytest.raises(TokenizerError, match="load_tokenizer"):
+        as_fast(tiktoken.Encoding("x", pat_str=".", mergeable_ranks={b"a": 0}, special_tokens={}))

@@ -16,6 +16,7 @@ from glassgpt.generation.engine import Batch, evaluating, window_start
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.idle import OnlyWith
 from glassgpt.model.gpt import GPT
+from glassgpt.tokenizers.contract import Tokenizer, as_fast
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.stream import StreamDecoder
 
@@ -75,7 +76,7 @@ class TextEvent:
 
 def stream(
     model: GPT,
-    tokenizer: FastTokenizer,
+    tokenizer: Tokenizer,
     prompt: str | Sequence[str],
     config: GenerationConfig,
     *,
@@ -90,10 +91,12 @@ def stream(
     continuation costs nothing more. `documents` says that the model was trained on documents: `<|endoftext|>` begins
     and ends each. Otherwise (one long text) that token means nothing to the model, so it is neither put before the
     prompt nor written. `begin` holds the ids to put before each prompt instead, for a model that was trained with
-    others. Raises `GenerationError` when a prompt has characters the tokenizer cannot represent.
+    others. Raises `GenerationError` when a prompt has characters the tokenizer cannot represent, `TokenizerError` for a
+    tokenizer of another library.
     """
     if count < 1:
         raise GenerationError(f"count is {count}: at least 1 continuation must be asked for.")
+    tokenizer = as_fast(tokenizer)
     asked = [prompt] if isinstance(prompt, str) else prompt
     ids = [prompt_ids(tokenizer, text, documents=documents, begin=begin) for text in asked]
     prompts = [one for one in ids for _ in range(count)]
@@ -132,7 +135,7 @@ def stream_after(
 
 def complete(
     model: GPT,
-    tokenizer: FastTokenizer,
+    tokenizer: Tokenizer,
     prompt: str | Sequence[str],
     config: GenerationConfig,
     *,

@@ -15,7 +15,8 @@ from collections.abc import Collection, Iterator
 import torch
 from torch import Tensor, nn
 
-from glassgpt.model.attend import FORMS, Form, attend, fused
+from glassgpt.errors import ModelError
+from glassgpt.model.attend import FORMS, Form, attend, attention_weights, fused
 from glassgpt.model.cache import KVCache, RowCache
 from glassgpt.model.config import ModelConfig, require_known
 from glassgpt.model.layers import RMSNorm
@@ -96,14 +97,31 @@ class Attention(nn.Module):
         mask_TS: Tensor | None = None,
         cache: KVCache | RowCache | None = None,
     ) -> Tensor:
-        """Map (B, T, C) to (B, T, C), given the rotary tables and the mask of these positions, if any."""
+        """Map (B, T, C) to (B, T, C), given the rotary tables and the mask of these positions.
+
+        A model computes both once for all its layers. Raises `ModelError` when one that the config needs is missing.
+        """
+        self._require_rotation(rotation)
         q_BHTD, k_BKTD, v_BKTD = self.project(x_BTC, rotation)
         if cache is not None:
             k_BKTD, v_BKTD = cache.update(self.layer, k_BKTD, v_BKTD)
+        self._require_mask(mask_TS, k_BKTD)
         dropout = self.config.dropout if self.training else 0.0
         mixed_BHTD = attend(q_BHTD, k_BKTD, v_BKTD, mask_TS, dropout=dropout, form=self.form)
         mixed_BTC = mixed_BHTD.transpose(1, 2).flatten(2)
         return self.output(mixed_BTC)
+
+    def weights(
+        self, x_BTC: Tensor, *, rotation: Rotation | None = None, mask_TS: Tensor | None = None
+    ) -> Tensor:
+        """Return how much each token attends to each: (B, H, T, T), each row a distribution.
+
+        Raises `ModelError` as `forward` does. `points.looking` shows the weights inside a whole model.
+        """
+        self._require_rotation(rotation)
+        q_BHTD, k_BKTD, _ = self.project(x_BTC, rotation)
+        self._require_mask(mask_TS, k_BKTD)
+        return attention_weights(q_BHTD, k_BKTD, mask_TS, causal=mask_TS is None)
 
     def project(self, x_BTC: Tensor, rotation: Rotation | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries (B, H, T, D), keys and values (B, K, T, D), normed and rotated where the config says so."""
@@ -116,6 +134,23 @@ class Attention(nn.Module):
         if rotation is not None:
             q_BHTD, k_BKTD = rotate(q_BHTD, rotation), rotate(k_BKTD, rotation)
         return q_BHTD, k_BKTD, v_BKTD
+
+    def _require_rotation(self, rotation: Rotation | None) -> None:
+        if rotation is None and self.config.positions == "rotary":
+            raise ModelError(
+                "Attention with rotary positions needs their tables, which a GPT computes for its layers. Pass "
+                "rotation=rotation(torch.arange(T), rope_frequencies(config)), both from glassgpt.model.positions, or "
+                "build it with positions='none'."
+            )
+
+    def _require_mask(self, mask_TS: Tensor | None, k_BKSD: Tensor) -> None:
+        full = self.config.attention == "full"
+        if mask_TS is None and not full and k_BKSD.shape[2] > self.config.local_window:
+            raise ModelError(
+                f"Attention of the kind {self.config.attention!r} over more tokens than its window of "
+                f"{self.config.local_window} needs a mask, which a GPT computes for its layers. Pass "
+                "mask_TS=attention_mask(config, 0, T, x.device), from glassgpt.model.attention."
+            )
 
 
 @contextlib.contextmanager

@@ -57,6 +57,11 @@ class BPETokenizer:
         merges = learn_merges(words, first_id=256, most=most, min_frequency=min_frequency, learned=learned)
         return cls(merges, pattern=pattern)
 
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special tokens included."""
+        return len(self.tokens) + len(self.special)
+
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Return the ids of `text`. `<|endoftext|>` is recognised only with `allow_special`."""
         if allow_special:

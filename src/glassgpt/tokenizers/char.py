@@ -33,6 +33,11 @@ class CharTokenizer:
         by_count = sorted(counts, key=lambda char: (-counts[char], char))
         return cls(sorted(by_count[: vocab_size - 2] if vocab_size else by_count))
 
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special tokens included."""
+        return len(self.tokens) + len(self.special)
+
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Return one id per character. `<|endoftext|>` is recognised only with `allow_special`."""
         if allow_special:

@@ -216,6 +216,10 @@ class FastTokenizer:
         pairs = zip(encoded.ids, encoded.offsets, strict=True)
         return list(dict.fromkeys(text[start:end] for id, (start, end) in pairs if id == self.unknown_id))
 
+    def to_json(self) -> str:
+        """Return the vocabulary as a `tokenizer.json`."""
+        return self.json
+
     def save(self, path: Path) -> None:
         """Write the `tokenizer.json` atomically."""
         write_text(path, self.json + "\n")

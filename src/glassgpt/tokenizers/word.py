@@ -37,6 +37,11 @@ class WordTokenizer:
         by_count = sorted(frequent, key=lambda word: (-counts[word], word))
         return cls(by_count[: vocab_size - 2] if vocab_size else by_count)
 
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special tokens included."""
+        return len(self.tokens) + len(self.special)
+
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Return one id per word or punctuation mark. `<|endoftext|>` is recognised only with `allow_special`."""
         if allow_special:

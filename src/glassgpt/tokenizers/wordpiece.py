@@ -76,6 +76,11 @@ class WordPieceTokenizer:
             pieces.append(pieces[left] + pieces[right].removeprefix("##"))
         return cls(pieces)
 
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special tokens included."""
+        return len(self.tokens) + len(self.special)
+
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Return the ids of `text`. `<|endoftext|>` is recognised only with `allow_special`."""
         if allow_special:
