@@ -79,7 +79,7 @@ class TerminalProgress:
         mark = " [green]best[/]" if event.best else ""
         perplexity = bits = "-"
         if event.perplexity is not None:
-            perplexity = f"{event.perplexity:,.2f}" if event.perplexity < 1e6 else "over a million"
+            perplexity = f"{event.perplexity:,.2f}" if event.perplexity < 1e6 else ">1 million"
         if event.bits_per_byte is not None:
             bits = f"{event.bits_per_byte:.4f}"
         further = "".join(f"  [dim]{shown(name)}[/] {value:.3f}" for name, value in event.metrics.items())
