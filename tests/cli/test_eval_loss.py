@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from glassgpt.evaluation.scoring import likelihoods
 from glassgpt.files import read_json
+from glassgpt.runs.opening import open_run
 from tests.cli.conftest import SMALL
 
 TEXT = "The cat sat on the mat. The dog sat on the log. A bird sang to the cat and the dog.\n\n" * 60
@@ -158,13 +160,24 @@ def test_the_earlier_name_measures_the_loss_alone(workplace: Path, glassgpt: Any
     assert refused.errors.startswith("Error: The run was trained without a test split")
 
 
-def test_a_text_of_one_document_is_measured_by_a_run_of_documents(workplace: Path, glassgpt: Any) -> None:
-    """It was refused: "The train split has no two documents", with an option of `train` as the way out."""
-    longer = [option.replace("length=16", "length=400") for option in SMALL]
+def test_a_run_of_documents_is_measured_on_all_documents_of_a_text(workplace: Path, glassgpt: Any) -> None:
+    """A text of one document was refused ("The train split has no two documents"), and of more than one the first was
+    not measured: half of a text of two. The figure must be that of each document after the end of another one."""
+    longer = [option.replace("length=16", "length=64") for option in SMALL]
     trained = glassgpt(
         "train", "builtin:tinytales:300", *longer, "--training.order=documents", "--name=tales"
     )
     assert trained.status == 0, trained.errors
-    result = glassgpt("eval", "tales", "text.txt")
-    assert result.status == 0, result.errors
-    assert "bits per byte" in result.output
+    written = ["The cat sat.", "A dog ran to a log and sang to the bird, and the bird sang to the dog."]
+    run = open_run("tales")
+    end = run.tokenizer.end_of_text
+    for count in (1, 2):
+        lines = [json.dumps({"text": text}) + "\n" for text in written[:count]]
+        Path("documents.jsonl").write_text("".join(lines))
+        result = glassgpt("eval", "tales", "documents.jsonl", "--json", f"{count}.json")
+        assert result.status == 0, result.errors
+        found = json.loads(Path(f"{count}.json").read_text())["loss"]
+        ids = [id for text in written[:count] for id in [*run.tokenizer.encode(text), end]]
+        assert found["tokens"] == len(ids)
+        (expected,) = likelihoods(run.model, [([end], ids)])
+        assert found["loss"] == pytest.approx(-expected.log_probability / len(ids), rel=1e-5)

@@ -13,7 +13,7 @@ unaltered, so that the hash of a large file is computed once.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -86,6 +86,11 @@ class TokenSplit:
     def bytes_per_token(self) -> float:
         """Average UTF-8 bytes of text per token; `<|endoftext|>` counts as a token."""
         return self.text_bytes / max(1, len(self))
+
+    def after(self, token: int) -> TokenSplit:
+        """Return the same row with `token` in front, such as the end of a document before the first one."""
+        first = np.array([token], self.shards[0].dtype if self.shards else np.uint32)
+        return replace(self, shards=(first, *self.shards), starts=np.concatenate(([0], self.starts + 1)))
 
     def places_of(self, token: int) -> np.ndarray:
         """Return every place of `token` in the row: int64 (N,)."""

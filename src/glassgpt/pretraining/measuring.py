@@ -78,6 +78,10 @@ def measure_sources(run: Run, sources: Sequence[str], text_field: str | None = N
         own, sources=tuple(sources), text_field=own.text_field if text_field is None else text_field
     )
     tokens = prepare_whole(dataclasses.replace(run.config, corpus=corpus), run.directory.tokenizer)
+    if (
+        run.config.training.order == "documents"
+    ):  # which begin after the end of another one, the first one too
+        tokens = tokens.after(run.tokenizer.end_of_text)
     return _measured(run, tokens, ", ".join(sources))
 
 
