@@ -1,8 +1,8 @@
-"""Write `docs/help.md`: the `--help` of every command, taken from the commands themselves.
+"""Write `docs/help.md`: the `--help-all` of every command, taken from the commands themselves.
 
     .venv/bin/python docs/make_help.py
 
-A test writes the page anew and compares, so that it cannot fall behind the commands.
+A test writes the page again and compares, so that it cannot fall behind the commands.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from cyclopts import App
 from rich.console import Console
 
+from glassgpt.cli.helping import print_everything
 from glassgpt.cli.main import make_app
 
 PAGE = Path(__file__).with_name("help.md")
@@ -21,7 +22,7 @@ WIDTH = 100
 HEAD = """# Every command and its options
 
 This page is written by `docs/make_help.py` (`make docs`) from the commands themselves. Change it there.
-The same text is shown by `glassgpt COMMAND --help`.
+The same text is shown by `glassgpt COMMAND --help-all`; `--help` shows what most people need.
 """
 
 
@@ -43,9 +44,10 @@ def _paths(app: App, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
 def _help(app: App, path: tuple[str, ...]) -> str:
     """Return the help of one command as a block of plain text."""
     page = io.StringIO()
-    app.help_print(
-        list(path), console=Console(file=page, width=WIDTH, force_terminal=False, color_system=None)
-    )
+    with app.app_stack(
+        [], {"_console": Console(file=page, width=WIDTH, force_terminal=False, color_system=None)}
+    ):
+        print_everything(app, path)
     lines = [line.rstrip() for line in page.getvalue().splitlines()]
     return "```text\n" + "\n".join(lines).strip() + "\n```\n"
 

@@ -356,6 +356,12 @@ def names_that_lead_nowhere_say_runs(project: Project) -> None:
     paste(project, filled(line_of(printed, "Did you mean:"), TEXT="'Once upon'") + " --max-tokens 4")
 
 
+def a_text_in_place_of_a_command_says_train(project: Project) -> None:
+    status, printed = project.call("my text.txt")
+    assert status == 2
+    paste(project, f"{line_of(printed, 'To train on this text:')} {' '.join(SMALL)}")
+
+
 SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
     train_says_generate: ("cli/session.py: name outcome.directory.handle",),
     sft_says_chat: (),
@@ -390,6 +396,7 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
     a_taken_name_says_resume: ("runs/directory.py: resume RunDirectory(path).handle",),
     nothing_left_says_data_inspect: ("corpus/sources.py: data inspect",),
     runs_say_train: ("cli/runs.py: glassgpt train", "runs/directory.py: glassgpt train"),
+    a_text_in_place_of_a_command_says_train: ("cli/guesses.py: train word",),
     runs_compare_says_how: ("cli/runs.py: glassgpt runs compare A B",),
     names_that_lead_nowhere_say_runs: (
         *["runs/directory.py: glassgpt runs"] * 4,
@@ -402,6 +409,8 @@ CANNOT_RUN = {
     "dataset/shards.py: glassgpt resume": "comes when another program alters the tokens while a run reads them",
     "runs/claim.py: resume claim.run.handle": "needs a full disk; the words are those of runs/directory.py",
     "system.py: glassgpt resume": "needs a full disk",
+    "cli/elsewhere.py: glassgpt import SOURCE": "answers an option of another program, whose model is not here",
+    "cli/elsewhere.py: glassgpt resume RUN": "answers an option of another program, which names its own run",
     "cli/doctor.py: glassgpt doctor --again": "measures for minutes, and only where other programs are busy",
     "cli/main.py: glassgpt doctor": "measures for minutes; tests/doctor runs it",
     "architectures/families.py: glassgpt export --to onnx": "takes a minute; tests/interop exports to ONNX",

@@ -1,6 +1,7 @@
 """Every error a user can meet, as one tree.
 
     GlassGPTError
+    ├── UsageError           a command line cannot be understood
     ├── ConfigError          a setting is unknown, of the wrong type, or contradicts another
     ├── MissingExtraError    an optional library is not installed
     ├── OfflineError         something had to be downloaded and could not be
@@ -21,8 +22,8 @@
         └── CheckpointError  a checkpoint is incomplete, truncated, or altered
 
 Each message is one short paragraph: what is wrong, then what to do next. The command line prints it
-and exits with status 1; a Python caller catches `GlassGPTError`. A Python `assert` marks what cannot
-happen; one that fails is a bug.
+and exits with status 1, or 2 for a `UsageError`; a Python caller catches `GlassGPTError`. A Python
+`assert` marks what cannot happen; one that fails is a bug.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ from types import ModuleType
 
 class GlassGPTError(Exception):
     """Base of every error that the user can correct. `str(error)` is the whole message."""
+
+
+class UsageError(GlassGPTError):
+    """A command line cannot be understood: an unknown command or option, or one with several meanings."""
 
 
 class ConfigError(GlassGPTError):

@@ -81,7 +81,7 @@ def test_what_is_no_number_to_work_with_is_refused(
     ("line", "part"),
     [
         ("generate small The --count 100000000", "--count"),
-        ("generate small The -n 0", "--count"),
+        ("generate small The --count 0", "--count"),
         ("generate small The --max-tokens 0", "max_tokens"),
         ("generate small The --seed -1", "seed"),
         ("plan text.txt --minutes 1e30", "a year"),

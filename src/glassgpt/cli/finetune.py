@@ -16,6 +16,7 @@ from cyclopts import App, ArgumentCollection, Group, Parameter
 from cyclopts.config import Dict
 
 from glassgpt.cli.given import Given, note_given
+from glassgpt.cli.helping import Help
 from glassgpt.errors import ConfigError
 from glassgpt.finetuning.config import KINDS, Kind
 from glassgpt.finetuning.settings import FineTuneConfig, without_usual_passes
@@ -39,6 +40,16 @@ app = App(
     name="finetune",
     help="Fine-tune a run: classify, sft, dpo, grpo or distill.",
     config=(note_given, _from_file),
+    help_formatter=Help(
+        (
+            "--training.learning-rate",
+            "--training.epochs",
+            "--training.steps",
+            "--training.batch-size",
+            "--training.device",
+            "--lora.rank",
+        )
+    ),
 )
 
 

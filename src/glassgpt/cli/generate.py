@@ -34,7 +34,7 @@ def generate(
     greedy: Annotated[bool, Parameter(negative=())] = False,
     stop: tuple[str, ...] = (),
     seed: int | None = None,
-    count: Annotated[int, Parameter(alias="-n")] = 1,
+    count: int = 1,
     cache: bool = True,
     weights: Literal["as-saved", "int8"] = "as-saved",
     device: str = "auto",

@@ -65,6 +65,7 @@ def make_app() -> App:
 
     from glassgpt import __version__
     from glassgpt.cli.given import note_given
+    from glassgpt.cli.helping import Help
     from glassgpt.cli.terminal import make_console
     from glassgpt.config import refuse_number
 
@@ -72,9 +73,11 @@ def make_app() -> App:
         name="glassgpt",
         help="Turn text you own into a language model you can talk to, and see through every step.",
         help_epilogue="Something is slow or does not work? Begin with:  glassgpt doctor",
+        help_formatter=Help(),
         version=__version__,
+        version_flags=("--version", "-V"),
         result_action="return_value",
-        default_parameter=Parameter(validator=lambda _, value: refuse_number(value)),
+        default_parameter=Parameter(validator=lambda _, value: refuse_number(value), negative_iterable=()),
         console=make_console(width=_help_width()),
         config=note_given,
         error_console=make_console(stderr=True, lasting=True, width=_help_width()),
@@ -111,14 +114,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from glassgpt.cli.renamed import with_names_of_now
+    from glassgpt.cli.guesses import before_texts, understood
+    from glassgpt.cli.helping import HELP_ALL, print_everything
     from glassgpt.cli.terminal import print_error, silence
-    from glassgpt.errors import GlassGPTError
+    from glassgpt.errors import GlassGPTError, UsageError
     from glassgpt.system import explained
 
     try:
-        status = make_app()(with_names_of_now(arguments))
+        app = make_app()
+        words = understood(app, arguments, unlisted=EARLIER)
+        status = print_everything(app, words) if HELP_ALL in before_texts(words) else app(words)
         sys.stdout.flush()
+    except UsageError as error:
+        print_error(error)
+        return 2
     except GlassGPTError as error:
         print_error(error)
         return 1

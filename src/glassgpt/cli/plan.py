@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -21,10 +21,12 @@ from glassgpt.idle import OnlyWith, refuse_idle
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.summary import byte_size
 from glassgpt.outputs import refuse_overwriting
-from glassgpt.planning.plan import Plan, make_plan
 from glassgpt.runs.config import CorpusConfig, RunConfig
 from glassgpt.runs.summary import duration
 from glassgpt.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from glassgpt.planning.plan import Plan
 
 YEAR = 525_600
 """Minutes of a year. No plan for a longer time can be trusted."""
@@ -79,6 +81,8 @@ def plan_minutes(config: RunConfig, minutes: float, console: Console, *, optimiz
     """Make the plan for a number of minutes. Raises `ConfigError` when the number is not a valid time."""
     if not 0 < minutes <= YEAR:
         raise ConfigError(f"--minutes must be a number above 0, and at most {YEAR:,}, a year.")
+    from glassgpt.planning.plan import make_plan
+
     say = lambda line: console.print(shown(line), style="dim")  # noqa: E731
     return make_plan(config, 60 * minutes, say, optimizer=optimizer)
 

@@ -1,4 +1,7 @@
-"""Earlier names of options, which commands still take for a release. Help does not list them."""
+"""Earlier names of options, which commands still take for a release. Help does not list them.
+
+The last part of a name is understood anyway (`guesses.py`).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,7 @@ from collections.abc import Sequence
 RENAMED = {
     ("tokenizer", "train"): {"--out": "--output"},
     ("runs", "compare"): {"--out": "--output"},
-    ("data", "inspect"): {
-        "--clean": "--cleaning.mode",
-        "--validation": "--split.validation",
-        "--test": "--split.test",
-        "--seed": "--split.seed",
-    },
+    ("data", "inspect"): {"--clean": "--cleaning.mode"},
     ("model",): {"--name": "--preset"},
 }
 """For each command, the earlier name of an option and its name now."""

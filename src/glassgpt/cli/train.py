@@ -12,6 +12,7 @@ from cyclopts.config import Dict
 
 from glassgpt import config as configs
 from glassgpt.cli.given import Given, names_given
+from glassgpt.cli.helping import Help
 from glassgpt.corpus.sources import refuse_idle_field
 from glassgpt.errors import ConfigError
 from glassgpt.idle import OnlyWith, refuse_idle
@@ -43,6 +44,17 @@ app = App(
     help="Train a model on text you own, or on the built-in stories.",
     help_epilogue="Settings: defaults < --preset < --recipe < the plan for --minutes < the options given here.",
     config=_from_recipe,
+    help_formatter=Help(
+        (
+            "--model.n-layer",
+            "--model.n-embd",
+            "--model.context-length",
+            "--training.steps",
+            "--training.batch-size",
+            "--training.learning-rate",
+            "--training.device",
+        )
+    ),
 )
 
 
@@ -64,9 +76,8 @@ def train(
 
     Args:
         sources: Files, folders, globs, builtin:name, hf:owner/name[:split][#column], or a known corpus.
-        minutes: Minutes for everything, from reading the text to the report: the best model for this time and machine
-            is planned, and training finishes in time. With --recipe or --preset their model is kept and only fitted
-            to the time.
+        minutes: Minutes for everything: the best model for this text, machine and time is planned, and training ends
+            in time. A model from --recipe or --preset is kept.
         recipe: A recipe by name, or a TOML file such as a run's config.toml.
         preset: Shape of the model by name; `glassgpt model --help` names them.
         name: Name of the run; by default made from the source's name.
