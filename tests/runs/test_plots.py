@@ -242,8 +242,11 @@ def test_the_picture_is_drawn_at_evaluations_but_not_too_often_and_at_the_end(tm
         drawn.append(run.plot.is_file())
     assert drawn[-1]
     assert sum(drawn) == 1  # the end: 20 seconds have not passed before
-    monkeypatch.setattr(plots, "REDRAW_SECONDS", 0.0)
     run.plot.unlink()
+    monkeypatch.setattr(plots, "REDRAW_SECONDS", 0.0)
+    plot(evaluations[0])
+    assert not run.plot.is_file()  # 50 times as long as the last drawing took have not passed either
+    monkeypatch.setattr(plots, "REDRAW_SHARE", 1e9)
     plot(evaluations[0])
     assert run.plot.is_file()
 

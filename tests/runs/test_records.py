@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glassgpt.errors import GlassGPTError
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.records import MetricsFile, SamplesFile, read_events, samples_page
 from glassgpt.training.events import (
@@ -152,6 +153,43 @@ def test_the_samples_page_is_kept_up_to_date_as_training_goes_on(tmp_path):
     assert pages[2].count("## Step") == 1
     assert pages[-1] == samples_page("tales", ("", "Once"), EVENTS)
     assert pages[-1].count("## Step") == 2
+
+
+def test_a_sample_is_added_without_reading_all_events_again(tmp_path):
+    """At each sample the page was made from all events: in a long run, ever longer."""
+    run = RunDirectory(tmp_path / "tales")
+    run.path.mkdir()
+    metrics, samples = MetricsFile(run.metrics), SamplesFile(run, ("", "Once"))
+    more = [Evaluated(20, 2.5, 1.0, 1.0, True, 0, 0.0), Sampled(20, ("more", " again"))]
+    for event in EVENTS:
+        metrics(event)
+        samples(event)
+    kept = run.metrics.read_bytes()
+    run.metrics.unlink()
+    for event in more:
+        samples(event)
+    assert run.samples.read_text(encoding="utf-8") == samples_page("tales", ("", "Once"), [*EVENTS, *more])
+    run.metrics.write_bytes(kept)
+    samples(TrainingFinished(20, "finished", 1.0, 20, 1.0))
+    assert run.samples.read_text(encoding="utf-8") == samples_page("tales", ("", "Once"), EVENTS)
+
+
+def test_a_page_of_samples_is_whole_again_after_a_failure(tmp_path):
+    run = RunDirectory(tmp_path / "tales")
+    run.path.mkdir()
+    metrics, samples = MetricsFile(run.metrics), SamplesFile(run, ("",))
+    events = [Sampled(step, (f"text {step}",)) for step in range(4)]
+    for step, event in enumerate(events):
+        metrics(event)
+        if step == 1:
+            run.samples.unlink()
+            run.samples.mkdir()
+            with pytest.raises(GlassGPTError):
+                samples(event)
+            run.samples.rmdir()
+        else:
+            samples(event)
+    assert run.samples.read_text(encoding="utf-8") == samples_page("tales", ("",), events)
 
 
 def test_a_real_run_shows_each_sample(run):

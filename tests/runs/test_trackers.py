@@ -66,7 +66,9 @@ def test_the_samples_are_there_too(run):
     events = accumulator.EventAccumulator(str(run.path / "tensorboard"))  # it is on the disk before the end
     events.Reload()
     (item,) = events.Tensors("samples/text_summary")
-    assert item.tensor_proto.string_val[0].decode() == "Once upon\n\n---\n\na time"
+    assert item.tensor_proto.string_val[0].decode() == (
+        "```text\nOnce upon\n```\n\n```text\na time\n```"  # a fence, because it is shown as Markdown
+    )
 
 
 def test_events_are_on_the_disk_without_a_proper_end(run):

@@ -14,6 +14,8 @@ from glassgpt.training.events import Evaluated, Event, Noted, Sampled, StepsFini
 class TerminalProgress:
     """Shows loss, validation loss, tokens a second and the time left; prints a line at each evaluation."""
 
+    what = "The progress line"
+
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bar = Progress(

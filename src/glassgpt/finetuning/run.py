@@ -47,7 +47,6 @@ from glassgpt.runs.opening import Run, find_base, open_run, open_tokenizer
 from glassgpt.runs.places import absolute
 from glassgpt.runs.plots import save_figure
 from glassgpt.runs.reading import read_lineage
-from glassgpt.runs.report import write_report
 from glassgpt.runs.trackers import check_trackers
 from glassgpt.system import explaining
 from glassgpt.training import distributed
@@ -55,6 +54,7 @@ from glassgpt.training.choices import settled
 from glassgpt.training.config import TrainingConfig
 from glassgpt.training.events import Listener, TrainingFinished
 from glassgpt.training.jobs import workplace
+from glassgpt.training.listening import without_ending
 
 
 @explaining
@@ -239,16 +239,18 @@ class _FineTuning:
         return [sample.text for sample in self.task.samples()]
 
     def _finish(self, directory: RunDirectory, store: CheckpointStore, finished: TrainingFinished) -> None:
-        """Put the final weights in their place, compare with the base, and write the report."""
+        """Put the final weights in their place, compare with the base, and draw its pictures."""
         folder = final_checkpoint(self.config.training, store)
         assert folder is not None
         self.task.model.load_state_dict(read_tensors(folder / "model.safetensors"), strict=False)
         self._publish(directory, folder)
         if finished.reason != "interrupted":
             write_comparison(directory, self.before, look(self.task))
+        without_ending("The pictures", lambda: self._draw(directory), self.start.say)
+
+    def _draw(self, directory: RunDirectory) -> None:
         for name, figure in self.task.pictures().items():
             save_figure(figure, directory.path / name)
-        write_report(directory)
 
     def _publish(self, directory: RunDirectory, checkpoint: Path) -> None:
         """Write the model, or the adapter if the model is frozen, and record which weights they are."""

@@ -17,11 +17,9 @@ from glassgpt.errors import RunError
 from glassgpt.runs.checkpoints import CheckpointStore, put_back
 from glassgpt.runs.claim import Claim
 from glassgpt.runs.directory import RunDirectory
-from glassgpt.runs.plots import PlotFile
 from glassgpt.runs.reading import repeating
-from glassgpt.runs.records import MetricsFile, Reached, SamplesFile, refuse_other_metrics
+from glassgpt.runs.records import MetricsFile, Reached, refuse_other_metrics
 from glassgpt.training import distributed
-from glassgpt.training.events import Listener
 from glassgpt.training.state import Progress, TrainerState
 
 
@@ -74,10 +72,8 @@ def go_on_from(
     return None
 
 
-def own_listeners(
-    claim: Claim, progress: Progress | None, prompts: tuple[str, ...], *, floor: float | None = None
-) -> list[Listener]:
-    """Return the listeners that write the files of a run, after removing the events after `progress`.
+def metrics_of(claim: Claim, progress: Progress | None) -> MetricsFile:
+    """Return the listener that writes the events of a run, after removing those after `progress`.
 
     Raises `RunError` when the events belong to another run.
     """
@@ -87,7 +83,7 @@ def own_listeners(
     metrics = MetricsFile(claim.run.metrics)
     best = None if progress is None else progress.best_step == progress.step
     metrics.rewind(progress.step if progress else -1, best=best)
-    return [claim.check, metrics, SamplesFile(claim.run, prompts), PlotFile(claim.run, floor)]
+    return metrics
 
 
 def saving(claim: Claim, store: CheckpointStore) -> Callable[[TrainerState, bool], object]:

@@ -3,7 +3,10 @@
     Work -> job (device, precision, optimizer) -> newest checkpoint, if any -> the loop -> `finish`
 
 A kind of training describes itself as a `Work`. Everything that all runs have in common is here: checkpoints and
-resuming, files of metrics and samples, trackers, stopping on a signal, the watch over CPU threads.
+resuming, files of metrics and samples, trackers, the report, stopping on a signal, the watch over CPU threads.
+
+A training ends when its run is gone, or when its metrics or a checkpoint cannot be written: it could not be resumed.
+What only shows it (samples, pictures, trackers, the report) never ends it.
 """
 
 from __future__ import annotations
@@ -18,17 +21,21 @@ import torch
 from torch import nn
 
 from glassgpt.device import World
-from glassgpt.jobs.holding import go_on_from, own_listeners, saving
+from glassgpt.jobs.holding import go_on_from, metrics_of, saving
 from glassgpt.model.config import ModelConfig
 from glassgpt.runs.checkpoints import CheckpointStore
 from glassgpt.runs.claim import Claim
 from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.plots import PlotFile
+from glassgpt.runs.records import SamplesFile
+from glassgpt.runs.report import write_report
 from glassgpt.runs.trackers import make_trackers
 from glassgpt.training.choices import thread_watch
 from glassgpt.training.config import LoopConfig
 from glassgpt.training.events import Listener, TrainingFinished
 from glassgpt.training.interrupt import graceful_stop
 from glassgpt.training.jobs import BatchSource, EvaluationResult, make_job
+from glassgpt.training.listening import without_ending
 from glassgpt.training.losses import LossFunction, next_token_loss
 from glassgpt.training.trainer import train
 
@@ -60,7 +67,7 @@ class Work:
     batches: BatchSource
     evaluate: Callable[[], EvaluationResult]
     finish: Callable[[RunDirectory, CheckpointStore, TrainingFinished], None]
-    """Store the final weights and write the report; called on the main process while it still holds the claim."""
+    """Store the final weights; called on the main process while it still holds the claim."""
     sample: Callable[[int], Sequence[str]] | None = None
     prompts: tuple[str, ...] = ()
     """Prompts of the samples, in their order."""
@@ -109,12 +116,14 @@ def carry_out(
         )
         progress = go_on_from(store, directory, work.model, job.optimizer, place.say)
         if place.world.is_main:
-            own = own_listeners(claim, progress, work.prompts, floor=work.floor)
-            job.listeners = [*own, *make_trackers(track, directory), *listeners]
+            job.records = [claim.check, metrics_of(claim, progress)]
+            shown = [SamplesFile(directory, work.prompts), PlotFile(directory, work.floor)]
+            job.listeners = [*shown, *make_trackers(track, directory), *listeners]
         finished = train(job, progress)
         if place.world.is_main:
             claim.check()
             work.finish(directory, store, finished)
+            without_ending(directory.report.name, lambda: write_report(directory), place.say)
     return Outcome(directory, finished, work.floor)
 
 

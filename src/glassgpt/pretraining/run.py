@@ -39,7 +39,6 @@ from glassgpt.runs.lineage import first_lineage, publish_weights, write_lineage
 from glassgpt.runs.opening import open_tokenizer
 from glassgpt.runs.places import absolute
 from glassgpt.runs.reading import read_config, read_lineage
-from glassgpt.runs.report import write_report
 from glassgpt.runs.trackers import check_trackers
 from glassgpt.system import explaining
 from glassgpt.tokenizers.fast import FastTokenizer
@@ -325,8 +324,7 @@ class _Training:
                 self.say(unseen)
 
     def _finish(self, directory: RunDirectory, store: CheckpointStore, _finished: TrainingFinished) -> None:
-        """Put the final weights in their place and write the report."""
+        """Put the final weights in their place."""
         folder = final_checkpoint(self.config.training, store)
         if folder is not None:
             publish_weights(directory, folder)
-        write_report(directory)

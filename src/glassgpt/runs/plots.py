@@ -27,23 +27,33 @@ from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFi
 
 TRAINING, VALIDATION, FLOOR = "#7aa6c2", "#c0392b", "#2e7d4f"
 REDRAW_SECONDS = 20.0
+REDRAW_SHARE = 0.02
+"""The largest share of a training's time that drawing meanwhile may take."""
 LOGARITHMIC_FROM = 5.0  # the highest value divided by the lowest
 
 
 class PlotFile:
-    """Listener that keeps `loss.png` up to date, without spending much time on it."""
+    """Listener that keeps `loss.png` up to date, in a small share of the time."""
+
+    what = "loss.png"
 
     def __init__(self, run: RunDirectory, floor: float | None) -> None:
         self._run, self._floor = run, floor
-        self._drawn = time.monotonic()
+        self._drawn, self._took = time.monotonic(), 0.0
 
     def __call__(self, event: Event) -> None:
-        """Draw after an evaluation if some time has passed since the last picture or the beginning, and at the end."""
-        due = isinstance(event, Evaluated) and time.monotonic() - self._drawn > REDRAW_SECONDS
+        """Draw at the end, and after an evaluation when the picture is old.
+
+        A picture needs all events again, so in a long run each one takes longer, and is drawn less often.
+        """
+        old = max(REDRAW_SECONDS, self._took / REDRAW_SHARE)
+        due = isinstance(event, Evaluated) and time.monotonic() - self._drawn > old
         if due or isinstance(event, TrainingFinished):
+            began = time.monotonic()
             events = read_events(self._run.metrics)
             save_figure(main_figure(events, title=self._run.name, floor=self._floor)[1], self._run.plot)
             self._drawn = time.monotonic()
+            self._took = self._drawn - began
 
 
 def main_figure(events: Sequence[Event], *, title: str, floor: float | None = None) -> tuple[str, Figure]:

@@ -181,35 +181,57 @@ class MetricsFile:
 
 
 class SamplesFile:
-    """Listener that keeps `samples.md` up to date."""
+    """Listener that keeps `samples.md` up to date; it must be called after `MetricsFile`."""
+
+    what = "samples.md"
 
     def __init__(self, run: RunDirectory, prompts: tuple[str, ...]) -> None:
         self._run, self._prompts = run, prompts
+        self._evaluated: Evaluated | None = None
+        self._whole = False
 
     def __call__(self, event: Event) -> None:
-        """Write the page again after each sample; it must be called after `MetricsFile`."""
-        if isinstance(event, Sampled):
-            files.write_text(
-                self._run.samples, samples_page(self._run.name, self._prompts, read_events(self._run.metrics))
-            )
+        """Write the page at the first sample and at the end; in between append each sample.
+
+        To write the whole page, all events are read again: at each sample that would take ever longer.
+        """
+        if isinstance(event, Evaluated):
+            self._evaluated = event
+        if isinstance(event, TrainingFinished) or (isinstance(event, Sampled) and not self._whole):
+            page = samples_page(self._run.name, self._prompts, read_events(self._run.metrics))
+            if page:
+                files.write_text(self._run.samples, page)
+            self._whole = True
+        elif isinstance(event, Sampled):
+            self._whole = False  # until the sample is there
+            losses = {self._evaluated.step: self._evaluated.loss} if self._evaluated else {}
+            section = "\n" + sample_section(event, self._prompts, losses)
+            with (
+                files.explain_writing(self._run.samples),
+                open(self._run.samples, "a", encoding="utf-8") as file,
+            ):
+                file.write(section)
+            self._whole = True
 
 
 def samples_page(name: str, prompts: tuple[str, ...], events: list[Event]) -> str:
-    """Return what the model wrote over time, as Markdown, with the loss it had then.
+    """Return what the model wrote over time, as Markdown, with the loss it had then; "" without a sample."""
+    losses = {event.step: event.loss for event in events if isinstance(event, Evaluated)}
+    sections = [sample_section(event, prompts, losses) for event in events if isinstance(event, Sampled)]
+    return "\n".join([f"# What {_code(name)} wrote during training\n", *sections]) if sections else ""
+
+
+def sample_section(event: Sampled, prompts: tuple[str, ...], losses: dict[int, float]) -> str:
+    """Return a sample as a section of that page.
 
     A model may write anything, Markdown and HTML included, so each text is put in a fence that it cannot close.
     """
-    losses = {event.step: event.loss for event in events if isinstance(event, Evaluated)}
-    parts = [f"# What {_code(name)} wrote during training\n"]
-    for event in events:
-        if not isinstance(event, Sampled):
-            continue
-        loss = f", validation loss {losses[event.step]:.3f}" if event.step in losses else ""
-        parts.append(f"## Step {event.step}{loss}\n")
-        for prompt, text in zip(prompts, event.texts, strict=False):
-            if prompt.strip():
-                parts.append(f"After {_code(prompt)}:\n")
-            parts.append(_fenced(prompt + text if prompt.strip() else text) + "\n")
+    loss = f", validation loss {losses[event.step]:.3f}" if event.step in losses else ""
+    parts = [f"## Step {event.step}{loss}\n"]
+    for prompt, text in zip(prompts, event.texts, strict=False):
+        if prompt.strip():
+            parts.append(f"After {_code(prompt)}:\n")
+        parts.append(fenced(prompt + text if prompt.strip() else text) + "\n")
     return "\n".join(parts)
 
 
@@ -218,7 +240,7 @@ def readable(text: str) -> str:
     return text.translate(_CONTROL)
 
 
-def _fenced(text: str) -> str:
+def fenced(text: str) -> str:
     """Return a text as a block of code, with a fence longer than any in it."""
     fence = "`" * max(3, 1 + _longest_ticks(text))
     return f"{fence}text\n{readable(text).strip()}\n{fence}"

@@ -8,6 +8,7 @@ from glassgpt import files
 from glassgpt.errors import ConfigError, did_you_mean, require
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.reading import read_lineage
+from glassgpt.runs.records import fenced
 from glassgpt.training.events import (
     Evaluated,
     Event,
@@ -70,6 +71,8 @@ def _make(name: str, run: RunDirectory) -> Listener:
 class TensorBoard:
     """Writes `tensorboard/` inside the run directory, flushed at each evaluation."""
 
+    what = "TensorBoard"
+
     def __init__(self, run: RunDirectory) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
@@ -85,7 +88,8 @@ class TensorBoard:
         for name, value in scalars(event).items():
             self._writer.add_scalar(name, value, event.step)
         if isinstance(event, Sampled):
-            self._writer.add_text("samples", "\n\n---\n\n".join(event.texts), event.step)
+            # TensorBoard shows Markdown, and a model may write anything.
+            self._writer.add_text("samples", "\n\n".join(map(fenced, event.texts)), event.step)
         if isinstance(event, Evaluated | Sampled):
             self._writer.flush()
         if isinstance(event, TrainingFinished):
@@ -94,6 +98,8 @@ class TensorBoard:
 
 class WeightsAndBiases:
     """Logs to Weights & Biases, online or, with WANDB_MODE=offline, to a folder."""
+
+    what = "Weights & Biases"
 
     def __init__(self, run: RunDirectory) -> None:
         wandb = require("wandb", extra="track", purpose="send metrics to wandb")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -30,6 +32,7 @@ from glassgpt.model.gpt import GPT
 from glassgpt.training import distributed
 from glassgpt.training.config import LoopConfig
 from glassgpt.training.events import Event, Listener
+from glassgpt.training.listening import Audience
 from glassgpt.training.losses import LossFunction, next_token_loss
 from glassgpt.training.optimizers import make_optimizer
 from glassgpt.training.state import TrainerState
@@ -97,7 +100,11 @@ class Job:
     sample: Callable[[int], Sequence[str]] | None = None
     metrics: Callable[[], dict[str, float]] = dict
     """Further numbers of the updates since the last call, such as their mean reward."""
+    records: Sequence[Listener] = ()
+    """Listeners whose failure ends the training, because a run without them could not be continued."""
     listeners: Sequence[Listener] = ()
+    """All others: a failure is said once, and the training continues."""
+    say: Callable[[str], None] = warnings.warn
     stop: Callable[[], bool] = lambda: False
     loss: LossFunction = next_token_loss
     """The mean over what counts in a batch."""
@@ -111,8 +118,13 @@ class Job:
 
     def tell(self, event: Event) -> None:
         """Send one event to every listener. Only the main process has listeners."""
-        for listener in self.listeners:
-            listener(event)
+        for record in self.records:
+            record(event)
+        self._audience(event)
+
+    @functools.cached_property
+    def _audience(self) -> Audience:
+        return Audience(self.listeners, self.say)
 
 
 @contextlib.contextmanager
@@ -149,6 +161,7 @@ def make_job(
         config=config,
         device=device,
         precision=dtype_of(config.precision),
+        say=say,
         **parts,
     )
 
