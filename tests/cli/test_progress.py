@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from glassgpt.cli.progress import TerminalProgress
-from glassgpt.training.events import Evaluated, Event, Noted, Sampled, TrainingStarted
+from glassgpt.training.events import Evaluated, Event, Noted, Sampled, StepsFinished, TrainingStarted
 
 STARTED = TrainingStarted(0, 300, 1234567, 4096, 600.0, "cpu", "float32")
 
@@ -76,3 +76,19 @@ def test_a_sample_stays_on_one_line(width: int) -> None:
 
 def test_no_sample_is_no_line() -> None:
     assert shown_of(STARTED, Sampled(1, ())) == shown_of(STARTED)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_the_live_line_fits_with_all_its_numbers(width: int) -> None:
+    """In 60 columns times were cut to "0:00…", and the bar was four cells wide."""
+    screen = io.StringIO()
+    console = Console(file=screen, width=width, force_terminal=True, color_system=None)
+    with TerminalProgress(console) as progress:
+        progress(TrainingStarted(0, 10000, 1, 1, 1.0, "cpu", "float32"))
+        progress(StepsFinished(1234, 7.6161, 0.1, 0.2, 9, 28417.0, 3.0, 10000))
+        progress._bar.refresh()
+    shown = screen.getvalue().replace("\r", "\n")
+    assert "step  1234/10000" in shown
+    assert "loss 7.616" in shown
+    assert "28,417 tokens/s" in shown
+    assert "…" not in shown

@@ -13,7 +13,8 @@ from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.cli.given import Given
 from glassgpt.cli.options import TextField
-from glassgpt.cli.terminal import make_console, print_table, shown
+from glassgpt.cli.terminal import make_console, print_table, say, shown, visible
+from glassgpt.cli.tokens import counted
 from glassgpt.commands import command
 from glassgpt.corpus.sources import open_sources, refuse_idle_field
 from glassgpt.errors import ConfigError
@@ -60,16 +61,15 @@ def plan(
     console = make_console()
     made = plan_minutes(config, minutes, console)
     for note in made.text.notes:  # training prints them itself when it reads the text
-        console.print(shown(note), soft_wrap=True)
+        say(console, note)
     show(made, console)
     if output is not None:
         files.write_text(output, configs.to_toml(made.config))
-        console.print(f"\nWritten to {shown(output)}. Train it with:\n")
-        console.print(f"  [bold]{shown(command('train', recipe=output))}[/]\n", soft_wrap=True)
+        say(console, f"\nWritten to {visible(output)}. Train it with:  {command('train', recipe=output)}\n")
     else:
         field = {} if text_field is None else {"text_field": text_field}
         train = command("train", *corpus.sources, minutes=f"{minutes:g}", **field)
-        console.print(f"\nTrain it with:  [bold]{shown(train)}[/]\n", soft_wrap=True)
+        say(console, f"\nTrain it with:  {train}\n")
 
 
 def files_of(corpus: CorpusConfig) -> list[Path]:
@@ -139,7 +139,7 @@ def _chosen(plan: Plan) -> Table:
         ("optimizer", f"{_rates(training)}, dropout {model.dropout:g}"),
         (
             "device",
-            f"{plan.machine.device}, {training.precision}, {plan.machine.threads} threads"
+            f"{plan.machine.device}, {training.precision}, {counted(plan.machine.threads, 'thread')}"
             f"{', compiled' if training.compile else ''}",
         ),
         ("memory", f"about {byte_size(plan.memory_bytes)}"),

@@ -10,6 +10,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from glassgpt.cli.terminal import printable, shorten, shown
 from glassgpt.training.events import Evaluated, Event, Noted, Sampled, StepsFinished, TrainingStarted
 
+ROOM = 90
+"""Columns that the whole live line takes; in a narrower window it has a shorter bar and no elapsed time."""
+
 
 class TerminalProgress:
     """Shows loss, validation loss, tokens a second and the time left; prints a line at each evaluation."""
@@ -18,12 +21,13 @@ class TerminalProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        narrow = console.width < ROOM
         self._bar = Progress(
             TextColumn("step {task.completed:>{task.fields[width]}}/{task.total}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=6 if narrow else 24),
             TextColumn("loss [bold]{task.fields[loss]}[/]"),
             TextColumn("{task.fields[speed]}", style="dim"),
-            TimeElapsedColumn(),
+            *([] if narrow else [TimeElapsedColumn()]),
             TextColumn("left", style="dim"),
             TimeRemainingColumn(),
             console=console,

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from glassgpt.cli.progress import TerminalProgress
-from glassgpt.cli.terminal import make_console, print_table, printable, shorten, shown
+from glassgpt.cli.terminal import make_console, print_table, printable, say, shorten, shown
 from glassgpt.commands import command
 from glassgpt.device import world_from_environment
 from glassgpt.evaluation.stories import score_run, story_source
@@ -38,10 +38,13 @@ def show_finetuning(start: Start) -> int:
 def _show(start: Start, say_end: Callable[[Console, Outcome], None]) -> int:
     console = make_console(lasting=True, quiet=not world_from_environment().is_main)
     with TerminalProgress(console) as progress:
-        outcome = start(lambda line: console.print(shown(line), style="dim", soft_wrap=True), [progress])
+        outcome = start(lambda line: say(console, line, style="dim"), [progress])
     if outcome.finished.reason == "interrupted":
-        console.print(f"\nStopped at step {outcome.finished.step} with everything saved. Resume with:\n")
-        console.print(f"  [bold]{shown(command('resume', outcome.directory.handle))}[/]\n", soft_wrap=True)
+        again = command("resume", outcome.directory.handle)
+        say(
+            console,
+            f"\nStopped at step {outcome.finished.step} with everything saved. Resume with:  {again}\n",
+        )
         return 130
     if world_from_environment().is_main:
         say_end(console, outcome)
@@ -128,4 +131,4 @@ def _say_where(console: Console, outcome: Outcome, name: str) -> None:
         console.print(f"  {label:<11} {shown(where)}", soft_wrap=True)
     text = ["a text"] if name == "classify" else []
     ask = command(name, outcome.directory.handle, *text)
-    console.print(f"\nAsk it for more:  [bold]{shown(ask)}[/]\n", soft_wrap=True)
+    say(console, f"\nAsk it for more:  {ask}\n")

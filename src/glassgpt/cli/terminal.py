@@ -14,10 +14,12 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.segment import Segment, Segments
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 UNLIMITED = 100_000  # columns, if the output is not a window
 INPUT_BLOCK = 1 << 16  # characters
 NARROWEST = 16  # columns that text in a table is folded to
+
+_UNBROKEN = re.compile(r"( *)(`[^`]*`\S*|(?<=  )glassgpt\b.*|\S+)")
 
 _CONTROL = (*range(32), *range(127, 160))
 _INVISIBLE = (
@@ -71,6 +75,35 @@ def shown(text: object, *, lines: bool = False) -> str:
 def printable(text: str) -> str:
     """Replace characters that act on a terminal in what a model wrote; line ends and tabs stay."""
     return text.translate(_REPLACED)
+
+
+def folded(text: str, width: int) -> str:
+    """Return a message with its lines broken between words, and no command broken: it can still be pasted.
+
+    A command stands in backticks, or after two spaces and to the end of its line. One that does not fit beside the
+    words before it begins a line of its own; one that is longer than the window runs over its edge.
+    """
+    return "\n".join(line for paragraph in text.split("\n") for line in _lines_of(paragraph, width))
+
+
+def _lines_of(paragraph: str, width: int) -> Iterator[str]:
+    line = ""
+    for space, word in _UNBROKEN.findall(paragraph):
+        if line.strip() and cell_len(line + space + word) > width:
+            yield line
+            line = word
+        else:
+            line += space + word
+    yield line
+
+
+def say(console: Console, message: str, *, style: str = "") -> None:
+    """Print a message that may hold foreign text: words unbroken, and commands bold and ready to be pasted."""
+    from rich.text import Text
+
+    text = Text(folded(visible(message, lines=True), console.width), style)
+    text.highlight_regex(r"(?m)(?:^|(?<=  ))glassgpt\b.*$", "bold")
+    console.print(text, soft_wrap=True)
 
 
 def shorten(text: str, most: int) -> str:
@@ -205,8 +238,10 @@ def print_error(error: GlassGPTError) -> None:
     """Print an error as one paragraph to standard error, if that still exists."""
     from rich.text import Text
 
-    message = Text.assemble(("Error: ", "bold red"), visible(error))
-    make_console(stderr=True, lasting=True, soft_wrap=True).print(message)
+    console = make_console(stderr=True, lasting=True, soft_wrap=True)
+    message = Text(folded(f"Error: {visible(error)}", console.width))
+    message.stylize("bold red", 0, len("Error:"))
+    console.print(message)
 
 
 def input_blocks() -> Iterator[str]:
