@@ -11,7 +11,7 @@ from glassgpt.cli.terminal import printable, shorten, shown
 from glassgpt.training.events import Evaluated, Event, Noted, Sampled, StepsFinished, TrainingStarted
 
 ROOM = 90
-"""Columns that the whole live line takes; in a narrower window it has a shorter bar and no elapsed time."""
+"""Columns that the whole live line takes; in a narrower window it has no bar and no elapsed time."""
 
 
 class TerminalProgress:
@@ -24,7 +24,7 @@ class TerminalProgress:
         narrow = console.width < ROOM
         self._bar = Progress(
             TextColumn("step {task.completed:>{task.fields[width]}}/{task.total}"),
-            BarColumn(bar_width=6 if narrow else 24),
+            *([] if narrow else [BarColumn(bar_width=24)]),
             TextColumn("loss [bold]{task.fields[loss]}[/]"),
             TextColumn("{task.fields[speed]}", style="dim"),
             *([] if narrow else [TimeElapsedColumn()]),
