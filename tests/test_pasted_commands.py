@@ -346,6 +346,16 @@ def runs_compare_says_how(project: Project) -> None:
     assert "Validation curves" in paste(project, line)
 
 
+def runs_that_are_removed_say_restore(project: Project) -> None:
+    printed = project.done("runs", "remove", "a tale")
+    assert "is back" in paste(project, line_of(printed, "Bring it back with:"))
+    assert "a tale" in paste(project, line_of(project.refused("runs", "remove"), "`"))
+    assert "a tale" in paste(project, line_of(project.refused("runs", "b*"), "`"))
+    line = line_of(project.refused("runs", "shows"), "the command")
+    printed = paste(project, line + " 'a tale'")
+    assert paste(project, line_of(printed, "Use it:") + " --max-tokens 4")
+
+
 def names_that_lead_nowhere_say_runs(project: Project) -> None:
     Path("folder").mkdir()
     for name in ("my text.txt", "folder", "", "nothing"):
@@ -397,7 +407,14 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
     nothing_left_says_data_inspect: ("corpus/sources.py: data inspect",),
     runs_say_train: ("cli/runs.py: glassgpt train", "runs/directory.py: glassgpt train"),
     a_text_in_place_of_a_command_says_train: ("cli/guesses.py: train word",),
-    runs_compare_says_how: ("cli/runs.py: glassgpt runs compare A B",),
+    runs_compare_says_how: ("cli/compare.py: glassgpt runs compare A B",),
+    runs_that_are_removed_say_restore: (
+        "cli/runs_keep.py: runs restore path.name",
+        "cli/runs_keep.py: glassgpt runs",
+        "runs/listing.py: glassgpt runs",
+        "cli/runs.py: glassgpt runs",
+        "cli/runs_show.py: 'resume' if go_on else 'generate' directory.handle",
+    ),
     names_that_lead_nowhere_say_runs: (
         *["runs/directory.py: glassgpt runs"] * 4,
         "runs/directory.py: glassgpt generate latest TEXT",
@@ -427,6 +444,7 @@ QUICK = {
     names_that_lead_nowhere_say_runs,
     nothing_left_says_data_inspect,
     runs_compare_says_how,
+    runs_that_are_removed_say_restore,
     train_says_generate,
 }
 

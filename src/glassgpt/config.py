@@ -10,6 +10,7 @@ knows no setting by name. An unknown key is never ignored: it is an error that n
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import tomllib
 import typing
@@ -82,10 +83,16 @@ def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+@functools.cache  # a list of runs reads hundreds of configs
+def types_of(kind: type) -> dict[str, Any]:
+    """Return the type of each field of a dataclass."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
 def check_keys(kind: type, values: dict[str, Any], *, origin: str, section: str = "") -> None:
     """Raise `ConfigError` on the first key of `values` that the dataclass `kind` does not have."""
-    hints = typing.get_type_hints(kind)
-    known = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    known = types_of(kind)
     for key, value in values.items():
         if key not in known:
             hint = did_you_mean(key, known, most=1) or f" Known here: {', '.join(known)}."

@@ -132,6 +132,10 @@ def test_no_number_is_cut_and_no_text_lost(monkeypatch: pytest.MonkeyPatch, tabl
     assert numbers(whole)
     for columns in ("20", "40", "80", "200"):
         narrow = printed(monkeypatch, table, terminal=False, COLUMNS=columns)
+        if "Not shown in this width:" in narrow:  # whole columns are left out, and named
+            assert table.startswith("runs")
+            assert numbers(narrow) < numbers(whole), columns
+            continue
         assert numbers(narrow) == numbers(whole), columns
         assert letters(narrow) == letters(whole), columns
         assert "…" not in narrow

@@ -49,7 +49,7 @@ def test_the_run_computes_what_transformers_does(kind: str, tokenizer: FastToken
     assert run.lineage.kind == "import"
     assert run.lineage.source.name == "hf"
     assert len(run.lineage.source.files["config.json"]) == 64
-    assert summarize(directory).row()[-1] == "imported"
+    assert summarize(directory).state == "imported"
     assert run.complete("The cat", GREEDY) == run.complete("The cat", GREEDY)
 
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from glassgpt.runs import plots
-from glassgpt.runs.comparing import comparison_figure
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.plots import (
     PlotFile,
@@ -163,18 +162,6 @@ def test_the_second_axis_counts_epochs_or_tokens(epoch, last, label, place):
 def test_little_to_draw_is_no_trouble(events):
     loss_figure(events, title="t")
     assert size(figure_png(loss_figure(events, title="t", floor=0.5))) == (960, 600)
-    assert size(figure_png(comparison_figure([("a", events), ("b", [])]))) == (960, 600)
-
-
-def test_runs_are_compared_over_time_in_bits_per_byte():
-    drawn = lines(comparison_figure([("long", curve(2000)), ("short", curve(500)), ("not begun", [])]))
-    assert drawn.keys() == {"long", "short"}
-    assert drawn["short"] == [(e.seconds, e.bits_per_byte) for e in curve(500) if isinstance(e, Evaluated)]
-
-
-def test_many_runs_have_colours_again():
-    figure = comparison_figure([(f"run-{number}", curve(200)) for number in range(9)])
-    assert len(lines(figure)) == 9
 
 
 def test_a_small_curve():

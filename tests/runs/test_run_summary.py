@@ -15,7 +15,7 @@ from glassgpt.runs import records
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.records import MetricsFile
-from glassgpt.runs.summary import duration, summarize
+from glassgpt.runs.summary import RunSummary, duration, summarize
 from glassgpt.training.events import (
     Evaluated,
     Sampled,
@@ -34,23 +34,27 @@ def made(path: Path) -> RunDirectory:
     return run
 
 
+def told(summary: RunSummary) -> tuple:
+    return (summary.name, summary.parameters, summary.step, summary.steps, summary.best_loss,
+            summary.bits_per_byte, summary.seconds, summary.state)  # fmt: skip
+
+
 def test_a_run_that_has_just_been_made(tmp_path):
     summary = summarize(made(tmp_path / "new"))
-    assert summary.row() == ("new", "-", "-", "-", "-", "0 s", "unfinished")
+    assert told(summary) == ("new", None, 0, None, None, None, 0.0, "unfinished")
+    assert summary.settings["training.seed"] == 1337
 
 
 def test_a_run_in_the_middle_and_at_its_end(tmp_path):
     run = made(tmp_path / "tales")
     metrics = MetricsFile(run.metrics)
     metrics(TrainingStarted(0, 400, 1_234_567, 128, 3.5, "cpu", "float32"))
-    assert summarize(run).row() == ("tales", "1,234,567", "0/400", "-", "-", "0 s", "unfinished")
+    assert told(summarize(run)) == ("tales", 1_234_567, 0, 400, None, None, 0.0, "unfinished")
     metrics(Evaluated(100, 2.0, 7.389, 1.5, True, 12_800, 50.0))
     metrics(StepsFinished(200, 1.0, 0.1, 0.1, 25_600, 100.0, 99.6))
     metrics(Evaluated(200, 2.5, 12.18, 1.75, False, 25_600, 100.4))
     metrics(Sampled(200, ("text",)))
-    assert summarize(run).row() == (
-        "tales", "1,234,567", "200/400", "2.0000", "1.5000", "100 s", "unfinished",
-    )  # fmt: skip
+    assert told(summarize(run)) == ("tales", 1_234_567, 200, 400, 2.0, 1.5, 100.4, "unfinished")
     metrics(TrainingFinished(200, "no improvement", 2.0, 100, 101.0))
     assert summarize(run).state == "no improvement"
 

@@ -1,77 +1,178 @@
-"""`glassgpt runs`: the runs in this folder, and comparisons of runs."""
+"""`glassgpt runs`: the runs in this folder. The commands on single runs are in `runs_keep`, `runs_show`, `compare`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+import sys
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
+from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table
 
-from glassgpt.cli.terminal import make_console, print_table, shown
+from glassgpt.cli.terminal import UNLIMITED, make_console, middle, print_table, shown, visible
 
-app = App(name="runs", help="List runs, or compare several.")
+if TYPE_CHECKING:
+    from glassgpt.runs.summary import RunSummary
+
+Flag = Annotated[bool, Parameter(negative=())]
+LEAST_NAME = 24
+"""Columns that names of runs get at least, in a narrow window."""
+MOST_SETTINGS = 6
+"""The most columns of settings that differ."""
+
+app = App(name="runs", help="List runs, compare several, and keep order among them.")
+for name, path, help_ in (
+    ("show", "runs_show:show", "Show everything about one run."),
+    ("compare", "compare:compare", "Put runs side by side and draw their validation curves over each other."),
+    ("rename", "runs_keep:rename", "Give a run another name."),
+    ("note", "runs_keep:note", "Note something about a run; without a text, show the note."),
+    ("remove", "runs_keep:remove", "Move runs to a folder from which `runs restore` brings them back."),
+    ("restore", "runs_keep:restore", "Bring a removed run back; without a name, list the removed runs."),
+    ("prune", "runs_keep:prune", "Remove the checkpoints of finished runs: less space, no resume."),
+):
+    app.command(f"glassgpt.cli.{path}", name=name, help=help_)
 
 
 @app.default
-def list_() -> None:
-    """List the runs in this folder, newest last."""
-    from glassgpt.runs.directory import list_runs, runs_folder
+def list_(
+    *runs: str,
+    sort: Literal["date", "name", "loss", "time", "size"] = "date",
+    json: Flag = False,
+    csv: Flag = False,
+) -> None:
+    """List the runs in this folder: how far they came, how good they are, and what differs between them.
+
+    Args:
+        runs: Runs by name or path, or patterns in quotes such as 'tale-*'.
+        sort: The column to sort by: newest last, best first, smallest first.
+        json: Print everything as JSON, with all settings that differ.
+        csv: Print everything as CSV, with all settings that differ.
+    """
+    from glassgpt.errors import ConfigError
+    from glassgpt.runs.directory import runs_folder
+    from glassgpt.runs.listing import KEYS, as_csv, best_of, differing, facts
     from glassgpt.runs.summary import summarize
 
+    if json and csv:
+        raise ConfigError("--json has no effect with --csv. Leave out one of the two.")
+    summaries = sorted((summarize(run) for run in _chosen(runs)), key=KEYS[sort])
+    if json or csv:
+        settings, best = sorted(differing(summaries)), best_of(summaries)
+        rows = [facts(summary, settings, best) for summary in summaries]
+        sys.stdout.write(as_csv(rows) if csv else _as_json(rows))
+        return
     console = make_console()
-    summaries = [summarize(run) for run in list_runs()]
     if not summaries:
         console.print(f"There is no run in {shown(runs_folder())} yet. Make one with:  glassgpt train")
         return
-    print_table(console, _table(summaries))
+    print_runs(console, summaries)
 
 
-@app.command
-def compare(
-    *runs: str,
-    output: Path = Path("compare.png"),
-    force: Annotated[bool, Parameter(negative=())] = False,
-) -> None:
-    """Put runs side by side and draw their validation curves over each other.
+def _chosen(patterns: Sequence[str]) -> list:
+    """Return the runs of some patterns; a mistyped command is understood."""
+    from glassgpt.errors import RunError, did_you_mean
+    from glassgpt.runs.listing import matching
 
-    Args:
-        runs: Two or more runs, by name or path.
-        output: The picture to write; it replaces an earlier comparison.
-        force: Overwrite any other existing file, too.
-    """
-    from glassgpt.errors import RunError
-    from glassgpt.outputs import refuse_overwriting
-    from glassgpt.runs.comparing import comparison_figure, is_comparison, save_comparison
-    from glassgpt.runs.directory import find_run
-    from glassgpt.runs.records import read_events
-    from glassgpt.runs.summary import summarize
-
-    if len(runs) < 2:
-        raise RunError("A comparison needs at least two runs:  glassgpt runs compare A B")
-    found = [find_run(name) for name in runs]
-    refuse_overwriting(
-        output,
-        option="--output",
-        inputs=lambda: [run.path for run in found],
-        force=force,
-        replaceable=is_comparison,
-    )
-    console = make_console()
-    summaries = [summarize(run) for run in found]
-    print_table(console, _table(summaries))
-    # A run without a known loss has no curve; its metrics may be those of another run.
-    measured = [run for run, summary in zip(found, summaries, strict=True) if summary.best_loss is not None]
-    save_comparison(comparison_figure([(run.name, read_events(run.metrics)) for run in measured]), output)
-    console.print(f"\nValidation curves: {shown(output)}")
+    try:
+        return matching(patterns)
+    except RunError as error:
+        hint = did_you_mean(patterns[0], [name for name in app if not name.startswith("-")], most=1)
+        if not hint or "Did you mean" in str(error):
+            raise
+        name = hint.removeprefix(" Did you mean ").removesuffix("?")
+        raise RunError(f"{error} Did you mean the command `glassgpt runs {name}`?") from error
 
 
-def _table(summaries: list) -> Table:
+def _as_json(rows: list) -> str:
+    import json
+
+    from glassgpt import files
+
+    return files.as_utf8(json.dumps(rows, indent=2, ensure_ascii=False)) + "\n"
+
+
+def print_runs(console: Console, summaries: Sequence[RunSummary]) -> None:
+    """Print a table of runs with the columns that fit into the window, and say which ones do not."""
+    from glassgpt.runs.listing import best_of, differing, short_names
+
+    best = best_of(summaries)
+    names = short_names(differing(summaries)[:MOST_SETTINGS])
+    columns = {**_columns(summaries, best), **_setting_columns(summaries, names)}
+    kept = _fitting(columns, console.width, [summary.name for summary in summaries])
+    room = console.width - sum(_width(title, columns[title]) + 2 for title in kept)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("run", overflow="fold", min_width=12)
-    for name in ("parameters", "steps", "loss", "bits/byte", "time"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    for summary in summaries:
-        table.add_row(*map(shown, summary.row()))
-    return table
+    table.add_column("run", no_wrap=True)
+    for title in kept:
+        left = title in ("state", "note")
+        table.add_column(shown(title), justify="left" if left else "right", no_wrap=True)
+    for index, summary in enumerate(summaries):
+        name = middle(visible(summary.name), max(LEAST_NAME, room))
+        style = "bold green" if summary.name in best else None
+        table.add_row(shown(name), *(shown(columns[title][index]) for title in kept), style=style)
+    print_table(console, table)
+    left_out = [title for title in columns if title not in kept]
+    if left_out:
+        text = f"Not shown in this width: {', '.join(left_out)}. `--csv` prints all."
+        console.print(shown(text), style="dim", soft_wrap=True)
+
+
+def _columns(summaries: Sequence[RunSummary], best: Collection[str]) -> dict[str, list[str]]:
+    """Return the cells of each column, the columns in the order in which they get a place in a narrow window."""
+    from glassgpt.model.summary import byte_size
+    from glassgpt.runs.summary import duration
+
+    found = {
+        "state": [f"{summary.state}{', best' * (summary.name in best)}" for summary in summaries],
+        "loss": [_number(summary.best_loss) for summary in summaries],
+        "bits/byte": [_number(summary.bits_per_byte) for summary in summaries],
+        "steps": [f"{summary.step}/{summary.steps}" if summary.steps else "-" for summary in summaries],
+        "time": [duration(summary.seconds) for summary in summaries],
+        "parameters": [f"{summary.parameters:,}" if summary.parameters else "-" for summary in summaries],
+        "tokens": [f"{summary.tokens:,}" if summary.tokens else "-" for summary in summaries],
+        "size": [byte_size(summary.size) for summary in summaries],
+    }
+    if any(summary.note for summary in summaries):
+        found["note"] = [middle(visible(summary.note), 40) for summary in summaries]
+    return found
+
+
+def _setting_columns(summaries: Sequence[RunSummary], names: dict[str, str]) -> dict[str, list[str]]:
+    from glassgpt.idle import shown as as_given
+
+    return {
+        short: [
+            middle(visible(as_given(value)), 30) if (value := summary.settings.get(name)) is not None else "-"
+            for summary in summaries
+        ]
+        for name, short in names.items()
+    }
+
+
+ORDER = ("parameters", "steps", "loss", "bits/byte", "tokens", "time", "size")
+"""The order of the columns from left to right; then come settings, state and note."""
+WANTED = ("state", "loss", "bits/byte", "steps", "time")
+"""Columns that have a place before any setting."""
+
+
+def _fitting(columns: dict[str, list[str]], width: int, names: Sequence[str]) -> list[str]:
+    """Return the columns that have room beside the names, in the order in which they are shown."""
+    left = width - min(LEAST_NAME, max(map(cell_len, names)))
+    settings = [title for title in columns if title not in (*ORDER, "state", "note")]
+    kept = []
+    for title in (*WANTED, *settings, *(title for title in columns if title not in (*WANTED, *settings))):
+        need = _width(title, columns[title]) + 2
+        if need <= left or width == UNLIMITED or title in WANTED[:3]:
+            kept.append(title)
+            left -= need
+    order = [*ORDER, *settings, "state", "note"]
+    return sorted(kept, key=order.index)
+
+
+def _width(title: str, cells: Sequence[str]) -> int:
+    return max(map(cell_len, (title, *cells)))
+
+
+def _number(value: float | None) -> str:
+    return f"{value:.4f}" if value is not None else "-"

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.segment import Segment, Segments
@@ -109,6 +109,17 @@ def say(console: Console, message: str, *, style: str = "") -> None:
 def shorten(text: str, most: int) -> str:
     """Cut a text longer than `most` characters, and mark the cut."""
     return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def middle(text: str, most: int) -> str:
+    """Cut the middle out of a text that is wider than `most` columns: beginning and end tell names apart."""
+    if cell_len(text) <= most:
+        return text
+    room = max(0, most - 3)
+    begin, end = set_cell_size(text, room - room // 2), text
+    while cell_len(end) > room // 2:
+        end = end[1:]
+    return f"{begin.rstrip()}...{end}"
 
 
 class Output:

@@ -44,7 +44,7 @@ class RunDirectory:
         """How a command names this run: by its name where that finds it, else by its path."""
         by_name = Path("runs") / self.name
         found_first = Path(self.name) / "config.toml"
-        return self.name if _is_same(by_name, self.path) and not _exists(found_first) else str(self.path)
+        return self.name if is_same(by_name, self.path) and not _exists(found_first) else str(self.path)
 
     @property
     def config(self) -> Path:
@@ -112,6 +112,11 @@ class RunDirectory:
         return self.path / "loss.png"
 
     @property
+    def note(self) -> Path:
+        """What a person noted about the run; only runs with a note have it."""
+        return self.path / "note.txt"
+
+    @property
     def report(self) -> Path:
         """The self-contained HTML page."""
         return self.path / "report.html"
@@ -135,7 +140,7 @@ def list_runs() -> list[RunDirectory]:
     except OSError as error:
         raise _unreadable(folder, error) from error
     found = [RunDirectory(folder / name) for name in names if not name.startswith(".")]
-    return sorted(filter(_shows_a_run, found), key=lambda run: (_last_change(run), run.name))
+    return sorted(filter(_shows_a_run, found), key=lambda run: (last_change(run), run.name))
 
 
 def find_run(name: str) -> RunDirectory:
@@ -284,7 +289,8 @@ def _unreadable(path: Path, error: OSError) -> RunError:
     return RunError(f"{shortened(str(path), 200)} cannot be read: {error.strerror or error}.")
 
 
-def _is_same(path: Path, other: Path) -> bool:
+def is_same(path: Path, other: Path) -> bool:
+    """Return whether two paths lead to the same place."""
     try:
         return path.samefile(other)
     except OSError:
@@ -298,7 +304,8 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _last_change(run: RunDirectory) -> float:
+def last_change(run: RunDirectory) -> float:
+    """Return when the config or the metrics of a run changed last, in seconds since 1970."""
     try:
         return max(file.stat().st_mtime for file in (run.config, run.metrics) if file.exists())
     except (OSError, ValueError):

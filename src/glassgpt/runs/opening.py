@@ -22,7 +22,7 @@ from glassgpt.model.gpt import GPT
 from glassgpt.model.int8 import quantize
 from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
 from glassgpt.runs.config import RunConfig
-from glassgpt.runs.directory import RunDirectory, find_run, runs_folder
+from glassgpt.runs.directory import RunDirectory, find_run, list_runs, runs_folder
 from glassgpt.runs.facts import Lineage
 from glassgpt.runs.places import endings, is_there
 from glassgpt.runs.reading import read_config, read_lineage
@@ -189,7 +189,10 @@ def find_base(directory: RunDirectory, lineage: Lineage) -> RunDirectory:
     places = [base.path, directory.path.parent / base.name, runs_folder() / base.name]
     runs = [RunDirectory(Path(path)) for path in [*places, *endings(base.path, directory)]]
     there = [run for run in runs if is_there(str(run.config))]
-    found = next((run for run in there if _weights_of(run) == base.weights), next(iter(there), None))
+    same = next((run for run in there if _weights_of(run) == base.weights), None)
+    if same is None and base.weights is not None:  # it may have another name now
+        same = next((run for run in list_runs() if _weights_of(run) == base.weights), None)
+    found = same or next(iter(there), None)
     if found is None:
         raise RunError(
             f"{directory.name} was made from the run {base.name}, which no longer exists: {base.path}. Put it "

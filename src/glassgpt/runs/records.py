@@ -78,9 +78,17 @@ def read_lines(path: Path) -> Iterator[Line]:
 def _read_line(line: bytes) -> Line:
     text = line.removesuffix(b"\n")
     try:
-        return Line(text, event_of(json.loads(text.decode("utf-8-sig"))))
+        return Line(text, event_of(_values(text)))
     except (ValueError, RecursionError):
         return Line(text, None, is_damaged=text != line and bool(text.strip()))
+
+
+def _values(text: bytes) -> Any:
+    """Return what a line of JSON holds. The fast reader knows no NaN and no byte order mark."""
+    try:
+        return msgspec.json.decode(text)
+    except ValueError:
+        return json.loads(text.decode("utf-8-sig"))
 
 
 def event_of(values: Any) -> Event | None:
@@ -88,7 +96,7 @@ def event_of(values: Any) -> Event | None:
 
     Raises `ValueError` when a value has the wrong type or is an impossible number.
     """
-    kind = msgspec.convert(values, dict[str, Any]).get("event")
+    kind = values.get("event") if isinstance(values, dict) else None
     if not isinstance(kind, str):
         raise ValueError("it names no event")
     if kind not in KINDS:

@@ -1,15 +1,19 @@
-"""A run in one line, as `glassgpt runs` shows it."""
+"""What the files of a run say about it, as `glassgpt runs` shows it."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from glassgpt import config as configs
 from glassgpt.errors import GlassGPTError, RunError
-from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.directory import RunDirectory, last_change
+from glassgpt.runs.facts import Lineage
 from glassgpt.runs.reading import read_comparison, read_config, read_lineage
 from glassgpt.runs.records import Reached, reached, read_lines
 from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFinished, TrainingStarted
@@ -28,18 +32,16 @@ class RunSummary:
     tokens: int
     seconds: float
     state: str
-
-    def row(self) -> tuple[str, ...]:
-        """Return the summary as the text of table cells."""
-        return (
-            self.name,
-            f"{self.parameters:,}" if self.parameters else "-",
-            f"{self.step}/{self.steps}" if self.steps else "-",
-            f"{self.best_loss:.4f}" if self.best_loss is not None else "-",
-            f"{self.bits_per_byte:.4f}" if self.bits_per_byte is not None else "-",
-            duration(self.seconds),
-            self.state,
-        )
+    changed: float = 0.0
+    """When its metrics or its config changed last, in seconds since 1970."""
+    size: int = 0
+    """Bytes of all its files."""
+    note: str = ""
+    kind: str = ""
+    text: tuple[str, ...] = ()
+    """The hashes of its text: losses on different texts are not comparable."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Every setting by its dotted name."""
 
 
 def duration(seconds: float) -> str:
@@ -78,9 +80,10 @@ class _Progress:
 
 def summarize(run: RunDirectory) -> RunSummary:
     """Read the metrics of a run into a summary. Its state names damaged files; nothing is raised."""
-    progress = _progress(run)
+    progress, described = _progress(run), _description(run)
     started, last, best, finished = progress.started, progress.last, progress.best, progress.finished
-    imported = None if started else _imported_parameters(run)
+    lineage = described.lineage
+    imported = lineage.model.parameters if lineage and lineage.is_imported and not started else None
     reason = finished.reason if finished else "imported" if imported else "unfinished"
     return RunSummary(
         name=run.name,
@@ -91,26 +94,70 @@ def summarize(run: RunDirectory) -> RunSummary:
         bits_per_byte=best.bits_per_byte if best else None,
         tokens=last.tokens if last else 0,
         seconds=progress.seconds,
-        state=_damaged_file(run) or progress.damaged or reason,
+        state=described.damaged or progress.damaged or reason,
+        changed=last_change(run),
+        size=size_of(run.path),
+        note=read_note(run),
+        kind=lineage.kind if lineage else "",
+        text=tuple(lineage.data.fingerprints) if lineage and lineage.data else (),
+        settings=described.settings,
     )
 
 
-def _damaged_file(run: RunDirectory) -> str | None:
-    """Name a file of a run, other than the metrics, that cannot be used; None when all can."""
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files in a folder. What cannot be read, or is being removed, counts as nothing."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError, ValueError):
+                total += os.lstat(os.path.join(path, name)).st_size  # noqa: PTH118 - thousands of files
+    return total
+
+
+def read_note(run: RunDirectory) -> str:
+    """Return what a person noted about a run, "" where there is no note."""
+    try:
+        return run.note.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+@dataclass(slots=True)
+class _Description:
+    """What the files of a run other than the metrics say, and the first of them that cannot be used."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    lineage: Lineage | None = None
+    damaged: str | None = None
+
+
+def _description(run: RunDirectory) -> _Description:
+    found = _Description()
     unborn = not (run.lineage.exists() or run.checkpoints.exists() or run.weights.exists())
-    readers: list[tuple[Path, Callable[[RunDirectory], object]]] = [(run.config, read_config)]
-    if not unborn:
-        readers.append((run.lineage, read_lineage))
-    if run.finetune.exists():
-        readers.append((run.finetune, lambda run: configs.read_toml(run.finetune)["kind"]))
-    if run.comparison.exists():
-        readers.append((run.comparison, read_comparison))
-    for path, read in readers:
-        try:
-            read(run)
-        except (GlassGPTError, KeyError):
-            return f"damaged: {path.name}"
-    return None
+    path = run.config
+    try:
+        found.settings = flat(configs.to_dict(read_config(run)))
+        path = run.lineage
+        if not unborn:
+            found.lineage = read_lineage(run)
+        path = run.finetune
+        if path.exists():
+            values = configs.read_toml(path)
+            found.settings |= flat(values) | {"kind": values["kind"]}
+        path = run.comparison
+        if path.exists():
+            read_comparison(run)
+    except (GlassGPTError, KeyError):
+        found.damaged = f"damaged: {path.name}"
+    return found
+
+
+def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Return the settings of all sections by their dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
+    return found
 
 
 def _progress(run: RunDirectory) -> _Progress:
@@ -134,13 +181,4 @@ def _newest(run: RunDirectory) -> Reached | None:
     try:
         return reached(max(run.checkpoints.glob("step-*/")))
     except (OSError, ValueError):
-        return None
-
-
-def _imported_parameters(run: RunDirectory) -> int | None:
-    """Return the number of parameters of an imported run, or None for any other run."""
-    try:
-        lineage = read_lineage(run)
-        return lineage.model.parameters if lineage.is_imported else None
-    except RunError:
         return None
