@@ -60,13 +60,13 @@ def test_a_device_that_nobody_trains_on_is_refused(name: str):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_a_missing_cuda_is_said():
-    with pytest.raises(ConfigError, match=r"no CUDA device.*--training.device cpu"):
+    with pytest.raises(ConfigError, match=r"no CUDA device.*--device cpu"):
         pick_device("cuda")
 
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has MPS")
 def test_a_missing_mps_is_said():
-    with pytest.raises(ConfigError, match=r"no MPS device.*--training.device cpu"):
+    with pytest.raises(ConfigError, match=r"no MPS device.*--device cpu"):
         pick_device("mps")
 
 

@@ -216,11 +216,9 @@ def import_says_generate_or_chat(project: Project) -> None:
 
 
 def plan_says_train(project: Project) -> None:
-    printed = project.done("plan", "my text.txt", "--minutes", "0.06")
+    printed = project.done("plan", "my text.txt", "--minutes", "0.06", "--device", "cpu")
     line = line_of(printed, "Train it with:")
-    assert line == "glassgpt train 'my text.txt' --minutes 0.06" or line.endswith(
-        '"my text.txt" --minutes 0.06'
-    )
+    assert line == 'glassgpt train "my text.txt" --minutes 0.06 --training.device cpu'
     assert "Best validation loss" in paste(project, line)
 
 

@@ -76,11 +76,9 @@ def pick_device(name: str = "auto", world: World | None = None) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     device = _parse_device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "This machine (or this build of torch) has no CUDA device. Use --training.device cpu."
-        )
+        raise ConfigError("This machine (or this build of torch) has no CUDA device. Use --device cpu.")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("This machine has no MPS device. Use --training.device cpu.")
+        raise ConfigError("This machine has no MPS device. Use --device cpu.")
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", world.local_rank if world else 0)
     if device.type == "cuda" and device.index >= torch.cuda.device_count():

@@ -112,6 +112,7 @@ ANSWERED = [
     (TRAIN, "--xyzzy", "glassgpt train --help-all"),
     (SFT, "--target_modules", "--lora.targets"),
     (SFT, "--data", "without an option"),
+    ("export small", "--device", "nothing to choose"),
     (WRITE, "-n", "--max-tokens"),
     (WRITE, "--max_length", "--max-tokens"),
     (WRITE, "--do_sample", "--greedy"),

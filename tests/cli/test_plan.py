@@ -9,17 +9,19 @@ import pytest
 from glassgpt import config as configs
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.opening import open_run
+from tests.cli.conftest import refused
 
 
 def test_a_plan_is_shown_and_written_as_a_recipe(glassgpt, workplace: Path) -> None:
-    result = glassgpt("plan", "text.txt", "--minutes", "0.1", "--output", "plan.toml")
+    result = glassgpt("plan", "text.txt", "--minutes", "0.1", "--output", "plan.toml", "--device", "cpu")
     assert result.status == 0
     for part in ("Shapes that were considered", "vocabulary", "updates", "glassgpt train --recipe plan.toml"):
         assert part in result.output
     config = configs.load(RunConfig, workplace / "plan.toml")
-    assert config.training.optimizer == "muon"
+    assert (config.training.optimizer, config.training.device) == ("muon", "cpu")
     assert config.training.seconds is not None
     assert config.training.seconds <= 6
+    refused(glassgpt("plan", "text.txt", "--device", "tpu"), "tpu", "cpu")
 
 
 def test_training_in_minutes_plans_finishes_and_keeps_what_was_given(glassgpt, workplace: Path) -> None:

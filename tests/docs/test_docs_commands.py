@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 
 from glassgpt import config as configs
+from glassgpt.cli.guesses import understood
+from glassgpt.cli.helping import HELP_ALL
 from glassgpt.cli.main import make_app
 from glassgpt.errors import GlassGPTError
 from glassgpt.finetuning.choice import Choice
@@ -142,7 +144,9 @@ def test_every_command_line_exists(arguments: list[str], beside_recipes: Path) -
             file = beside_recipes / word
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(Choice("base", (), KINDS[arguments[1]].config()).to_toml(), encoding="utf-8")
-    command, bound, ignored = make_app().parse_args(arguments, exit_on_error=False, print_error=False)
+    app = make_app()
+    words = ["--help" if word == HELP_ALL else word for word in understood(app, arguments)]
+    command, bound, ignored = app.parse_args(words, exit_on_error=False, print_error=False)
     assert callable(command)
     assert not ignored, (command, bound)
 

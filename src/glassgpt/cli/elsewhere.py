@@ -196,6 +196,10 @@ GUESSES: dict[str, tuple[str, ...]] = {
     "load-in-8bit": (INT8,),
     "quantize": (INT8,),
     # where it computes
+    "device": (
+        "training.device",
+        "There is nothing to choose here: only models that train or write use a device.",
+    ),
     "cpu": (ON_CPU,),
     "no-cuda": (ON_CPU,),
     "use-cpu": (ON_CPU,),

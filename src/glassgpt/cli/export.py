@@ -21,7 +21,7 @@ def export(
     Args:
         run: A run's name or path, or latest.
         to: hf writes a folder for transformers and vLLM; gguf a file for llama.cpp and Ollama; onnx a graph.
-        output: Where to write it; by default here, under the run's name.
+        output: Where to write it; by default in this folder, under the run's name.
         dtype: f32 is exact; f16 takes half the space; q8_0 (gguf) about a quarter.
         force: Overwrite an existing file, or the folder of an earlier export.
     """

@@ -40,6 +40,7 @@ def plan(
     output: Path | None = None,
     force: Annotated[bool, Parameter(negative=())] = False,
     text_field: TextField = None,
+    device: str = "auto",
     given: Given = (),
 ) -> None:
     """Show the best run for a text in the given minutes on this machine; train nothing.
@@ -50,12 +51,13 @@ def plan(
         output: Also write the plan as a recipe: a TOML file to edit and to train from.
         force: Overwrite an existing file.
         text_field: The field of .jsonl, .json, .csv and .parquet records that holds the text.
+        device: auto, cpu, cuda or mps.
     """
     refuse_idle({"output": output}, given, ONLY_WITH)
     if text_field is not None:
         refuse_idle_field(sources or CorpusConfig().sources)
     corpus = CorpusConfig(sources=sources or CorpusConfig().sources, text_field=text_field)
-    config = RunConfig(corpus=corpus)
+    config = RunConfig(corpus=corpus, training=TrainingConfig(device=device))
     if output is not None:
         refuse_overwriting(output, option="--output", inputs=lambda: files_of(corpus), force=force)
     console = make_console()
@@ -67,8 +69,9 @@ def plan(
         files.write_text(output, configs.to_toml(made.config))
         say(console, f"\nWritten to {visible(output)}. Train it with:  {command('train', recipe=output)}\n")
     else:
-        field = {} if text_field is None else {"text_field": text_field}
-        train = command("train", *corpus.sources, minutes=f"{minutes:g}", **field)
+        also = {} if text_field is None else {"text_field": text_field}
+        also |= {} if device == "auto" else {"training.device": device}
+        train = command("train", *corpus.sources, minutes=f"{minutes:g}", **also)
         say(console, f"\nTrain it with:  {train}\n")
 
 
@@ -102,7 +105,7 @@ def _shape(model: ModelConfig) -> str:
 
 def _considered(plan: Plan) -> Table:
     table = Table(title="Shapes that were considered", title_justify="left", title_style="bold")
-    for heading in ("layers", "width", "tokens/s\nhere", "expected bits/byte\nabove the best"):
+    for heading in ("layers", "width", "tokens/s\nhere", "expected bits/byte above\nthe lowest possible"):
         table.add_column(heading, justify="right", no_wrap=True)
     for candidate in plan.considered:
         chosen = candidate.model.n_embd == plan.config.model.n_embd

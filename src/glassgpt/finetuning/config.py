@@ -32,11 +32,11 @@ class Reinforcement(ShortTraining):
     """Training by rewards: each update first writes its answers, so there are few updates."""
 
     epochs: float | None = None
-    """Number of passes over the prompts, each answered by a group; when left out, `steps` decides."""
+    """Number of passes over the prompts. It replaces `steps`; 0 means not set."""
     steps: int = 100
     """Number of optimizer updates."""
     batch_size: int = 4
-    """Prompts of one batch over all processes together, each answered by a group."""
+    """Prompts of one batch over all processes together. Each gets a group of answers."""
     warmup_steps: int = 3
     """Steps of linear warm-up from zero."""
     beta2: float = 0.99

@@ -235,7 +235,7 @@ def _consider(base: RunConfig, machine: Machine, text: TextFacts, seconds: float
     if not considered:
         raise TrainingError(
             f"{byte_size(machine.memory_bytes)} of free memory is too little even for the smallest model here. "
-            "Close other programs, or use another --training.device."
+            "Close other programs, or use another --device."
         )
     return tuple(considered)
 

@@ -19,7 +19,7 @@ class LoopConfig:
     steps: int = 1000
     """Number of optimizer updates."""
     epochs: float | None = None
-    """Number of passes over the data, instead of `steps` updates; 0 means not set."""
+    """Number of passes over the data. It replaces `steps`; 0 means not set."""
     seconds: float | None = None
     """Finish after about this many seconds of training. The schedule is fitted to the speed of the machine, and
     `steps` is a first guess."""
