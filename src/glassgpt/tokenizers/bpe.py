@@ -20,12 +20,12 @@ from glassgpt.tokenizers import layout
 from glassgpt.tokenizers.byte_chars import BYTE_ORDER, to_chars
 from glassgpt.tokenizers.merging import Pair, learn_merges
 from glassgpt.tokenizers.patterns import PATTERNS, Pattern, cut, pieces_to_learn, pre_tokenizer, stretches
-from glassgpt.tokenizers.special import END_OF_TEXT, encode_with_special
+from glassgpt.tokenizers.special import END_OF_TEXT, WithSpecialTokens
 
 _ID_OF_BYTE = {byte: id for id, byte in enumerate(BYTE_ORDER)}
 
 
-class BPETokenizer:
+class BPETokenizer(WithSpecialTokens):
     """Merges of pairs of ids, in the order learned: the n-th pair becomes the id 256 + n."""
 
     def __init__(self, merges: Iterable[Pair], *, pattern: str = "gpt2") -> None:
@@ -57,15 +57,8 @@ class BPETokenizer:
         merges = learn_merges(words, first_id=256, most=most, min_frequency=min_frequency, learned=learned)
         return cls(merges, pattern=pattern)
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids, special tokens included."""
-        return len(self.tokens) + len(self.special)
-
-    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
-        """Return the ids of `text`. `<|endoftext|>` is recognised only with `allow_special`."""
-        if allow_special:
-            return encode_with_special(text, self.special, self.encode)
+    def plain_ids(self, text: str) -> list[int]:
+        """Return the ids of `text`."""
         pieces = cut(text, self.pattern.text)
         known = {piece: self.merge(_byte_ids(piece)) for piece in set(pieces)}
         return [id for piece in pieces for id in known[piece]]

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from glassgpt.tokenizers import layout
-from glassgpt.tokenizers.special import END_OF_TEXT, UNKNOWN, encode_with_special
+from glassgpt.tokenizers.special import END_OF_TEXT, UNKNOWN, WithSpecialTokens
 
 
-class CharTokenizer:
+class CharTokenizer(WithSpecialTokens):
     """A table of characters: the n-th gets the id n."""
 
     def __init__(self, chars: Iterable[str]) -> None:
@@ -33,15 +33,8 @@ class CharTokenizer:
         by_count = sorted(counts, key=lambda char: (-counts[char], char))
         return cls(sorted(by_count[: vocab_size - 2] if vocab_size else by_count))
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids, special tokens included."""
-        return len(self.tokens) + len(self.special)
-
-    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
-        """Return one id per character. `<|endoftext|>` is recognised only with `allow_special`."""
-        if allow_special:
-            return encode_with_special(text, self.special, self.encode)
+    def plain_ids(self, text: str) -> list[int]:
+        """Return one id per character."""
         unknown = self.ids[UNKNOWN]
         return [self.ids.get(char, unknown) for char in text]
 

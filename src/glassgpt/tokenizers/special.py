@@ -6,7 +6,9 @@ text, and become the special id only if the caller allows it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import regex
 
@@ -36,15 +38,30 @@ def unknown_line(lost: int, total: int, kind: str) -> str:
     )
 
 
-def encode_with_special(
-    text: str, special: Mapping[str, int], encode: Callable[[str], list[int]]
-) -> list[int]:
-    """Return the ids of `text`: names in `special` as their ids, the text between them with `encode`."""
-    either = "|".join(regex.escape(name) for name in sorted(special, key=len, reverse=True))
-    ids: list[int] = []
-    for piece in regex.split(f"({either})", text):
-        ids.extend([special[piece]] if piece in special else encode(piece))
-    return ids
+class WithSpecialTokens:
+    """What the tokenizers that are written to be read share: ids for `tokens`, then for the `special` ones."""
+
+    tokens: list[Any]
+    special: Mapping[str, int]
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special tokens included."""
+        return len(self.tokens) + len(self.special)
+
+    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """Return the ids of `text`. `<|endoftext|>` is recognised only with `allow_special`."""
+        if not allow_special:
+            return self.plain_ids(text)
+        either = "|".join(regex.escape(name) for name in sorted(self.special, key=len, reverse=True))
+        ids: list[int] = []
+        for piece in regex.split(f"({either})", text):
+            ids.extend([self.special[piece]] if piece in self.special else self.plain_ids(piece))
+        return ids
+
+    @abstractmethod
+    def plain_ids(self, text: str) -> list[int]:
+        """Return the ids of `text`, in which nothing is a special token."""
 
 
 def without_surrogates(text: str) -> str:

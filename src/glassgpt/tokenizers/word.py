@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from glassgpt.tokenizers import layout
 from glassgpt.tokenizers.patterns import WORD, cut
-from glassgpt.tokenizers.special import END_OF_TEXT, UNKNOWN, encode_with_special
+from glassgpt.tokenizers.special import END_OF_TEXT, UNKNOWN, WithSpecialTokens
 
 
-class WordTokenizer:
+class WordTokenizer(WithSpecialTokens):
     """A list of words: the n-th gets the id n."""
 
     def __init__(self, words: Iterable[str]) -> None:
@@ -37,15 +37,8 @@ class WordTokenizer:
         by_count = sorted(frequent, key=lambda word: (-counts[word], word))
         return cls(by_count[: vocab_size - 2] if vocab_size else by_count)
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids, special tokens included."""
-        return len(self.tokens) + len(self.special)
-
-    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
-        """Return one id per word or punctuation mark. `<|endoftext|>` is recognised only with `allow_special`."""
-        if allow_special:
-            return encode_with_special(text, self.special, self.encode)
+    def plain_ids(self, text: str) -> list[int]:
+        """Return one id per word or punctuation mark."""
         unknown = self.ids[UNKNOWN]
         return [self.ids.get(word, unknown) for word in cut(text, WORD)]
 

@@ -22,13 +22,13 @@ from glassgpt.errors import TokenizerError
 from glassgpt.tokenizers import layout
 from glassgpt.tokenizers.merging import learn_merges
 from glassgpt.tokenizers.patterns import LONGEST_PIECE, WORD, cut
-from glassgpt.tokenizers.special import END_OF_TEXT, UNKNOWN, encode_with_special
+from glassgpt.tokenizers.special import END_OF_TEXT, UNKNOWN, WithSpecialTokens
 from glassgpt.tokenizers.word import count_words
 
 LONGEST_WORD = 100
 
 
-class WordPieceTokenizer:
+class WordPieceTokenizer(WithSpecialTokens):
     """A list of pieces: the n-th gets the id n."""
 
     def __init__(self, pieces: Iterable[str]) -> None:
@@ -76,15 +76,8 @@ class WordPieceTokenizer:
             pieces.append(pieces[left] + pieces[right].removeprefix("##"))
         return cls(pieces)
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids, special tokens included."""
-        return len(self.tokens) + len(self.special)
-
-    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
-        """Return the ids of `text`. `<|endoftext|>` is recognised only with `allow_special`."""
-        if allow_special:
-            return encode_with_special(text, self.special, self.encode)
+    def plain_ids(self, text: str) -> list[int]:
+        """Return the ids of `text`."""
         words = cut(text, WORD)
         known = {word: self.longest_pieces(word) for word in set(words)}
         return [id for word in words for id in known[word]]
