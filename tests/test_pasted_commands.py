@@ -356,12 +356,31 @@ def runs_that_are_removed_say_restore(project: Project) -> None:
 
 def names_that_lead_nowhere_say_runs(project: Project) -> None:
     Path("folder").mkdir()
-    for name in ("my text.txt", "folder", "", "nothing"):
+    for name in ("folder", ""):
         line = line_of(project.refused("generate", name), "`")
         assert line == "glassgpt runs"
     assert "a tale" in shell(project, line)
-    printed = project.refused("generate", "Once upon a time, there was a cat that sat")
-    paste(project, filled(line_of(printed, "Did you mean:"), TEXT="'Once upon'") + " --max-tokens 4")
+
+
+def a_prompt_in_place_of_a_run_says_generate(project: Project) -> None:
+    printed = project.refused("generate", "Once upon a 'time'", "--max-tokens=4")
+    assert "Once upon a 'time'" in shell(project, line_of(printed, "with the newest run:"))
+
+
+def a_foreign_model_says_import(project: Project) -> None:
+    project.done("export", "a tale", "--to", "hf", "--output", "for the hub")
+    printed = project.refused("generate", "for the hub", "The cat", "--max-tokens=4")
+    assert "The cat" in shell(project, line_of(printed, "It is imported first:"))
+    paste(project, line_of(project.refused("resume", "for-the-hub"), "Let it write:") + " --max-tokens 4")
+
+
+def a_text_in_place_of_a_run_says_train(project: Project) -> None:
+    few = " ".join([*SMALL, "--name new"])
+    paste(project, line_of(project.refused("generate", "my text.txt"), "Train a run on it:") + f" {few}")
+    os.environ["GLASSGPT_RUNS"] = "no runs"
+    printed = project.refused("generate", "Once upon")
+    paste(project, f"{line_of(printed, 'Make one first:')} 'my text.txt' {few}")
+    del os.environ["GLASSGPT_RUNS"]
 
 
 def a_text_in_place_of_a_command_says_train(project: Project) -> None:
@@ -413,10 +432,13 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
         "cli/runs.py: glassgpt runs",
         "cli/runs_show.py: 'resume' if go_on else 'generate' directory.handle",
     ),
-    names_that_lead_nowhere_say_runs: (
-        *["runs/directory.py: glassgpt runs"] * 4,
-        "runs/directory.py: glassgpt generate latest TEXT",
+    names_that_lead_nowhere_say_runs: ("runs/directory.py: glassgpt runs",),
+    a_prompt_in_place_of_a_run_says_generate: (),
+    a_foreign_model_says_import: (
+        "cli/meant.py: import source name",
+        "cli/resume.py: generate directory.handle",
     ),
+    a_text_in_place_of_a_run_says_train: ("cli/meant.py: train word", "cli/meant.py: train"),
 }
 
 CANNOT_RUN = {
@@ -440,6 +462,7 @@ QUICK = {
     a_moved_text_says_resume,
     altered_weights_say_resume,
     names_that_lead_nowhere_say_runs,
+    a_prompt_in_place_of_a_run_says_generate,
     nothing_left_says_data_inspect,
     runs_compare_says_how,
     runs_that_are_removed_say_restore,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable
 
 
 def command(*words: object, **options: object) -> str:
@@ -18,6 +19,11 @@ def command(*words: object, **options: object) -> str:
         option, text = f"--{name.replace('_', '-')}", str(value)
         parts.append(f"{option}={quoted(text)}" if text.startswith("-") else f"{option} {quoted(text)}")
     return " ".join(parts)
+
+
+def line_of(words: Iterable[str]) -> str:
+    """Return the command line with these words and options, as they would be typed after `glassgpt`."""
+    return " ".join(["glassgpt", *map(quoted, words)])
 
 
 def quoted(word: str) -> str:

@@ -19,7 +19,8 @@
     ├── EvaluationError      a task is unknown, or does not suit a model
     ├── InteropError         a model from another program cannot be read, or ours cannot be written for it
     └── RunError             a run directory is missing, taken, or does not fit together
-        └── CheckpointError  a checkpoint is incomplete, truncated, or altered
+        ├── CheckpointError     a checkpoint is incomplete, truncated, or altered
+        └── MisplacedWordError  words were given where a run belongs, and name none
 
 Each message is one short paragraph: what is wrong, then what to do next. The command line prints it
 and exits with status 1, or 2 for a `UsageError`; a Python caller catches `GlassGPTError`. A Python
@@ -112,6 +113,22 @@ class RunError(GlassGPTError):
 
 class CheckpointError(RunError):
     """A checkpoint is incomplete, truncated, or altered."""
+
+
+class MisplacedWordError(RunError):
+    """Words were given where a run belongs, and name none as they are. A command line adds what they may mean.
+
+    `fact` is the sentence that says what is wrong, `hint` what to do where nothing more is known, and `words` are the
+    words in the order given.
+    """
+
+    def __init__(self, fact: str, hint: str, *, words: tuple[str, ...]) -> None:
+        super().__init__(f"{fact} {hint}".strip())
+        self.fact, self.hint, self.words = fact, hint, words
+
+    def followed_by(self, *words: str) -> MisplacedWordError:
+        """Return the error with the words that came after."""
+        return MisplacedWordError(self.fact, self.hint, words=(*self.words, *words))
 
 
 def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from glassgpt.cli.model import model
-from glassgpt.errors import ConfigError
+from glassgpt.errors import ConfigError, RunError
 from glassgpt.model.presets import PRESETS
 
 
@@ -47,7 +47,7 @@ def test_every_preset_is_shown_and_named_in_the_help(name: str, capsys: pytest.C
 
 
 def test_mistakes_are_config_errors():
-    with pytest.raises(ConfigError, match="Did you mean nano"):
+    with pytest.raises(RunError, match="Did you mean nano"):
         model("nanno")
     with pytest.raises(ConfigError, match="vocab_size = 0"):
         model(vocab_size=0)

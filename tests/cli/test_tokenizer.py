@@ -13,7 +13,7 @@ import pytest
 from rich.text import Text
 
 from glassgpt.cli.tokenizer import app
-from glassgpt.errors import CorpusError, TokenizerError
+from glassgpt.errors import CorpusError, RunError, TokenizerError
 from glassgpt.tokenizers.load import load_tokenizer
 
 STORY = "The gulls counted the ships, and the ships counted the gulls.\nNobody counted the lamp.\n" * 3
@@ -275,7 +275,7 @@ def test_unknown_text_makes_no_figure_better(
 def test_mistakes_are_explained(trained: str, story: Path) -> None:
     with pytest.raises(TokenizerError, match="No tokenizer was named"):
         run("compare", "--text", str(story))
-    with pytest.raises(TokenizerError, match="ready-made"):
+    with pytest.raises(RunError, match="ready-made"):
         run("encode", "gpt-2", "text")
     with pytest.raises(TokenizerError, match="There is no token 5000"):
         run("decode", trained, "5000")

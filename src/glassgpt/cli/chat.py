@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from glassgpt.cli.given import Given
+from cyclopts import Parameter
+
+from glassgpt.cli.given import Given, refuse_misplaced
 from glassgpt.cli.terminal import make_console, printable, say_if_not_faster, shown, typed
 from glassgpt.commands import command
 from glassgpt.errors import GenerationError, GlassGPTError
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 def chat(
     run: str = "latest",
-    *,
+    *more: Annotated[str, Parameter(show=False)],
     system: str | None = None,
     max_tokens: int = 200,
     temperature: float = 0.8,
@@ -38,6 +40,7 @@ def chat(
 
     Args:
         run: A run's name or path, or latest.
+        more: Words after the run, which are refused.
         system: The system prompt, which comes before the conversation; only for a run that was taught to answer.
         max_tokens: Maximum number of tokens in each turn.
         temperature: Higher is more random; 0 always takes the likeliest token.
@@ -55,6 +58,7 @@ def chat(
 
     config = GenerationConfig(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
     refuse_idle(config, given)
+    refuse_misplaced(run, *more, most=0)
     opened = open_run(run, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)
     console = make_console()

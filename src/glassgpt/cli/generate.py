@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from glassgpt.cli.given import Given
+from glassgpt.cli.given import Given, refuse_misplaced
 from glassgpt.cli.terminal import Output, make_console, printable, say_if_not_faster, typed
 from glassgpt.errors import GenerationError
 from glassgpt.idle import OnlyWith, refuse_idle
@@ -24,7 +24,7 @@ ONLY_WITH = (OnlyWith(("temperature", "top_k", "top_p", "min_p", "seed"), "greed
 def generate(
     run: str = "latest",
     prompt: str = "",
-    *,
+    *more: Annotated[str, Parameter(show=False)],
     max_tokens: int = 200,
     temperature: float = 0.8,
     top_k: int = 0,
@@ -45,6 +45,7 @@ def generate(
     Args:
         run: A run's name or path, or latest.
         prompt: The text to continue; empty begins a new document.
+        more: Words of a prompt without quotes, which are refused.
         max_tokens: Maximum number of tokens to write.
         temperature: Higher is more random; 0 always takes the likeliest token.
         top_k: Keep only the k likeliest tokens; 0 keeps all.
@@ -77,6 +78,7 @@ def generate(
     )
     refuse_idle(config, given)
     prompt = typed(prompt, "The prompt")
+    refuse_misplaced(run, prompt, *more, most=1)
     opened = open_run(run, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)
     _say([opened.unseen(prompt)], style=None)

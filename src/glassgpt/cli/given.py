@@ -11,6 +11,8 @@ from typing import Annotated
 from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Dict
 
+from glassgpt.errors import MisplacedWordError
+
 Given = Annotated[tuple[str, ...], Parameter(show=False)]
 
 
@@ -27,3 +29,21 @@ def note_given(app: App, commands: tuple[str, ...], arguments: ArgumentCollectio
     for command in reversed(commands):
         values = {command: values}
     Dict(values, source="the command line")(app, commands, arguments)
+
+
+def refuse_misplaced(run: str, *text: str, most: int) -> None:
+    """Raise `MisplacedWordError` for text in place of a run, or for more words after the run than a command takes."""
+    from glassgpt.runs.directory import find_run
+
+    text = tuple(filter(None, text))
+    try:
+        find_run(run)
+    except MisplacedWordError as error:
+        raise error.followed_by(*text) from None
+    if len(text) > most:
+        fact = (
+            "A prompt of several words needs quotes around it:"
+            if most
+            else "What you say is typed when it asks:"
+        )
+        raise MisplacedWordError(fact, "", words=(run, *text))

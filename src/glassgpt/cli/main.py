@@ -129,7 +129,9 @@ def _run(arguments: Sequence[str]) -> int:
         print_error(error)
         return 2
     except GlassGPTError as error:
-        print_error(error)
+        from glassgpt.cli.meant import advised
+
+        print_error(advised(error, arguments))
         return 1
     except BrokenPipeError:  # the reader of a pipe has closed it, as `| head` does
         silence(sys.stdout)

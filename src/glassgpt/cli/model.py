@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 from glassgpt.cli.terminal import make_console, print_table, shown
-from glassgpt.errors import ConfigError
+from glassgpt.errors import ConfigError, MisplacedWordError, did_you_mean
 from glassgpt.model.config import ModelConfig
-from glassgpt.model.presets import get_preset
+from glassgpt.model.presets import PRESETS
 from glassgpt.model.summary import (
     byte_size,
     count_parameters,
@@ -38,7 +38,7 @@ def model(
     ----------
     preset
         A model by name: nano, shakespeare-char, notebook, gpt2-small, gpt2-small-untied, gpt2-medium, gpt2-large
-        or gpt2-xl.
+        or gpt2-xl. Or a run: its name or path, or latest.
     vocab_size
         Number of token ids, in place of the preset's.
     context_length
@@ -50,7 +50,23 @@ def model(
         raise ConfigError(f"batch_size = {batch_size}: a training step needs at least 1 text.")
     sizes = {"vocab_size": vocab_size, "context_length": context_length}
     given = {key: value for key, value in sizes.items() if value is not None}
-    show(replace(get_preset(preset), **given), title=preset, batch_size=batch_size)
+    title, config = _named(preset)
+    show(replace(config, **given), title=title, batch_size=batch_size)
+
+
+def _named(name: str) -> tuple[str, ModelConfig]:
+    """Return a preset, or the model of a run, with its title."""
+    from glassgpt.runs.directory import find_run
+    from glassgpt.runs.reading import read_config
+
+    if name in PRESETS:
+        return name, PRESETS[name]
+    try:
+        run = find_run(name)
+    except MisplacedWordError as error:
+        hint = did_you_mean(name, PRESETS).strip() or f"The presets are: {', '.join(PRESETS)}."
+        raise MisplacedWordError(f"{error.fact[:-1]}, and no preset.", hint, words=error.words) from None
+    return run.name, read_config(run).model
 
 
 def show(config: ModelConfig, *, title: str, batch_size: int = 16, console: Console | None = None) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from glassgpt.runs.directory import RunDirectory
+    from glassgpt.runs.summary import RunSummary
 
 
 def resume(
@@ -20,10 +24,28 @@ def resume(
         sources: Where the run's own text or records are now, if they were moved; they must be the same.
         track: Also send metrics to: tensorboard, wandb.
     """
-    from glassgpt.cli.session import show_finetuning, show_training
+    from glassgpt.commands import command
+    from glassgpt.errors import RunError
     from glassgpt.runs.directory import find_run
+    from glassgpt.runs.summary import summarize
 
-    if find_run(run).finetune.is_file():
+    directory = find_run(run)
+    before = summarize(directory)
+    if before.state == "imported":
+        raise RunError(
+            f"{directory.name} was imported, so there is no training to resume. Let it write:  "
+            + command("generate", directory.handle)
+        )
+    status = _resume(run, directory, sources, track)
+    if before.state in ("finished", "no improvement") and status == 0:
+        _say_finished(directory, before)
+    return status
+
+
+def _resume(run: str, directory: RunDirectory, sources: tuple[str, ...], track: tuple[str, ...]) -> int:
+    from glassgpt.cli.session import show_finetuning, show_training
+
+    if directory.finetune.is_file():
         from glassgpt.finetuning.run import resume_finetuning
 
         return show_finetuning(
@@ -36,3 +58,16 @@ def resume(
     return show_training(
         lambda say, listeners: resume_run(run, sources=sources, say=say, listeners=listeners, track=track)
     )
+
+
+def _say_finished(run: RunDirectory, before: RunSummary) -> None:
+    """Say that nothing was left to train, and how to train for longer."""
+    from glassgpt.cli.terminal import make_console, shown
+    from glassgpt.runs.reading import repeating
+
+    console = make_console(soft_wrap=True, lasting=True)
+    console.print(f"[bold]{shown(run.name)}[/] had finished before: nothing was left to train.")
+    again = repeating(run)
+    if again and before.steps:
+        longer = f"{again} --training.steps {2 * before.steps}"
+        console.print(f"To train for longer, begin a new run with twice the steps:\n\n  {shown(longer)}\n")

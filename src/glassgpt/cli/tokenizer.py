@@ -23,7 +23,7 @@ from glassgpt.cli.terminal import (
     visible,
 )
 from glassgpt.cli.tokens import Counts, counted, paints_of, token_lines, unknown_count, write_ids
-from glassgpt.errors import TokenizerError
+from glassgpt.errors import MisplacedWordError, TokenizerError
 from glassgpt.idle import refuse_idle
 from glassgpt.tokenizers.config import Engine, Kind, PatternName
 
@@ -279,11 +279,21 @@ def _measure(tokenizer: FastTokenizer, sample: list[str]) -> tuple[str, ...]:
 
 def _open(name: str) -> FastTokenizer:
     """Load a tokenizer by name or path, or that of a run in this folder."""
-    from glassgpt.runs.directory import runs_folder
+    from glassgpt.runs.directory import find_run, runs_folder
     from glassgpt.tokenizers.load import TOKENIZER_FILE, load_tokenizer
 
+    if name == "latest":
+        return load_tokenizer(find_run(name).tokenizer)
     of_run = runs_folder() / name / TOKENIZER_FILE
-    return load_tokenizer(of_run if of_run.is_file() else name)
+    if of_run.is_file():
+        return load_tokenizer(of_run)
+    try:
+        return load_tokenizer(name)
+    except TokenizerError as error:
+        if Path(name).exists():
+            raise
+        fact, meant, hint = str(error).partition(" Did you mean")
+        raise MisplacedWordError(fact, f"{meant}{hint}".strip(), words=(name,)) from error
 
 
 def _say(console: Console, line: str) -> None:

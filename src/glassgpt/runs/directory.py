@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glassgpt.commands import command, quoted
-from glassgpt.errors import RunError, did_you_mean
+from glassgpt.errors import MisplacedWordError, RunError, did_you_mean
 from glassgpt.leftovers import TEMPORARY
 
 LOCK = ".lock"
 """Held by the process that writes to a run (see `claim`)."""
 MOST_BYTES = 200
 """Longest name of a run in UTF-8. File systems take 255 bytes; temporary files beside it have longer names."""
+LIST_RUNS = "`glassgpt runs` lists the runs."
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ def find_run(name: str) -> RunDirectory:
         if _kind(path) == "folder" and _kind(path / "config.toml") == "file":
             return RunDirectory(path)
     if there:
-        raise _no_run_there(there[0])
+        raise _no_run_there(there[0], name)
     raise _unknown(name)
 
 
@@ -258,9 +259,9 @@ def _latest() -> RunDirectory:
     return runs[-1]
 
 
-def _no_run_there(path: Path) -> RunError:
+def _no_run_there(path: Path, name: str) -> RunError:
     if _kind(path) == "file":
-        return RunError(f"{path} is a file, and a run is a folder. `glassgpt runs` lists the runs.")
+        return MisplacedWordError(f"{path} is a file, and a run is a folder.", LIST_RUNS, words=(name,))
     if _kind(path) == "link":
         return RunError(
             f"{path} is a link to {os.readlink(path)}, which does not exist. Is the disk that holds it "  # noqa: PTH115
@@ -271,18 +272,16 @@ def _no_run_there(path: Path) -> RunError:
             f"{path} is not a run: it was killed at its start, and nothing was trained. Repeat the command that began "
             f"it, with --name {quoted(path.name)}."
         )
-    return RunError(f"{path} is not a run: it has no config.toml. `glassgpt runs` lists the runs.")
+    return MisplacedWordError(f"{path} is not a run: it has no config.toml.", LIST_RUNS, words=(name,))
 
 
 def _unknown(name: str) -> RunError:
     if not name.strip():
-        return RunError("The name of a run is empty. `glassgpt runs` lists the runs.")
-    if re.search(r"\s", name.strip()) and (len(name) > 30 or name.count(" ") > 2):
-        hint = " Did you mean:  glassgpt generate latest TEXT"
-    else:
-        hint = did_you_mean(name, [run.name for run in list_runs()])
-    hint = hint or " `glassgpt runs` lists the runs."
-    return RunError(f"There is no run called {shortened(name)!r} in {runs_folder()}.{hint}")
+        return RunError(f"The name of a run is empty. {LIST_RUNS}")
+    hint = did_you_mean(name, [run.name for run in list_runs()]).strip() or LIST_RUNS
+    return MisplacedWordError(
+        f"There is no run called {shortened(name)!r} in {runs_folder()}.", hint, words=(name,)
+    )
 
 
 def _unreadable(path: Path, error: OSError) -> RunError:

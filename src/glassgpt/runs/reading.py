@@ -14,7 +14,7 @@ import msgspec
 
 from glassgpt import config as configs
 from glassgpt import files
-from glassgpt.commands import command, quoted
+from glassgpt.commands import command, line_of
 from glassgpt.errors import ConfigError, GlassGPTError, RunError
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
@@ -102,6 +102,6 @@ def _begun_with(directory: RunDirectory) -> str:
     """Return a sentence with the command that began the run, where its lineage has it."""
     try:
         words = files.read_json(directory.lineage)["command"]
-        return f" The run was begun with:  {' '.join(['glassgpt', *map(quoted, words[1:])])}"
+        return f" The run was begun with:  {line_of(words[1:])}"
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return ""
