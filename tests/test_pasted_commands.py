@@ -398,8 +398,8 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
         "interop/exports.py: classify run.directory.handle TEXT",
     ),
     a_stopped_run_says_resume: ("cli/session.py: resume outcome.directory.handle",),
-    a_base_model_says_sft: ("cli/chat.py: finetune sft opened.directory.handle DATA",),
-    chat_with_a_base_model_says_sft: ("cli/chat.py: finetune sft run.directory.handle DATA",),
+    a_base_model_says_sft: ("cli/chat.py: finetune sft run.directory.handle DATA",),
+    chat_with_a_base_model_says_sft: (),
     import_says_generate_or_chat: (
         "cli/import_.py: generate run.handle Once upon a time",
         "cli/import_.py: chat run.handle",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from glassgpt.chat.messages import Message
@@ -39,7 +39,7 @@ class Chat:
     history: list[Message] = field(default_factory=list)
     left_out: int = 0
 
-    def ask(self, text: str, config: GenerationConfig) -> Iterator[TextEvent]:
+    def ask(self, text: str, config: GenerationConfig) -> Generator[TextEvent, None, None]:
         """Yield the answer as it is written; remember the message and the answer at its end.
 
         Raises `GenerationError` when the message alone leaves no room in the context.

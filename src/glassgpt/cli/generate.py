@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from glassgpt.cli.flow import Writer
 from glassgpt.cli.given import Given, refuse_misplaced
-from glassgpt.cli.terminal import Output, make_console, printable, say_if_not_faster, typed
+from glassgpt.cli.terminal import Output, make_console, say_if_not_faster, typed
 from glassgpt.errors import GenerationError
 from glassgpt.idle import OnlyWith, refuse_idle
 
@@ -92,27 +93,22 @@ def _refuse_count(count: int) -> None:
 
 def _write(prompt: str, events: Iterator[TextEvent], count: int) -> None:
     """Write one continuation as it comes, or several one after the other when all are done."""
-    output = Output(sys.stdout)
-
-    def write(text: str) -> None:
-        output.write(printable(text) if output.isatty() else text)
-        output.flush()
-
+    writer = Writer(Output(sys.stdout))
     notes: list[str] = []
     if count == 1:
         first = next(events)  # a prompt that cannot be used is refused before anything is shown
-        write(prompt + first.text)
+        writer.write(prompt + first.text)
         for event in events:
-            write(event.text)
+            writer.write(event.text)
             notes.append(event.note)
-        write("\n")
+        writer.write("\n")
     else:
         texts = [prompt] * count
         for event in events:
             texts[event.index] += event.text
             notes.append(event.note)
         for number, text in enumerate(texts, start=1):
-            write(f"--- {number} ---\n{text.strip()}\n\n")
+            writer.write(f"--- {number} ---\n{text.strip()}\n\n")
     _say(notes)
 
 
