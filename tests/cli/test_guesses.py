@@ -239,6 +239,10 @@ def test_values_and_texts_stay_as_they_are(app: App) -> None:
     (("--lr", "3"), ("glassgpt COMMAND --lr",)),
     (("text.txt",), ("glassgpt train text.txt",)),
     (("train", "text.txt", "--learning-rat", "1"), ("--training.learning-rate?",)),
+    (("train", "text.txt", "--n-layer", "two"), ('unable to convert "two" into int',)),
+    (("finetune", "sft"), ("glassgpt finetune sft needs RUN.",)),
+    (("tokenizer", "train", "text.txt"), ("glassgpt tokenizer train needs --output.",)),
+    (("train", "text.txt", "--lr"), ("--training.learning-rate needs a value",)),
 ])  # fmt: skip
 def test_a_slip_is_answered_in_one_paragraph(workplace: Path, glassgpt, words, parts) -> None:
     result = glassgpt(*words)

@@ -53,3 +53,12 @@ def test_mistakes_are_config_errors():
         model(vocab_size=0)
     with pytest.raises(ConfigError, match="batch_size = 0"):
         model(batch_size=0)
+
+
+def test_a_narrow_window_breaks_names_only_between_their_parts(
+    glassgpt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    words = glassgpt("model", "nano").output.split()
+    assert "…" not in "".join(words)
+    assert {"token_embedding.", "query_norm.weight", "key_norm.weight", "blocks.*.mlp.gate."} <= set(words)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
-from cyclopts import App, ArgumentCollection
+from cyclopts import App, ArgumentCollection, CycloptsError, MissingArgumentError
 from cyclopts.utils import is_option_like
 
 from glassgpt.cli.elsewhere import GUESSES
@@ -50,6 +50,18 @@ def understood(app: App, arguments: Sequence[str], unlisted: Container[str] = ()
         return words
     given = words[begin:end]
     return [*words[:begin], *map(options.full, given, [*given[1:], ""]), *words[end:]]
+
+
+def refusal(error: CycloptsError) -> UsageError:
+    """Return in our words what cyclopts says about a command line that it could not read."""
+    argument = error.argument
+    if argument is None or type(error) is not MissingArgumentError:
+        return UsageError(str(error))
+    above = " ".join(["glassgpt", *(error.command_chain or ())])
+    if error.keyword:
+        return UsageError(f"{error.keyword} needs a value after it. What it may be:  {above} --help-all")
+    name = argument.name if argument.index is None else argument.name.lstrip("-").upper()
+    return UsageError(f"{above} needs {name}. What that is:  {above} --help")
 
 
 def before_texts(words: Sequence[str]) -> Sequence[str]:

@@ -72,7 +72,7 @@ def make_app() -> App:
     app = App(
         name="glassgpt",
         help="Turn text you own into a language model you can talk to, and see through every step.",
-        help_epilogue="Something is slow or does not work? Begin with:  glassgpt doctor",
+        help_epilogue="Slow, or does not work? Begin with:  glassgpt doctor",
         help_formatter=Help(),
         version=__version__,
         version_flags=("--version", "-V"),
@@ -80,7 +80,6 @@ def make_app() -> App:
         default_parameter=Parameter(validator=lambda _, value: refuse_number(value), negative_iterable=()),
         console=make_console(width=_help_width()),
         config=note_given,
-        error_console=make_console(stderr=True, lasting=True, width=_help_width()),
     )
     for name, (path, help_) in COMMANDS.items():
         app.command(path, name=name, help=help_)
@@ -114,7 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from glassgpt.cli.guesses import before_texts, understood
+    from cyclopts import CycloptsError
+
+    from glassgpt.cli.guesses import before_texts, refusal, understood
     from glassgpt.cli.helping import HELP_ALL, print_everything
     from glassgpt.cli.terminal import print_error, silence
     from glassgpt.errors import GlassGPTError, UsageError
@@ -123,10 +124,16 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         app = make_app()
         words = understood(app, arguments, unlisted=EARLIER)
-        status = print_everything(app, words) if HELP_ALL in before_texts(words) else app(words)
+        if HELP_ALL in before_texts(words):
+            print_everything(app, words)
+            return 0
+        status = app(words, print_error=False, exit_on_error=False)
         sys.stdout.flush()
     except UsageError as error:
         print_error(error)
+        return 2
+    except CycloptsError as error:
+        print_error(refusal(error))
         return 2
     except GlassGPTError as error:
         from glassgpt.cli.meant import advised

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions
 
 from glassgpt.cli.terminal import make_console, print_table, shown
 from glassgpt.errors import ConfigError, MisplacedWordError, did_you_mean
@@ -85,10 +89,29 @@ def weights_table(config: ModelConfig) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows(config):
         shape = " x ".join(f"{size:,}" for size in row.shape)
-        table.add_row(row.name, shape, str(row.count), f"{row.parameters:,}")
+        table.add_row(_Name(row.name), shape, str(row.count), f"{row.parameters:,}")
     table.add_section()
     table.add_row("all", "", "", f"{count_parameters(config):,}", style="bold")
     return table
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A name that a narrow column breaks after a dot or an underscore, and nowhere else."""
+
+    name: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        line = ""
+        for part in re.findall(r"[^._]*[._]?", self.name):
+            if len(line + part) > options.max_width:
+                yield Text(line)
+                line = ""
+            line += part
+        yield Text(line)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(max(map(len, re.split(r"(?<=[._])", self.name))), len(self.name))
 
 
 def costs_table(config: ModelConfig, batch_size: int) -> Table:
