@@ -283,3 +283,14 @@ def test_mistakes_are_explained(trained: str, story: Path) -> None:
         run("train", str(story.parent / "nothing.txt"), "--output", trained)
     with pytest.raises(TokenizerError, match="257 or more"):
         run("train", str(story), "--output", trained, "--vocab-size", "100", "--force")
+
+
+def test_a_comparison_stays_readable_in_a_narrow_window(
+    trained: str, story: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In 60 columns the rows of the table were once folded over the edge."""
+    monkeypatch.setenv("COLUMNS", "60")
+    run("compare", trained, trained, "--text", str(story))
+    figures = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert [line.split()[0] for line in figures] == ["kind", "ids", "tokens", "bytes", "unknown", "MB/s"] * 2
+    assert max(map(len, figures)) <= 60

@@ -61,7 +61,7 @@ def replaced(arguments: Sequence[str], old: Sequence[str], new: Sequence[str]) -
     """Return a command line with some of its words, which may have options between them, replaced by others."""
     words, left = [], list(old)
     for place, word in enumerate(arguments):
-        if place >= _name_length(arguments) and left and word == left[0]:
+        if place >= _name_length(arguments, old) and left and word == left[0]:
             if len(left) == len(old):
                 words += new
             del left[0]
@@ -72,8 +72,9 @@ def replaced(arguments: Sequence[str], old: Sequence[str], new: Sequence[str]) -
     return words
 
 
-def _name_length(arguments: Sequence[str]) -> int:
-    return 2 if arguments[0] in GROUPS else 1
+def _name_length(arguments: Sequence[str], words: Sequence[str]) -> int:
+    """Return how many words name the command; `runs NAME` has no second one."""
+    return 2 if arguments[0] in GROUPS and list(arguments[1:2]) != list(words[:1]) else 1
 
 
 def _as_path(word: str) -> Path | None:
@@ -105,7 +106,7 @@ def _several_words(error: MisplacedWordError, arguments: Sequence[str]) -> Meani
 
 def _swapped(error: MisplacedWordError, arguments: Sequence[str]) -> Meaning | None:
     """Two words in the wrong order: the next one names a run."""
-    place = _name_length(arguments)
+    place = _name_length(arguments, error.words)
     there = arguments[place : place + 2]
     if len(there) < 2 or there[0] != error.words[0] or there[1].startswith("-") or not _run_of(there[1]):
         return None
@@ -230,9 +231,10 @@ def _slip(error: MisplacedWordError, arguments: Sequence[str]) -> Meaning | None
         return None
     names = [run.handle for run in list_runs()] + list(_other_names(arguments))
     names = [name for name in names if name not in arguments]
-    near = [name for name in names if name.lower() == Path(word).name.lower()]
+    name = Path(word).name or word
+    near = [each for each in names if each.lower() == name.lower()]
     cutoff = 0.8 if re.search(r"\s", word.strip()) else 0.6
-    near = near or difflib.get_close_matches(word, names, cutoff=cutoff)
+    near = near or difflib.get_close_matches(name, names, cutoff=cutoff)
     if not near:
         return None
     what = f"{error.fact} Did you mean {' or '.join(near)}?"

@@ -8,7 +8,9 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from glassgpt.runs.directory import RunDirectory
-    from glassgpt.runs.summary import RunSummary
+
+LIMITS = ("seconds", "epochs", "steps")
+"""What ends a training: the first of these that is set."""
 
 
 def resume(
@@ -38,7 +40,7 @@ def resume(
         )
     status = _resume(run, directory, sources, track)
     if before.state in ("finished", "no improvement") and status == 0:
-        _say_finished(directory, before)
+        _say_finished(directory)
     return status
 
 
@@ -60,14 +62,17 @@ def _resume(run: str, directory: RunDirectory, sources: tuple[str, ...], track: 
     )
 
 
-def _say_finished(run: RunDirectory, before: RunSummary) -> None:
+def _say_finished(run: RunDirectory) -> None:
     """Say that nothing was left to train, and how to train for longer."""
     from glassgpt.cli.terminal import make_console, shown
+    from glassgpt.config import read_toml
     from glassgpt.runs.reading import repeating
 
     console = make_console(soft_wrap=True, lasting=True)
     console.print(f"[bold]{shown(run.name)}[/] had finished before: nothing was left to train.")
     again = repeating(run)
-    if again and before.steps:
-        longer = f"{again} --training.steps {2 * before.steps}"
-        console.print(f"To train for longer, begin a new run with twice the steps:\n\n  {shown(longer)}\n")
+    training = read_toml(run.finetune if run.finetune.is_file() else run.config).get("training", {})
+    limit = next((name for name in LIMITS if training.get(name)), None)
+    if again and limit:
+        longer = f"{again} --training.{limit} {2 * training[limit]}"
+        console.print(f"To train for longer, begin a new run with twice the {limit}:\n\n  {shown(longer)}\n")

@@ -13,6 +13,7 @@ import cyclopts
 from glassgpt.cli.given import Given
 from glassgpt.cli.options import TextField
 from glassgpt.cli.terminal import (
+    NARROWEST,
     Output,
     input_blocks,
     make_console,
@@ -39,6 +40,7 @@ Say = Callable[[str], None]
 app = cyclopts.App(name="tokenizer", help="Train, use and compare tokenizers.")
 
 _MEASURED_BYTES = 8_000_000
+MEASURED = ("kind", "ids", "tokens", "bytes a token", "unknown", "MB/s")
 MOST_UNKNOWN = 0.01
 """Share of unknown tokens at which bytes per token mean nothing."""
 
@@ -200,13 +202,22 @@ def compare(*tokenizers: str, text: str, text_field: TextField = None) -> None:
     console = make_console()
     _refuse_idle_field([text], text_field)
     sample = _sample(text, text_field, lambda line: _say(console, line))
-    table = Table(box=box.SIMPLE)
-    table.add_column("tokenizer", overflow="fold")
-    for column in ("kind", "ids", "tokens", "bytes a token", "unknown", "MB/s"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for name in tokenizers:
-        table.add_row(shown(name), *_measure(_open(name), sample))
-    print_table(console, table)
+    rows = [(shown(name), *_measure(_open(name), sample)) for name in tokenizers]
+    columns = [max(map(len, column)) + 3 for column in zip(MEASURED, *(row[1:] for row in rows), strict=True)]
+    if console.width < NARROWEST + sum(columns):
+        for name, *figures in rows:
+            console.print(f"[bold]{name}[/]")
+            console.print(
+                "".join(f"  {what:<14} {each}\n" for what, each in zip(MEASURED, figures, strict=True))
+            )
+    else:
+        table = Table(box=box.SIMPLE)
+        table.add_column("tokenizer", overflow="fold")
+        for column in MEASURED:
+            table.add_column(column, justify="right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        print_table(console, table)
     size = sum(len(document.encode()) for document in sample)
     _say(console, f"Measured on {counted(size, 'byte')} of {text}, by one thread.")
     _say(console, '"unknown" counts the different words or characters that are not in a vocabulary.')
