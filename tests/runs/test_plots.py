@@ -7,10 +7,12 @@ import struct
 import warnings
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from glassgpt.runs import plots
 from glassgpt.runs.directory import RunDirectory
@@ -94,7 +96,9 @@ def test_the_floor_is_drawn_and_named_inside_the_picture():
     figure.canvas.draw()
     label = next(text for text in axes.texts if text.get_text().startswith("floor"))
     box, frame = label.get_window_extent(), axes.get_window_extent()
-    assert frame.y0 <= box.y0 < box.y1 <= axes.transData.transform((0, 0.9))[1]
+    # Below the line it once ran into the numbers of the axis.
+    assert axes.transData.transform((0, 0.9))[1] <= box.y0 < box.y1 <= frame.y1
+    assert box.x0 > frame.x0
     assert not [
         line for line in loss_figure(curve(1000), title="t").axes[0].lines if line.get_linestyle() == "--"
     ]
@@ -106,7 +110,7 @@ def test_the_floor_is_drawn_and_named_inside_the_picture():
 def test_no_label_leaves_the_picture_or_covers_another(last, floor, final):
     figure = loss_figure(curve(last, final=final), title="a run", floor=floor)
     figure.canvas.draw()
-    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]
     width, height = figure.canvas.get_width_height()
     for box in boxes:
         assert box.x0 >= 0
@@ -114,6 +118,46 @@ def test_no_label_leaves_the_picture_or_covers_another(last, floor, final):
         assert box.x1 <= width
         assert box.y1 <= height
     assert not any(a.overlaps(b) for index, a in enumerate(boxes) for b in boxes[:index])
+
+
+@pytest.mark.parametrize("shape", ["falls", "overfits", "one point", "flat", "noisy", "falls late"])
+@pytest.mark.parametrize("size", [plots.LARGE, (300 / 72, 250 / 72)], ids=["desk", "phone"])
+def test_the_best_point_is_named_where_no_curve_runs(shape, size):
+    """ "best" once stood on the falling curve that it names."""
+    shapes = {
+        "falls": lambda share: 1 + 5 * math.exp(-6 * share),
+        "overfits": lambda share: 2 + 9 * (share - 0.2) ** 2,
+        "one point": lambda share: 5.0,
+        "flat": lambda share: 5 - share / 1000,
+        "noisy": lambda share: 3 - share + 0.5 * math.sin(1000 * share),
+        "falls late": lambda share: 5 - 3 * share**8,
+    }
+    numbers = [0] if shape == "one point" else range(0, 1001, 25)
+    events = [Evaluated(step, shapes[shape](step / 1000), 1, 1, True, 1, 1) for step in numbers]
+    steps = [StepsFinished(step + 1, shapes[shape](step / 1000) * 0.95, 1, 1, 1, 1, 1) for step in numbers]
+    figure = loss_figure([*events, *steps], title="", floor=0.5, size=size)
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    (label,) = [text for text in axes.texts if text.get_text().startswith("best")]
+    box = Text.get_window_extent(label)  # without its leader
+    assert axes.get_window_extent().contains(box.x0, box.y0)
+    assert axes.get_window_extent().contains(box.x1, box.y1)
+    for line in axes.lines[:-1]:  # the last marks the point itself
+        points = line.get_transform().transform(line.get_xydata())
+        x = np.linspace(points[:, 0].min(), points[:, 0].max(), 2000)
+        y = np.interp(x, points[:, 0], points[:, 1])
+        assert not ((x > box.x0) & (x < box.x1) & (y > box.y0) & (y < box.y1)).any(), line.get_label()
+
+
+def test_a_long_line_is_drawn_with_few_points_and_keeps_its_peaks():
+    values = [math.sin(index / 50) for index in range(100_000)]
+    values[77_777] = 9.0
+    x, y = plots.thinned(range(100_000), values)
+    assert len(x) <= plots.MOST_POINTS
+    assert (x[0], x[-1]) == (0, 99_999)
+    assert list(x) == sorted(x)
+    assert (77_777, 9.0) in zip(x, y, strict=True)
+    assert plots.thinned([1, 2], [3, 4]) == ([1, 2], [3, 4])
 
 
 def test_a_high_first_loss_does_not_flatten_the_rest():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -11,8 +11,10 @@ import pytest
 
 from glassgpt import files
 from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.plots import FLOOR, MEASURED, TRAINING, VALIDATION
 from glassgpt.runs.records import MetricsFile, read_events
 from glassgpt.runs.report import report_page, write_report
+from glassgpt.runs.sending import public_command
 from glassgpt.training.events import Evaluated, Sampled
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
@@ -51,17 +53,93 @@ def test_the_page_is_self_contained(run):
         value for _, attributes in page.tags for name, value in attributes.items()
         if name in ("src", "href", "srcset", "action", "data", "poster")
     ]  # fmt: skip
-    assert len(addresses) == 4  # the loss, and three details
-    for address in addresses:
-        assert address is not None
-        kind, _, content = address.partition(",")
-        assert kind == "data:image/png;base64"
-        assert base64.b64decode(content)[:8] == b"\x89PNG\r\n\x1a\n"
+    names = [name for _, attributes in page.tags for name in [attributes.get("id")] if name]
+    assert len(names) == len(set(names))
+    assert {address.removeprefix("#") for address in addresses if address} <= set(names)
     assert "http:" not in html
     assert "https:" not in html
-    assert "url(" not in html
+    assert set(re.findall(r"url\((.)", html)) <= {"#"}
     assert "@import" not in html
-    assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
+    pictures = [attributes for tag, attributes in page.tags if tag == "svg"]
+    assert len(pictures) == 5  # the loss for a desk and for a phone, and three details
+    assert all(attributes["aria-labelledby"] in names for attributes in pictures)
+
+
+def test_a_picture_is_described_with_its_numbers(run):
+    text = Page(report_page(run)).text
+    evaluations = [event for event in read_events(run.metrics) if isinstance(event, Evaluated)]
+    first, last = evaluations[0], evaluations[-1]
+    assert f"On held-out data: from {first.loss:.4g} (step 0) to {last.loss:.4g} (step 12)" in text
+    assert "The lowest possible loss is " in text
+    assert "Learning rate: from " in text
+
+
+def test_the_page_names_its_command_and_no_private_path(run):
+    lineage = files.read_json(run.lineage)
+    private = "/home/ana/clients/secret novels/one.txt"
+    lineage["command"] = [
+        "/home/ana/venv/bin/glassgpt",
+        "train",
+        private,
+        "../notes/two.txt",
+        "three.txt",
+        "--name=a b",
+    ]
+    lineage["command"] += [
+        f"--recipe={private}",
+        "C:\\Users\\ana\\four.txt",
+        "~/five.txt",
+        "builtin:tinytales:60:1",
+    ]
+    lineage["data"]["sources"][0]["name"] = private
+    files.write_json(run.lineage, lineage)
+    config = (
+        run.config.read_text()
+        .replace('"builtin:tinytales:60:1"', f'"{private}"')
+        .replace('"Once"', '"/Once/upon"')
+    )
+    run.config.write_text(config)
+    text = Page(report_page(run)).text
+    shown = 'train one.txt two.txt three.txt "--name=a b" --recipe=one.txt four.txt five.txt builtin:tinytales:60:1'
+    assert f"glassgpt {shown}" in " ".join(text.split())
+    for secret in ("ana", "clients", "secret", "notes", "Users"):
+        assert secret not in text, secret
+    assert '"/Once/upon"' in text  # a prompt is text, not a path
+
+
+@pytest.mark.parametrize("words", [[], ["glassgpt"], ["glassgpt", "-c", "tests"]])
+def test_a_run_that_a_script_made_shows_no_command(words):
+    """`sys.argv` is the script's, so `glassgpt` before it would be a command that does not exist."""
+    assert public_command(words) == []
+
+
+def _luminance(color: str) -> float:
+    parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _contrast(one: str, other: str) -> float:
+    bright, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def test_lines_and_letters_stand_out_from_the_ground_in_both_themes(run):
+    themes = [
+        dict(re.findall(r"--(\w+): (#\w{6})", part)) for part in report_page(run).split("color-scheme: dark;")
+    ]
+    assert len(themes) == 2
+    for theme in themes:
+        for line in ("training", "measured", "validation", "floor"):
+            assert _contrast(theme[line], theme["ground"]) >= 3, line
+        for letters in ("ink", "quiet"):
+            assert all(_contrast(theme[letters], theme[ground]) >= 4.5 for ground in ("ground", "soft")), (
+                letters
+            )
+    for color in (TRAINING, MEASURED, VALIDATION, FLOOR):
+        assert _contrast(color, "#ffffff") >= 3
 
 
 def test_the_page_tells_the_run(run):

@@ -1,6 +1,6 @@
 """The loss curves as a picture that a person can read at a glance.
 
-It shows the training loss (faint as measured, firm when smoothed), the validation loss with its best point, and the
+It shows the training loss (thin as measured, thick when smoothed), the validation loss with its best point, and the
 known floor where there is one; steps below, epochs or tokens above. Where the first loss is many times the last, the
 scale is logarithmic; otherwise the part that matters would be flat at the bottom. Drawn with matplotlib's object
 interface: no window, no global state.
@@ -8,10 +8,11 @@ interface: no window, no global state.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from glassgpt import files
+from glassgpt.runs import labels
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.records import read_events, readable
 from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFinished, TrainingStarted
 
-TRAINING, VALIDATION, FLOOR = "#7aa6c2", "#c0392b", "#2e7d4f"
+TRAINING, MEASURED, VALIDATION, FLOOR = "#1f6f9f", "#7d93a6", "#c0392b", "#2e7d4f"
+"""Each has a contrast of at least 3 to 1 with white."""
+LARGE, SMALL = (8.0, 5.0), (7.2, 2.6)
+"""Sizes of pictures in inches."""
+SIZE = 10.0
+MOST_POINTS, MOST_MARKERS, MOST_CHARACTERS = 1000, 30, 60
 REDRAW_SECONDS = 20.0
 REDRAW_SHARE = 0.02
 """The largest share of a training's time that drawing meanwhile may take."""
@@ -56,35 +63,39 @@ class PlotFile:
             self._took = self._drawn - began
 
 
-def main_figure(events: Sequence[Event], *, title: str, floor: float | None = None) -> tuple[str, Figure]:
+def main_figure(
+    events: Sequence[Event], *, title: str, floor: float | None = None, size: tuple[float, float] = LARGE
+) -> tuple[str, Figure]:
     """Return the name and curve of a run's main number: the loss, or the reward in reinforcement.
 
     The loss of reinforcement is near 0 however good the model is, so its curve would say nothing.
     """
     if "reward" in metric_names(events):
-        return "Reward", metric_figure(events, "reward", title=title)
-    return "Loss", loss_figure(events, title=title, floor=floor)
+        return "Reward", metric_figure(events, "reward", title=title, size=size)
+    return "Loss", loss_figure(events, title=title, floor=floor, size=size)
 
 
-def loss_figure(events: Sequence[Event], *, title: str, floor: float | None = None) -> Figure:
+def loss_figure(
+    events: Sequence[Event], *, title: str, floor: float | None = None, size: tuple[float, float] = LARGE
+) -> Figure:
     """Return the loss curves of one run (nats per token over steps)."""
-    figure, axes = new_figure()
+    figure, axes = new_figure(size)
     steps = [event for event in events if isinstance(event, StepsFinished)]
     evaluations = [event for event in events if isinstance(event, Evaluated)]
     if steps:
-        x, losses = [event.step for event in steps], [event.loss for event in steps]
-        axes.plot(x, losses, color=TRAINING, alpha=0.35, linewidth=1)
-        axes.plot(x, smoothed(losses), color=TRAINING, linewidth=2, label="training")
+        _draw_training(axes, [event.step for event in steps], [event.loss for event in steps])
     if evaluations:
-        _draw_validation(axes, evaluations)
+        x, losses = [event.step for event in evaluations], [event.loss for event in evaluations]
+        _draw_held_out(axes, x, losses, "validation")
     set_scale(axes, [event.loss for event in [*steps, *evaluations]], floor)
     last = max((event.step for event in [*steps, *evaluations]), default=0) or 1
     axes.set_xlim(-0.02 * last, 1.03 * last)
+    lines = labels.curves(axes)
     if floor is not None:
-        _draw_floor(axes, floor)
-    axes.set_title(readable(title), loc="left", fontweight="bold", pad=12, parse_math=False)
-    if steps or evaluations:
-        axes.legend(frameon=False, loc="upper right")
+        lines += _draw_floor(figure, axes, floor, lines)
+    if evaluations:
+        _name_best(figure, axes, min(evaluations, key=lambda event: event.loss), lines)
+    _finish(figure, axes, title)
     _second_axis(axes, events)
     return figure
 
@@ -97,33 +108,30 @@ def metric_names(events: Sequence[Event]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def metric_figure(events: Sequence[Event], name: str, *, title: str | None = None) -> Figure:
-    """Return the curve of one metric over steps: training batches as a line, evaluations as points.
-
-    With a title, even an empty one, the figure is as large as that of the loss.
-    """
-    figure, axes = new_figure(size=(7.2, 3.2)) if title is None else new_figure()
-    axes.set_title(readable(title or ""), loc="left", fontweight="bold", pad=12, parse_math=False)
+def metric_figure(
+    events: Sequence[Event], name: str, *, title: str = "", size: tuple[float, float] = LARGE
+) -> Figure:
+    """Return the curve of one metric over steps: training batches as a line, evaluations as points."""
+    figure, axes = new_figure(size)
     steps = [event for event in events if isinstance(event, StepsFinished) and name in event.metrics]
     evaluations = [event for event in events if isinstance(event, Evaluated) and name in event.metrics]
     if steps:
-        x, values = [event.step for event in steps], [event.metrics[name] for event in steps]
-        axes.plot(x, values, color=TRAINING, alpha=0.35, linewidth=1)
-        axes.plot(x, smoothed(values), color=TRAINING, linewidth=2, label="training")
+        _draw_training(axes, [event.step for event in steps], [event.metrics[name] for event in steps])
     if evaluations:
         x, values = [event.step for event in evaluations], [event.metrics[name] for event in evaluations]
-        axes.plot(x, values, color=VALIDATION, linewidth=2, marker="o", markersize=3.5, label="held out")
-    axes.set_ylabel(readable(name), parse_math=False)
-    if steps or evaluations:
-        axes.legend(frameon=False)
+        _draw_held_out(axes, x, values, "held out")
+    axes.set_ylabel(_short(name, int(7 * size[1])), parse_math=False)
+    _finish(figure, axes, title)
     return figure
 
 
-def series_figure(events: Sequence[StepsFinished], attribute: str, *, label: str) -> Figure:
+def series_figure(
+    events: Sequence[StepsFinished], attribute: str, *, label: str, size: tuple[float, float] = SMALL
+) -> Figure:
     """Return one small curve of an attribute of `StepsFinished` over steps."""
-    figure, axes = new_figure(size=(7.2, 2.6))
-    values = [getattr(event, attribute) for event in events]
-    axes.plot([event.step for event in events], values, color=TRAINING, linewidth=1.5)
+    figure, axes = new_figure(size)
+    x, values = thinned([event.step for event in events], [getattr(event, attribute) for event in events])
+    axes.plot(x, values, color=TRAINING, linewidth=1.5)
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,g}"))
@@ -149,6 +157,19 @@ def smoothed(values: Sequence[float], *, window: float = 0.04) -> list[float]:
     return (total / width).tolist()
 
 
+def thinned(
+    x: Sequence[float], y: Sequence[float], *, most: int = MOST_POINTS
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Return at most `most` points of a line that look the same: the lowest and the highest of each stretch."""
+    if len(x) <= most:
+        return x, y
+    kept: set[int] = {0, len(x) - 1}
+    for part in np.array_split(np.arange(len(x)), most // 2 - 1):
+        values = np.asarray(y)[part]
+        kept |= {int(part[values.argmin()]), int(part[values.argmax()])}
+    return [x[index] for index in sorted(kept)], [y[index] for index in sorted(kept)]
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, atomically."""
     with files.atomic_write(path, "wb") as file:
@@ -158,13 +179,20 @@ def save_figure(figure: Figure, path: Path) -> None:
 def figure_png(figure: Figure, *, made_by: str = "GlassGPT") -> bytes:
     """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # when the font lacks the script of a run's name
+    with any_script():
         figure.savefig(buffer, format="png", metadata={"Software": made_by})
     return buffer.getvalue()
 
 
-def new_figure(size: tuple[float, float] = (8.0, 5.0)) -> tuple[Figure, Axes]:
+@contextlib.contextmanager
+def any_script() -> Iterator[None]:
+    """Draw a name whose script the font lacks without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        yield
+
+
+def new_figure(size: tuple[float, float] = LARGE) -> tuple[Figure, Axes]:
     """Return an empty figure and its axes, labelled as loss over steps."""
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
@@ -192,33 +220,70 @@ def set_scale(axes: Axes, values: Sequence[float], floor: float | None = None) -
         axes.set_ylim(max(0.0, low - 0.12 * (high - low)), high + 0.1 * (high - low))
 
 
-def _draw_floor(axes: Axes, floor: float) -> None:
-    axes.axhline(floor, color=FLOOR, linestyle="--", linewidth=1.5)
-    axes.annotate(
-        f"floor {floor:.3f}: no model can do better",
-        (0.01, floor),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, -4),
-        textcoords="offset points",
-        color=FLOOR,
-        va="top",
-        fontsize=9,
-    )
+def _draw_training(axes: Axes, x: Sequence[float], values: Sequence[float]) -> None:
+    """Draw the values of training batches: thin as measured, thick when smoothed."""
+    axes.plot(*thinned(x, values), color=MEASURED, linewidth=0.7)
+    axes.plot(*thinned(x, smoothed(values)), color=TRAINING, linewidth=2, label="training")
 
 
-def _draw_validation(axes: Axes, evaluations: Sequence[Evaluated]) -> None:
-    x, losses = [event.step for event in evaluations], [event.loss for event in evaluations]
-    axes.plot(x, losses, color=VALIDATION, linewidth=2, marker="o", markersize=3.5, label="validation")
-    best = min(evaluations, key=lambda event: event.loss)
+def _draw_held_out(axes: Axes, x: Sequence[float], values: Sequence[float], label: str) -> None:
+    marker = "o" if len(x) <= MOST_MARKERS else ""
+    axes.plot(x, values, color=VALIDATION, linewidth=2, marker=marker, markersize=3.5, label=label)
+
+
+def _draw_floor(
+    figure: Figure, axes: Axes, floor: float, lines: Sequence[labels.Curve]
+) -> list[labels.Curve]:
+    """Draw the floor and its label above it; return both as curves that other labels avoid."""
+    line = axes.axhline(floor, color=FLOOR, linestyle="--", linewidth=1.5)
+    height = float(labels.curves(axes)[-1][1][0])
+    short = f"floor {floor:.3f}"
+    boxes = []
+    for text, on_the_left in ((f"{short}: no model can do better", True), (short, True), (short, False)):
+        width, high = labels.extent(figure, text, size=SIZE)
+        left = 0.03 if on_the_left else 0.98 - width
+        boxes.append((text, labels.Box(left, height + 0.01, left + width, height + 0.01 + high)))
+    fits = [place for place in boxes if place[1].right < 1]
+    text, box = next((place for place in fits if labels.is_free(place[1], lines)), boxes[1])
     axes.annotate(
-        f"best {best.loss:.3f}",
-        (best.step, best.loss),
-        xytext=(0, 12),
-        textcoords="offset points",
-        ha="right" if best.step > evaluations[-1].step / 3 else "left",
-        color=VALIDATION,
-        fontweight="bold",
-    )
+        text, (box.left, floor), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points",
+        color=FLOOR, va="bottom",
+    )  # fmt: skip
+    line.set_zorder(1.5)
+    top = (np.array([box.left, box.right]), np.array([box.top, box.top]))
+    return [labels.curves(axes)[-1], top]
+
+
+def _name_best(figure: Figure, axes: Axes, best: Evaluated, lines: Sequence[labels.Curve]) -> None:
+    """Mark the best point, and write its loss where no curve runs."""
+    text = f"best {best.loss:.3f}"
+    point = axes.transAxes.inverted().transform(axes.transData.transform((best.step, best.loss)))
+    if not np.isfinite(point).all():
+        return
+    size = labels.extent(figure, text, size=SIZE)
+    box = labels.beside((float(point[0]), float(point[1])), size, lines)
+    axes.plot([best.step], [best.loss], color=VALIDATION, marker="o", markersize=8, fillstyle="none")
+    distance = max(box.bottom - point[1], point[1] - box.top)
+    axes.annotate(
+        text, (best.step, best.loss), xytext=((box.left + box.right) / 2, box.bottom), textcoords="axes fraction",
+        ha="center", va="bottom", color=VALIDATION, fontweight="bold",
+        arrowprops={"arrowstyle": "-", "color": VALIDATION, "linewidth": 0.8} if distance > 2 * size[1] else None,
+    )  # fmt: skip
+
+
+def _finish(figure: Figure, axes: Axes, title: str) -> None:
+    """Add the title and, below the axes where no curve runs, the names of the lines."""
+    if title:
+        axes.set_title(_short(title), loc="left", fontweight="bold", pad=12, parse_math=False)
+    if axes.get_legend_handles_labels()[1]:
+        figure.legend(frameon=False, loc="outside lower center", ncols=2)
+
+
+def _short(text: str, most: int = MOST_CHARACTERS) -> str:
+    """Return a text from outside on one line, with the middle of a long one left out."""
+    text = " ".join(readable(text).split())
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]}…{text[1 - half :]}"
 
 
 def _second_axis(axes: Axes, events: Sequence[Event]) -> None:

@@ -1,22 +1,31 @@
-"""`report.html`: one self-contained page about a run, readable without a network or an account."""
+"""`report.html`: one self-contained page about a run, readable without a network or an account.
+
+It is meant to be sent, so it names no private path of the machine, and whatever a model or a person wrote is text in
+it, never markup.
+"""
 
 from __future__ import annotations
 
 import base64
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from typing import Any
 
 import jinja2
-from matplotlib.figure import Figure
 
 from glassgpt import files
 from glassgpt.errors import RunError
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.facts import Comparison, Lineage
-from glassgpt.runs.plots import figure_png, main_figure, metric_figure, metric_names, series_figure
+from glassgpt.runs.plots import main_figure, metric_figure, metric_names, series_figure
 from glassgpt.runs.reading import read_comparison, read_config, read_lineage
 from glassgpt.runs.records import read_events, readable
+from glassgpt.runs.sending import public_command, public_path, public_settings
 from glassgpt.runs.summary import duration
+from glassgpt.runs.svg import NARROW, WIDE, inline_svg
 from glassgpt.training.events import (
     Evaluated,
     Event,
@@ -27,6 +36,15 @@ from glassgpt.training.events import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A curve in the page, and what it shows in words and numbers."""
+
+    title: str
+    svg: str
+    caption: str
+
+
 def write_report(run: RunDirectory) -> None:
     """Write `report.html` from the files of the run."""
     files.write_text(run.report, report_page(run))
@@ -34,41 +52,58 @@ def write_report(run: RunDirectory) -> None:
 
 def report_page(run: RunDirectory) -> str:
     """Return the page: curves, samples over time, numbers, config, machine."""
-    events = read_events(run.metrics)
-    lineage = read_lineage(run)
+    events, lineage = read_events(run.metrics), read_lineage(run)
     floor = lineage.data.floor if lineage.data else None
-    template = resources.files("glassgpt.runs").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_readable
-    )
-    environment.filters["duration"] = duration
+    prompts = read_config(run).samples.prompts
     evaluations = [event for event in events if isinstance(event, Evaluated)]
-    curve_title, curve = main_figure(events, title="", floor=floor.loss if floor else None)
-    return environment.from_string(template).render(
+    return _template().render(
         name=run.name,
         lineage=lineage,
+        command=public_command(lineage.command),
         floor=floor,
-        config=run.config.read_text(encoding="utf-8"),
-        curve_title=curve_title,
-        curve=_picture(curve),
+        config=public_settings(run.config.read_text(encoding="utf-8")),
+        curve=_curve(events, floor.loss if floor else None),
         details=_details(events),
         comparison=_comparison(run),
         chain=chain(run.name, lineage),
-        pictures=_pictures(run, events),
+        pictures=_metrics(events),
+        confusion=_confusion(run, evaluations),
         evaluations=evaluations,
         measured=sorted(set.intersection(*(set(event.metrics) for event in evaluations)))
         if evaluations
         else [],
         losses={event.step: event.loss for event in evaluations},
         samples=[event for event in events if isinstance(event, Sampled)],
-        prompts=read_config(run).samples.prompts,
+        prompts=prompts,
         **_summary(events),
     )
+
+
+def _template() -> jinja2.Template:
+    text = resources.files("glassgpt.runs").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_readable
+    )
+    environment.filters |= {"duration": duration, "day": _day, "number": _number, "public": public_path}
+    return environment.from_string(text)
 
 
 def _readable(value: Any) -> Any:
     """Return a value without characters that a page cannot hold; markup that is marked as safe stays as it is."""
     return readable(value) if type(value) is str else value
+
+
+def _day(created: str | None) -> str:
+    """Return a date as a person would write it; a text that is no date stays as it is."""
+    try:
+        moment = datetime.datetime.fromisoformat(created or "").astimezone(datetime.UTC)
+    except ValueError:
+        return created or "at an unknown time"
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.3f}" if abs(value) < 1e6 else f"{value:.2e}"
 
 
 def _comparison(run: RunDirectory) -> Comparison | None:
@@ -85,16 +120,6 @@ def chain(name: str, lineage: Lineage) -> list[str]:
     return [*before, f"{name} ({lineage.kind})"]
 
 
-def _pictures(run: RunDirectory, events: list[Event]) -> list[tuple[str, str]]:
-    """Return further pictures: curves of the metrics other than the loss, and the confusion of labels."""
-    pictures = [
-        (name, _picture(metric_figure(events, name))) for name in metric_names(events) if name != "reward"
-    ]
-    if run.confusion.is_file():
-        pictures.append(("True and predicted labels", _embedded(run.confusion.read_bytes())))
-    return pictures
-
-
 def _summary(events: list[Event]) -> dict[str, Any]:
     evaluations = [event for event in events if isinstance(event, Evaluated)]
     return {
@@ -105,7 +130,51 @@ def _summary(events: list[Event]) -> dict[str, Any]:
     }
 
 
-def _details(events: list[Event]) -> list[tuple[str, str]]:
+def _curve(events: list[Event], floor: float | None) -> Picture:
+    """Return the main curve, once for a phone and once for a desk."""
+    title = "Reward" if "reward" in metric_names(events) else "Loss"
+    name = "reward" if title == "Reward" else None
+    steps = [event for event in events if isinstance(event, StepsFinished)]
+    evaluations = [event for event in events if isinstance(event, Evaluated)]
+    sentences = [
+        _told("In training", [(event.step, _value(event, name)) for event in steps]),
+        _told("On held-out data", [(event.step, _value(event, name)) for event in evaluations]),
+        f"The lowest possible loss is {floor:.3f}." if floor is not None and name is None else "",
+    ]
+    caption = f"{title} over steps. " + " ".join(filter(None, sentences))
+
+    def draw(size: tuple[float, float]) -> Any:
+        return main_figure(events, title="", floor=floor, size=size)[1]
+
+    both = [inline_svg(draw, size, salt=f"curve{size[0]}", label="curve") for size in (NARROW, WIDE)]
+    return Picture(title, "\n".join(both), caption.strip())
+
+
+def _metrics(events: list[Event]) -> list[Picture]:
+    """Return curves of the metrics other than the loss and the reward."""
+    pictures = []
+    for number, name in enumerate((name for name in metric_names(events) if name != "reward"), start=1):
+        label = f"measured-{number}"
+        kinds = (("In training", StepsFinished), ("On held-out data", Evaluated))
+        told = [
+            _told(where, [(event.step, event.metrics[name]) for event in _with(events, kind, name)])
+            for where, kind in kinds
+        ]
+        draw = partial(_metric, events, name)
+        svg = inline_svg(draw, NARROW, salt=label, label=label)
+        pictures.append(Picture(name, svg, f"{name} over steps. {' '.join(filter(None, told))}"))
+    return pictures
+
+
+def _metric(events: list[Event], name: str, size: tuple[float, float]) -> Any:
+    return metric_figure(events, name, size=size)
+
+
+def _with(events: list[Event], kind: type[StepsFinished | Evaluated], name: str) -> list[Any]:
+    return [event for event in events if isinstance(event, kind) and name in event.metrics]
+
+
+def _details(events: list[Event]) -> list[Picture]:
     steps = [event for event in events if isinstance(event, StepsFinished)]
     if not steps:
         return []
@@ -114,12 +183,50 @@ def _details(events: list[Event]) -> list[tuple[str, str]]:
         ("Gradient norm", "gradient_norm"),
         ("Tokens a second", "tokens_per_second"),
     )
-    return [(title, _picture(series_figure(steps, name, label=title.lower()))) for title, name in curves]
+    return [_detail(number, title, name, steps) for number, (title, name) in enumerate(curves, start=1)]
 
 
-def _picture(figure: Figure) -> str:
-    return _embedded(figure_png(figure))
+def _detail(number: int, title: str, name: str, steps: Sequence[StepsFinished]) -> Picture:
+    def draw(size: tuple[float, float]) -> Any:
+        return series_figure(steps, name, label=title.lower(), size=size)
+
+    label = f"detail-{number}"
+    told = _told(title, [(event.step, getattr(event, name)) for event in steps])
+    return Picture(title, inline_svg(draw, NARROW, salt=label, label=label), told)
 
 
-def _embedded(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def _value(event: StepsFinished | Evaluated, metric: str | None) -> float:
+    return event.loss if metric is None else event.metrics.get(metric, float("nan"))
+
+
+def _told(what: str, points: Sequence[tuple[int, float]]) -> str:
+    """Return a curve in words: where it begins and ends, and its lowest and highest points between."""
+    points = [point for point in points if point[1] == point[1]]
+    if not points:
+        return ""
+    first, last = points[0], points[-1]
+    if first == last:
+        return f"{what}: {_place(first)}."
+    lowest, highest = (pick(points, key=lambda point: point[1]) for pick in (min, max))
+    between = [
+        f"{name} {_place(point)}"
+        for name, point in (("lowest", lowest), ("highest", highest))
+        if point[0] not in (first[0], last[0])
+    ]
+    return "; ".join([f"{what}: from {_place(first)} to {_place(last)}", *between]) + "."
+
+
+def _place(point: tuple[int, float]) -> str:
+    step, value = point
+    return f"{value:,.0f} (step {step:,})" if 1000 <= abs(value) < 1e9 else f"{value:.4g} (step {step:,})"
+
+
+def _confusion(run: RunDirectory, evaluations: Sequence[Evaluated]) -> dict[str, str] | None:
+    """Return the picture of the confusion of labels with its description, None for a run that has none."""
+    if not run.confusion.is_file():
+        return None
+    numbers = evaluations[-1].metrics if evaluations else {}
+    scores = ", ".join(f"{name} {_number(value)}" for name, value in sorted(numbers.items()))
+    caption = "Rows are the right labels, columns the predicted ones" + (f"; {scores}." if scores else ".")
+    png = base64.b64encode(run.confusion.read_bytes()).decode("ascii")
+    return {"address": f"data:image/png;base64,{png}", "caption": caption}

@@ -1,0 +1,139 @@
+"""`report.html` as people meet it: light and dark, on a phone and a desk, by keyboard and by screen reader.
+
+Needs the extra `browser` and an installed Chromium; without them these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glassgpt import files
+from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.records import MetricsFile
+from glassgpt.runs.report import write_report
+from glassgpt.training.events import Evaluated, Sampled
+from tests.runs.hostile import ALL, FEW
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="the extra `browser` is not installed"
+)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def report(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a run with a hostile name, hostile samples, and a comparison with its base."""
+    name = "<script>$a_b [bold] " + "w" * 150
+    run = RunDirectory(Path(shutil.copytree(trained, tmp_path_factory.mktemp("browser") / name)))
+    for event in (
+        Sampled(12, tuple(ALL[:2])),
+        *(Sampled(13 + number, (text, text)) for number, text in enumerate(ALL)),
+        Evaluated(400, 2.5, 1e30, 3, True, 123456, 1e4, dict.fromkeys(FEW, 0.5)),
+    ):
+        MetricsFile(run.metrics)(event)
+    samples = [{"prompt": text, "before": text, "after": text * 3} for text in ALL]
+    files.write_json(run.comparison, {"numbers": {text: [1, 2] for text in FEW}, "samples": samples})
+    write_report(run)
+    return run.report
+
+
+@pytest.fixture
+def opened(browser: Any, report: Path) -> Iterator[Open]:
+    """Open the report in a window of a width and a theme; nothing is asked from a network."""
+    contexts = []
+
+    def open_(width: int, theme: str) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=theme)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(report.as_uri())
+        return page
+
+    asked: list[str] = []
+    yield open_
+    for context in contexts:
+        context.close()
+    assert {address for address in asked if not address.startswith(("file:", "data:"))} == set()
+
+
+@pytest.mark.parametrize("width", [320, 1280], ids=["phone", "desk"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(opened: Open, width: int, theme: str) -> None:
+    page = opened(width, theme)
+    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    found = axe.Axe().run(page).response["violations"]
+    assert [(rule["id"], rule["impact"], rule["nodes"][0]["html"][:200]) for rule in found] == []
+
+
+def test_a_phone_scrolls_in_one_direction_only(opened: Open) -> None:
+    """Pictures were 384 px wide at least, so a page on a phone moved sideways."""
+    page = opened(320, "light")
+    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('.scroll')].map(box => [box.tabIndex, box.getAttribute('aria-label'), "
+        "box.scrollWidth > box.clientWidth])"
+    )
+    assert all(tab == 0 and label for tab, label, _ in boxes)
+    assert any(scrolls for _, _, scrolls in boxes)  # wide tables move inside their box
+
+
+LETTERS = """
+[...document.querySelectorAll('svg')].filter(svg => svg.getBoundingClientRect().width > 0).flatMap(svg =>
+  [...svg.querySelectorAll('text')].map(text =>
+    parseFloat(getComputedStyle(text).fontSize) * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width))
+"""
+
+
+@pytest.mark.parametrize("width", [320, 639, 640, 900, 1280])
+def test_letters_of_pictures_can_be_read(opened: Open, width: int) -> None:
+    sizes = opened(width, "light").evaluate(LETTERS)
+    assert len(sizes) > 30
+    assert min(sizes) >= 11, min(sizes)
+    assert max(sizes) < 24, max(sizes)
+
+
+def test_letters_of_pictures_can_be_selected(opened: Open) -> None:
+    page = opened(1280, "light")
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('figure.both'))")
+    selected = page.evaluate("getSelection().toString()")
+    assert "best" in selected
+    assert "loss (nats a token)" in selected
+
+
+@pytest.mark.parametrize(("width", "beside"), [(390, False), (1280, True)])
+def test_before_and_after(opened: Open, width: int, beside: bool) -> None:
+    page = opened(width, "light")
+    before, after = (
+        page.locator(".asked").first.locator(".beside > div").nth(place).bounding_box() for place in (0, 1)
+    )
+    assert (before["y"] == after["y"]) == beside
+    assert (before["x"] == after["x"]) != beside
+
+
+def test_themes_have_their_ground_and_colours(opened: Open) -> None:
+    grounds, lines = set(), set()
+    for theme in ("light", "dark"):
+        page = opened(1280, theme)
+        grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        lines.add(page.evaluate("getComputedStyle(document.querySelector('[style*=\"--training\"]')).stroke"))
+    assert grounds == {"rgb(255, 255, 255)", "rgb(22, 24, 28)"}
+    assert len(lines) == 2
