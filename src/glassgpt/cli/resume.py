@@ -74,5 +74,5 @@ def _say_finished(run: RunDirectory) -> None:
     training = read_toml(run.finetune if run.finetune.is_file() else run.config).get("training", {})
     limit = next((name for name in LIMITS if training.get(name)), None)
     if again and limit:
-        longer = f"{again} --training.{limit} {2 * training[limit]}"
+        longer = f"{again} --training.{limit} {2 * training[limit]}".removesuffix(".0")
         console.print(f"To train for longer, begin a new run with twice the {limit}:\n\n  {shown(longer)}\n")

@@ -78,7 +78,7 @@ def _chosen(patterns: Sequence[str]) -> list:
     try:
         return matching(patterns)
     except RunError as error:
-        hint = did_you_mean(patterns[0], [name for name in app if not name.startswith("-")], most=1)
+        hint = did_you_mean("".join(patterns[:1]), [name for name in app if not name.startswith("-")], most=1)
         if not hint or "Did you mean" in str(error):
             raise
         name = hint.removeprefix(" Did you mean ").removesuffix("?")

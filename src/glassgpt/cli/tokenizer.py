@@ -135,7 +135,7 @@ def encode(
     Parameters
     ----------
     tokenizer
-        A ready-made name (gpt2, cl100k_base, o200k_base), a tokenizer.json, or a folder with one.
+        A ready-made name (gpt2, cl100k_base, o200k_base), a tokenizer.json, a folder with one, or a run.
     text
         The text, or - to read it from standard input.
     ids
@@ -167,7 +167,7 @@ def decode(tokenizer: str, *ids: int, show_special: bool = False) -> None:
     Parameters
     ----------
     tokenizer
-        A ready-made name (gpt2, cl100k_base, o200k_base), a tokenizer.json, or a folder with one.
+        A ready-made name (gpt2, cl100k_base, o200k_base), a tokenizer.json, a folder with one, or a run.
     ids
         The ids, separated by spaces.
     show_special
@@ -186,7 +186,7 @@ def compare(*tokenizers: str, text: str, text_field: TextField = None) -> None:
     Parameters
     ----------
     tokenizers
-        Ready-made names (gpt2, cl100k_base, o200k_base), tokenizer.json files, or folders with one.
+        Ready-made names (gpt2, cl100k_base, o200k_base), tokenizer.json files, folders with one, or runs.
     text
         The text to measure on: a file or any other source. Only the first 8 MB are used.
     text_field
