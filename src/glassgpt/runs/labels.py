@@ -55,7 +55,7 @@ def beside(point: tuple[float, float], size: tuple[float, float], lines: Sequenc
         min(max(0.01, point[0] + width * shift), max(0.01, 0.99 - width))
         for shift in (-1.5, -1, -0.5, 0, 0.5)
     }
-    bottoms = [point[1] + GAP, *np.arange(GAP, 1 - height, GAP)]
+    bottoms = [point[1] + 1.5 * GAP, *np.arange(GAP, 1 - height, GAP)]
     boxes = [
         Box(left, float(bottom), left + width, float(bottom) + height) for left in lefts for bottom in bottoms
     ]

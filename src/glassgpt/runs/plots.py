@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from glassgpt import files
 from glassgpt.runs import labels
 from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.lettering import drawable, letter
 from glassgpt.runs.records import read_events, readable
 from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFinished, TrainingStarted
 
@@ -32,7 +33,7 @@ TRAINING, MEASURED, VALIDATION, FLOOR = "#1f6f9f", "#7d93a6", "#c0392b", "#2e7d4
 LARGE, SMALL = (8.0, 5.0), (7.2, 2.6)
 """Sizes of pictures in inches."""
 SIZE = 10.0
-MOST_POINTS, MOST_MARKERS, MOST_CHARACTERS = 1000, 30, 60
+MOST_POINTS, MOST_MARKERS = 1000, 30
 REDRAW_SECONDS = 20.0
 REDRAW_SHARE = 0.02
 """The largest share of a training's time that drawing meanwhile may take."""
@@ -120,7 +121,7 @@ def metric_figure(
     if evaluations:
         x, values = [event.step for event in evaluations], [event.metrics[name] for event in evaluations]
         _draw_held_out(axes, x, values, "held out")
-    axes.set_ylabel(_short(name, int(7 * size[1])), parse_math=False)
+    letter(axes.set_ylabel(_short(name, int(7 * size[1]))))
     _finish(figure, axes, title)
     return figure
 
@@ -274,12 +275,12 @@ def _name_best(figure: Figure, axes: Axes, best: Evaluated, lines: Sequence[labe
 def _finish(figure: Figure, axes: Axes, title: str) -> None:
     """Add the title and, below the axes where no curve runs, the names of the lines."""
     if title:
-        axes.set_title(_short(title), loc="left", fontweight="bold", pad=12, parse_math=False)
+        letter(axes.set_title(drawable([title])[0], loc="left", fontweight="bold", pad=12))
     if axes.get_legend_handles_labels()[1]:
         figure.legend(frameon=False, loc="outside lower center", ncols=2)
 
 
-def _short(text: str, most: int = MOST_CHARACTERS) -> str:
+def _short(text: str, most: int) -> str:
     """Return a text from outside on one line, with the middle of a long one left out."""
     text = " ".join(readable(text).split())
     half = most // 2
