@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 from glassgpt import files
@@ -20,6 +21,7 @@ from glassgpt.corpus import builtin, downloads, hub
 from glassgpt.corpus.decoding import open_bytes
 from glassgpt.corpus.documents import Document
 from glassgpt.corpus.formats import format_named, holds_records, suffixes
+from glassgpt.corpus.passed_over import OURS, is_below_made, is_made, kind_of_folder, walk
 from glassgpt.corpus.records import TEXT_FIELDS, read_documents, record_notes
 from glassgpt.corpus.textfiles import read_text
 from glassgpt.errors import CorpusError, did_you_mean
@@ -149,6 +151,11 @@ def _files_in(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
+    kind = kind_of_folder(path)
+    if kind in OURS:
+        raise CorpusError(
+            f"{path} is a {kind}, not a folder of texts. Name the folder or the files of your texts."
+        )
     found = [file for file in files_below(path) if format_named(file)]
     if not found:
         raise CorpusError(
@@ -159,12 +166,34 @@ def _files_in(path: Path) -> Iterator[Path]:
 
 
 def _files_of(path: Path, text_field: str | None) -> Iterator[Source]:
-    """Yield the sources of a file or folder. The first source notes which files of the folder are not read."""
-    note = _left_out(path) if path.is_dir() else None
+    """Yield the sources of a file or folder. The first source notes what in the folder is not read."""
+    notes = tuple(filter(None, (_passed_over(path), _left_out(path)))) if path.is_dir() else ()
     for file in _files_in(path):
         source = _file(file, text_field)
-        yield replace(source, notes=(note, *source.notes)) if note else source
-        note = None
+        yield replace(source, notes=(*notes, *source.notes)) if notes else source
+        notes = ()
+
+
+def _passed_over(folder: Path) -> str | None:
+    """Return a sentence that counts what is no text in a folder (see `passed_over`), or None."""
+    found = [(str(path.relative_to(folder)), kind) for path, kind in walk(folder) if kind]
+    if not found:
+        return None
+    parts = []
+    for kind in dict.fromkeys(kind for _, kind in found):
+        names = [name for name, other in found if other == kind]
+        more = ", ..." if len(names) > 1 else ""
+        parts.append(f"{len(names):,} {_plural(kind, len(names))} ({names[0]}{more})")
+    return f"Passed over in {folder}, because it is no text of yours: {', '.join(parts)}."
+
+
+def _plural(kind: str, count: int) -> str:
+    """Return the name of a kind for a count: "run directory", "run directories"."""
+    if count == 1:
+        return kind
+    if kind.startswith("folder "):
+        return kind.replace("folder", "folders", 1)
+    return f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
 
 
 def _left_out(folder: Path) -> str | None:
@@ -185,21 +214,22 @@ def _matching(pattern: str) -> Iterator[Path]:
     matches = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))  # noqa: PTH111, PTH207
     if not matches:
         raise CorpusError(f"No file matches {pattern!r}.")
-    for match in matches:
-        # `**` already matches the contents of the folders it matches.
-        if Path(match).is_file() or "**" not in pattern:
-            yield Path(match)
+    if "**" in pattern:
+        # `**` already matches the contents of the folders it matches. What lies in a folder of runs or the like is
+        # passed over as in a folder that is named.
+        plain = takewhile(lambda part: not glob.has_magic(part), Path(os.path.expanduser(pattern)).parts)  # noqa: PTH111
+        root = Path(*plain)
+        found = [path for path in map(Path, matches) if path.is_file() and not is_below_made(path, root)]
+    else:
+        found = [path for path in map(Path, matches) if not is_made(path)]
+    if not found:
+        raise CorpusError(f"{pattern!r} matches no text, only folders or what GlassGPT wrote.")
+    yield from found
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield all files in a folder and its subfolders, sorted, without hidden ones."""
-    for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from files_below(path)
-        elif path.is_file():
-            yield path
+    """Yield the files in a folder and its subfolders, sorted, without hidden ones and what is no text."""
+    return (path for path, kind in walk(folder) if kind is None)
 
 
 def _file(path: Path, text_field: str | None) -> Source:
