@@ -183,6 +183,18 @@ def test_a_resumed_run_knows_its_own_metrics(glassgpt: Any, workplace: Path) -> 
     assert "another run" not in glassgpt("runs").output
 
 
+def test_a_run_goes_on_where_its_device_is_missing(glassgpt: Any, workplace: Path) -> None:
+    config = Path("runs/small/config.toml")
+    config.write_text(config.read_text().replace('device = "auto"', 'device = "cuda:99"'))
+    newest = max(Path("runs/small/checkpoints").iterdir())
+    shutil.rmtree(newest)
+    refused(glassgpt("resume", "small"), "--device cpu")
+    done = glassgpt("resume", "small", "--device", "cpu")
+    assert done.status == 0, done.errors
+    assert newest.is_dir()
+    assert 'device = "cuda:99"' in config.read_text(), "what the run began with"
+
+
 def test_a_line_that_is_no_utf_8_does_not_end_a_resume(glassgpt: Any, workplace: Path) -> None:
     """JSON read from bytes accepts half a surrogate pair and UTF-16, which no text file of ours can hold."""
     event = {"event": "note", "step": 1, "text": "half a pair: \ud800"}

@@ -31,6 +31,7 @@ MORE_MEANINGS = {
     "--vocab-size": "number of ids, of a preset or of what is trained",
     "--max-tokens": "the most tokens of what this command writes",
     "--seed": "what is drawn by it",
+    "--device": "resume says what it takes when none is named",
     "--samples.count": "what a sample is in this kind",
     "--samples.max-tokens": "what a sample is in this kind",
     "--samples.seed": "train says that each evaluation draws the same",

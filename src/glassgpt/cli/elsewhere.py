@@ -9,7 +9,7 @@ from __future__ import annotations
 
 DEVICE_BATCH = "Give {batch-size}: it counts the rows over all devices together, not those of one."
 LAYERS_ON_DEVICE = "A model is on one device as a whole: use {device} cuda or {device} cpu."
-KEPT_DEVICE = "There is nothing to choose here: a run that goes on keeps its device, and the rest needs none."
+NO_DEVICE = "There is nothing to choose here: only models that train or write use a device."
 ON_CPU = "Use {device} cpu."
 ON_GPU = "Use {device} cuda."
 ONE_PRECISION = "Use {precision} bfloat16. There is no training in float16."
@@ -197,7 +197,7 @@ GUESSES: dict[str, tuple[str, ...]] = {
     "load-in-8bit": (INT8,),
     "quantize": (INT8,),
     # where it computes
-    "device": ("training.device", KEPT_DEVICE),
+    "device": ("training.device", NO_DEVICE),
     "cpu": (ON_CPU,),
     "no-cuda": (ON_CPU,),
     "use-cpu": (ON_CPU,),

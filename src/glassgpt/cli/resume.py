@@ -18,6 +18,7 @@ def resume(
     *,
     sources: Annotated[tuple[str, ...], Parameter(name="--corpus.sources")] = (),
     track: tuple[str, ...] = (),
+    device: str | None = None,
 ) -> int:
     """Resume a run that was stopped or killed; the result is the same as without the interruption.
 
@@ -25,6 +26,7 @@ def resume(
         run: A run's name or path, or latest.
         sources: Where the run's own text or records are now, if they were moved; they must be the same.
         track: Also send metrics to: tensorboard, wandb.
+        device: auto, cpu, cuda or mps; by default where the run began.
     """
     from glassgpt.commands import command
     from glassgpt.errors import RunError
@@ -38,13 +40,19 @@ def resume(
             f"{directory.name} was imported, so there is no training to resume. Let it write:  "
             + command("generate", directory.handle)
         )
-    status = _resume(run, directory, sources, track)
+    status = _resume(run, directory, sources, track, device)
     if before.state in ("finished", "no improvement") and status == 0:
         _say_finished(directory)
     return status
 
 
-def _resume(run: str, directory: RunDirectory, sources: tuple[str, ...], track: tuple[str, ...]) -> int:
+def _resume(
+    run: str,
+    directory: RunDirectory,
+    sources: tuple[str, ...],
+    track: tuple[str, ...],
+    device: str | None,
+) -> int:
     from glassgpt.cli.session import show_finetuning, show_training
 
     if directory.finetune.is_file():
@@ -52,13 +60,15 @@ def _resume(run: str, directory: RunDirectory, sources: tuple[str, ...], track: 
 
         return show_finetuning(
             lambda say, listeners: resume_finetuning(
-                run, sources=sources, say=say, listeners=listeners, track=track
+                run, sources=sources, say=say, listeners=listeners, track=track, on=device
             )
         )
     from glassgpt.pretraining.run import resume_run
 
     return show_training(
-        lambda say, listeners: resume_run(run, sources=sources, say=say, listeners=listeners, track=track)
+        lambda say, listeners: resume_run(
+            run, sources=sources, say=say, listeners=listeners, track=track, on=device
+        )
     )
 
 

@@ -105,17 +105,19 @@ def resume_finetuning(
     say: Say = lambda _: None,
     listeners: Sequence[Listener] = (),
     track: Sequence[str] = (),
+    on: str | None = None,
 ) -> Outcome:
     """Resume a fine-tuning that was killed or stopped, from its newest complete checkpoint.
 
-    `sources` says where its data is now, if it was moved. Raises `RunError` when base or data have changed, or when
-    another process writes to the run.
+    `sources` says where its data is now, if it was moved, and `on` names another device than the run's. Raises
+    `RunError` when base or data have changed, or when another process writes to the run.
     """
     check_trackers(track)
     directory = find_run(name)
     choice = read_choice(directory)
+    settings = choice.config.training
     with (
-        workplace(choice.config.training) as (world, device),
+        workplace(dataclasses.replace(settings, device=on or settings.device)) as (world, device),
         on_all_ranks(lambda: writing(directory), world) as claim,
     ):
         noted, lineage = choice, None if is_unborn(directory) else read_lineage(directory)

@@ -91,17 +91,19 @@ def resume_run(
     say: Say = lambda _: None,
     listeners: Sequence[Listener] = (),
     track: Sequence[str] = (),
+    on: str | None = None,
 ) -> Outcome:
     """Resume a run that was killed or stopped, from its newest complete checkpoint.
 
-    `sources` says where its text is now, if it was moved. Raises `RunError` when the data or the tokenizer has
-    changed since the run began, or when another process writes to the run.
+    `sources` says where its text is now, if it was moved, and `on` names another device than the run's. Raises
+    `RunError` when the data or the tokenizer has changed since the run began, or when another process writes to the
+    run.
     """
     check_trackers(track)
     directory = find_run(name)
     noted = read_config(directory)
     with (
-        workplace(noted.training) as (world, device),
+        workplace(dataclasses.replace(noted.training, device=on or noted.training.device)) as (world, device),
         on_all_ranks(lambda: writing(directory), world) as claim,
     ):
         unborn = is_unborn(directory)
