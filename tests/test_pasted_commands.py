@@ -344,6 +344,25 @@ def runs_compare_says_how(project: Project) -> None:
     assert "Validation curves" in paste(project, line)
 
 
+def a_sweep_says_what_comes_next(project: Project) -> None:
+    """Its best run, the comparison of its runs, and their list."""
+    printed = project.done("sweep", "my text.txt", *SMALL, "--seeds", "2", "--name", "a sweep")
+    assert "Validation curves" in paste(project, line_of(printed, "Its curves:"))
+    assert "a sweep-seed=1338" in paste(project, line_of(printed, "Its runs:"))
+    assert "Best validation loss" in paste(project, line_of(printed, "Repeat it with:"))
+
+
+def a_packed_run_says_how_to_use_it(project: Project) -> None:
+    printed = project.done("runs", "pack", "a tale", "--to", "for you")
+    assert "finished" in paste(project, line_of(printed, "Try it:"))
+    line = line_of(Path("for you/README.md").read_text(), "Install GlassGPT, then:")
+    assert paste(project, line + " --max-tokens 4")
+    Path("runs/a tale/model.safetensors").unlink()
+    printed = project.refused("runs", "pack", "a tale", "--to", "again")
+    paste(project, line_of(printed, "Finish it first:"))
+    project.done("runs", "pack", "a tale", "--to", "again")
+
+
 def runs_that_are_removed_say_restore(project: Project) -> None:
     printed = project.done("runs", "remove", "a tale")
     assert "is back" in paste(project, line_of(printed, "Bring it back with:"))
@@ -425,6 +444,15 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
     runs_say_train: ("cli/runs.py: glassgpt train", "runs/directory.py: glassgpt train"),
     a_text_in_place_of_a_command_says_train: ("cli/guesses.py: train word",),
     runs_compare_says_how: ("cli/compare.py: glassgpt runs compare A B",),
+    a_sweep_says_what_comes_next: (
+        "cli/sweep.py: runs compare f'{sweep.name}-*'",
+        "cli/sweep.py: runs f'{sweep.name}-*'",
+    ),
+    a_packed_run_says_how_to_use_it: (
+        "cli/pack.py: runs show folder",
+        "runs/packing.py: answers f'./{folder}'",
+        "runs/packing.py: resume run.handle",
+    ),
     runs_that_are_removed_say_restore: (
         "cli/runs_keep.py: runs restore path.name",
         "cli/runs_keep.py: glassgpt runs",
@@ -442,6 +470,7 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
 }
 
 CANNOT_RUN = {
+    "runs/packing.py: export run.handle": "needs an adapter; tests/runs/test_packing.py reads it",
     "cli/evaluate.py: glassgpt eval": "a notice beside the result; tests/cli/test_eval_loss.py runs both names",
     "dataset/shards.py: glassgpt resume": "comes when another program alters the tokens while a run reads them",
     "runs/claim.py: resume claim.run.handle": "needs a full disk; the words are those of runs/directory.py",
@@ -465,6 +494,7 @@ QUICK = {
     a_prompt_in_place_of_a_run_says_generate,
     nothing_left_says_data_inspect,
     runs_compare_says_how,
+    a_packed_run_says_how_to_use_it,
     runs_that_are_removed_say_restore,
     train_says_generate,
 }

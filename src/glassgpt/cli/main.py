@@ -22,6 +22,7 @@ INTERRUPTED = 130
 
 COMMANDS = {
     "train": ("glassgpt.cli.train:app", "Train a model on text you own, or on the built-in stories."),
+    "sweep": ("glassgpt.cli.sweep:app", "Train a run for each of several settings, and show which mattered."),
     "plan": ("glassgpt.cli.plan:plan", "Show the run that `train --minutes` would choose."),
     "finetune": (
         "glassgpt.cli.finetune:app",
@@ -46,7 +47,7 @@ COMMANDS = {
         "glassgpt.cli.export:export",
         "Write a run for transformers, llama.cpp or ONNX, and check that they compute the same.",
     ),
-    "runs": ("glassgpt.cli.runs:app", "List runs, or compare several."),
+    "runs": ("glassgpt.cli.runs:app", "List runs, compare several, and keep order among them."),
     "model": ("glassgpt.cli.model:model", "Show a model's layers, shapes, parameters, cost and memory."),
     "tokenizer": ("glassgpt.cli.tokenizer:app", "Train, use and compare tokenizers."),
     "data": ("glassgpt.cli.data:app", "Look at text before training on it."),

@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from glassgpt.errors import ConfigError, GlassGPTError
+
 if TYPE_CHECKING:
     from glassgpt.runs.directory import RunDirectory
 
 LIMITS = ("seconds", "epochs", "steps")
 """What ends a training: the first of these that is set."""
 
+INTERRUPTED = 130
+
 
 def resume(
-    run: str = "latest",
+    run: str | None = None,
     *,
+    all_: Annotated[bool, Parameter(name="--all", negative=())] = False,
     sources: Annotated[tuple[str, ...], Parameter(name="--corpus.sources")] = (),
     track: tuple[str, ...] = (),
     device: str | None = None,
@@ -24,10 +29,44 @@ def resume(
 
     Args:
         run: A run's name or path, or latest.
+        all_: Resume every run that is not finished, one after another.
         sources: Where the run's own text or records are now, if they were moved; they must be the same.
         track: Also send metrics to: tensorboard, wandb.
         device: auto, cpu, cuda or mps; by default where the run began.
     """
+    if not all_:
+        return _resume_one(run or "latest", sources, track, device)
+    if run is not None or sources:
+        what = "RUN" if run is not None else "--corpus.sources"
+        raise ConfigError(f"{what} has no effect with --all. Leave out one of the two.")
+    return _resume_all(track, device)
+
+
+def _resume_all(track: tuple[str, ...], device: str | None) -> int:
+    """Resume what is not finished. A run that fails is named at the end, and does not keep the others waiting."""
+    from glassgpt.cli.terminal import make_console, shown
+    from glassgpt.runs.directory import list_runs
+    from glassgpt.runs.keeping import is_unfinished
+    from glassgpt.runs.summary import summarize
+
+    console, failures = make_console(lasting=True, soft_wrap=True), {}
+    unfinished = [run for run in list_runs() if is_unfinished(run, summarize(run).state)]
+    for number, run in enumerate(unfinished, start=1):
+        console.print(f"[bold]{number}/{len(unfinished)}  {shown(run.name)}[/]")
+        try:
+            if _resume(str(run.path), run, (), track, device) == INTERRUPTED:
+                return INTERRUPTED
+        except GlassGPTError as error:
+            failures[run.name] = error
+            console.print(f"[red]failed[/]: {shown(error)}")
+    console.print(f"{len(unfinished) - len(failures)} of {len(unfinished)} unfinished runs are finished now.")
+    for name, error in failures.items():
+        console.print(f"  {shown(name)}: {shown(error)}")
+    return 1 if failures else 0
+
+
+def _resume_one(run: str, sources: tuple[str, ...], track: tuple[str, ...], device: str | None) -> int:
+    """Resume a run, and say so where nothing was left to train."""
     from glassgpt.commands import command
     from glassgpt.errors import RunError
     from glassgpt.runs.directory import find_run

@@ -31,6 +31,7 @@ for name, path, help_ in (
     ("remove", "runs_keep:remove", "Move runs to a folder from which `runs restore` brings them back."),
     ("restore", "runs_keep:restore", "Bring a removed run back; without a name, list the removed runs."),
     ("prune", "runs_keep:prune", "Remove the checkpoints of finished runs: less space, no resume."),
+    ("pack", "pack:pack", "Copy what another person needs to use a run into one small folder."),
 ):
     app.command(f"glassgpt.cli.{path}", name=name, help=help_)
 
@@ -39,6 +40,7 @@ for name, path, help_ in (
 def list_(
     *runs: str,
     sort: Literal["date", "name", "loss", "time", "size"] = "date",
+    sweep: str | None = None,
     json: Flag = False,
     csv: Flag = False,
 ) -> None:
@@ -47,6 +49,7 @@ def list_(
     Args:
         runs: Runs by name or path, or patterns in quotes such as 'tale-*'.
         sort: The column to sort by: newest last, best first, smallest first.
+        sweep: Only the runs of this sweep.
         json: Print everything as JSON, with all settings that differ.
         csv: Print everything as CSV, with all settings that differ.
     """
@@ -57,7 +60,7 @@ def list_(
 
     if json and csv:
         raise ConfigError("--json has no effect with --csv. Leave out one of the two.")
-    summaries = sorted((summarize(run) for run in _chosen(runs)), key=KEYS[sort])
+    summaries = sorted((summarize(run) for run in _chosen(runs, sweep)), key=KEYS[sort])
     if json or csv:
         settings, best = sorted(differing(summaries)), best_of(summaries)
         rows = [facts(summary, settings, best) for summary in summaries]
@@ -70,19 +73,25 @@ def list_(
     print_runs(console, summaries)
 
 
-def _chosen(patterns: Sequence[str]) -> list:
-    """Return the runs of some patterns; a mistyped command is understood."""
+def _chosen(patterns: Sequence[str], sweep: str | None) -> list:
+    """Return the runs of some patterns that belong to a sweep, if one is named."""
     from glassgpt.errors import RunError, did_you_mean
     from glassgpt.runs.listing import matching
 
     try:
-        return matching(patterns)
+        found = matching(patterns)
     except RunError as error:
         hint = did_you_mean("".join(patterns[:1]), [name for name in app if not name.startswith("-")], most=1)
         if not hint or "Did you mean" in str(error):
             raise
         name = hint.removeprefix(" Did you mean ").removesuffix("?")
         raise RunError(f"{error} Did you mean the command `glassgpt runs {name}`?") from error
+    if sweep is None:
+        return found
+    from glassgpt.runs.sweeps import read_sweep
+
+    names = {trial.name for trial in read_sweep(sweep).trials}
+    return [run for run in found if run.path.name in names]
 
 
 def _as_json(rows: list) -> str:
@@ -152,8 +161,10 @@ def _setting_columns(summaries: Sequence[RunSummary], names: dict[str, str]) -> 
 
 ORDER = ("parameters", "steps", "loss", "bits/byte", "tokens", "time", "size")
 """The order of the columns from left to right; then come settings, state and note."""
-WANTED = ("state", "loss", "bits/byte", "steps", "time")
-"""Columns that have a place before any setting."""
+WANTED = ("state", "loss", "bits/byte")
+"""Columns that are always shown."""
+SETTINGS_FIRST = 3
+"""The settings that have a place before the other columns."""
 
 
 def _fitting(columns: dict[str, list[str]], width: int, names: Sequence[str]) -> list[str]:
@@ -161,9 +172,10 @@ def _fitting(columns: dict[str, list[str]], width: int, names: Sequence[str]) ->
     left = width - min(LEAST_NAME, max(map(cell_len, names)))
     settings = [title for title in columns if title not in (*ORDER, "state", "note")]
     kept = []
-    for title in (*WANTED, *settings, *(title for title in columns if title not in (*WANTED, *settings))):
+    first = [*WANTED, *settings[:SETTINGS_FIRST]]
+    for title in (*first, *(title for title in columns if title not in first)):
         need = _width(title, columns[title]) + 2
-        if need <= left or width == UNLIMITED or title in WANTED[:3]:
+        if need <= left or width == UNLIMITED or title in WANTED:
             kept.append(title)
             left -= need
     order = [*ORDER, *settings, "state", "note"]

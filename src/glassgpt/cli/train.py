@@ -21,8 +21,19 @@ from glassgpt.pretraining.recipes import DEFAULT, read_recipe, recipe_values, re
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import refuse_taken
 
+USUAL = (
+    "--model.n-layer",
+    "--model.n-embd",
+    "--model.context-length",
+    "--training.steps",
+    "--training.batch-size",
+    "--training.learning-rate",
+    "--training.device",
+)
+"""The settings that most people need; help lists them first."""
 
-def _from_recipe(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+
+def from_recipe(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Fill in from the recipe every setting that the command line leaves open."""
     given = {argument.name: argument.tokens[0].value for argument in arguments if argument.tokens}
     recipe = given.get("--recipe") or (None if "SOURCES" in given or "--corpus.sources" in given else DEFAULT)
@@ -43,18 +54,8 @@ app = App(
     name="train",
     help="Train a model on text you own, or on the built-in stories.",
     help_epilogue="Settings: defaults < --preset < --recipe < the plan for --minutes < the options given here.",
-    config=_from_recipe,
-    help_formatter=Help(
-        (
-            "--model.n-layer",
-            "--model.n-embd",
-            "--model.context-length",
-            "--training.steps",
-            "--training.batch-size",
-            "--training.learning-rate",
-            "--training.device",
-        )
-    ),
+    config=from_recipe,
+    help_formatter=Help(USUAL),
 )
 
 
@@ -86,19 +87,8 @@ def train(
         given: Settings that the command line names, which a plan leaves as they are.
     """
     began = time.perf_counter()
-    _refuse_double(given, sources, recipe, preset)
-    corpus = dataclasses.replace(
-        config.corpus,
-        sources=sources or config.corpus.sources,
-        text_field=config.corpus.text_field if text_field is None else text_field,
-    )
-    config = dataclasses.replace(config, corpus=corpus)
-    if {"text_field", "corpus.text_field"} & {*given}:
-        refuse_idle_field(config.corpus.sources)
     plans = minutes is not None and not recipe and not preset
-    refuse_idle(config, given, decided=given if plans else None)
-    if recipe:
-        refuse_idle_recipe(recipe, preset, config)
+    config = checked(config, given, sources, text_field, recipe, preset, plans=plans)
     if name is not None:
         refuse_taken(name)  # before any time is spent on a plan
     deadline = None
@@ -115,6 +105,35 @@ def train(
             config, name=name, say=say, listeners=listeners, track=track, deadline=deadline
         )
     )
+
+
+def checked(
+    config: RunConfig,
+    given: Sequence[str],
+    sources: Sequence[str],
+    text_field: str | None,
+    recipe: str | None,
+    preset: str | None,
+    *,
+    plans: bool,
+) -> RunConfig:
+    """Return the config with the text of the command line. Raises `ConfigError` for settings that nothing reads.
+
+    `plans` says that a plan will decide what the command line leaves open.
+    """
+    _refuse_double(given, sources, recipe, preset)
+    corpus = dataclasses.replace(
+        config.corpus,
+        sources=tuple(sources) or config.corpus.sources,
+        text_field=config.corpus.text_field if text_field is None else text_field,
+    )
+    config = dataclasses.replace(config, corpus=corpus)
+    if {"text_field", "corpus.text_field"} & {*given}:
+        refuse_idle_field(config.corpus.sources)
+    refuse_idle(config, given, decided=given if plans else None)
+    if recipe:
+        refuse_idle_recipe(recipe, preset, config)
+    return config
 
 
 TWICE = (

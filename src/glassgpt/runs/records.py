@@ -226,7 +226,7 @@ def samples_page(name: str, prompts: tuple[str, ...], events: list[Event]) -> st
     """Return what the model wrote over time, as Markdown, with the loss it had then; "" without a sample."""
     losses = {event.step: event.loss for event in events if isinstance(event, Evaluated)}
     sections = [sample_section(event, prompts, losses) for event in events if isinstance(event, Sampled)]
-    return "\n".join([f"# What {_code(name)} wrote during training\n", *sections]) if sections else ""
+    return "\n".join([f"# What {as_code(name)} wrote during training\n", *sections]) if sections else ""
 
 
 def sample_section(event: Sampled, prompts: tuple[str, ...], losses: dict[int, float]) -> str:
@@ -238,7 +238,7 @@ def sample_section(event: Sampled, prompts: tuple[str, ...], losses: dict[int, f
     parts = [f"## Step {event.step}{loss}\n"]
     for prompt, text in zip(prompts, event.texts, strict=False):
         if prompt.strip():
-            parts.append(f"After {_code(prompt)}:\n")
+            parts.append(f"After {as_code(prompt)}:\n")
         parts.append(fenced(prompt + text if prompt.strip() else text) + "\n")
     return "\n".join(parts)
 
@@ -254,7 +254,7 @@ def fenced(text: str) -> str:
     return f"{fence}text\n{readable(text).strip()}\n{fence}"
 
 
-def _code(text: str) -> str:
+def as_code(text: str) -> str:
     """Return a text as inline code that it cannot close."""
     ticks = "`" * (1 + _longest_ticks(text))
     space = " " if "`" in text else ""

@@ -1,0 +1,73 @@
+"""A packed run works anywhere, says what it is, and names no folder of the machine that made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from glassgpt import files
+from glassgpt.errors import RunError
+from glassgpt.generation.text import GenerationConfig
+from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.opening import open_run
+from glassgpt.runs.packing import pack, without_folders
+from glassgpt.runs.summary import size_of
+
+OLD = Path(__file__).parents[1] / "fixtures" / "runs-2026-11" / "runs"
+
+
+def test_a_packed_run_writes_the_same_and_is_small(run: RunDirectory, tmp_path: Path) -> None:
+    folder = tmp_path / "far away" / "for you"
+    pack(run, folder)
+    assert size_of(folder) < size_of(run.path) / 2
+    assert not (folder / "checkpoints").exists()
+    assert files.broken_seal(folder) is None
+    settings = GenerationConfig(max_tokens=12, seed=3)
+    assert open_run(str(folder)).complete("Once", settings) == open_run("first").complete("Once", settings)
+    page = (folder / "README.md").read_text()
+    assert "# `first`" in page
+    assert "glassgpt generate" in page
+    assert "first" in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["garden", "whole", "sorter", "polite"])
+def test_no_folder_of_the_machine_is_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text of these runs was in /home/ada/garden."""
+    monkeypatch.chdir(tmp_path)
+    pack(RunDirectory(OLD / name), tmp_path / "packed")
+    assert "/home/ada" in (OLD / name / "config.toml").read_text()
+    for path in (tmp_path / "packed").iterdir():
+        assert b"/home/ada" not in path.read_bytes(), path
+        assert str(OLD).encode() not in path.read_bytes(), path
+    opened = open_run("packed")
+    assert opened.lineage.weights_hash == open_run(str(OLD / name)).lineage.weights_hash
+
+
+@pytest.mark.parametrize(
+    ("text", "without"),
+    [
+        ("/home/ada/garden.txt", "garden.txt"),
+        ("--output=/home/ada/x/y.png", "--output=y.png"),
+        ("/home/ada/my texts/a.txt", "a.txt"),
+        ("~/a/b.txt", "b.txt"),
+        (r"C:\Users\ada\b.txt", "b.txt"),
+        ("texts/garden.txt", "texts/garden.txt"),
+        ("builtin:tinytales:60:1", "builtin:tinytales:60:1"),
+        ("hf:owner/name:train#text", "hf:owner/name:train#text"),
+        ("step 3/4 of one and/or two", "step 3/4 of one and/or two"),
+    ],
+)  # fmt: skip
+def test_paths_become_names(text: str, without: str) -> None:
+    assert without_folders({"a": [text]}) == {"a": [without]}
+
+
+def test_what_cannot_be_packed_says_why(run: RunDirectory, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="glassgpt export"):
+        pack(RunDirectory(OLD / "choosy"), tmp_path / "no")
+    run.weights.write_bytes(b"x")
+    with pytest.raises(RunError, match="no whole final weights"):
+        pack(run, tmp_path / "no")
+    assert not (tmp_path / "no").exists()
