@@ -91,9 +91,13 @@ def plan_minutes(config: RunConfig, minutes: float, console: Console, *, optimiz
 
 
 def show(plan: Plan, console: Console) -> None:
-    """Print the candidates, the choice, and the remarks about it."""
+    """Print the candidates, the choice, what to expect of it, and the remarks about it."""
+    from glassgpt.planning.expectation import expectation
+
     print_table(console, _considered(plan))
     print_table(console, _chosen(plan))
+    for sentence in expectation(plan):
+        say(console, sentence)
     for note in plan.notes:
         console.print(f"[yellow]{shown(note)}[/]", width=min(100, console.width))
 

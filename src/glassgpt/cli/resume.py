@@ -11,9 +11,6 @@ from glassgpt.errors import ConfigError, GlassGPTError
 if TYPE_CHECKING:
     from glassgpt.runs.directory import RunDirectory
 
-LIMITS = ("seconds", "epochs", "steps")
-"""What ends a training: the first of these that is set."""
-
 INTERRUPTED = 130
 
 
@@ -114,14 +111,10 @@ def _resume(
 def _say_finished(run: RunDirectory) -> None:
     """Say that nothing was left to train, and how to train for longer."""
     from glassgpt.cli.terminal import make_console, shown
-    from glassgpt.config import read_toml
-    from glassgpt.runs.reading import repeating
+    from glassgpt.runs.longer import longer
 
     console = make_console(soft_wrap=True, lasting=True)
     console.print(f"[bold]{shown(run.name)}[/] had finished before: nothing was left to train.")
-    again = repeating(run)
-    training = read_toml(run.finetune if run.finetune.is_file() else run.config).get("training", {})
-    limit = next((name for name in LIMITS if training.get(name)), None)
-    if again and limit:
-        longer = f"{again} --training.{limit} {2 * training[limit]}".removesuffix(".0")
-        console.print(f"To train for longer, begin a new run with twice the {limit}:\n\n  {shown(longer)}\n")
+    if again := longer(run):
+        limit, line = again
+        console.print(f"To train for longer, begin a new run with twice the {limit}:\n\n  {shown(line)}\n")

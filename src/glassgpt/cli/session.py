@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from glassgpt.cli import verdict
 from glassgpt.cli.progress import TerminalProgress
 from glassgpt.cli.terminal import make_console, print_table, printable, say, shorten, shown
 from glassgpt.commands import command
@@ -54,11 +55,14 @@ def _show(start: Start, say_end: Callable[[Console, Outcome], None]) -> int:
 def _say_trained(console: Console, outcome: Outcome) -> None:
     _say_result(console, outcome)
     _show_stories(console, outcome)
+    verdict.say_trained(console, outcome)
     _say_where(console, outcome, "generate")
 
 
 def _say_finetuned(console: Console, outcome: Outcome) -> None:
-    _show_comparison(console, read_comparison(outcome.directory))
+    comparison = read_comparison(outcome.directory)
+    _show_comparison(console, comparison)
+    verdict.say_finetuned(console, comparison)
     lineage = read_lineage(outcome.directory)
     answers = "chat" if lineage.chat else "generate"
     _say_where(console, outcome, "classify" if lineage.labels is not None else answers)

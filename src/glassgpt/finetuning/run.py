@@ -30,9 +30,11 @@ from glassgpt.finetuning.choice import (
     source_facts,
 )
 from glassgpt.finetuning.comparison import State, look, write_comparison
+from glassgpt.finetuning.config import kind_name
 from glassgpt.finetuning.settings import FineTuneConfig
 from glassgpt.finetuning.start import fitted, make_start
 from glassgpt.finetuning.task import HEAD, Say, Start, Task
+from glassgpt.finetuning.weak import weak_base
 from glassgpt.interop.tensors import write_tensors
 from glassgpt.jobs.holding import is_unborn, on_all_ranks
 from glassgpt.jobs.work import Outcome, Place, Work, carry_out, final_checkpoint, within
@@ -81,6 +83,8 @@ def start_finetuning(
     began = time.perf_counter()
     with workplace(config.training) as (world, device):
         run = open_run(base)
+        if world.is_main and (weak := weak_base(run, kind_name(config))):
+            say(weak)
         config = fitted(config, run.config.model.n_embd, given)
         choice = distributed.from_main(
             lambda: _resolve(run, data, config, device, world, say, paced=minutes is not None), world

@@ -1,0 +1,64 @@
+"""What came of a training, in words, and the one next step that would help most."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Console
+
+from glassgpt.cli.terminal import say
+from glassgpt.commands import command
+from glassgpt.evaluation.quality_words import in_words
+from glassgpt.evaluation.stories import story_source
+from glassgpt.jobs.work import Outcome
+from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.facts import Comparison
+from glassgpt.runs.longer import longer
+from glassgpt.runs.reading import read_config
+from glassgpt.runs.records import read_events
+from glassgpt.training.events import Evaluated
+
+ROSE = 0.01
+"""The share by which a loss has to rise before it is called overfitting; less is noise."""
+
+
+def say_trained(console: Console, outcome: Outcome) -> None:
+    """Print what the model writes at its loss, whether it overfitted, and the next step."""
+    run = outcome.directory
+    measured = [event for event in read_events(run.metrics) if isinstance(event, Evaluated)]
+    measured = [event for event in measured if math.isfinite(event.loss)]
+    if not measured:
+        return
+    best, last = min(measured, key=lambda event: event.loss), measured[-1]
+    if best.bits_per_byte is not None and story_source(read_config(run).corpus.sources) is None:
+        words = in_words(best.bits_per_byte)
+        say(console, f"At {best.bits_per_byte:.2f} bits a byte, expect of English text {words}.")
+    for line in _next_step(run, best, last):
+        say(console, line)
+
+
+def _next_step(run: RunDirectory, best: Evaluated, last: Evaluated) -> tuple[str, ...]:
+    if last.loss > best.loss * (1 + ROSE):
+        recites = command("eval", run.handle, tasks="memorisation")
+        return (
+            f"It overfitted: from step {best.step} to {last.step} the loss on held-out text rose to {last.loss:.3f}. "
+            "The best weights were kept; more text would help most.",
+            f"Whether it recites:  {recites}",
+        )
+    again = longer(run)
+    if best.step == last.step and again is not None:
+        return (f"It was still improving. Twice the {again[0]} would help:  {again[1]}",)
+    return ()
+
+
+def say_finetuned(console: Console, comparison: Comparison) -> None:
+    """Print whether a fine-tuning improved on its held-out examples."""
+    before, after = comparison["numbers"].get("held-out loss", (math.nan, math.nan))
+    if after < before:
+        say(console, f"It learned: on held-out examples the loss fell from {before:.3f} to {after:.3f}.")
+    elif after >= before:
+        say(
+            console,
+            f"It learned nothing that holds for held-out examples: the loss was {before:.3f} and is {after:.3f}. More "
+            "examples would help most.",
+        )

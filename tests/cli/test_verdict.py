@@ -1,0 +1,32 @@
+"""After a training one reads in words what came of it, and before a fine-tuning that its base is too weak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import SMALL, TEXT, Command
+
+WIDE = tuple(option.replace("context-length=16", "context-length=64") for option in SMALL)
+
+
+def test_a_training_says_what_came_and_a_fine_tuning_that_its_base_is_weak(
+    glassgpt: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Minutes on a small text gave word salad, then a fine-tuning of it; neither said a word about it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text(TEXT)
+    printed = " ".join(glassgpt("train", "text.txt", "--name", "small", *WIDE).output.split())
+    assert "bits a byte, expect of English text noise" in printed
+    assert "It was still improving. Twice the steps would help:" in printed
+    assert "--training.steps 12" in printed
+    (tmp_path / "ask.jsonl").write_text(
+        '{"instruction": "Who sat?", "output": "The cat."}\n{"instruction": "Where?", "output": "A mat."}\n'
+        * 10
+    )
+    tuned = glassgpt("finetune", "sft", "small", "ask.jsonl", "--training.epochs=1", "--training.threads=1")
+    said = " ".join((tuned.output + tuned.errors).split())
+    assert "This base writes at" in said, said
+    assert "A better base comes first: glassgpt train" in said
+    assert "on held-out examples" in said or "held-out examples:" in said
