@@ -234,7 +234,7 @@ def test_values_and_texts_stay_as_they_are(app: App) -> None:
 
 
 @pytest.mark.parametrize(("words", "parts"), [
-    (("trin", "text.txt"), ("glassgpt train?", "There are: train, plan")),
+    (("trin", "text.txt"), ("glassgpt train?", "There are: train, sweep, plan")),
     (("finetune", "stf", "small"), ("glassgpt finetune sft?",)),
     (("--lr", "3"), ("glassgpt COMMAND --lr",)),
     (("text.txt",), ("glassgpt train text.txt",)),

@@ -106,7 +106,8 @@ def shrunk(words: list[str]) -> list[str]:
     """Cut the budgets of a command; a training without one makes a few updates."""
     cut = [BUDGETS.get(before, word) for before, word in zip(["", *words], words, strict=False)]
     trains = "glassgpt train" in shlex.join(words) or "glassgpt finetune" in shlex.join(words)
-    if trains and not {"--minutes", "--training.seconds", "--training.steps", "--help"} & set(words):
+    ends = {"--minutes", "--training.seconds", "--training.steps", "--epochs", "--help"}
+    if trains and not ends & set(words):
         cut += ["--training.steps", BUDGETS["--training.steps"]]
     return cut
 

@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 from glassgpt.runs.plots import FLOOR, MEASURED, TRAINING, VALIDATION, any_script
 
 VARIABLES = {
-    TRAINING: "--training",
-    MEASURED: "--measured",
-    VALIDATION: "--validation",
-    FLOOR: "--floor",
-    "#000000": "--ink",
-    "#b0b0b0": "--grid",
+    TRAINING: "training",
+    MEASURED: "measured",
+    VALIDATION: "validation",
+    FLOOR: "floor",
+    "#000000": "ink",
+    "#b0b0b0": "grid",
 }
 LETTERS = 12.0
 """Size of the letters in units of the picture."""
@@ -68,4 +68,4 @@ def _for_a_page(svg: str, size: tuple[int, int], label: str) -> str:
 
 
 def _variable(color: str) -> str:
-    return f"var({VARIABLES[color]})" if color in VARIABLES else color
+    return f"var(--{VARIABLES[color]})" if color in VARIABLES else color
