@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_refused_with_options_that_the_command_has(
     free(need.total - 1)
     batch_too_large = refusal_of(kind)
     with pytest.raises(SystemExit):
-        main(["finetune", kind.partition("-")[0], "--help"])
+        main(["finetune", kind.partition("-")[0], "--help-all"])
     there = options_in(capsys.readouterr().out)
     for said in (too_large, batch_too_large):
         assert options_in(said) <= there, said
