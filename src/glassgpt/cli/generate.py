@@ -16,6 +16,7 @@ from glassgpt.idle import OnlyWith, refuse_idle
 
 if TYPE_CHECKING:
     from glassgpt.generation.text import TextEvent
+    from glassgpt.runs.opening import Run
 
 MOST = 10_000
 """The most continuations that are written together: all of them are kept in memory."""
@@ -61,9 +62,7 @@ def generate(
         weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, less time.
         device: auto, cpu, cuda or mps.
     """
-    from glassgpt.device import pick_device
     from glassgpt.generation.text import GenerationConfig
-    from glassgpt.runs.opening import open_run
 
     refuse_idle({"greedy": greedy}, given, ONLY_WITH)
     _refuse_count(count)
@@ -80,10 +79,19 @@ def generate(
     refuse_idle(config, given)
     prompt = typed(prompt, "The prompt")
     refuse_misplaced(run, prompt, *more, most=1)
-    opened = open_run(run, device=pick_device(device), weights=weights)
+    opened = _opened(run, prompt, weights, device)
+    _write(prompt, opened.stream(prompt, config, count=count, use_cache=cache), count)
+
+
+def _opened(name: str, prompt: str, weights: Literal["as-saved", "int8"], device: str) -> Run:
+    """Open a run, and say what of the prompt it cannot see."""
+    from glassgpt.device import pick_device
+    from glassgpt.runs.opening import open_run
+
+    opened = open_run(name, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)
     _say([opened.unseen(prompt)], style=None)
-    _write(prompt, opened.stream(prompt, config, count=count, use_cache=cache), count)
+    return opened
 
 
 def _refuse_count(count: int) -> None:
