@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import io
 import json
 import os
 import re
@@ -21,11 +22,15 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 import glassgpt
+from glassgpt.cli import verdict
 from glassgpt.cli.main import main
+from glassgpt.runs.directory import find_run
 
 PACKAGE = Path(glassgpt.__path__[0])
 TEXT = "The cat sat on the mat. The dog sat on the log. A bird sang to the cat and the dog.\n\n" * 60
@@ -408,7 +413,21 @@ def a_text_in_place_of_a_command_says_train(project: Project) -> None:
     paste(project, f"{line_of(printed, 'To train on this text:')} {' '.join(SMALL)}")
 
 
+def an_overfitted_run_says_eval(project: Project) -> None:
+    run = project.folder / "runs/a tale/metrics.jsonl"
+    best, worse = (
+        json.dumps({"event": "evaluation", "step": step, "loss": loss, "perplexity": 9.0, "bits_per_byte": 2.0,
+                    "best": step == 2, "tokens": 9, "seconds": 1.0})
+        for step, loss in ((2, 2.0), (9, 3.0))
+    )  # fmt: skip
+    run.write_text(f"{best}\n{worse}\n")
+    console = Console(file=io.StringIO(), width=200)
+    verdict.say_trained(console, SimpleNamespace(directory=find_run("a tale")))
+    paste(project, line_of(console.file.getvalue(), "Whether it recites:"))
+
+
 SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
+    an_overfitted_run_says_eval: ("cli/verdict.py: eval run.handle tasks",),
     train_says_generate: ("cli/session.py: name outcome.directory.handle",),
     sft_says_chat: (),
     classify_says_classify: (
