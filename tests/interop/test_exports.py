@@ -414,7 +414,7 @@ def content(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in (path.iterdir() if path.is_dir() else [path])}
 
 
-@pytest.mark.parametrize("to", ["hf", "gguf", pytest.param("onnx", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("to", ["hf", *(pytest.param(to, marks=pytest.mark.slow) for to in ("gguf", "onnx"))])
 def test_an_export_that_was_killed_leaves_nothing_hidden_and_loses_nothing(make_run: Any, to: Any) -> None:
     """The earlier export stayed hidden beside its place forever: as large as the model, and out of reach."""
     make_run()

@@ -192,6 +192,7 @@ def test_stopped_twice_while_saving_it_can_still_be_resumed(undisturbed: Path, t
     assert_same_weights(tmp_path / "twice", undisturbed)
 
 
+@pytest.mark.slow
 def test_two_processes_prepare_the_same_text_once(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     both = [
