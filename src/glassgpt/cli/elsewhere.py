@@ -15,7 +15,7 @@ ON_GPU = "Use {device} cuda."
 ONE_PRECISION = "Use {precision} bfloat16. There is no training in float16."
 EVALUATED_TOKENS = "Give {evaluate-tokens}: the size of an evaluation is in tokens here, not in batches."
 NAMED_RUN = (
-    "Every run has a folder of its own: give its {name}. The environment variable GLASSGPT_RUNS says where."
+    "Every run has its own folder: give its {name}. The environment variable GLASSGPT_RUNS says where."
 )
 IMPORTED = "A model from elsewhere becomes a run by  glassgpt import SOURCE"
 RESUMED = f"{IMPORTED}  A run that was stopped goes on by  glassgpt resume RUN"

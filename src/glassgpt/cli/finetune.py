@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import App, ArgumentCollection, Group, Parameter
-from cyclopts.config import Dict
 
-from glassgpt.cli.given import Given, note_given
+from glassgpt.cli.given import Given, fill_in, note_given
 from glassgpt.cli.helping import Help
 from glassgpt.errors import ConfigError
 from glassgpt.finetuning.config import KINDS, Kind
@@ -30,10 +29,7 @@ def _from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollectio
         return
     from glassgpt.finetuning.choice import settings_from
 
-    values = settings_from(file, commands[-1])
-    for command in reversed(commands):
-        values = {command: values}
-    Dict(values, source=file)(app, commands, arguments)
+    fill_in(app, commands, arguments, settings_from(file, commands[-1]), source=file)
 
 
 app = App(

@@ -58,7 +58,7 @@ class Flow:
         return sent + cluster
 
     def _new_line(self, cells: int, most: int) -> str:
-        """Begin a new line with the word so far, or after it where the word fills a line of its own."""
+        """Begin a new line with the word so far; a word longer than a line is broken instead."""
         moved, taken_back = self._word, "\b" * self._cells + "\x1b[K" if self._cells else ""
         if self._cells == self._column or self._cells + cells > most:
             self._begin_word()

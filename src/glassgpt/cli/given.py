@@ -6,7 +6,7 @@ Fitting, plans and recipes leave these settings as they are, and a setting that 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Dict
@@ -25,10 +25,18 @@ def note_given(app: App, commands: tuple[str, ...], arguments: ArgumentCollectio
     """Pass the command the settings that the command line names, if it has a parameter `given`."""
     if not any(argument.name == "--given" for argument in arguments):
         return
-    values: dict = {"given": names_given(arguments)}
+    fill_in(app, commands, arguments, {"given": names_given(arguments)}, source="the command line")
+
+
+def fill_in(
+    app: App, commands: tuple[str, ...], arguments: ArgumentCollection, values: dict[str, Any], *, source: str
+) -> None:
+    """Give the parameters of a command the values that they do not have yet."""
+    # Keyed by the command, because a flat Dict treats sections with the name of a command (model, tokenizer) as
+    # settings of that command and ignores them.
     for command in reversed(commands):
         values = {command: values}
-    Dict(values, source="the command line")(app, commands, arguments)
+    Dict(values, source=source)(app, commands, arguments)
 
 
 def refuse_misplaced(run: str, *text: str, most: int) -> None:

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from glassgpt.cli.main import INTERRUPTED
 from glassgpt.errors import ConfigError, GlassGPTError
 
 if TYPE_CHECKING:
     from glassgpt.runs.directory import RunDirectory
-
-INTERRUPTED = 130
 
 
 def resume(
@@ -67,6 +66,7 @@ def _resume_one(run: str, sources: tuple[str, ...], track: tuple[str, ...], devi
     from glassgpt.commands import command
     from glassgpt.errors import RunError
     from glassgpt.runs.directory import find_run
+    from glassgpt.runs.keeping import OVER
     from glassgpt.runs.summary import summarize
 
     directory = find_run(run)
@@ -77,7 +77,7 @@ def _resume_one(run: str, sources: tuple[str, ...], track: tuple[str, ...], devi
             + command("generate", directory.handle)
         )
     status = _resume(run, directory, sources, track, device)
-    if before.state in ("finished", "no improvement") and status == 0:
+    if before.state in OVER and status == 0:
         _say_finished(directory)
     return status
 

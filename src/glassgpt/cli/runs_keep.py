@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from glassgpt.cli.terminal import make_console, shown
-
-if TYPE_CHECKING:
-    pass
 
 
 def rename(run: str, new: str) -> None:

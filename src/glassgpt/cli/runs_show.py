@@ -52,6 +52,7 @@ def _facts(run: RunDirectory, summary: RunSummary) -> Iterator[tuple[str, str]]:
     """Yield the lines of the table as labels and values."""
     import time
 
+    from glassgpt.runs.reading import readable_lineage
     from glassgpt.runs.summary import duration
 
     if summary.note:
@@ -66,21 +67,11 @@ def _facts(run: RunDirectory, summary: RunSummary) -> Iterator[tuple[str, str]]:
         yield "parameters", f"{summary.parameters:,}"
     if summary.tokens:
         yield "tokens seen", f"{summary.tokens:,}"
-    lineage = _lineage(run)
+    lineage = readable_lineage(run)
     if lineage is not None:
         yield from _origin(run.name, lineage)
     yield "changed", time.strftime("%Y-%m-%d %H:%M", time.localtime(summary.changed))
     yield "folder", f"{run.path} ({_sizes(run, summary)})"
-
-
-def _lineage(run: RunDirectory) -> Lineage | None:
-    from glassgpt.errors import GlassGPTError
-    from glassgpt.runs.reading import read_lineage
-
-    try:
-        return read_lineage(run)
-    except GlassGPTError:
-        return None
 
 
 def _origin(name: str, lineage: Lineage) -> Iterator[tuple[str, str]]:

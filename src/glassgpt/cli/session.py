@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from glassgpt.cli import verdict
+from glassgpt.cli.main import INTERRUPTED
 from glassgpt.cli.progress import TerminalProgress
 from glassgpt.cli.terminal import make_console, print_table, printable, say, shorten, shown
 from glassgpt.commands import command
@@ -46,7 +47,7 @@ def _show(start: Start, say_end: Callable[[Console, Outcome], None]) -> int:
             console,
             f"\nStopped at step {outcome.finished.step} with everything saved. Resume with:  {again}\n",
         )
-        return 130
+        return INTERRUPTED
     if world_from_environment().is_main:
         say_end(console, outcome)
     return 0

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, ArgumentCollection, Parameter
-from cyclopts.config import Dict
 from rich.console import Console
 from rich.table import Table
 
-from glassgpt.cli.given import Given
+from glassgpt.cli.given import Given, fill_in
 from glassgpt.cli.helping import Help
+from glassgpt.cli.main import INTERRUPTED
 from glassgpt.cli.terminal import make_console, middle, print_table, shown, visible
 from glassgpt.cli.train import USUAL, checked, from_recipe, planned
 from glassgpt.config import types_of
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from glassgpt.pretraining.sweep import Listening
     from glassgpt.runs.sweeps import Result, Row, Sweep
     from glassgpt.training.events import Event
-
-INTERRUPTED = 130
 
 
 def _with_values(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -40,10 +38,7 @@ def _with_values(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
         if "," in text and not any(word in str(types_of(kind)[key]) for word in ("tuple", "dict")):
             swept.append(f"{section}.{key}={text}")
             argument.tokens[:] = [argument.tokens[0].evolve(value=text.partition(",")[0])]
-    values: dict = {"swept": swept}
-    for command in reversed(commands):
-        values = {command: values}
-    Dict(values, source="the command line")(app, commands, arguments)
+    fill_in(app, commands, arguments, {"swept": swept}, source="the command line")
 
 
 app = App(

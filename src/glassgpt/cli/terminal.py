@@ -80,8 +80,8 @@ def printable(text: str) -> str:
 def folded(text: str, width: int) -> str:
     """Return a message with its lines broken between words, and no command broken: it can still be pasted.
 
-    A command stands in backticks, or after two spaces and to the end of its line. One that does not fit beside the
-    words before it begins a line of its own; one that is longer than the window runs over its edge.
+    A command stands in backticks, or after two spaces and to the end of its line. If it does not fit on the line, it
+    begins a new one; if it is longer than the window, it runs over the edge.
     """
     return "\n".join(line for paragraph in text.split("\n") for line in _lines_of(paragraph, width))
 

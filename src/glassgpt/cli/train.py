@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import App, ArgumentCollection, Parameter
-from cyclopts.config import Dict
 
 from glassgpt import config as configs
-from glassgpt.cli.given import Given, names_given
+from glassgpt.cli.given import Given, fill_in, names_given
 from glassgpt.cli.helping import Help
 from glassgpt.corpus.sources import refuse_idle_field
 from glassgpt.errors import ConfigError
@@ -43,11 +42,7 @@ def from_recipe(app: App, commands: tuple[str, ...], arguments: ArgumentCollecti
             get_preset(given["--preset"])
         )  # chosen by the user, unlike this recipe's
     values["given"] = names_given(arguments)
-    # Keyed by the command, because a flat Dict treats sections with the name of a command (model, tokenizer) as
-    # settings of that command and ignores them.
-    for command in reversed(commands):
-        values = {command: values}
-    Dict(values, source=f"recipe {recipe}")(app, commands, arguments)
+    fill_in(app, commands, arguments, values, source=f"recipe {recipe}")
 
 
 app = App(

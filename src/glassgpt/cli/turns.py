@@ -177,7 +177,7 @@ class Continuing:
         self._text, self._last = "", None
 
     def system(self, _text: str, /) -> str:
-        """Say that there is none."""
+        """Refuse: a base model has no system prompt."""
         raise GenerationError(f"{self._run.directory.name} is a base model and has no system prompt.")
 
     def notes(self) -> Iterator[str]:

@@ -47,7 +47,7 @@ def _is_prepared(folder: Path) -> bool:
 
 
 def is_made(path: Path) -> bool:
-    """Say whether a file or folder is passed over, or everything in the folder is (as in `runs`)."""
+    """Return whether a file or folder is passed over, or everything in the folder is (as in `runs`)."""
     if not path.is_dir():
         return kind_of_file(path) is not None
     if kind_of_folder(path):
@@ -83,7 +83,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, str | None]]:
 
 
 def is_below_made(path: Path, root: Path) -> bool:
-    """Say whether a path lies in something that is passed over, between it and `root`, or is such a file."""
+    """Return whether a path is passed over, or a folder that holds it below `root` is."""
     between = [folder for folder in path.parents if folder != root and root in folder.parents]
     return any(map(kind_of_folder, between)) or is_made(path)
 

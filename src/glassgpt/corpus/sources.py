@@ -26,6 +26,8 @@ from glassgpt.corpus.records import TEXT_FIELDS, read_documents, record_notes
 from glassgpt.corpus.textfiles import read_text
 from glassgpt.errors import CorpusError, did_you_mean
 
+Contents = Sequence[tuple[Path, str | None]]
+"""What `walk` finds in a folder: each path, and what it is if it is passed over."""
 MOST_NAMED = 4
 """Most files that a message names."""
 
@@ -148,35 +150,46 @@ def _renamed(documents: Iterable[Document], name: str) -> Iterator[Document]:
 
 def _files_in(path: Path) -> Iterator[Path]:
     """Yield a file itself, or the readable files of a folder."""
-    if not path.is_dir():
-        yield path
-        return
-    kind = kind_of_folder(path)
+    yield from _texts(path, _contents(path)) if path.is_dir() else [path]
+
+
+def _contents(folder: Path) -> Contents:
+    """Return what `walk` finds in a folder. Raises `CorpusError` for a folder that GlassGPT wrote."""
+    kind = kind_of_folder(folder)
     if kind in OURS:
         raise CorpusError(
-            f"{path} is a {kind}, not a folder of texts. Name the folder or the files of your texts."
+            f"{folder} is a {kind}, not a folder of texts. Name the folder or the files of your texts."
         )
-    found = [file for file in files_below(path) if format_named(file)]
+    return list(walk(folder))
+
+
+def _texts(folder: Path, contents: Contents) -> list[Path]:
+    """Return the readable files among the contents of a folder. Raises `CorpusError` where there is none."""
+    found = [file for file, kind in contents if kind is None and format_named(file)]
     if not found:
         raise CorpusError(
-            f"The folder {path} holds no text that can be read. Looked for files ending in "
+            f"The folder {folder} holds no text that can be read. Looked for files ending in "
             f"{', '.join(suffixes())}, each also with .gz or .zst after it."
         )
-    yield from found
+    return found
 
 
 def _files_of(path: Path, text_field: str | None) -> Iterator[Source]:
     """Yield the sources of a file or folder. The first source notes what in the folder is not read."""
-    notes = tuple(filter(None, (_passed_over(path), _left_out(path)))) if path.is_dir() else ()
-    for file in _files_in(path):
+    if not path.is_dir():
+        yield _file(path, text_field)
+        return
+    contents = _contents(path)
+    notes = tuple(filter(None, (_passed_over(path, contents), _left_out(path, contents))))
+    for file in _texts(path, contents):
         source = _file(file, text_field)
         yield replace(source, notes=(*notes, *source.notes)) if notes else source
         notes = ()
 
 
-def _passed_over(folder: Path) -> str | None:
+def _passed_over(folder: Path, contents: Contents) -> str | None:
     """Return a sentence that counts what is no text in a folder (see `passed_over`), or None."""
-    found = [(str(path.relative_to(folder)), kind) for path, kind in walk(folder) if kind]
+    found = [(str(path.relative_to(folder)), kind) for path, kind in contents if kind]
     if not found:
         return None
     parts = []
@@ -196,9 +209,10 @@ def _plural(kind: str, count: int) -> str:
     return f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
 
 
-def _left_out(folder: Path) -> str | None:
+def _left_out(folder: Path, contents: Contents) -> str | None:
     """Return a sentence naming the files of a folder that are not read because of their suffixes, or None."""
-    names = [str(file.relative_to(folder)) for file in files_below(folder) if not format_named(file)]
+    unread = [file for file, kind in contents if kind is None and not format_named(file)]
+    names = [str(file.relative_to(folder)) for file in unread]
     if not names:
         return None
     more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
@@ -215,8 +229,8 @@ def _matching(pattern: str) -> Iterator[Path]:
     if not matches:
         raise CorpusError(f"No file matches {pattern!r}.")
     if "**" in pattern:
-        # `**` already matches the contents of the folders it matches. What lies in a folder of runs or the like is
-        # passed over as in a folder that is named.
+        # `**` already matches the contents of the folders it matches. Files in a run and the like are passed over, as
+        # in a folder that is named.
         plain = takewhile(lambda part: not glob.has_magic(part), Path(os.path.expanduser(pattern)).parts)  # noqa: PTH111
         root = Path(*plain)
         found = [path for path in map(Path, matches) if path.is_file() and not is_below_made(path, root)]

@@ -78,9 +78,8 @@ def measure_sources(run: Run, sources: Sequence[str], text_field: str | None = N
         own, sources=tuple(sources), text_field=own.text_field if text_field is None else text_field
     )
     tokens = prepare_whole(dataclasses.replace(run.config, corpus=corpus), run.directory.tokenizer)
-    if (
-        run.config.training.order == "documents"
-    ):  # which begin after the end of another one, the first one too
+    if run.config.training.order == "documents":
+        # Each document is measured after the end of another one, so the first one needs that, too.
         tokens = tokens.after(run.tokenizer.end_of_text)
     return _measured(run, tokens, ", ".join(sources))
 

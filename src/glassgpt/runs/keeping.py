@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glassgpt import files
-from glassgpt.errors import GlassGPTError, RunError, did_you_mean
+from glassgpt.errors import RunError, did_you_mean
 from glassgpt.runs.claim import held, take
 from glassgpt.runs.directory import RunDirectory, is_same, list_runs, normal, refuse_taken, runs_folder
-from glassgpt.runs.facts import Lineage
-from glassgpt.runs.reading import read_lineage
+from glassgpt.runs.reading import readable_lineage
 from glassgpt.runs.summary import size_of, summarize
 
 OVER = ("finished", "no improvement")
@@ -76,10 +75,10 @@ def removed() -> list[str]:
 
 def made_from(run: RunDirectory) -> list[tuple[RunDirectory, bool]]:
     """Return the runs that were fine-tuned from a run, and whether each needs it to open, as an adapter does."""
-    own, found = _lineage_of(run), []
+    own, found = readable_lineage(run), []
     weights = own.weights_hash if own else None
     for other in list_runs():
-        lineage = _lineage_of(other)
+        lineage = readable_lineage(other)
         if lineage is None or lineage.base is None:
             continue
         same_weights = weights is not None and lineage.base.weights == weights
@@ -92,7 +91,7 @@ def is_unfinished(run: RunDirectory, state: str) -> bool:
     """Return whether a run in this state can be resumed: it was stopped or killed, also after its last step."""
     if state in ("unfinished", "interrupted"):
         return True
-    lineage = _lineage_of(run)
+    lineage = readable_lineage(run)
     return state in OVER and lineage is not None and lineage.weights is None
 
 
@@ -126,7 +125,7 @@ def prune(run: RunDirectory) -> Pruned:
 
 def _broken(run: RunDirectory) -> str:
     """Return why the final weights of a run cannot replace its checkpoints, or "" where they can."""
-    lineage = _lineage_of(run)
+    lineage = readable_lineage(run)
     if run.adapter.is_dir():
         return files.broken_seal(run.adapter) or ""
     if lineage is None or lineage.weights_hash is None or not run.weights.is_file():
@@ -134,13 +133,6 @@ def _broken(run: RunDirectory) -> str:
     if files.hash_file(run.weights) != lineage.weights_hash:
         return f"{run.weights.name} was truncated or altered"
     return ""
-
-
-def _lineage_of(run: RunDirectory) -> Lineage | None:
-    try:
-        return read_lineage(run)
-    except GlassGPTError:
-        return None
 
 
 def _moved(run: RunDirectory, path: Path) -> RunDirectory:

@@ -29,6 +29,14 @@ def read_lineage(directory: RunDirectory) -> Lineage:
     return _typed(directory, directory.lineage, Lineage)
 
 
+def readable_lineage(directory: RunDirectory) -> Lineage | None:
+    """Return a run's lineage, or None where it cannot be read."""
+    try:
+        return read_lineage(directory)
+    except GlassGPTError:
+        return None
+
+
 def read_comparison(directory: RunDirectory) -> Comparison:
     """Read comparison.json. Raises `RunError` when it is unreadable or has the wrong structure."""
     return _typed(directory, directory.comparison, Comparison)
