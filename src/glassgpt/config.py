@@ -47,7 +47,11 @@ def from_dict(kind: type[Config], values: dict[str, Any], *, origin: str) -> Con
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Return a config as nested plain values, leaving out what is None (TOML has no null)."""
-    return _without_none(dataclasses.asdict(config))
+    return {
+        field.name: _plain(value)
+        for field in dataclasses.fields(config)
+        if (value := getattr(config, field.name)) is not None
+    }
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -116,9 +120,11 @@ def refuse_number(value: Any) -> None:
         raise ValueError(f"A number of {len(str(value))} digits is too large: the largest is {LARGEST:,}.")
 
 
-def _without_none(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
     if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
+        return {key: _plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):
-        return [_without_none(item) for item in value]
+        return [_plain(item) for item in value]
     return value
