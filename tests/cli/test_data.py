@@ -38,6 +38,20 @@ def test_inspect_shows_sources_cleaning_figures_and_splits(tales: Path, capsys):
     assert "name a --tokenizer" in shown
 
 
+def test_the_leak_is_a_sentence_that_fits_a_narrow_window(tales: Path, capsys, monkeypatch):
+    """It once was a column of nine characters, with the indented lines around it broken at the edge."""
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.chdir(tales.parent)
+    inspect(tales.name)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert any(line.startswith("  Of the validation text, ") for line in lines)
+    assert "also occur in the training text." in " ".join(map(str.strip, lines))
+    after = lines[next(n for n, line in enumerate(lines) if "Of the validation" in line) :]
+    assert len(after) > 1
+    assert all(line.startswith("  ") for line in after)
+
+
 def test_the_field_and_the_mode_can_be_chosen(tales: Path, capsys):
     for flag in ("--text-field", "--corpus.text-field"):
         inspect(str(tales), flag, "title", "--cleaning.mode", "off")

@@ -87,6 +87,9 @@ WORKS = [
     # our own, by the last part
     (TRAIN, "--kind", "--tokenizer.kind"),
     (TRAIN, "--optimizer", "--training.optimizer"),
+    (TRAIN, "--seed", "--training.seed"),
+    (SFT, "--seed", "--training.seed"),
+    (TRAIN, "--vocab-size", "--tokenizer.vocab-size"),
     ("data inspect text.txt", "--seed", "--split.seed"),
     ("data inspect text.txt", "--validation", "--split.validation"),
     ("tokenizer train text.txt", "--out", "--output"),
@@ -106,7 +109,6 @@ ANSWERED = [
     (TRAIN, "--model", "--preset"),
     (TRAIN, "--init_from", "glassgpt resume"),
     (TRAIN, "--resume_from_checkpoint", "glassgpt resume"),
-    (TRAIN, "--seed", "--training.seed"),
     (TRAIN, "--train.learning_rate", "--training.learning-rate"),
     (TRAIN, "--learning-rat", "--training.learning-rate"),
     (TRAIN, "--xyzzy", "glassgpt train --help-all"),
@@ -120,6 +122,8 @@ ANSWERED = [
     (WRITE, "--load_in_8bit", "--weights int8"),
 ]
 SEVERAL = "several meanings"
+OTHER_MEANINGS = ("--model.vocab-size", "--split.seed", "--samples.seed")
+"""Settings whose last part means what most people mean by it: the vocabulary of the tokenizer, the training's seed."""
 
 
 def commands(app: App, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -202,7 +206,7 @@ def test_each_option_has_a_short_form_or_an_answer_with_all_full_ones(every: lis
         names = {name for argument in options.arguments if argument.show for name in argument.names}
         for name in names:
             short = "--" + name.rpartition(".")[2]
-            if "." not in name or short in names or name == "--model.vocab-size":
+            if "." not in name or short in names or name in OTHER_MEANINGS:
                 continue
             told = full(options, short)
             shortened += told == name
@@ -243,6 +247,11 @@ def test_values_and_texts_stay_as_they_are(app: App) -> None:
     (("finetune", "sft"), ("glassgpt finetune sft needs RUN.",)),
     (("tokenizer", "train", "text.txt"), ("glassgpt tokenizer train needs --output.",)),
     (("train", "text.txt", "--lr"), ("--training.learning-rate needs a value",)),
+    (("export", "small", "GGUF"), ("glassgpt export small --to gguf",)),
+    (("export", "small", "hf", "--force"), ("glassgpt export small --to hf --force",)),
+    (("resume", "small", "again"), ("only RUN", "glassgpt resume small")),
+    (("runs", "show", "small", "small"), ("only RUN", "glassgpt runs show small")),
+    (("doctor", "--json", "please"), ("only options", "glassgpt doctor --json")),
 ])  # fmt: skip
 def test_a_slip_is_answered_in_one_paragraph(workplace: Path, glassgpt, words, parts) -> None:
     result = glassgpt(*words)
@@ -284,6 +293,25 @@ def test_help_of_train_is_one_screen(monkeypatch: pytest.MonkeyPatch, glassgpt) 
 @pytest.mark.parametrize("words", [("help",), ("help", "train"), ("help", "finetune", "sft")])
 def test_help_is_a_word_too(glassgpt, words: tuple[str, ...]) -> None:
     assert glassgpt(*words).output == glassgpt(*words[1:], "--help").output != ""
+
+
+@pytest.mark.parametrize(("line", "usage"), [
+    ("train --help", "train [OPTIONS] [SOURCES...]"),
+    ("finetune sft --help-all", "finetune sft [OPTIONS] RUN [DATA...]"),
+    ("generate small --help", "generate [OPTIONS] [RUN] [PROMPT]"),
+    ("runs -h", "runs COMMAND [OPTIONS] [RUNS...]"),
+    ("tokenizer train --help", "tokenizer train --output PATH [OPTIONS] [SOURCES...]"),
+])  # fmt: skip
+def test_usage_names_its_words(glassgpt, line: str, usage: str) -> None:
+    """It once said ARGS, and the reader had to look for the name below."""
+    assert glassgpt(*line.split()).output.splitlines()[:2] == [f"Usage: glassgpt {usage}", ""]
+
+
+def test_a_default_of_several_words_is_shown_as_it_is_typed(glassgpt) -> None:
+    """It once was a tuple of Python: ('tinytales',)."""
+    shown = glassgpt("finetune", "grpo", "--help-all").output
+    assert "[default: tinytales]" in " ".join(shown.replace("│", " ").split())
+    assert "('" not in shown
 
 
 def test_version_is_a_word_too(glassgpt) -> None:

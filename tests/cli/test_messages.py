@@ -27,7 +27,7 @@ def test_words_stay_whole_and_the_command_stays_one_line(width: int) -> None:
 def test_a_line_is_filled_before_the_next_one_begins() -> None:
     assert folded("one two three four", 9) == "one two\nthree\nfour"
     assert folded("猫猫 猫猫 猫", 7) == "猫猫\n猫猫 猫"
-    assert folded("  indented words here", 12) == "  indented\nwords here"
+    assert folded("  indented words here", 12) == "  indented\n  words here"
     assert folded("first\n\nsecond", 40) == "first\n\nsecond"
 
 

@@ -28,7 +28,7 @@ def test_gpt2_has_its_known_size(capsys: pytest.CaptureFixture[str]):
     printed = capsys.readouterr().out
     assert "124,439,808" in printed
     assert "854 M" in printed  # FLOPs a token: 6 N and attention
-    assert "1 texts of 1,024 tokens" in printed
+    assert "1 text of 1,024 tokens" in printed
 
 
 def test_sizes_can_be_replaced(capsys: pytest.CaptureFixture[str]):

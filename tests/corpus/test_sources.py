@@ -121,6 +121,18 @@ def test_a_missing_path_names_the_nearest(tmp_path: Path, monkeypatch):
             open_sources([spec])
 
 
+def test_a_missing_file_is_not_taken_for_a_corpus(tmp_path: Path, monkeypatch):
+    """Once `tales.txt` was answered with "Did you mean builtin:tinytales", although tale.txt was beside it."""
+    monkeypatch.chdir(tmp_path)
+    for spec in ("tales.txt", "my-story.txt", "shakespeare-plays.txt", "novel", "~", "notes/tinytales.txt"):
+        with pytest.raises(CorpusError) as caught:
+            open_sources([f"./{spec}" if spec == "~" else spec])
+        assert "Did you mean" not in str(caught.value), spec
+    Path("tale.txt").write_text("x")
+    with pytest.raises(CorpusError, match=r"Did you mean tale\.txt\? "):
+        open_sources(["tales.txt"])
+
+
 @pytest.mark.parametrize("specs", [[], [""], ["   "], ["/nowhere/at/all.txt"]])
 def test_nothing_named_or_nothing_there(specs):
     with pytest.raises(CorpusError):

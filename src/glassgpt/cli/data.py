@@ -85,18 +85,19 @@ def inspect(
 
 def _print_what_is_left(console, figures, kind: str | None) -> None:
     """Show unknown tokens of a tokenizer's `kind` and the splits, or say that nothing is left to train on."""
+    from glassgpt.cli.terminal import say
     from glassgpt.tokenizers.special import unknown_line
 
     if kind is not None and figures.tokens and figures.unknown:
-        console.print("  " + unknown_line(figures.unknown, figures.tokens, kind))
+        say(console, "  " + unknown_line(figures.unknown, figures.tokens, kind))
     if not figures.characters:
-        console.print(
-            "\nNo text is left to train on. Name more text, or keep it all with  --cleaning.mode off"
+        say(
+            console, "\nNo text is left to train on. Name more text, or keep it all with  --cleaning.mode off"
         )
         return
     _print_splits(console, figures)
     if "train" not in figures.splits:
-        console.print("All of it is held out, so nothing is left to train on. Name more text.")
+        say(console, "All of it is held out, so nothing is left to train on. Name more text.")
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class _Sections:
 
 
 def _print_sources(console, sources) -> None:
-    from glassgpt.cli.terminal import print_table, visible
+    from glassgpt.cli.terminal import print_table, say, visible
 
     most = 12
     table = _table("Sources", "name", "size on disk")
@@ -117,17 +118,19 @@ def _print_sources(console, sources) -> None:
         table.add_row(f"... and {len(sources) - most:,} more", "")
     print_table(console, table)
     for note in (note for source in sources for note in source.notes):
-        console.print(f"  {note}", soft_wrap=True)
+        say(console, f"  {note}")
 
 
 def _print_cleaning(console, report) -> None:
+    from glassgpt.cli.terminal import say
+
     console.print("\nCleaning", style="bold")
     for line in report.lines():
-        console.print(f"  {line}")
+        say(console, f"  {line}")
 
 
 def _print_figures(console, figures) -> None:
-    from glassgpt.cli.terminal import print_table, visible
+    from glassgpt.cli.terminal import print_table, say, visible
 
     table = _table("\nWhat is left", "", "")
     about = "about " if figures.is_sampled else ""
@@ -150,7 +153,7 @@ def _print_figures(console, figures) -> None:
         table.add_row(name, visible(value))
     print_table(console, table)
     if figures.tokens is None:
-        console.print("  Tokens were not counted, only words and bytes: name a --tokenizer to count them.")
+        say(console, "  Tokens were not counted, only words and bytes: name a --tokenizer to count them.")
 
 
 def _near_duplicates(figures) -> str:
@@ -168,20 +171,23 @@ def _growth(points: list[tuple[int, int]]) -> str:
     return f"{now:,}" + (f" ({steps} words)" if steps else "")
 
 
-def _runs(share: float | None) -> str:
-    return "no run of 13 words to look for" if share is None else f"{share:.2%} of 13-word runs"
-
-
 def _print_splits(console, figures) -> None:
-    from glassgpt.cli.terminal import print_table
+    from glassgpt.cli.terminal import print_table, say
 
-    table = _table("\nSplits", "split", "documents", "characters", "share", "copies of training text")
+    table = _table("\nSplits", "split", "documents", "characters", "share")
     for name, counted in figures.splits.items():
-        leak = figures.leaks.get(name)
-        copied = f"{leak.documents:.1%} of documents, {_runs(leak.runs)}" if leak else ""
         share = f"{counted.characters / max(figures.characters, 1):.1%}"
-        table.add_row(name, f"{counted.documents:,}", f"{counted.characters:,}", share, copied)
+        table.add_row(name, f"{counted.documents:,}", f"{counted.characters:,}", share)
     print_table(console, table)
+    if sum(counted.documents for counted in figures.splits.values()) > figures.documents:
+        say(console, "  Documents were cut to divide the text. Each split that has a part of one counts it.")
+    for name, leak in figures.leaks.items():
+        runs = "" if leak.runs is None else f" and {leak.runs:.2%} of 13-word runs"
+        few = " It has no run of 13 words to compare." if leak.runs is None else ""
+        say(
+            console,
+            f"  Of the {name} text, {leak.documents:.1%} of documents{runs} also occur in the training text.{few}",
+        )
 
 
 def _table(title: str, *columns: str):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from glassgpt.cli.terminal import make_console, print_table, shown
+from glassgpt.cli.terminal import make_console, print_table, say, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,7 +61,7 @@ def _examine(console: Console, *, offline: bool) -> Diagnosis:
 
     with console.status("Examining this machine ...") as status:
         measured = measure(status.update)
-        status.update("Training, resuming, generating and exporting a tiny model ...")
+        status.update("Training and exporting a tiny model ...")
         steps = list(check())
         status.update("Checking caches and hubs ...")
         return Diagnosis(
@@ -82,12 +82,12 @@ def _show(console: Console, diagnosis: Diagnosis) -> None:
     if diagnosis.measured is not None:
         _print(console, "How fast it is", _measured_rows(diagnosis.measured))
         for line in _remarks(diagnosis.measured):
-            console.print(f"  [yellow]{shown(line)}[/]")
+            say(console, line, style="yellow")
     _print(console, "What is installed", _library_rows(diagnosis))
     _print(console, "Does it work?", (_step_row(step) for step in diagnosis.steps))
     console.print()
     for trouble in diagnosis.troubles:
-        console.print(f"[bold red]![/] {shown(trouble)}")
+        say(console, f"! {trouble}", style="red")
     if not diagnosis.troubles:
         console.print("[bold green]Everything works here.[/]")
 

@@ -125,6 +125,7 @@ GUESSES: dict[str, tuple[str, ...]] = {
     "dtype": ("precision", AS_SAVED),
     "torch-dtype": ("precision", AS_SAVED),
     "torch-compile": ("compile",),
+    "seed": ("training.seed",),  # and not that of the split or the samples
     # what happens while it is trained
     "eval-every": ("evaluate-every",),
     "eval-interval": ("evaluate-every",),

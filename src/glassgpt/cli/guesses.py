@@ -14,13 +14,13 @@ import re
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
-from cyclopts import App, ArgumentCollection, CycloptsError, MissingArgumentError
+from cyclopts import App, ArgumentCollection, CycloptsError, MissingArgumentError, UnusedCliTokensError
 from cyclopts.utils import is_option_like
 
 from glassgpt.cli.elsewhere import GUESSES
-from glassgpt.cli.helping import HELP_ALL
+from glassgpt.cli.helping import HELP_ALL, positional
 from glassgpt.cli.renamed import with_names_of_now
-from glassgpt.commands import command
+from glassgpt.commands import command, line_of
 from glassgpt.errors import UsageError
 
 HELP = ("--help", "-h", HELP_ALL)
@@ -52,9 +52,11 @@ def understood(app: App, arguments: Sequence[str], unlisted: Container[str] = ()
     return [*words[:begin], *map(options.full, given, [*given[1:], ""]), *words[end:]]
 
 
-def refusal(error: CycloptsError) -> UsageError:
+def refusal(error: CycloptsError, arguments: Sequence[str]) -> UsageError:
     """Return in our words what cyclopts says about a command line that it could not read."""
     argument = error.argument
+    if isinstance(error, UnusedCliTokensError) and error.app is not None and error.unused_tokens:
+        return _left_over(error.app, error.command_chain or (), error.unused_tokens, arguments)
     if argument is None or type(error) is not MissingArgumentError:
         return UsageError(str(error))
     above = " ".join(["glassgpt", *(error.command_chain or ())])
@@ -62,6 +64,27 @@ def refusal(error: CycloptsError) -> UsageError:
         return UsageError(f"{error.keyword} needs a value after it. What it may be:  {above} --help-all")
     name = argument.name if argument.index is None else argument.name.lstrip("-").upper()
     return UsageError(f"{above} needs {name}. What that is:  {above} --help")
+
+
+def _left_over(app: App, chain: Sequence[str], extra: Sequence[str], arguments: Sequence[str]) -> UsageError:
+    """Return what to do about words that a command does not take: one is a choice of an option, or they go."""
+    above = " ".join(["glassgpt", *chain])
+    words, place = list(arguments), len(arguments)
+    for word in extra:
+        if word in words:
+            place = len(words) - 1 - words[::-1].index(word)
+            del words[place]
+    options = [
+        argument
+        for argument in app.assemble_argument_collection()
+        if len(extra) == 1 and extra[0].lower() in (argument.get_choices() or ()) and argument.show
+    ]
+    if options:
+        words[place:place] = [options[0].name, extra[0].lower()]
+        return UsageError(f"{extra[0]} is a value of {options[0].name}. Did you mean:  {line_of(words)}")
+    taken = [argument.name.lstrip("-").upper() for argument in positional(app)]
+    what = f"only {' and '.join(taken)} before its options" if taken else "only options"
+    return UsageError(f"{above} takes {what}. Without {' '.join(extra)!r}:  {line_of(words)}")
 
 
 def before_texts(words: Sequence[str]) -> Sequence[str]:

@@ -6,12 +6,13 @@ every one. This module imports almost nothing, because commands name their forma
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclopts import App
+    from cyclopts import App, Argument
     from cyclopts.help import HelpEntry, HelpPanel
     from rich.console import Console, ConsoleOptions
 
@@ -54,13 +55,50 @@ class Help:
 
 def print_everything(app: App, words: Sequence[str]) -> None:
     """Print the help of the command that some words name, with all its options."""
+    name_arguments(app, words)
     with app.app_stack(list(words), {"help_formatter": Help()}):
         app.help_print(list(words))
 
 
+def name_arguments(app: App, words: Sequence[str]) -> None:
+    """Let the usage line of the command that some words name show its arguments by name, not as ARGS."""
+    from cyclopts.help.help import format_usage
+
+    named = [
+        word for word in words if word not in (*app.help_flags, HELP_ALL)
+    ]  # cyclopts takes them as commands
+    chain, apps, _ = app.parse_commands(named)
+    here = apps[-1]
+    if here.default_command is None:
+        return
+    names = [
+        f"[{argument.name.lstrip('-').upper()}{'...' * _takes_many(argument)}]"
+        for argument in positional(here)
+        if not argument.required
+    ]
+    usage = str(format_usage(app, chain, execution_path=apps)).rstrip()
+    usage = usage.removesuffix(" [ARGS...]").removesuffix(" [ARGS]")
+    here.usage = f"Usage: {' '.join([usage, *names])}"
+
+
+def positional(app: App) -> list[Argument]:
+    """Return what a command takes by position."""
+    return [
+        argument
+        for argument in app.assemble_argument_collection()
+        if argument.show and (argument.index is not None or _takes_many(argument))
+    ]
+
+
+def _takes_many(argument: Argument) -> bool:
+    return argument.field_info.kind == argument.field_info.VAR_POSITIONAL
+
+
 def _worth(default: str | None) -> str | None:
-    """Return a default that says something; an empty list does not."""
-    return None if default == "()" else default
+    """Return a default as it would be typed. An empty list says nothing, so it is not shown."""
+    if default is None or not default.startswith("("):
+        return default
+    return ", ".join(map(str, ast.literal_eval(default))) or None
 
 
 def _stacked(entry: HelpEntry) -> Any:

@@ -116,8 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str]) -> int:
     from cyclopts import CycloptsError
 
-    from glassgpt.cli.guesses import before_texts, refusal, understood
-    from glassgpt.cli.helping import HELP_ALL, print_everything
+    from glassgpt.cli.guesses import HELP, before_texts, refusal, understood
+    from glassgpt.cli.helping import HELP_ALL, name_arguments, print_everything
     from glassgpt.cli.terminal import print_error, silence
     from glassgpt.errors import GlassGPTError, UsageError
     from glassgpt.system import explained
@@ -128,13 +128,15 @@ def _run(arguments: Sequence[str]) -> int:
         if HELP_ALL in before_texts(words):
             print_everything(app, words)
             return 0
+        if any(word in HELP for word in before_texts(words)):
+            name_arguments(app, words)
         status = app(words, print_error=False, exit_on_error=False)
         sys.stdout.flush()
     except UsageError as error:
         print_error(error)
         return 2
     except CycloptsError as error:
-        print_error(refusal(error))
+        print_error(refusal(error, arguments))
         return 2
     except GlassGPTError as error:
         from glassgpt.cli.meant import advised

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 
 from glassgpt.cli.terminal import make_console, print_table, shown
+from glassgpt.cli.tokens import counted
 from glassgpt.errors import ConfigError, MisplacedWordError, did_you_mean
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.presets import PRESETS
@@ -124,10 +125,12 @@ def costs_table(config: ModelConfig, batch_size: int) -> Table:
     table.add_column()
     table.add_row("FLOPs a token, training", short_number(flops_per_token(config)), "forward and backward")
     forward = flops_per_token(config, training=False)
-    table.add_row("FLOPs a token, reading", short_number(forward), f"at {config.context_length:,} tokens")
+    table.add_row(
+        "FLOPs a token, reading", short_number(forward), f"at {counted(config.context_length, 'token')}"
+    )
     kept = f"weights {byte_size(train.weights)}, gradients {byte_size(train.gradients)}"
     spent = f"AdamW {byte_size(train.optimizer)}, activations about {byte_size(train.activations)}"
-    batch = f"{batch_size} texts of {config.context_length:,} tokens"
+    batch = f"{counted(batch_size, 'text')} of {counted(config.context_length, 'token')}"
     table.add_row("memory, training", byte_size(train.total), f"{kept},\n{spent} for {batch}")
     held = f"weights {byte_size(infer.weights)}, cache of one text {byte_size(infer.cache)}"
     table.add_row("memory, generating", byte_size(infer.total), held)
@@ -135,7 +138,9 @@ def costs_table(config: ModelConfig, batch_size: int) -> Table:
 
 
 def _parts(config: ModelConfig) -> str:
-    groups = "" if config.kv_heads == config.n_head else f" over {config.kv_heads} key/value heads"
-    shape = f"{config.n_layer} layers, {config.n_head} heads{groups}, {config.n_embd} wide"
+    groups = "" if config.kv_heads == config.n_head else f" over {counted(config.kv_heads, 'key/value head')}"
+    shape = (
+        f"{counted(config.n_layer, 'layer')}, {counted(config.n_head, 'head')}{groups}, {config.n_embd} wide"
+    )
     parts = f"{config.positions} positions, {config.norm}, {config.activation}, {config.attention} attention"
     return f"{shape}; {parts}, {'tied' if config.tied_head else 'own'} head"

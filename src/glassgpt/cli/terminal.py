@@ -81,17 +81,18 @@ def folded(text: str, width: int) -> str:
     """Return a message with its lines broken between words, and no command broken: it can still be pasted.
 
     A command stands in backticks, or after two spaces and to the end of its line. If it does not fit on the line, it
-    begins a new one; if it is longer than the window, it runs over the edge.
+    begins a new one; if it is longer than the window, it runs over the edge. All lines of an indented paragraph are
+    indented.
     """
     return "\n".join(line for paragraph in text.split("\n") for line in _lines_of(paragraph, width))
 
 
 def _lines_of(paragraph: str, width: int) -> Iterator[str]:
-    line = ""
+    line, indent = "", " " * (len(paragraph) - len(paragraph.lstrip(" ")))
     for space, word in _UNBROKEN.findall(paragraph):
         if line.strip() and cell_len(line + space + word) > width:
             yield line
-            line = word
+            line = indent + word
         else:
             line += space + word
     yield line

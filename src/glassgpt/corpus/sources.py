@@ -7,6 +7,7 @@ asked for, as a stream. A file or folder takes precedence over a named corpus of
 
 from __future__ import annotations
 
+import difflib
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +29,8 @@ from glassgpt.errors import CorpusError, did_you_mean
 
 Contents = Sequence[tuple[Path, str | None]]
 """What `walk` finds in a folder: each path, and what it is if it is passed over."""
+LIKE_A_CORPUS = 0.75
+"""Least similarity of a word and the name of a corpus: a file that is missing is rarely meant as one."""
 MOST_NAMED = 4
 """Most files that a message names."""
 
@@ -264,9 +267,16 @@ def _missing(spec: str) -> CorpusError:
     folder = Path(spec).expanduser().parent
     beside = [path.name for path in folder.iterdir() if path.name[0] != "."] if folder.is_dir() else []
     prefix = spec[: len(spec) - len(Path(spec).name)]
-    known = [*(prefix + name for name in beside), *builtin.BUILTINS, *downloads.named_corpora()]
-    near = did_you_mean(spec, known) or did_you_mean(f"builtin:{spec}", builtin.BUILTINS)
+    names = [*builtin.BUILTINS, *downloads.named_corpora()]
+    near = did_you_mean(spec, [prefix + name for name in beside]) or _near_corpus(spec, names)
     return CorpusError(
-        f"There is no file, folder or corpus {spec!r}.{near} "
-        f"Corpora known by name: {', '.join([*builtin.BUILTINS, *downloads.named_corpora()])}."
+        f"There is no file, folder or corpus {spec!r}.{near} Corpora known by name: {', '.join(names)}."
     )
+
+
+def _near_corpus(spec: str, names: Sequence[str]) -> str:
+    """Return a question about the corpora whose name a word resembles, with or without their `builtin:`; else ""."""
+    by_word = {name.rpartition(":")[2].lower(): name for name in names}
+    word = spec.rpartition(":")[2].lower()
+    near = difflib.get_close_matches(word, by_word, n=2, cutoff=LIKE_A_CORPUS)
+    return f" Did you mean {', '.join(by_word[each] for each in near)}?" if near else ""
