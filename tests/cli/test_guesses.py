@@ -307,6 +307,18 @@ def test_usage_names_its_words(glassgpt, line: str, usage: str) -> None:
     assert glassgpt(*line.split()).output.splitlines()[:2] == [f"Usage: glassgpt {usage}", ""]
 
 
+def test_each_option_that_takes_a_tokenizer_takes_a_run(workplace: Path, glassgpt) -> None:
+    """`tokenizer encode` knew names of runs, and `data inspect`, `import` and `train` did not."""
+    by_name = glassgpt("data", "inspect", "text.txt", "--tokenizer", "small")
+    assert by_name.output == glassgpt("data", "inspect", "text.txt", "--tokenizer", "runs/small").output
+    assert "bytes each" in by_name.output
+    quick = ("--steps", "1", "--n-layer", "1", "--n-embd", "8", "--n-head", "1", "--context-length", "8",
+             "--batch-size", "1", "--sample-every", "0", "--precision", "float32", "--threads", "1")  # fmt: skip
+    done = glassgpt("train", "text.txt", "--tokenizer.name", "small", *quick, "--name", "same")
+    assert done.status == 0, done.errors
+    assert find_run("same").tokenizer.read_text() == find_run("small").tokenizer.read_text()
+
+
 def test_a_default_of_several_words_is_shown_as_it_is_typed(glassgpt) -> None:
     """It once was a tuple of Python: ('tinytales',)."""
     shown = glassgpt("finetune", "grpo", "--help-all").output

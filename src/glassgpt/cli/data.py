@@ -39,8 +39,8 @@ def inspect(
     sources
         Files, folders, globs, builtin:name, hf:owner/name[:split][#column], or a known corpus.
     tokenizer
-        A tokenizer to count tokens with: a ready-made name (gpt2, cl100k_base, o200k_base), a tokenizer.json, or a
-        folder with one. Without it, only words and bytes are counted.
+        A tokenizer to count tokens with: a ready-made name (gpt2, cl100k_base, o200k_base), a tokenizer.json, a
+        folder with one, or a run. Without it, only words and bytes are counted.
     text_field
         The field of .jsonl, .json, .csv and .parquet records that holds the text.
     mode
@@ -66,9 +66,10 @@ def inspect(
     opened = open_sources(sources, text_field=text_field)
     counted_by = None
     if tokenizer is not None:
+        from glassgpt.runs.vocabulary import tokenizer_place
         from glassgpt.tokenizers.load import load_tokenizer
 
-        counted_by = load_tokenizer(tokenizer)
+        counted_by = load_tokenizer(tokenizer_place(tokenizer))
     with console.status(f"Reading {len(opened)} source{'s' * (len(opened) != 1)} ..."):
         documents = clean(read_all(opened), CleaningConfig(mode=mode), report)
         figures = survey(

@@ -37,7 +37,7 @@ def import_(
         source: A folder in the Hugging Face format, a name on its hub, or a notebook's FILE.pth.
         name: Name of the run; by default made from the source's name.
         tokenizer: If the source has no tokenizer: a ready-made name (gpt2, cl100k_base, o200k_base), a
-            tokenizer.json, or a folder with one.
+            tokenizer.json, a folder with one, or a run.
         heads: For a FILE.pth: number of attention heads, which its shapes do not show.
         activation: For a FILE.pth: the activation of its MLP, if it is not the usual one for its kind.
         characters: For a FILE.pth: the text whose sorted characters are its vocabulary.

@@ -290,16 +290,11 @@ def _measure(tokenizer: FastTokenizer, sample: list[str]) -> tuple[str, ...]:
 
 def _open(name: str) -> FastTokenizer:
     """Load a tokenizer by name or path, or that of a run in this folder."""
-    from glassgpt.runs.directory import find_run, runs_folder
-    from glassgpt.tokenizers.load import TOKENIZER_FILE, load_tokenizer
+    from glassgpt.runs.vocabulary import tokenizer_place
+    from glassgpt.tokenizers.load import load_tokenizer
 
-    if name == "latest":
-        return load_tokenizer(find_run(name).tokenizer)
-    of_run = runs_folder() / name / TOKENIZER_FILE
-    if of_run.is_file():
-        return load_tokenizer(of_run)
     try:
-        return load_tokenizer(name)
+        return load_tokenizer(tokenizer_place(name))
     except TokenizerError as error:
         if Path(name).exists():
             raise

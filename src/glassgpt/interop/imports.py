@@ -31,6 +31,7 @@ from glassgpt.runs.config import CorpusConfig, RunConfig
 from glassgpt.runs.directory import RunDirectory, refuse_taken
 from glassgpt.runs.facts import Lineage
 from glassgpt.runs.lineage import new_lineage, write_lineage
+from glassgpt.runs.vocabulary import tokenizer_place
 from glassgpt.system import explaining
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
@@ -165,7 +166,7 @@ def _arriving(folder: ModelFolder, given: str | None) -> Arrival:
 
 def _given_tokenizer(folder: ModelFolder, name: str) -> FastTokenizer:
     """Return the tokenizer of that name. Raises `InteropError` when the folder's own one gives other ids."""
-    tokenizer = load_tokenizer(name)
+    tokenizer = load_tokenizer(tokenizer_place(name))
     own = folder.path / "tokenizer.json"
     if own.is_file():
         with contextlib.suppress(TokenizerError):  # an unusable one is the reason to pass another

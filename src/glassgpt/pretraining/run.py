@@ -40,6 +40,7 @@ from glassgpt.runs.opening import open_tokenizer
 from glassgpt.runs.places import absolute
 from glassgpt.runs.reading import read_config, read_lineage
 from glassgpt.runs.trackers import check_trackers
+from glassgpt.runs.vocabulary import tokenizer_place
 from glassgpt.system import explaining
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.ready_made import READY_MADE
@@ -173,9 +174,10 @@ def _resolve(
 
 
 def _absolute_tokenizer(name: str | None) -> str | None:
-    if name is None or name in READY_MADE or not Path(name).exists():
-        return name
-    return str(Path(name).resolve())
+    place = name and tokenizer_place(name)
+    if place is None or place in READY_MADE or not Path(place).exists():
+        return place
+    return str(Path(place).resolve())
 
 
 def _decide(

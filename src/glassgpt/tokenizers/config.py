@@ -27,8 +27,8 @@ class TokenizerConfig:
     pattern: PatternName = "gpt2"
     """BPE: how text is cut before merging. These three are the ones llama.cpp knows by name."""
     name: str | None = None
-    """A ready-made vocabulary (`gpt2`, `cl100k_base`, `o200k_base`), a `tokenizer.json`, or a folder with
-    one, to use instead of training. No other setting of this section can be given with it."""
+    """A ready-made vocabulary (`gpt2`, `cl100k_base`, `o200k_base`), a `tokenizer.json`, a folder with one,
+    or a run, to use instead of training. No other setting of this section can be given with it."""
     engine: Engine = "auto"
     """BPE: what learns the merges, `python` (the choice of `auto`) or the Rust library; both learn the same."""
     min_frequency: int = 2
