@@ -275,6 +275,18 @@ def test_a_slip_does_not_wait_for_torch(app: App) -> None:
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
 
+def test_a_word_that_is_no_run_does_not_wait_for_torch(tmp_path: Path) -> None:
+    lines = ["generate Once", "chat hello", "classify hello", "export smal", "resume smal", "model nanno"]
+    program = (
+        "import sys\nfrom glassgpt.cli.main import main\n"
+        f"for line in {lines!r}:\n"
+        "    try: main(line.split())\n"
+        "    except SystemExit as done: assert done.code == 1, line\n"
+        "    assert 'torch' not in sys.modules, line\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, cwd=tmp_path)
+
+
 def test_help_of_train_is_one_screen(monkeypatch: pytest.MonkeyPatch, glassgpt) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     brief = glassgpt("train", "--help").output

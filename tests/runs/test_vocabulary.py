@@ -1,4 +1,7 @@
-"""A run's name is a tokenizer everywhere: `tokenizer encode small` took it, and `data inspect --tokenizer small` not."""
+"""The name of a run also names its tokenizer.
+
+`tokenizer encode small` once took it, and `data inspect --tokenizer small` did not.
+"""
 
 from __future__ import annotations
 

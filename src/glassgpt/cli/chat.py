@@ -59,6 +59,7 @@ def chat(
         weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, less time.
         device: auto, cpu, cuda or mps.
     """
+    refuse_misplaced(run, *more, most=0)  # before torch is imported: it takes seconds
     from glassgpt.device import pick_device
     from glassgpt.generation.text import GenerationConfig
     from glassgpt.runs.opening import open_run
@@ -67,7 +68,6 @@ def chat(
         temperature=temperature, top_k=top_k, top_p=top_p, max_tokens=max_tokens, seed=seed
     )
     refuse_idle(config, given)
-    refuse_misplaced(run, *more, most=0)
     opened = open_run(run, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)
     console = make_console()

@@ -19,6 +19,9 @@ def classify(run: str, *texts: str, device: str = "auto") -> None:
         texts: The texts to classify.
         device: auto, cpu, cuda or mps.
     """
+    from glassgpt.runs.directory import find_run
+
+    find_run(run)  # before torch is imported: it takes seconds
     from glassgpt.device import pick_device
     from glassgpt.errors import GenerationError
     from glassgpt.finetuning.classify import open_classifier

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from glassgpt.cli.given import refuse_misplaced
+
 
 def export(
     run: str = "latest",
@@ -25,6 +27,7 @@ def export(
         dtype: f32 is exact; f16 takes half the space; q8_0 (gguf) about a quarter.
         force: Overwrite an existing file, or the folder of an earlier export.
     """
+    refuse_misplaced(run, most=0)  # before torch is imported: it takes seconds
     from glassgpt.cli.terminal import make_console, shown
     from glassgpt.interop.exports import export_run
     from glassgpt.model.summary import byte_size

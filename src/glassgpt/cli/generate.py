@@ -58,10 +58,13 @@ def generate(
         stop: Stop before the first of these strings.
         seed: The same seed writes the same text.
         count: Number of continuations. A single one streams; several are written together.
-        cache: Keep the keys and values of earlier tokens; it is only slower without them.
+        cache: Keep the keys and values of earlier tokens. Without them the same is written, only slower.
         weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, less time.
         device: auto, cpu, cuda or mps.
     """
+    refuse_misplaced(
+        run, typed(prompt, "The prompt"), *more, most=1
+    )  # before torch is imported: it takes seconds
     from glassgpt.generation.text import GenerationConfig
 
     refuse_idle({"greedy": greedy}, given, ONLY_WITH)
@@ -77,8 +80,6 @@ def generate(
         seed=seed,
     )
     refuse_idle(config, given)
-    prompt = typed(prompt, "The prompt")
-    refuse_misplaced(run, prompt, *more, most=1)
     opened = _opened(run, prompt, weights, device)
     _write(prompt, opened.stream(prompt, config, count=count, use_cache=cache), count)
 

@@ -70,7 +70,7 @@ def sweep(
 
     Args:
         sources: Files, folders, globs, builtin:name, hf:owner/name[:split][#column], or a known corpus.
-        seeds: Number of runs of each combination, with unequal seeds.
+        seeds: Number of runs of each combination, each with another seed.
         minutes: Minutes for each run. They are planned once, and the values given here replace those of the plan.
         side_by_side: Number of runs that are trained at the same time, each with its share of the cores.
         recipe: A recipe by name, or a TOML file such as a run's config.toml.

@@ -74,7 +74,7 @@ def train(
     pattern
         BPE: how text is cut before merging. These three are the ones llama.cpp knows by name.
     engine
-        BPE: what learns the merges, python (the choice of auto) or the Rust library; both learn the same.
+        BPE: what learns the merges, Python or the Rust library. Both learn the same. auto takes Python.
     min_frequency
         A pair (BPE, WordPiece) or a word that occurs less often gets no id.
     force

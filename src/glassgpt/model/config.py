@@ -53,7 +53,7 @@ class ModelConfig:
     rope_factor: float = 1.0
     """Factor by which scaled wavelengths are stretched."""
     rope_original_length: int | None = None
-    """llama3: the original context length. Waves much shorter than it stay as they are."""
+    """llama3: the original context length. Much shorter wavelengths are not changed."""
     rope_low_frequency: float = 1.0
     """llama3: waves that turn fewer times than this within the original length are stretched in full."""
     rope_high_frequency: float = 4.0

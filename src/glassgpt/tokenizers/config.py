@@ -30,7 +30,7 @@ class TokenizerConfig:
     """A ready-made vocabulary (`gpt2`, `cl100k_base`, `o200k_base`), a `tokenizer.json`, a folder with one,
     or a run, to use instead of training. No other setting of this section can be given with it."""
     engine: Engine = "auto"
-    """BPE: what learns the merges, `python` (the choice of `auto`) or the Rust library; both learn the same."""
+    """BPE: what learns the merges, Python or the Rust library. Both learn the same. `auto` takes Python."""
     min_frequency: int = 2
     """A pair (BPE, WordPiece) or a word that occurs less often gets no id. With `word`, the training text then
     contains `<|unk|>`. Characters are all kept."""

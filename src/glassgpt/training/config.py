@@ -22,7 +22,7 @@ class LoopConfig:
     """Number of passes over the data. It replaces `steps`; 0 means not set."""
     seconds: float | None = None
     """Finish after about this many seconds of training. The schedule is fitted to the speed of the machine, and
-    `steps` is a first guess."""
+    `steps` is only its first estimate."""
     batch_size: int = 12
     """Rows of one batch over all processes together, before accumulation."""
     accumulate: int = 1
