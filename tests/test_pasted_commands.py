@@ -146,6 +146,20 @@ def sft_says_chat(project: Project) -> None:
     assert "Talking with" in shell(project, line, typed="Say 1.\n/quit\n")
 
 
+def answers_as_text_say_sft(project: Project) -> None:
+    rows = [f"Say {number}.,The cat says {number}.\n" for number in range(12)]
+    Path("my answers.csv").write_text("question,answer\n" + "".join(rows))
+    line = line_of(project.refused("train", "my answers.csv"), "answer instead:")
+    paste(project, filled(line, RUN="latest") + " " + " ".join(FEW))
+
+
+def records_that_changed_say_eval_text(project: Project) -> None:
+    project.done("finetune", "sft", "a tale", "records.json", *FEW, "--name", "answers")
+    Path("records.json").write_text(json.dumps(RECORDS[1:]))
+    printed = project.refused("eval", "answers")
+    paste(project, filled(line_of(printed, "on a text:"), TEXT="my text.txt"))
+
+
 def classify_says_classify(project: Project) -> None:
     """A run that cannot classify says how to teach it; the fine-tuning then says how to use it."""
     printed = project.refused("classify", "a tale", "The cat")
@@ -430,6 +444,8 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
     an_overfitted_run_says_eval: ("cli/verdict.py: eval run.handle tasks",),
     train_says_generate: ("cli/session.py: name outcome.directory.handle",),
     sft_says_chat: (),
+    records_that_changed_say_eval_text: ("finetuning/measuring.py: eval directory.handle TEXT",),
+    answers_as_text_say_sft: ("corpus/records.py: finetune sft RUN source",),
     classify_says_classify: (
         "finetuning/classify.py: finetune classify run.directory.handle DATA",
         'cli/classify.py: glassgpt classify RUN "text"',
@@ -494,9 +510,10 @@ CANNOT_RUN = {
     "dataset/shards.py: glassgpt resume": "comes when another program alters the tokens while a run reads them",
     "runs/claim.py: resume claim.run.handle": "needs a full disk; the words are those of runs/directory.py",
     "system.py: glassgpt resume": "needs a full disk",
-    "cli/elsewhere.py: glassgpt import SOURCE": "answers an option of another program, whose model is not here",
-    "cli/elsewhere.py: glassgpt resume RUN": "answers an option of another program, which names its own run",
     "cli/doctor.py: glassgpt doctor --again": "measures for minutes, and only where other programs are busy",
+    "cli/main.py: glassgpt train --minutes": "trains for minutes; tests/walks types it with fewer",
+    "cli/main.py: glassgpt plan TEXT --minutes": "measures for long; tests/walks types it with fewer minutes",
+    "cli/meant.py: train": "trains a base for minutes; tests/walks types it with fewer",
     "cli/main.py: glassgpt doctor": "measures for minutes; tests/doctor runs it",
     "architectures/families.py: glassgpt export --to onnx": "takes a minute; tests/interop exports to ONNX",
     "architectures/weights.py: glassgpt export --to onnx": "takes a minute; tests/interop exports to ONNX",
@@ -535,7 +552,11 @@ def test_what_is_printed_works_when_it_is_pasted(
 def test_each_place_that_prints_a_command_is_pasted_or_has_a_reason() -> None:
     known = Counter(place for places in SITUATIONS.values() for place in places)
     known.update(CANNOT_RUN.keys())
-    found = Counter(place for path in sorted(PACKAGE.rglob("*.py")) for place in places(path))
+    answers = (
+        PACKAGE / "cli" / "elsewhere.py"
+    )  # to other programs' words: tests/cli/test_guesses.py looks at each
+    files = sorted(path for path in PACKAGE.rglob("*.py") if path != answers)
+    found = Counter(place for path in files for place in places(path))
     assert found - known == Counter(), "a printed command that no situation above pastes"
     assert known - found == Counter(), "a situation for a command that is printed no more"
 

@@ -69,5 +69,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Name what can be imported from here, also what was not used yet, as notebooks and shells ask."""
-    return sorted({*globals(), *__all__})
+    """Name what can be imported from here, also what was not used yet, and nothing else, for shells and notebooks."""
+    return sorted(__all__)

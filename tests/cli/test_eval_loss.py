@@ -118,7 +118,7 @@ def test_an_imported_run_is_asked_what_it_can_be(workplace: Path, glassgpt: Any)
     assert "it was imported" in stories.errors
 
 
-def test_a_fine_tuned_run_has_no_text_of_its_own(
+def test_a_fine_tuned_run_is_measured_on_its_records_and_has_no_text_to_recite(
     trained_longer: Path, tmp_path: Path, glassgpt: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its records were read as text, and the message advised a field of them."""
@@ -133,7 +133,7 @@ def test_a_fine_tuned_run_has_no_text_of_its_own(
     assert taught.status == 0, taught.errors
     result = glassgpt("eval", "talks")
     assert result.status == 0, result.errors
-    assert "No loss: talks has no text of its own: it was fine-tuned (sft) from small." in result.output
+    assert "talks (sft) on its 1 held-out example\n" in result.output
     assert "Left out: memorisation: talks has no text of its own" in result.output
     refused = glassgpt("eval", "talks", "--tasks", "memorisation")
     assert refused.status == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cyclopts import App
 
-from glassgpt.cli.elsewhere import GUESSES
+from glassgpt.cli.elsewhere import COMMANDS, GUESSES
 from glassgpt.cli.guesses import Options, understood
 from glassgpt.cli.main import EARLIER, make_app
 from glassgpt.errors import UsageError
@@ -238,8 +238,8 @@ def test_values_and_texts_stay_as_they_are(app: App) -> None:
 
 
 @pytest.mark.parametrize(("words", "parts"), [
-    (("trin", "text.txt"), ("glassgpt train?", "There are: train, sweep, plan")),
-    (("finetune", "stf", "small"), ("glassgpt finetune sft?",)),
+    (("trin", "text.txt"), ("Did you mean `glassgpt train`?",)),
+    (("finetune", "stf", "small"), ("`glassgpt finetune sft`?",)),
     (("--lr", "3"), ("glassgpt COMMAND --lr",)),
     (("text.txt",), ("glassgpt train text.txt",)),
     (("train", "text.txt", "--learning-rat", "1"), ("--training.learning-rate?",)),
@@ -260,6 +260,19 @@ def test_a_slip_is_answered_in_one_paragraph(workplace: Path, glassgpt, words, p
     assert not any(earlier in result.errors.replace("'", " ").split() for earlier in EARLIER)
     for part in parts:
         assert part in result.errors
+
+
+def test_a_command_of_another_program_is_answered_with_ours(app: App) -> None:
+    """Each of them, with a command that is there, and options that it has."""
+    known = {" ".join(words) for words in commands(app)}
+    for foreign, answer in COMMANDS.items():
+        with pytest.raises(UsageError) as refused:
+            understood(app, [foreign])
+        assert answer in str(refused.value)
+        ours = re.search(r"glassgpt ((?:(?:runs|tokenizer|data|finetune) )?[a-z]+)", answer)
+        assert ours, answer
+        assert ours[1] in known, answer
+        assert set(re.findall(r"--[a-z-]+", answer)) <= {"--to", "--minutes"}
 
 
 def test_a_slip_does_not_wait_for_torch(app: App) -> None:

@@ -126,6 +126,8 @@ def test_where_no_run_is_a_prompt_leads_to_the_first_training(
 ) -> None:
     monkeypatch.setenv("GLASSGPT_RUNS", "none")
     assert glassgpt("generate", "Once upon").errors.endswith("Make one first: glassgpt train")
+    line = "glassgpt train --minutes 2 && glassgpt finetune sft latest records.json"
+    assert glassgpt("finetune", "sft", "records.json").errors.endswith(f"stories first: {line}")
 
 
 def test_a_finished_run_says_so_and_how_to_train_for_longer(glassgpt: Command, workplace: Path) -> None:

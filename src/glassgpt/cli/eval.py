@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from glassgpt.cli import loss, questions
 from glassgpt.cli.given import Given
 from glassgpt.cli.options import TextField
-from glassgpt.cli.terminal import make_console, print_table, say_if_not_faster, shown
+from glassgpt.cli.terminal import make_console, print_table, say, say_if_not_faster, shown
 from glassgpt.idle import OnlyWith, refuse_idle
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _answer(
     with console.status("Loading tasks ..."):
         tasks = further.load()
     with console.status("Measuring the loss ..."):
-        found = asked.measure_or_say(run, alone=not further.named)
+        found = asked.measure_or_say(run, alone=not further.named, weights=weights)
     facts: dict[str, Any] = {"run": run.directory.name, "loss": None}
     notes: list[str] = []
     if isinstance(found, str):
@@ -140,7 +140,7 @@ def _answer(
         print_table(console, questions.table(scores))
     notes += further_notes
     for line in notes:
-        console.print(shown(line), style="dim")
+        say(console, line, style="dim")
     if json is not None:
         _write(json, facts, scores, notes)
 
@@ -157,4 +157,4 @@ def _write(path: Path, facts: dict[str, Any], scores: Sequence[Any], notes: Sequ
         "left_out": [note.removeprefix("Left out: ") for note in notes],
     }
     files.write_text(path, json.dumps(content, indent=2) + "\n")
-    make_console(soft_wrap=True).print(f"Written to {shown(path)}")
+    say(make_console(), f"Written to {path}")

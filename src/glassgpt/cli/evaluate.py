@@ -45,7 +45,7 @@ def evaluate(
     set_threads(0)
     opened = open_run(run, device=pick_device(device), weights=weights)
     say_if_not_faster(opened.model, weights)
-    show_loss(opened, asked.measure(opened))
+    show_loss(opened, asked.measure(opened, weights))
     score = asked.write_stories(opened)
     if score:
         show_stories(score)

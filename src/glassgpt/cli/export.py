@@ -28,15 +28,14 @@ def export(
         force: Overwrite an existing file, or the folder of an earlier export.
     """
     refuse_misplaced(run, most=0)  # before torch is imported: it takes seconds
-    from glassgpt.cli.terminal import make_console, shown
+    from glassgpt.cli.terminal import make_console, say
     from glassgpt.interop.exports import export_run
     from glassgpt.model.summary import byte_size
 
     done = export_run(run, to, output=output, dtype=dtype, force=force)
     paths = done.path.iterdir() if done.path.is_dir() else [done.path]
     size = sum(path.stat().st_size for path in paths)
-    console = make_console(soft_wrap=True)
-    console.print(f"[bold]{shown(str(done.path))}[/] ({byte_size(size)})")
-    for note in done.notes:
-        console.print(f"  {shown(note)}")
-    console.print(f"  {shown(done.parity.line())}")
+    console = make_console()
+    say(console, f"{done.path} ({byte_size(size)})", style="bold")
+    for note in (*done.notes, done.parity.line()):
+        say(console, note)

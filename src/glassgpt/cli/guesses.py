@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from cyclopts import App, ArgumentCollection, CycloptsError, MissingArgumentError, UnusedCliTokensError
 from cyclopts.utils import is_option_like
 
-from glassgpt.cli.elsewhere import GUESSES
+from glassgpt.cli.elsewhere import COMMANDS, GUESSES
 from glassgpt.cli.helping import HELP_ALL, positional
 from glassgpt.cli.renamed import with_names_of_now
 from glassgpt.commands import command, line_of
@@ -103,14 +103,16 @@ def _asking(arguments: Sequence[str]) -> list[str]:
 def _no_command(known: Sequence[str], chain: Sequence[str], word: str) -> str:
     """Return what to do about a word that is no command."""
     above = " ".join(["glassgpt", *chain])
-    listed = f" There are: {', '.join(known)}."
+    listed = f" The commands are: {', '.join(known)}."
     if is_option_like(word):
         return f"{word} comes after a command: {above} COMMAND {word}.{listed}"
     if not chain and os.path.exists(word):  # noqa: PTH110 - any text may be given
         return f"There is no command {word!r}. To train on this text:  {command('train', word)}"
+    if not chain and (answer := COMMANDS.get(word.lower().replace("_", "-"))):
+        return f"There is no command {word!r}. {answer}"
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.65)
-    guess = f" Did you mean  {above} {near[0]}" if near else ""
-    return f"There is no command {word!r}.{guess + '?' if guess else ''}{listed}"
+    guess = f" Did you mean `{above} {near[0]}`?" if near else listed
+    return f"There is no command {word!r}.{guess}"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def import_(
         activation: For a FILE.pth: the activation of its MLP, if it is not the usual one for its kind.
         characters: For a FILE.pth: the text whose sorted characters are its vocabulary.
     """
-    from glassgpt.cli.terminal import make_console, shown
+    from glassgpt.cli.terminal import make_console, say
     from glassgpt.commands import command
     from glassgpt.interop.imports import import_model
     from glassgpt.interop.notebooks import import_notebook, is_notebook
@@ -57,16 +57,15 @@ def import_(
     else:
         run = import_model(source, name=name, tokenizer=tokenizer)
     lineage = read_lineage(run)
-    console = make_console(soft_wrap=True)
-    console.print(
-        f"[bold]{shown(run.name)}[/]: {lineage.model.parameters:,} parameters, "
-        f"{shown(str(lineage.source and lineage.source.architecture))}, a {lineage.tokenizer.kind} tokenizer of "
-        f"{lineage.tokenizer.vocab_size:,} ids. It is in {shown(str(run.path))}"
+    console = make_console()
+    say(
+        console,
+        f"{run.name}: {lineage.model.parameters:,} parameters, {lineage.source and lineage.source.architecture}, "
+        f"a {lineage.tokenizer.kind} tokenizer of {lineage.tokenizer.vocab_size:,} ids. It is in {run.path}",
     )
     for note in lineage.source.notes if lineage.source else ():
-        console.print(f"[yellow]Note:[/] {shown(note)}")
+        say(console, f"Note: {note}", style="yellow")
     if lineage.chat:
-        console.print(f"\nTalk with it:  [bold]{shown(command('chat', run.handle))}[/]\n")
+        say(console, f"\nTalk with it:  {command('chat', run.handle)}\n")
     else:
-        write = command("generate", run.handle, "Once upon a time")
-        console.print(f"\nLet it write:  [bold]{shown(write)}[/]\n")
+        say(console, f"\nLet it write:  {command('generate', run.handle, 'Once upon a time')}\n")

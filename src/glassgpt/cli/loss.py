@@ -11,8 +11,9 @@ from glassgpt.idle import OnlyWith
 
 if TYPE_CHECKING:
     from glassgpt.corpus.tinytales.score import StoryScore
+    from glassgpt.finetuning.measuring import HeldOut
     from glassgpt.pretraining.measuring import Measurement
-    from glassgpt.runs.opening import Run
+    from glassgpt.runs.opening import Run, Weights
 
 MOST_STORIES = 1_000_000
 ONLY_WITH = (
@@ -58,27 +59,47 @@ class Asked:
                 "only one of the two."
             )
 
-    def measure(self, run: Run) -> Measurement:
-        """Measure the loss. Raises the errors of `glassgpt.pretraining.measuring`."""
+    def measure(self, run: Run, weights: Weights = "as-saved") -> Measurement | HeldOut:
+        """Measure the loss, or what a fine-tuned run is measured by.
+
+        Raises the errors of `glassgpt.pretraining.measuring` and `glassgpt.finetuning.measuring`.
+        """
+        from glassgpt.finetuning.measuring import is_finetuned, measure_held_out
         from glassgpt.pretraining.measuring import measure_own, measure_sources
 
         if self.sources:
             return measure_sources(run, self.sources, self.text_field)
+        if is_finetuned(run.directory):
+            self._refuse_other_split(run)
+            return measure_held_out(run, self.moved, weights)
         return measure_own(run, self.split, self.moved)
 
-    def measure_or_say(self, run: Run, *, alone: bool) -> Measurement | str:
+    def _refuse_other_split(self, run: Run) -> None:
+        from glassgpt.errors import ConfigError
+
+        if "split" in self.given and self.split != "validation":
+            raise ConfigError(
+                f"--split {self.split}: {run.directory.name} was fine-tuned, and is measured on its held-out examples "
+                "only. Leave out --split."
+            )
+
+    def measure_or_say(
+        self, run: Run, *, alone: bool, weights: Weights = "as-saved"
+    ) -> Measurement | HeldOut | str:
         """Return the loss, or the reason why it cannot be measured.
 
         An error is raised instead if the command line names the text to measure on, or if the loss is all that is
         wanted (`alone`) of a run that should have a text.
         """
         from glassgpt.errors import ConfigError, CorpusError, DatasetError, EvaluationError, RunError
+        from glassgpt.finetuning.measuring import is_finetuned
         from glassgpt.pretraining.measuring import why_no_text
 
         try:
-            return self.measure(run)
+            return self.measure(run, weights)
         except (ConfigError, CorpusError, DatasetError, EvaluationError, RunError) as error:
-            if self.names_text or (alone and why_no_text(run) is None):
+            has_own = why_no_text(run) is None or is_finetuned(run.directory)
+            if self.names_text or (alone and has_own):
                 raise
             return str(error)
 
@@ -89,10 +110,14 @@ class Asked:
         return score_run(run, count=self.stories, seed=seed)[1] if self.stories else None
 
 
-def show_loss(run: Run, found: Measurement) -> None:
+def show_loss(run: Run, found: Measurement | HeldOut) -> None:
     """Print a loss, and what it was measured on."""
+    from glassgpt.finetuning.measuring import HeldOut
     from glassgpt.tokenizers.special import unknown_line
 
+    if isinstance(found, HeldOut):
+        _show_held_out(run, found)
+        return
     console, result = make_console(), found.result
     console.print(f"[bold]{shown(run.directory.name)}[/] on {shown(found.text)}")
     console.print(f"  loss           {result.loss:.4f} nats a token")
@@ -104,6 +129,15 @@ def show_loss(run: Run, found: Measurement) -> None:
         line = unknown_line(result.unknown, result.tokens, run.tokenizer.kind)
         console.print(f"  unknown        {line}")
         console.print("                 Each of their bytes counts as 8 bits in the bits per byte.")
+
+
+def _show_held_out(run: Run, found: HeldOut) -> None:
+    """Print the figures of a fine-tuned run as its comparison names them."""
+    console = make_console()
+    examples = f"{found.examples:,} held-out example{'s' if found.examples != 1 else ''}"
+    console.print(f"[bold]{shown(run.directory.name)}[/] ({found.kind}) on its {examples}")
+    for name, value in found.numbers.items():
+        console.print(f"  {shown(name):<14} {value:,.3f}")
 
 
 def show_stories(score: StoryScore) -> None:

@@ -59,6 +59,14 @@ COMMANDS = {
 EARLIER = {"evaluate": "glassgpt.cli.evaluate:evaluate"}
 """Earlier names of commands, which work for one more release and are not listed."""
 
+ABOUT = "Turn text you own into a language model you can talk to, and see through every step."
+FIRST_STEPS = """First steps, with the built-in stories, or with your text:
+
+    glassgpt train --minutes 2
+    glassgpt plan TEXT --minutes 10
+
+Each command explains itself with `--help`."""
+
 
 def make_app() -> App:
     """Return the command line, with no command imported yet."""
@@ -72,7 +80,7 @@ def make_app() -> App:
 
     app = App(
         name="glassgpt",
-        help="Turn text you own into a language model you can talk to, and see through every step.",
+        help=f"{ABOUT}\n\n{FIRST_STEPS}",
         help_epilogue="Slow, or does not work? Begin with:  glassgpt doctor",
         help_formatter=Help(),
         version=__version__,

@@ -21,6 +21,8 @@ GROUPS = ("finetune", "runs", "tokenizer", "data")
 TEXT_FOLLOWS = ("eval", "evaluate", "finetune")
 """Commands that take a text or records after the run."""
 PROMPT_FOLLOWS = ("generate", "classify")
+BASE_MINUTES = 2
+"""Minutes for a first base, as in the README."""
 LONGEST = 300
 """Characters; a longer prompt is not repeated."""
 MOST_LOOKED_AT = 1000
@@ -206,9 +208,14 @@ def _text(error: MisplacedWordError, arguments: Sequence[str]) -> Meaning | None
     path = _as_path(word)
     if not (word.startswith(("builtin:", "hf:")) or (path and _is_text(path))):
         return None
-    what = f"{word} is {'a folder of texts' if path and path.is_dir() else 'a text'}, and not a run."
+    records = arguments[0] == "finetune"
+    kind = "a folder of texts" if path and path.is_dir() else "a file of records" if records else "a text"
+    what = f"{word} is {kind}, and not a run."
     if arguments[0] in TEXT_FOLLOWS and _run_of("latest"):
         return Meaning(f"{what} With the newest run:", ("latest", *error.words))
+    if records:
+        what += " A base comes before them, and no run is there yet. This trains one on the built-in stories first:"
+        return Meaning(what, ("latest", *error.words), before=command("train", minutes=BASE_MINUTES))
     return Meaning(f"{what} Train a run on it:", before=command("train", word))
 
 

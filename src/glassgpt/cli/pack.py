@@ -21,7 +21,7 @@ def pack(
         output: The folder to write; by default here, under the run's name with `-packed`.
         force: Overwrite an existing folder.
     """
-    from glassgpt.cli.terminal import make_console, shown
+    from glassgpt.cli.terminal import make_console, say
     from glassgpt.commands import command
     from glassgpt.model.summary import byte_size
     from glassgpt.outputs import refuse_overwriting
@@ -34,8 +34,8 @@ def pack(
     refuse_overwriting(folder, option="--output", inputs=lambda: [directory.path], force=force, folder=True)
     before = size_of(directory.path)
     pack(directory, folder)
-    console = make_console(soft_wrap=True)
+    console = make_console()
     after = size_of(folder)
     size = byte_size(after) + (f" instead of {byte_size(before)}" if after < before else "")
-    console.print(f"[bold]{shown(folder)}[/] ({size}). Its README.md says what it is and how to use it.")
-    console.print(f"Try it:  [bold]{shown(command('runs', 'show', folder))}[/]")
+    say(console, f"{folder} ({size}). Its README.md says what it is and how to use it.")
+    say(console, f"Try it:  {command('runs', 'show', folder)}")

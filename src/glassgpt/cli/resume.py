@@ -110,11 +110,11 @@ def _resume(
 
 def _say_finished(run: RunDirectory) -> None:
     """Say that nothing was left to train, and how to train for longer."""
-    from glassgpt.cli.terminal import make_console, shown
+    from glassgpt.cli.terminal import make_console, say
     from glassgpt.runs.longer import longer
 
-    console = make_console(soft_wrap=True, lasting=True)
-    console.print(f"[bold]{shown(run.name)}[/] had finished before: nothing was left to train.")
+    console = make_console(lasting=True)
+    say(console, f"{run.name} had finished before: nothing was left to train.")
     if again := longer(run):
         limit, line = again
-        console.print(f"To train for longer, begin a new run with twice the {limit}:\n\n  {shown(line)}\n")
+        say(console, f"To train for longer, begin a new run with twice the {limit}:\n\n  {line}\n")

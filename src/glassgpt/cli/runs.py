@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from glassgpt.cli.terminal import UNLIMITED, make_console, middle, shown, visible
+from glassgpt.cli.terminal import UNLIMITED, make_console, middle, say, shown, visible
 
 if TYPE_CHECKING:
     from glassgpt.runs.summary import RunSummary
@@ -109,15 +109,17 @@ def print_runs(console: Console, summaries: Sequence[RunSummary]) -> None:
     best = best_of(summaries)
     names = short_names(differing(summaries)[:MOST_SETTINGS])
     columns = {**_columns(summaries, best), **_setting_columns(summaries, names)}
-    kept = _fitting(columns, console.width, [summary.name for summary in summaries])
+    handles = [visible(summary.name) for summary in summaries]
+    least = _telling(handles)
+    kept = _fitting(columns, console.width, least)
     room = console.width - sum(_width(title, columns[title]) + 2 for title in kept)
-    named = {"run": [middle(visible(summary.name), max(LEAST_NAME, room)) for summary in summaries]}
+    named = {"run": [middle(handle, max(least, room)) for handle in handles]}
     bold = [index for index, summary in enumerate(summaries) if summary.name in best]
     _print_columns(console, named | {title: columns[title] for title in kept}, bold)
     left_out = [title for title in columns if title not in kept]
     if left_out:
         text = f"Not shown in this width: {', '.join(left_out)}. `--csv` prints all."
-        console.print(shown(text), style="dim", soft_wrap=True)
+        say(console, text, style="dim")
 
 
 def _print_columns(console: Console, columns: dict[str, list[str]], bold: Sequence[int]) -> None:
@@ -171,18 +173,27 @@ ORDER = ("parameters", "steps", "loss", "bits/byte", "tokens", "time", "size")
 """The order of the columns from left to right; then come settings, state and note."""
 LEFT = ("run", "state", "note")
 """The columns of words."""
-WANTED = ("state", "loss", "bits/byte")
+WANTED = ("state", "loss")
 """Columns that are always shown."""
 SETTINGS_FIRST = 3
 """The settings that have a place before the other columns."""
 
 
-def _fitting(columns: dict[str, list[str]], width: int, names: Sequence[str]) -> list[str]:
-    """Return the columns that have room beside the names, in the order in which they are shown."""
-    left = width - min(LEAST_NAME, max(map(cell_len, names)))
+def _telling(names: Sequence[str]) -> int:
+    """Return the columns in which no two names become equal when their middle is cut out."""
+    longest = max(map(cell_len, names))
+    widths = range(min(LEAST_NAME, longest), longest)
+    return next(
+        (width for width in widths if len({middle(name, width) for name in names}) == len(names)), longest
+    )
+
+
+def _fitting(columns: dict[str, list[str]], width: int, named: int) -> list[str]:
+    """Return the columns that have room beside names of a width, in the order in which they are shown."""
+    left = width - named
     settings = [title for title in columns if title not in (*ORDER, "state", "note")]
     kept = []
-    first = [*WANTED, *settings[:SETTINGS_FIRST]]
+    first = [*WANTED, "bits/byte", *settings[:SETTINGS_FIRST]]
     for title in (*first, *(title for title in columns if title not in first)):
         need = _width(title, columns[title]) + 2
         if need <= left or width == UNLIMITED or title in WANTED:

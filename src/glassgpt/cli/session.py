@@ -115,10 +115,10 @@ def _show_stories(console: Console, outcome: Outcome) -> None:
     for story in stories[:STORIES_SHOWN]:
         text = shown(shorten(printable(story.strip()), 700), lines=True)
         console.print(Padding(text, (1, 4)), style="italic", width=min(100, console.width))
-    console.print(
-        f"Of {score.total} stories it wrote, [bold]{score.valid}[/] are valid under the grammar, and "
-        f"[bold]{score.new}[/] of those do not occur in the text it learned from.",
-        soft_wrap=True,
+    say(
+        console,
+        f"Of {score.total} stories it wrote, {score.valid} are valid under the grammar, and {score.new} of those do "
+        "not occur in the text it learned from.",
     )
 
 

@@ -12,7 +12,8 @@ from rich.table import Table
 from glassgpt.cli.given import Given, fill_in
 from glassgpt.cli.helping import Help
 from glassgpt.cli.main import INTERRUPTED
-from glassgpt.cli.terminal import make_console, middle, print_table, shown, visible
+from glassgpt.cli.runs import LEAST_NAME
+from glassgpt.cli.terminal import make_console, middle, print_table, say, shown, visible
 from glassgpt.cli.train import USUAL, checked, from_recipe, planned
 from glassgpt.config import types_of
 from glassgpt.errors import ConfigError
@@ -100,7 +101,7 @@ def sweep(
     _refuse_idle_values(found, given)
     refuse_impossible_trials(found, side_by_side)
     console = make_console(lasting=True)
-    console.print(f"{len(found.trials)} runs, written down in {shown(sweep_file(name))}.", soft_wrap=True)
+    say(console, f"{len(found.trials)} runs, written down in {sweep_file(name)}.")
     with console.status("") as status:
         results = run_sweep(found, side_by_side=side_by_side, listening=_listening(console, status, found))
     if len(results) < len(found.trials):
@@ -148,11 +149,12 @@ def _listening(console: Console, status, sweep: Sweep) -> Listening:
     def ended(result: Result) -> None:
         summary, trial = result.summary, result.trial
         if summary is None:
-            text = f"[red]failed[/]  {shown(trial.name)}: {shown(result.failure)}"
-        else:
-            loss = f"{summary.best_loss:.4f}" if summary.best_loss is not None else "-"
-            text = f"loss {loss}  {duration(summary.seconds)}  {shown(trial.name)}"
-        console.print(f"{place[trial.name]:>7}  {text}", soft_wrap=True)
+            say(console, f"{place[trial.name]:>7}  failed  {trial.name}: {result.failure}", style="red")
+            return
+        loss = f"{summary.best_loss:.4f}" if summary.best_loss is not None else "-"
+        begin = f"{place[trial.name]:>7}  loss {loss}  {duration(summary.seconds)}  "
+        name = middle(visible(trial.name), max(LEAST_NAME, console.width - len(begin)))
+        console.print(shown(begin + name), soft_wrap=True)
 
     return Listening(event, ended)
 
@@ -173,12 +175,10 @@ def show_results(console: Console, sweep: Sweep, results: Sequence[Result]) -> N
     if not rows[0].losses:
         return
     best = RunDirectory(runs_folder() / rows[0].best)
-    console.print(f"\nBest run: [bold green]{shown(best.name)}[/]. Repeat it with:", soft_wrap=True)
-    console.print(f"  [bold]{shown(repeating(best))}[/]", soft_wrap=True)
-    console.print(
-        f"Its curves:  [bold]{shown(command('runs', 'compare', f'{sweep.name}-*'))}[/]", soft_wrap=True
-    )
-    console.print(f"Its runs:    [bold]{shown(command('runs', f'{sweep.name}-*'))}[/]", soft_wrap=True)
+    say(console, f"\nBest run: {best.name}. Repeat it with:")
+    say(console, f"  {repeating(best)}")
+    say(console, f"Its curves:  {command('runs', 'compare', f'{sweep.name}-*')}")
+    say(console, f"Its runs:    {command('runs', f'{sweep.name}-*')}")
 
 
 def _combinations(rows: Sequence[Row], names: dict[str, str], measure: str) -> Table:
@@ -211,6 +211,6 @@ def _show_effects(console: Console, rows: Sequence[Row], names: dict[str, str], 
         little = between is not None and spread(means) <= between
         remark = " (no more than the seed alone)" if little else ""
         line = f"  {names[setting]}  {spread(means):.4f} apart{remark}  ({values})"
-        console.print(shown(line), soft_wrap=True)
+        say(console, line)
     if between is not None:
-        console.print(f"  The seed alone changes it by {between:.4f} (standard deviation).", soft_wrap=True)
+        say(console, f"  The seed alone changes it by {between:.4f} (standard deviation).")

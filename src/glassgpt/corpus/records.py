@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from glassgpt.commands import quoted
+from glassgpt.commands import command, quoted
 from glassgpt.corpus.documents import Document
 from glassgpt.corpus.formats import Record, format_named, suffixes
 from glassgpt.corpus.json_values import without_surrogates
@@ -21,6 +21,8 @@ from glassgpt.corpus.tables import Pick
 from glassgpt.errors import CorpusError, did_you_mean
 
 TEXT_FIELDS = ("text", "content", "story", "body", "document", "article")
+ANSWERED = (("question", "answer"), ("prompt", "completion"), ("instruction", "output"))
+"""Fields of questions and their answers, which `glassgpt finetune sft` reads."""
 SHOWN = 12  # most fields that a message names
 
 
@@ -95,8 +97,15 @@ def choose_field(
     example = "output" if "output" in offered else offered[-1]
     raise CorpusError(
         f"{source} has no {wanted}; its fields are: {shown_fields(names)}.{near} "
-        f"Choose one on the command line, for example with  {_option(example)}"
+        f"Choose one on the command line, for example with  {_option(example)}{_answers(names, source)}"
     )
+
+
+def _answers(names: Collection[str], source: str) -> str:
+    """Return how to learn to answer, if fields look like questions and their answers."""
+    if not any({ask, answer} <= set(names) for ask, answer in ANSWERED):
+        return ""
+    return f"\nTo learn to answer instead:  {command('finetune', 'sft', 'RUN', source)}"
 
 
 def shown_fields(names: Iterable[Any]) -> str:

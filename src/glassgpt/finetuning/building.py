@@ -26,10 +26,15 @@ def build_task(start: Start, choice: Choice, *, resumed: bool = False) -> Task:
     config, kind = choice.config, KINDS[choice.kind]
     if kind.needs is not None:
         _refuse(_part(choice.kind, kind.needs)(start, config), start, config, resumed=resumed)
-    task = _part(choice.kind, kind.build)(start, config)
+    task = kind_task(start, choice)
     if isinstance(task.batches, RowBatches):
         _refuse(_needed_by_rows(start, task, task.batches, config), start, config, resumed=resumed)
     return task
+
+
+def kind_task(start: Start, choice: Choice) -> Task:
+    """Return the task of a kind, which may be too large to be trained here."""
+    return _part(choice.kind, KINDS[choice.kind].build)(start, choice.config)
 
 
 def _part(kind: str, place: str) -> Any:

@@ -139,9 +139,12 @@ def same_sources(then: Sequence[str], data: Sequence[str]) -> bool:
     )
 
 
-def find_data(directory: RunDirectory, choice: Choice, lineage: Lineage, given: Sequence[str]) -> Choice:
+def find_data(
+    directory: RunDirectory, choice: Choice, lineage: Lineage, given: Sequence[str], *, ask: str = "resume"
+) -> Choice:
     """Return the choice with its data's current place, if it was moved; `given` says where.
 
+    `ask` is the command that an error names.
     Raises `RunError` when something cannot be found. Whether it is unchanged is checked later.
     """
     if given:
@@ -151,7 +154,7 @@ def find_data(directory: RunDirectory, choice: Choice, lineage: Lineage, given: 
     def accept(path: str) -> bool:
         return Path(path).is_dir() or _fingerprint(path) in known
 
-    found = (find(path, directory, accept, setting="--corpus.sources") for path in choice.data)
+    found = (find(path, directory, accept, setting="--corpus.sources", ask=ask) for path in choice.data)
     return dataclasses.replace(choice, data=tuple(found))
 
 
