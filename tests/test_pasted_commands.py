@@ -157,7 +157,7 @@ def records_that_changed_say_eval_text(project: Project) -> None:
     project.done("finetune", "sft", "a tale", "records.json", *FEW, "--name", "answers")
     Path("records.json").write_text(json.dumps(RECORDS[1:]))
     printed = project.refused("eval", "answers")
-    paste(project, filled(line_of(printed, "on a text:"), TEXT="my text.txt"))
+    paste(project, filled(line_of(printed, "on a text:"), TEXT="'my text.txt'"))
 
 
 def classify_says_classify(project: Project) -> None:
