@@ -8,7 +8,15 @@ import pytest
 from rich.console import Console
 
 from glassgpt.cli.progress import TerminalProgress
-from glassgpt.training.events import Evaluated, Event, Noted, Sampled, StepsFinished, TrainingStarted
+from glassgpt.training.events import (
+    Evaluated,
+    Event,
+    Noted,
+    Sampled,
+    StepsFinished,
+    TrainingFinished,
+    TrainingStarted,
+)
 
 STARTED = TrainingStarted(0, 300, 1234567, 4096, 600.0, "cpu", "float32")
 
@@ -39,6 +47,28 @@ def test_the_first_line_says_how_much_of_the_data_is_seen(steps_per_epoch: float
 
 def test_a_resume_says_where_it_continues() -> None:
     assert "Continuing from step 40." in shown_of(TrainingStarted(40, 300, 1, 1, 1.0, "cpu", "float32"))
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (300, None),
+        (280, None),
+        (
+            120,
+            "120 steps instead of 300: a training in minutes follows the time that is left, and this machine took more",
+        ),
+        (
+            400,
+            "400 steps instead of 300: a training in minutes follows the time that is left, and this machine took less",
+        ),
+    ],
+)
+def test_steps_that_changed_are_explained(made: int, words: str | None) -> None:
+    """A training of 185 announced steps once ended at step 40 without a word."""
+    said = " ".join(shown_of(STARTED, TrainingFinished(made, "finished", 1.0, made, 9.0), width=60).split())
+    assert (words in said) if words else ("instead of" not in said)
+    assert "instead of" not in shown_of(STARTED, TrainingFinished(9, "interrupted", 1.0, 9, 9.0))
 
 
 @pytest.mark.parametrize(

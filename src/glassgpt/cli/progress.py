@@ -7,11 +7,22 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from glassgpt.cli.terminal import printable, shorten, shown
-from glassgpt.training.events import Evaluated, Event, Noted, Sampled, StepsFinished, TrainingStarted
+from glassgpt.cli.terminal import printable, say, shorten, shown
+from glassgpt.training.events import (
+    Evaluated,
+    Event,
+    Noted,
+    Sampled,
+    StepsFinished,
+    TrainingFinished,
+    TrainingStarted,
+)
 
 ROOM = 90
 """Columns that the whole live line takes; in a narrower window it has no bar and no elapsed time."""
+
+NOTEWORTHY = 0.1
+"""The share by which the number of steps has to change before that is explained."""
 
 
 class TerminalProgress:
@@ -35,6 +46,7 @@ class TerminalProgress:
             disable=not console.is_terminal,
         )
         self._task = None
+        self._planned = 0
 
     def __enter__(self) -> TerminalProgress:
         return self
@@ -61,6 +73,8 @@ class TerminalProgress:
                 self._tell_evaluation(event)
             case Sampled():
                 self._tell_sample(event)
+            case TrainingFinished(reason="finished") if self._task is not None:
+                self._explain_steps(event.step)
             case Noted():
                 self._console.print(f"[dim]{shown(event.text)}[/]")
             case _:
@@ -75,10 +89,23 @@ class TerminalProgress:
         )
         if event.step:
             self._console.print(f"Continuing from step {event.step}.")
+        self._planned = event.steps
         self._console.print("\n[dim]    step      loss   perplexity   bits/byte   seconds[/]")
         self._bar.start()
         self._task = self._bar.add_task(
             "", total=event.steps, completed=event.step, width=len(str(event.steps)), loss="-", speed=""
+        )
+
+    def _explain_steps(self, made: int) -> None:
+        """Say why a training in minutes made more or fewer steps than its first line announced."""
+        if abs(made - self._planned) <= NOTEWORTHY * self._planned:
+            return
+        say(
+            self._console,
+            f"{made:,} steps instead of {self._planned:,}: a training in minutes follows the time that is left, and "
+            f"this machine took {'more' if made < self._planned else 'less'} of it than it had measured. The learning "
+            "rate followed, too.",
+            style="dim",
         )
 
     def _tell_evaluation(self, event: Evaluated) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from glassgpt.cli.terminal import say
 from glassgpt.commands import command
-from glassgpt.evaluation.quality_words import in_words
+from glassgpt.evaluation.quality_words import SENTENCES, in_words
 from glassgpt.evaluation.stories import story_source
 from glassgpt.jobs.work import Outcome
 from glassgpt.runs.directory import RunDirectory
@@ -18,6 +18,7 @@ from glassgpt.runs.reading import read_config
 from glassgpt.runs.records import read_events
 from glassgpt.training.events import Evaluated
 
+PAGE = "The page docs/why-is-it-bad.md leads from what you see to its cause and cure."
 ROSE = 0.01
 """The share by which a loss has to rise before it is called overfitting; less is noise."""
 
@@ -32,7 +33,8 @@ def say_trained(console: Console, outcome: Outcome) -> None:
     best, last = min(measured, key=lambda event: event.loss), measured[-1]
     if best.bits_per_byte is not None and story_source(read_config(run).corpus.sources) is None:
         words = in_words(best.bits_per_byte)
-        say(console, f"At {best.bits_per_byte:.2f} bits a byte, expect of English text {words}.")
+        help_ = f" {PAGE}" if best.bits_per_byte >= SENTENCES else ""
+        say(console, f"At {best.bits_per_byte:.2f} bits a byte, expect of English text {words}.{help_}")
     for line in _next_step(run, best, last):
         say(console, line)
 
@@ -60,5 +62,5 @@ def say_finetuned(console: Console, comparison: Comparison) -> None:
         say(
             console,
             f"It learned nothing that holds for held-out examples: the loss was {before:.3f} and is {after:.3f}. More "
-            "examples would help most.",
+            f"examples would help most. {PAGE}",
         )
