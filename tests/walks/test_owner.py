@@ -64,6 +64,6 @@ def test_the_owner_of_a_hugging_face_folder(terminal: Terminal) -> None:
     terminal.types("glassgpt finetune sft my-llama records.json --training.epochs 1")
     terminal.sees("held-out loss")
     terminal.types("glassgpt export my-llama-sft-1")
-    terminal.sees("my-llama-sft-1-hf", "same")
+    terminal.sees("my-llama-sft-1-hf", "Checked with transformers")
     terminal.types("glassgpt runs pack my-llama-sft-1")
     terminal.pastes("glassgpt runs show")
