@@ -27,7 +27,7 @@ def test_a_teacher_before_a_class(terminal: Terminal) -> None:
     line = terminal.printed("glassgpt resume tinytales-2")
     terminal.types("glassgpt runs")
     terminal.sees("interrupted")
-    terminal.types(line, until="Continuing")
+    terminal.types(line, until="perplexity")
     terminal.presses("c")
     terminal.waits(ends=130)
 
