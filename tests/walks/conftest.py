@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pexpect")
-
 from tests.walks.terminal import Terminal
 
 WIDTHS = (60, 100, 200)

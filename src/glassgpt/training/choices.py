@@ -252,13 +252,13 @@ class _Probe:
         elif found.wins is None:
             self.say(
                 f"The measurements are too noisy to choose the number of threads, so all {cores} cores are used. "
-                "The option --threads of train and finetune sets it."
+                "The option --training.threads of train and finetune sets it."
             )
 
     def _tell_unclear(self, found: Comparison) -> None:
         self.say(
             f"The measurements are too noisy to judge bfloat16 (about {found.ratio:.2f} times as fast as float32), so "
-            "the run computes in float32. The option --precision of train and finetune sets it."
+            "the run computes in float32. The option --training.precision of train and finetune sets it."
         )
 
 
