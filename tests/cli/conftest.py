@@ -107,9 +107,20 @@ def train_small(folder: Path, *options: str) -> Path:
 @pytest.fixture
 def workplace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A separate working folder, with a copy of the trained run in `runs/small`."""
-    shutil.copytree(trained / "runs", tmp_path / "runs")
     shutil.copy(trained / "text.txt", tmp_path / "text.txt")
-    monkeypatch.chdir(tmp_path)
+    return work_in(tmp_path, trained, monkeypatch)
+
+
+@pytest.fixture
+def longer_workplace(trained_longer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same with a run that has room for a prompt and an answer, and without its text."""
+    return work_in(tmp_path, trained_longer, monkeypatch)
+
+
+def work_in(folder: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copy the runs of a folder into another, and work there; return it."""
+    shutil.copytree(trained / "runs", folder / "runs")
+    monkeypatch.chdir(folder)
     monkeypatch.setenv("GLASSGPT_RUNS", "runs")
     monkeypatch.setenv("GLASSGPT_CACHE", str(trained / "cache"))
-    return tmp_path
+    return folder

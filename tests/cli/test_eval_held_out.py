@@ -6,7 +6,6 @@ It once said that such a run has no text, and named an option that does not exis
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +29,8 @@ KINDS = {
 
 
 @pytest.fixture
-def base(trained_longer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def base(longer_workplace: Path) -> Path:
     """A working folder with a run and records."""
-    shutil.copytree(trained_longer / "runs", tmp_path / "runs")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GLASSGPT_RUNS", "runs")
-    monkeypatch.setenv("GLASSGPT_CACHE", str(trained_longer / "cache"))
     rows = [
         {"prompt": f"{letter}{n}?", "completion": "b", "chosen": "b", "rejected": "c"}
         for letter in "abcdefgh"
@@ -45,7 +40,7 @@ def base(trained_longer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     moods = [{"text": f"cat {n}", "label": "glad" if n % 2 else "sad"} for n in range(30)]
     Path("moods.jsonl").write_text("".join(json.dumps(row) + "\n" for row in moods))
     Path("text.txt").write_text("The cat sat on the mat. The dog sat on the log.\n\n" * 60)
-    return tmp_path
+    return longer_workplace
 
 
 def taught(glassgpt: Any, kind: str, *options: str) -> Path:
@@ -60,10 +55,11 @@ def taught(glassgpt: Any, kind: str, *options: str) -> Path:
 )
 def test_the_figures_are_those_of_the_comparison(glassgpt: Any, base: Path, kind: str) -> None:
     run = taught(glassgpt, kind)
-    then = {
-        name: after
-        for name, (_, after) in json.loads((run / "comparison.json").read_text())["numbers"].items()
-    }
+    numbers = json.loads((run / "comparison.json").read_text())["numbers"]
+    then = {name: after for name, (_, after) in numbers.items()}
+    if kind != "grpo":  # its reward is that of an untrained model
+        # otherwise the base itself would have these figures, too
+        assert any(before != pytest.approx(after, rel=1e-3) for before, after in numbers.values())
     result = glassgpt("eval", "taught", "--json", "found.json")
     assert result.status == 0, result.errors
     found = json.loads(Path("found.json").read_text())["loss"]

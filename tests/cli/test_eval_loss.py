@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -119,13 +118,9 @@ def test_an_imported_run_is_asked_what_it_can_be(workplace: Path, glassgpt: Any)
 
 
 def test_a_fine_tuned_run_is_measured_on_its_records_and_has_no_text_to_recite(
-    trained_longer: Path, tmp_path: Path, glassgpt: Any, monkeypatch: pytest.MonkeyPatch
+    longer_workplace: Path, glassgpt: Any
 ) -> None:
     """Its records were read as text, and the message advised a field of them."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GLASSGPT_RUNS", "runs")
-    monkeypatch.setenv("GLASSGPT_CACHE", str(trained_longer / "cache"))
-    shutil.copytree(trained_longer / "runs", "runs")
     asked = [{"prompt": f"{letter}?", "completion": "b"} for letter in "abcdefgh"]
     Path("asked.json").write_text(json.dumps(asked))
     few = ("--training.steps=2", "--training.batch-size=2", "--training.threads=1", "--samples.max-tokens=4")

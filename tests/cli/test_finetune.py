@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import json
-import shutil
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,19 +23,15 @@ FEW = (
 
 
 @pytest.fixture
-def records(trained_longer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a copy of that run, and files of records."""
-    shutil.copytree(trained_longer / "runs", tmp_path / "runs")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GLASSGPT_RUNS", "runs")
-    monkeypatch.setenv("GLASSGPT_CACHE", str(trained_longer / "cache"))
+def records(longer_workplace: Path) -> Path:
+    """A working folder with a run and files of records."""
     rows = [
         {"prompt": f"{letter}?", "completion": "b", "chosen": "b", "rejected": "c"} for letter in "abcdefgh"
     ]
-    (tmp_path / "asked.json").write_text(json.dumps(rows))
+    Path("asked.json").write_text(json.dumps(rows))
     moods = [{"text": f"cat {n}", "label": "glad" if n % 2 else "sad"} for n in range(12)]
-    (tmp_path / "moods.jsonl").write_text("".join(json.dumps(row) + "\n" for row in moods))
-    return tmp_path
+    Path("moods.jsonl").write_text("".join(json.dumps(row) + "\n" for row in moods))
+    return longer_workplace
 
 
 def test_sft_shows_before_and_after_and_then_chats(

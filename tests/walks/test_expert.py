@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cli.conftest import TEXT
 from tests.walks.terminal import Terminal
 
 pytestmark = pytest.mark.slow
-TEXT = "The cat sat on the mat. The dog sat on the log. A bird sang to the cat and the dog.\n\n"
 
 
 def test_an_impatient_expert(terminal: Terminal) -> None:
-    (terminal.folder / "input.txt").write_text(TEXT * 200)
+    (terminal.folder / "input.txt").write_text(TEXT * 4)
     terminal.types("glassgpt trian input.txt", ends=2)
     terminal.pastes(
         "glassgpt train", adds=" input.txt --max_iters=20 --block_size=64 --n_layer 2 --lr 1e-3 --n_embd 64"

@@ -6,14 +6,14 @@ import csv
 
 import pytest
 
+from tests.cli.conftest import TEXT
 from tests.walks.terminal import Terminal
 
 pytestmark = pytest.mark.slow
-TEXT = "The cat sat on the mat. The dog sat on the log. A bird sang to the cat and the dog.\n\n"
 
 
 def test_a_student_with_18_runs(terminal: Terminal) -> None:
-    (terminal.folder / "notes.txt").write_text(TEXT * 200)
+    (terminal.folder / "notes.txt").write_text(TEXT * 4)
     terminal.types(
         "glassgpt sweep notes.txt --lr 1e-3,3e-3 --n-layer 1,2,3 --seeds 3 --steps 8 --n-embd 32 --n-head 2 "
         "--vocab-size 280 --batch-size 4"

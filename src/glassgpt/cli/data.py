@@ -66,10 +66,9 @@ def inspect(
     opened = open_sources(sources, text_field=text_field)
     counted_by = None
     if tokenizer is not None:
-        from glassgpt.runs.vocabulary import tokenizer_place
-        from glassgpt.tokenizers.load import load_tokenizer
+        from glassgpt.runs.vocabulary import named_tokenizer
 
-        counted_by = load_tokenizer(tokenizer_place(tokenizer))
+        counted_by = named_tokenizer(tokenizer)
     with console.status(f"Reading {len(opened)} source{'s' * (len(opened) != 1)} ..."):
         documents = clean(read_all(opened), CleaningConfig(mode=mode), report)
         figures = survey(

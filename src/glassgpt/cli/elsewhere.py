@@ -24,62 +24,36 @@ TRACKED = "Use {track} wandb. Its project and name are set by the variables WAND
 AS_SAVED = "The weights are used as they were saved, or with {weights} int8 in a quarter of the memory."
 INT8 = "Use {weights} int8."
 
-WRITES = "A run writes with  glassgpt generate RUN"
-TALKS = "A run talks with  glassgpt chat RUN"
-TRAINS = "A model is trained with  glassgpt train TEXT"
-TUNES = "A run learns from records with  glassgpt finetune sft RUN DATA"
-LISTS = "The runs are listed by  glassgpt runs"
-LOOKS_AT_TEXT = "Text is looked at with  glassgpt data inspect TEXT"
-EXPORTS = "A run becomes a file for llama.cpp with  glassgpt export RUN --to gguf"
 SERVES = "Nothing here serves a run over HTTP yet. llama.cpp does, from  glassgpt export RUN --to gguf"
 
-COMMANDS: dict[str, str] = {
-    **dict.fromkeys(
-        ("sample", "complete", "completion", "write", "run", "infer", "inference", "predict"), WRITES
-    ),
-    **dict.fromkeys(("talk", "ask", "repl", "interactive"), TALKS),
-    **dict.fromkeys(("pretrain", "fit", "learn", "new", "init", "demo", "create", "quickstart"), TRAINS),
-    **dict.fromkeys(("sft", "dpo", "grpo", "lora", "distill", "tune", "instruct", "align"), TUNES),
-    **dict.fromkeys(("ls", "list", "ps", "models", "status", "history"), LISTS),
-    **dict.fromkeys(("convert", "quantize", "gguf", "onnx", "save"), EXPORTS),
-    **dict.fromkeys(("serve", "server", "web", "ui", "studio", "api"), SERVES),
-    **dict.fromkeys(("prepare", "dataset", "preprocess", "inspect", "corpus"), LOOKS_AT_TEXT),
-    **dict.fromkeys(
-        ("rm", "remove", "delete", "del"),
-        "A run is removed, and can come back, with  glassgpt runs remove RUN",
-    ),
-    **dict.fromkeys(("mv", "rename"), "A run gets another name with  glassgpt runs rename RUN NAME"),
-    **dict.fromkeys(("show", "info", "describe", "cat"), "Everything about a run:  glassgpt runs show RUN"),
-    **dict.fromkeys(
-        ("compare", "diff", "plot"), "Curves are drawn over each other by  glassgpt runs compare RUN RUN"
-    ),
-    **dict.fromkeys(
-        ("pack", "share", "zip"), "A run becomes a small folder to give away with  glassgpt runs pack RUN"
-    ),
-    **dict.fromkeys(
-        ("prune", "clean", "gc"), "Checkpoints of finished runs are removed by  glassgpt runs prune"
-    ),
-    **dict.fromkeys(("restore", "undo"), "Removed runs are listed by  glassgpt runs restore"),
-    **dict.fromkeys(("download", "pull", "load", "from-hf"), IMPORTED),
-    **dict.fromkeys(("tokenize", "encode"), "Text becomes tokens with  glassgpt tokenizer encode RUN TEXT"),
-    **dict.fromkeys(("decode", "detokenize"), "Ids become text with  glassgpt tokenizer decode RUN IDS"),
-    **dict.fromkeys(
-        ("test", "check", "benchmark", "bench", "setup"),
-        "Whether all works here is shown by  glassgpt doctor",
-    ),
-    **dict.fromkeys(
-        ("perplexity", "score", "lm-eval", "lm_eval", "measure"), "A run is measured with  glassgpt eval RUN"
-    ),
-    **dict.fromkeys(("continue", "restart"), "A run that was stopped goes on by  glassgpt resume RUN"),
-    **dict.fromkeys(
-        ("hyperparameters", "search", "grid", "ablate", "ablation"),
-        "Several settings are tried by  glassgpt sweep TEXT",
-    ),
-    **dict.fromkeys(
-        ("estimate", "budget"), "What would be trained in some minutes:  glassgpt plan TEXT --minutes 10"
-    ),
+ANSWERS = {
+    "A run writes with  glassgpt generate RUN": "sample complete completion write run infer inference predict",
+    "A run talks with  glassgpt chat RUN": "talk ask repl interactive",
+    "A model is trained with  glassgpt train TEXT": "pretrain fit learn new init demo create quickstart",
+    "A run learns from records with  glassgpt finetune sft RUN DATA": "sft dpo grpo lora distill tune instruct align",
+    "The runs are listed by  glassgpt runs": "ls list ps models status history",
+    "A run becomes a file for llama.cpp with  glassgpt export RUN --to gguf": "convert quantize gguf onnx save",
+    SERVES: "serve server web ui studio api",
+    "Text is looked at with  glassgpt data inspect TEXT": "prepare dataset preprocess inspect corpus",
+    "A run is removed, and can come back, with  glassgpt runs remove RUN": "rm remove delete del",
+    "A run gets another name with  glassgpt runs rename RUN NAME": "mv rename",
+    "Everything about a run:  glassgpt runs show RUN": "show info describe cat",
+    "Curves are drawn over each other by  glassgpt runs compare RUN RUN": "compare diff plot",
+    "A run becomes a small folder to give away with  glassgpt runs pack RUN": "pack share zip",
+    "Checkpoints of finished runs are removed by  glassgpt runs prune": "prune clean gc",
+    "Removed runs are listed by  glassgpt runs restore": "restore undo",
+    IMPORTED: "download pull load from-hf",
+    "Text becomes tokens with  glassgpt tokenizer encode RUN TEXT": "tokenize encode",
+    "Ids become text with  glassgpt tokenizer decode RUN IDS": "decode detokenize",
+    "Whether all works here is shown by  glassgpt doctor": "test check benchmark bench setup",
+    "A run is measured with  glassgpt eval RUN": "perplexity score lm-eval measure",
+    "A run that was stopped goes on by  glassgpt resume RUN": "continue restart",
+    "Several settings are tried by  glassgpt sweep TEXT": "hyperparameters search grid ablate ablation",
+    "What would be trained in some minutes:  glassgpt plan TEXT --minutes 10": "estimate budget",
 }
-"""Commands of other programs, and what to type here."""
+"""What to type here, and the commands of other programs for which that is the answer."""
+COMMANDS = {word: answer for answer, words in ANSWERS.items() for word in words.split()}
+"""The answer to each command of another program."""
 
 GUESSES: dict[str, tuple[str, ...]] = {
     # the model

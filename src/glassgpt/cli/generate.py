@@ -62,9 +62,8 @@ def generate(
         weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, less time.
         device: auto, cpu, cuda or mps.
     """
-    refuse_misplaced(
-        run, typed(prompt, "The prompt"), *more, most=1
-    )  # before torch is imported: it takes seconds
+    # Before torch is imported: it takes seconds.
+    refuse_misplaced(run, typed(prompt, "The prompt"), *more, most=1)
     from glassgpt.generation.text import GenerationConfig
 
     refuse_idle({"greedy": greedy}, given, ONLY_WITH)

@@ -33,7 +33,7 @@ def understood(app: App, arguments: Sequence[str], unlisted: Container[str] = ()
     """
     words = with_names_of_now(_asking(arguments))
     end = len(before_texts(words))
-    if any(word in HELP for word in words[:end]):
+    if asks_for_help(words):
         return words
     chain, apps, rest = app.parse_commands(words)
     here = apps[-1]
@@ -85,6 +85,11 @@ def _left_over(app: App, chain: Sequence[str], extra: Sequence[str], arguments: 
     taken = [argument.name.lstrip("-").upper() for argument in positional(app)]
     what = f"only {' and '.join(taken)} before its options" if taken else "only options"
     return UsageError(f"{above} takes {what}. Without {' '.join(extra)!r}:  {line_of(words)}")
+
+
+def asks_for_help(words: Sequence[str]) -> bool:
+    """Return whether a command line asks for help, in short or in full."""
+    return any(word in HELP for word in before_texts(words))
 
 
 def before_texts(words: Sequence[str]) -> Sequence[str]:

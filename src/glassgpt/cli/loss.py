@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from glassgpt.cli.terminal import make_console, shown
+from glassgpt.cli.tokens import counted
 from glassgpt.idle import OnlyWith
 
 if TYPE_CHECKING:
@@ -64,12 +65,12 @@ class Asked:
 
         Raises the errors of `glassgpt.pretraining.measuring` and `glassgpt.finetuning.measuring`.
         """
-        from glassgpt.finetuning.measuring import is_finetuned, measure_held_out
+        from glassgpt.finetuning.measuring import measure_held_out
         from glassgpt.pretraining.measuring import measure_own, measure_sources
 
         if self.sources:
             return measure_sources(run, self.sources, self.text_field)
-        if is_finetuned(run.directory):
+        if run.directory.finetune.is_file():
             self._refuse_other_split(run)
             return measure_held_out(run, self.moved, weights)
         return measure_own(run, self.split, self.moved)
@@ -92,13 +93,12 @@ class Asked:
         wanted (`alone`) of a run that should have a text.
         """
         from glassgpt.errors import ConfigError, CorpusError, DatasetError, EvaluationError, RunError
-        from glassgpt.finetuning.measuring import is_finetuned
         from glassgpt.pretraining.measuring import why_no_text
 
         try:
             return self.measure(run, weights)
         except (ConfigError, CorpusError, DatasetError, EvaluationError, RunError) as error:
-            has_own = why_no_text(run) is None or is_finetuned(run.directory)
+            has_own = why_no_text(run) is None or run.directory.finetune.is_file()
             if self.names_text or (alone and has_own):
                 raise
             return str(error)
@@ -134,7 +134,7 @@ def show_loss(run: Run, found: Measurement | HeldOut) -> None:
 def _show_held_out(run: Run, found: HeldOut) -> None:
     """Print the figures of a fine-tuned run as its comparison names them."""
     console = make_console()
-    examples = f"{found.examples:,} held-out example{'s' if found.examples != 1 else ''}"
+    examples = counted(found.examples, "held-out example")
     console.print(f"[bold]{shown(run.directory.name)}[/] ({found.kind}) on its {examples}")
     for name, value in found.numbers.items():
         console.print(f"  {shown(name):<14} {value:,.3f}")

@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str]) -> int:
     from cyclopts import CycloptsError
 
-    from glassgpt.cli.guesses import HELP, before_texts, refusal, understood
+    from glassgpt.cli.guesses import asks_for_help, before_texts, refusal, understood
     from glassgpt.cli.helping import HELP_ALL, name_arguments, print_everything
     from glassgpt.cli.terminal import print_error, silence
     from glassgpt.errors import GlassGPTError, UsageError
@@ -136,7 +136,7 @@ def _run(arguments: Sequence[str]) -> int:
         if HELP_ALL in before_texts(words):
             print_everything(app, words)
             return 0
-        if any(word in HELP for word in before_texts(words)):
+        if asks_for_help(words):
             name_arguments(app, words)
         status = app(words, print_error=False, exit_on_error=False)
         sys.stdout.flush()

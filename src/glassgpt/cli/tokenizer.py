@@ -290,11 +290,10 @@ def _measure(tokenizer: FastTokenizer, sample: list[str]) -> tuple[str, ...]:
 
 def _open(name: str) -> FastTokenizer:
     """Load a tokenizer by name or path, or that of a run in this folder."""
-    from glassgpt.runs.vocabulary import tokenizer_place
-    from glassgpt.tokenizers.load import load_tokenizer
+    from glassgpt.runs.vocabulary import named_tokenizer
 
     try:
-        return load_tokenizer(tokenizer_place(name))
+        return named_tokenizer(name)
     except TokenizerError as error:
         if Path(name).exists():
             raise

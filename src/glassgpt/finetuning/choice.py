@@ -158,9 +158,14 @@ def find_data(
     return dataclasses.replace(choice, data=tuple(found))
 
 
+def is_unchanged(directory: RunDirectory, lineage: Lineage, choice: Choice) -> bool:
+    """Return whether the data is what a run's lineage records. Raises `RunError` where it records none."""
+    return same_sources(_data_of(directory, lineage).fingerprints, choice.data)
+
+
 def refuse_other_data(directory: RunDirectory, lineage: Lineage, choice: Choice) -> None:
     """Raise `RunError` when the data is not what a run's lineage records."""
-    if not same_sources(_data_of(directory, lineage).fingerprints, choice.data):
+    if not is_unchanged(directory, lineage, choice):
         raise RunError(
             f"The data of {directory.name} has changed since the run began, so continuing would not be the same "
             f"run. Put the original files back, or start a new run."

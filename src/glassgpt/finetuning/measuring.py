@@ -17,13 +17,12 @@ from glassgpt.commands import command
 from glassgpt.device import World
 from glassgpt.errors import EvaluationError
 from glassgpt.finetuning.building import kind_task, language_model
-from glassgpt.finetuning.choice import find_data, read_choice, same_sources
+from glassgpt.finetuning.choice import find_data, is_unchanged, read_choice
 from glassgpt.finetuning.comparison import numbers
 from glassgpt.finetuning.start import make_start
 from glassgpt.finetuning.task import HEAD, Task
 from glassgpt.model.int8 import quantize
 from glassgpt.runs.checkpoints import read_tensors
-from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.opening import Run, Weights, find_base, open_run
 
 
@@ -41,11 +40,6 @@ class HeldOut:
         return {"kind": self.kind, "examples": self.examples, **figures}
 
 
-def is_finetuned(directory: RunDirectory) -> bool:
-    """Return whether a run says how it was fine-tuned."""
-    return directory.finetune.is_file()
-
-
 def measure_held_out(run: Run, moved: Sequence[str] = (), weights: Weights = "as-saved") -> HeldOut:
     """Measure an opened fine-tuned run on its held-out examples; `moved` says where its data is now.
 
@@ -53,7 +47,7 @@ def measure_held_out(run: Run, moved: Sequence[str] = (), weights: Weights = "as
     """
     directory, lineage = run.directory, run.lineage
     choice = find_data(directory, read_choice(directory), lineage, moved, ask="eval")
-    if lineage.data is None or not same_sources(lineage.data.fingerprints, choice.data):
+    if not is_unchanged(directory, lineage, choice):
         raise EvaluationError(
             f"The data of {directory.name} has changed since the run began, so its held-out examples are not known any "
             f"more. Put the original files back, or measure it on a text:  {command('eval', directory.handle, 'TEXT')}"

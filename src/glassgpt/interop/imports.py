@@ -31,11 +31,10 @@ from glassgpt.runs.config import CorpusConfig, RunConfig
 from glassgpt.runs.directory import RunDirectory, refuse_taken
 from glassgpt.runs.facts import Lineage
 from glassgpt.runs.lineage import new_lineage, write_lineage
-from glassgpt.runs.vocabulary import tokenizer_place
+from glassgpt.runs.vocabulary import named_tokenizer
 from glassgpt.system import explaining
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
-from glassgpt.tokenizers.load import load_tokenizer
 
 # Masks and tables that follow from the config, and a head that is tied to the embedding.
 _WITHOUT_PLACE = re.compile(r"(^|\.)(attn\.bias|attn\.masked_bias|rotary_emb\.inv_freq|lm_head\.weight)$")
@@ -166,7 +165,7 @@ def _arriving(folder: ModelFolder, given: str | None) -> Arrival:
 
 def _given_tokenizer(folder: ModelFolder, name: str) -> FastTokenizer:
     """Return the tokenizer of that name. Raises `InteropError` when the folder's own one gives other ids."""
-    tokenizer = load_tokenizer(tokenizer_place(name))
+    tokenizer = named_tokenizer(name)
     own = folder.path / "tokenizer.json"
     if own.is_file():
         with contextlib.suppress(TokenizerError):  # an unusable one is the reason to pass another

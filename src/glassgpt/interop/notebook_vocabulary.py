@@ -12,10 +12,9 @@ from torch import Tensor
 from glassgpt.corpus.decoding import text_blocks
 from glassgpt.errors import InteropError
 from glassgpt.interop.imports import Arrival
-from glassgpt.runs.vocabulary import tokenizer_place
+from glassgpt.runs.vocabulary import named_tokenizer
 from glassgpt.tokenizers.char import CharTokenizer
 from glassgpt.tokenizers.fast import FastTokenizer
-from glassgpt.tokenizers.load import load_tokenizer
 
 GPT2_VOCABULARY = range(50257, 50305)
 """Vocabulary sizes used with GPT-2's tokenizer: its own, and the next multiple of 64."""
@@ -27,7 +26,7 @@ def tokenizer_of(name: str | None, characters: Path | None, vocab_size: int) -> 
     Raises `InteropError` when neither is given and the number of ids does not tell, or when the text is another one.
     """
     if characters is None:
-        return load_tokenizer(tokenizer_place(name) if name else _usual_tokenizer(vocab_size))
+        return named_tokenizer(name or _usual_tokenizer(vocab_size))
     if not characters.is_file():
         raise InteropError(f"There is no file {characters}, whose characters would be the vocabulary.")
     found = _characters(characters, vocab_size)

@@ -35,9 +35,8 @@ from glassgpt.planning.rules import (
 )
 from glassgpt.planning.text import ShortText, TextFacts, look_at
 from glassgpt.runs.config import RunConfig
-from glassgpt.runs.vocabulary import tokenizer_place
+from glassgpt.runs.vocabulary import named_tokenizer
 from glassgpt.system import explaining
-from glassgpt.tokenizers.load import load_tokenizer
 from glassgpt.training.choices import compiling_pays, seconds_per_update
 from glassgpt.training.config import TrainingConfig
 from glassgpt.training.parts import OPTIMIZERS
@@ -185,7 +184,7 @@ def _shapes_for(text: TextFacts) -> tuple[tuple[int, int, int], ...]:
 def _base(config: RunConfig, text: TextFacts, seconds: float) -> RunConfig:
     """Return the config with everything that does not depend on the shape."""
     named = config.tokenizer.name
-    vocab_size = load_tokenizer(tokenizer_place(named)).vocab_size if named else config.tokenizer.vocab_size
+    vocab_size = named_tokenizer(named).vocab_size if named else config.tokenizer.vocab_size
     assert vocab_size is not None  # decided before
     context_length, order = context_for(text, vocab_size, seconds)
     model = ModelConfig(

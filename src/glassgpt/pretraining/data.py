@@ -27,7 +27,7 @@ from glassgpt.runs.facts import Lineage
 from glassgpt.runs.lineage import shard_facts
 from glassgpt.runs.places import absolute
 from glassgpt.runs.reading import read_lineage
-from glassgpt.runs.vocabulary import tokenizer_place
+from glassgpt.runs.vocabulary import named_tokenizer, tokenizer_place
 from glassgpt.tokenizers.config import TokenizerConfig
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.load import load_tokenizer
@@ -203,7 +203,7 @@ def _documents(
 def _tokenizer(config: RunConfig, sources: list[Source], kept: Path, say: Say) -> FastTokenizer:
     """Load the named tokenizer, or train one (and keep it, in case preparing is interrupted)."""
     if config.tokenizer.name:
-        return load_tokenizer(tokenizer_place(config.tokenizer.name))
+        return named_tokenizer(config.tokenizer.name)
     if files.broken_seal(kept) is None:
         return FastTokenizer.from_file(kept / "tokenizer.json")
     say(f"Training a {config.tokenizer.kind} tokenizer.")

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from glassgpt.runs.directory import find_run, runs_folder
-from glassgpt.tokenizers.load import TOKENIZER_FILE
+from glassgpt.tokenizers.fast import FastTokenizer
+from glassgpt.tokenizers.load import TOKENIZER_FILE, load_tokenizer
 from glassgpt.tokenizers.ready_made import READY_MADE
+
+
+def named_tokenizer(name: str) -> FastTokenizer:
+    """Load a tokenizer by a ready-made name, its file or folder, or the name of a run.
+
+    Raises `TokenizerError` for a name that is none of them, and as `tokenizer_place`.
+    """
+    return load_tokenizer(tokenizer_place(name))
 
 
 def tokenizer_place(name: str) -> str:

@@ -27,8 +27,8 @@ class TokenizerConfig:
     pattern: PatternName = "gpt2"
     """BPE: how text is cut before merging. These three are the ones llama.cpp knows by name."""
     name: str | None = None
-    """A ready-made vocabulary (`gpt2`, `cl100k_base`, `o200k_base`), a `tokenizer.json`, a folder with one,
-    or a run, to use instead of training. No other setting of this section can be given with it."""
+    """The tokenizer to use instead of training one: a ready-made vocabulary (`gpt2`, `cl100k_base`, `o200k_base`), a
+    `tokenizer.json`, a folder with one, or a run. The other tokenizer settings cannot be given with it."""
     engine: Engine = "auto"
     """BPE: what learns the merges, Python or the Rust library. Both learn the same. `auto` takes Python."""
     min_frequency: int = 2
