@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from glassgpt.corpus.builtin import lantern_text
 from tests.cli.conftest import SMALL, TEXT, Command
 
 WIDE = tuple(option.replace("context-length=16", "context-length=64") for option in SMALL)
@@ -16,7 +17,7 @@ def test_a_training_says_what_came_and_a_fine_tuning_that_its_base_is_weak(
 ) -> None:
     """Minutes on a small text gave word salad, then a fine-tuning of it; neither said a word about it."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "text.txt").write_text(TEXT)
+    (tmp_path / "text.txt").write_text(lantern_text())
     printed = " ".join(glassgpt("train", "text.txt", "--name", "small", *WIDE).output.split())
     assert "bits a byte, expect of English text noise" in printed
     assert "It was still improving. Twice the steps would help:" in printed
@@ -30,3 +31,17 @@ def test_a_training_says_what_came_and_a_fine_tuning_that_its_base_is_weak(
     assert "This base writes at" in said, said
     assert "A better base comes first: glassgpt train" in said
     assert "on held-out examples" in said or "held-out examples:" in said
+
+
+def test_a_text_that_repeats_itself_gets_no_praise(
+    glassgpt: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """96 kB of three sentences came out as "whole passages that hold together"."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text(TEXT * 3)
+    ran = glassgpt("train", "text.txt", "--name", "again", "--cleaning.mode=off", *WIDE)
+    said = " ".join((ran.output + ran.errors).split())
+    assert said.count("This text repeats itself") == 2, said  # before the training, and in its verdict
+    assert "expect of English text" not in said and "The model needs" in said
+    planned = " ".join(glassgpt("plan", "text.txt", "--minutes", "0.2").output.split())
+    assert planned.count("This text repeats itself") == 1 and "Expect about" not in planned, planned

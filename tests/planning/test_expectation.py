@@ -19,7 +19,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     made = make_plan(RunConfig(corpus=CorpusConfig(sources=(str(text),))), 10)
     # The speed of this machine must not decide what is tested.
     steady = tuple(replace(shape, tokens_per_second=5000.0, excess=1.0) for shape in made.considered)
-    return replace(made, considered=steady)
+    return replace(made, considered=steady, text=replace(made.text, compressed=2.0))
 
 
 def test_more_minutes_and_more_text_promise_more(plan: Plan) -> None:
@@ -31,6 +31,8 @@ def test_the_words_are_those_of_the_expected_number(plan: Plan) -> None:
     first, second = expectation(plan)
     assert in_words(expected_bits(plan)) in first
     assert "10 times" in second
+    again = replace(plan, text=replace(plan.text, compressed=0.1))
+    assert len(expectation(again)) == 1 and "repeats itself" in expectation(again)[0]
     stories = replace(plan.config, corpus=CorpusConfig(sources=("builtin:tinytales",)))
     assert expectation(replace(plan, config=stories)) == ()
 

@@ -8,13 +8,14 @@ from rich.console import Console
 
 from glassgpt.cli.terminal import say
 from glassgpt.commands import command
+from glassgpt.corpus.repeats import repeats_lines
 from glassgpt.evaluation.quality_words import SENTENCES, in_words
 from glassgpt.evaluation.stories import story_source
 from glassgpt.jobs.work import Outcome
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.facts import Comparison
 from glassgpt.runs.longer import longer
-from glassgpt.runs.reading import read_config
+from glassgpt.runs.reading import read_config, read_lineage
 from glassgpt.runs.records import read_events
 from glassgpt.training.events import Evaluated
 
@@ -32,11 +33,18 @@ def say_trained(console: Console, outcome: Outcome) -> None:
         return
     best, last = min(measured, key=lambda event: event.loss), measured[-1]
     if best.bits_per_byte is not None and story_source(read_config(run).corpus.sources) is None:
-        words = in_words(best.bits_per_byte)
-        help_ = f" {PAGE}" if best.bits_per_byte >= SENTENCES else ""
-        say(console, f"At {best.bits_per_byte:.2f} bits a byte, expect of English text {words}.{help_}")
+        say(console, _quality(run, best.bits_per_byte))
     for line in _next_step(run, best, last):
         say(console, line)
+
+
+def _quality(run: RunDirectory, bits_per_byte: float) -> str:
+    """Return what the model's bits per byte mean, for a text that repeats itself and for any other."""
+    data = read_lineage(run).data
+    if repeats := repeats_lines(data.compressed if data else None):
+        return f"The model needs {bits_per_byte:.2f} bits a byte. {repeats[0]} More text with fewer repeats would help."
+    help_ = f" {PAGE}" if bits_per_byte >= SENTENCES else ""
+    return f"At {bits_per_byte:.2f} bits a byte, expect of English text {in_words(bits_per_byte)}.{help_}"
 
 
 def _next_step(run: RunDirectory, best: Evaluated, last: Evaluated) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from glassgpt.corpus.repeats import repeats_lines
 from glassgpt.evaluation.quality_words import in_words
 from glassgpt.evaluation.stories import story_source
 from glassgpt.model.summary import block_parameters
@@ -27,6 +28,8 @@ def expectation(plan: Plan) -> tuple[str, ...]:
     """Return sentences on what the plan's model will write, and what more minutes or more text would change."""
     if story_source(plan.config.corpus.sources) is not None:
         return ()  # their grammar is known, and the run itself counts how many stories are valid
+    if repeats := repeats_lines(plan.text.compressed):
+        return repeats
     now = expected_bits(plan)
     if not math.isfinite(now):
         return ()

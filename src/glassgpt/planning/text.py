@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from glassgpt.corpus.cleaning import CleaningReport, clean
+from glassgpt.corpus.repeats import compressed_bits
 from glassgpt.corpus.sources import nothing_left, open_sources, read_all
 from glassgpt.corpus.splits import SPLITS, all_held_out, split
 from glassgpt.runs.config import RunConfig
@@ -52,6 +53,9 @@ class TextFacts:
     """What readers inferred from a file, such as whether its first row is a heading."""
     tokens: tuple[int, int] | None = None
     """Tokens to train on and to validate on, where the text was short enough to count them."""
+
+    compressed: float | None = None
+    """Bits per byte that a file compressor needs for held-out text from the beginning (`corpus.repeats`)."""
 
     @property
     def training_bytes(self) -> float:
@@ -132,6 +136,9 @@ class _Look:
             self._lengths.append(self._open)
             self._open = 0
 
+    def _beginning(self, name: str) -> bytes:
+        return "\n".join(text for text, _ in self.texts[name]).encode("utf-8", "surrogatepass")
+
     def facts(self, *, exact: bool, known: int) -> TextFacts:
         """Return the counts as facts; `known` is the number of bytes in all files."""
         seen = sum(self.bytes.values())
@@ -147,4 +154,5 @@ class _Look:
             word_bytes=spelled / max(1, self._words.total()),
             exact=exact,
             training_share=self.bytes["train"] / seen,
+            compressed=compressed_bits(*(self._beginning(name) for name in SPLITS[:2])),
         )

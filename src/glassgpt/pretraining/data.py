@@ -16,6 +16,7 @@ import numpy as np
 from glassgpt import files
 from glassgpt.corpus.cleaning import CleaningReport, clean
 from glassgpt.corpus.documents import Document
+from glassgpt.corpus.repeats import AFTER, BEFORE, compressed_bits
 from glassgpt.corpus.sources import Source, nothing_left, open_sources, read_all
 from glassgpt.corpus.splits import SplitConfig, all_held_out, split
 from glassgpt.dataset.prepare import prepare
@@ -250,6 +251,19 @@ def _nothing_to_train_on(config: RunConfig, sources: list[Source]) -> CorpusErro
         f"There is no text to measure on in {_names(_source_names(sources))}: it is empty, or the cleaning that the "
         f"run was trained with ({config.cleaning.mode}) dropped all of it. Name another text."
     )
+
+
+def compressed_held_out(data: PreparedData) -> float | None:
+    """Return the bits per byte that a compressor needs for the held-out text, None where that is too short."""
+    train, held = data.shards.split("train"), data.shards.split("validation")
+    before, after = _tokens_of(train, BEFORE), _tokens_of(held, AFTER)
+    ids = train.read(len(train) - before, before), held.read(0, after)
+    return compressed_bits(*(data.tokenizer.decode(part.tolist()).encode("utf-8") for part in ids))
+
+
+def _tokens_of(split: TokenSplit, size: int) -> int:
+    """Return how many tokens are about `size` bytes of a split, at most all of them."""
+    return min(len(split), int(size / max(0.1, split.bytes_per_token)))
 
 
 def held_in(data: PreparedData, name: str) -> TokenSplit:

@@ -9,6 +9,7 @@ lines, so a resumed run takes the same path as an uninterrupted one.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ import torch
 
 from glassgpt import config as configs
 from glassgpt import files
+from glassgpt.corpus.repeats import repeats_lines
 from glassgpt.dataset.ahead import Ahead
 from glassgpt.dataset.batches import Batches, check_length
 from glassgpt.dataset.shards import TokenSplit
@@ -27,7 +29,7 @@ from glassgpt.generation.text import GenerationConfig, complete, prompt_ids, uns
 from glassgpt.jobs.holding import is_unborn, on_all_ranks
 from glassgpt.jobs.work import Outcome, Place, Say, Work, carry_out, final_checkpoint, within
 from glassgpt.model.gpt import GPT
-from glassgpt.pretraining.data import PreparedData, prepare_data, refuse_other_data
+from glassgpt.pretraining.data import PreparedData, compressed_held_out, prepare_data, refuse_other_data
 from glassgpt.pretraining.floor import known_floor
 from glassgpt.pretraining.places import find_text
 from glassgpt.runs.beginning import new_run
@@ -79,6 +81,9 @@ def start_run(
         refuse_what_does_not_fit(model, config.training, device, rows=_rows(config, world))
         config = distributed.from_main(lambda: _decide(config, data, device, world, say, deadline), world)
         training = _Training(config, data, world, device, say)
+        if world.is_main and deadline is None:  # with a deadline there was a plan, which says it
+            for line in repeats_lines(training.compressed):
+                say(line)
         base = source_name(config.corpus.sources[0])
         with on_all_ranks(lambda: new_run(name, base=base, describe=training.describe), world) as claim:
             return training.run(claim, listeners, track)
@@ -256,6 +261,11 @@ class _Training:
         seed_everything(config.training.seed)
         self.model = GPT(config.model).to(device)
 
+    @functools.cached_property
+    def compressed(self) -> float | None:
+        """What a compressor needs for the held-out text; None for a grammar, whose lowest loss is known."""
+        return None if self.floor else compressed_held_out(self.data)
+
     def describe(self, directory: RunDirectory) -> None:
         """Write what describes the run before its first update."""
         files.write_text(directory.config, configs.to_toml(self.config))
@@ -269,6 +279,7 @@ class _Training:
             ],
             parameters=self.model.num_parameters(),
             floor=floor,
+            compressed=self.compressed,
         )
         write_lineage(directory, lineage)
 

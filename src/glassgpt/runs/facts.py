@@ -54,6 +54,8 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     plan: str | None = None
     floor: FloorFacts | None = None
     shards: dict[str, str] | None = None
+    compressed: float | None = None
+    """Bits per byte that a file compressor needs for held-out text after training text (`corpus.repeats`)."""
 
     @property
     def fingerprints(self) -> list[str]:

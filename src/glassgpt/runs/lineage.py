@@ -27,6 +27,7 @@ def first_lineage(
     sources: list[dict[str, str]],
     parameters: int,
     floor: dict[str, float] | None,
+    compressed: float | None = None,
 ) -> Lineage:
     """Return the lineage at the start of training: the data, the tokenizer, the machine, the command."""
     data = {
@@ -35,6 +36,7 @@ def first_lineage(
         **shard_facts(shards),
         "shards": shards.hashes,
         "floor": floor,
+        "compressed": compressed,
     }
     return new_lineage(tokenizer, kind="pretraining", parameters=parameters, data=data)
 
