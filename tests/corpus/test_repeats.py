@@ -24,10 +24,14 @@ def shuffled(count: int) -> bytes:
 def test_three_sentences_in_any_order_repeat_and_a_story_does_not() -> None:
     story = lantern_text().encode()
     told = compressed_bits(story[:-LEAST], story[-LEAST:])
-    assert told is not None and told > 1.7 and repeats_lines(told) == ()
+    assert told is not None
+    assert told > 1.7
+    assert repeats_lines(told) == ()
     again = compressed_bits(shuffled(3000), shuffled(100))
-    assert again is not None and again < 0.3
-    assert "0.0" in repeats_lines(0.01)[0] and "repeats itself" in repeats_lines(again)[0]
+    assert again is not None
+    assert again < 0.3
+    assert "0.0" in repeats_lines(0.01)[0]
+    assert "repeats itself" in repeats_lines(again)[0]
 
 
 def test_what_was_read_before_counts() -> None:
@@ -35,7 +39,8 @@ def test_what_was_read_before_counts() -> None:
     noise = random.Random(1).randbytes(5000)
     other = compressed_bits(random.Random(2).randbytes(5000), noise)
     same = compressed_bits(noise, noise)
-    assert other == pytest.approx(8, abs=0.1) and same == pytest.approx(0, abs=0.3)
+    assert other == pytest.approx(8, abs=0.1)
+    assert same == pytest.approx(0, abs=0.3)
 
 
 @pytest.mark.parametrize("held_out", [b"", b"a" * (LEAST - 1)])

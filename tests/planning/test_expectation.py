@@ -32,7 +32,8 @@ def test_the_words_are_those_of_the_expected_number(plan: Plan) -> None:
     assert in_words(expected_bits(plan)) in first
     assert "10 times" in second
     again = replace(plan, text=replace(plan.text, compressed=0.1))
-    assert len(expectation(again)) == 1 and "repeats itself" in expectation(again)[0]
+    assert len(expectation(again)) == 1
+    assert "repeats itself" in expectation(again)[0]
     stories = replace(plan.config, corpus=CorpusConfig(sources=("builtin:tinytales",)))
     assert expectation(replace(plan, config=stories)) == ()
 
