@@ -180,8 +180,10 @@ def classify_says_classify(project: Project) -> None:
 def a_stopped_run_says_resume(project: Project) -> None:
     """A Ctrl-C, as the trainer gets it: SIGINT in the middle of a training."""
     printed = stopped(project)
-    printed = paste(project, line_of(printed, "Resume with:"))
-    assert "Best validation loss" in printed
+    line = line_of(printed, "Resume with:")
+    assert f"Continue it with: <code>{line}</code>" in Path("runs/stopped/report.html").read_text()
+    assert "Best validation loss" in paste(project, line)
+    assert line not in Path("runs/stopped/report.html").read_text()
 
 
 def stopped(project: Project) -> str:
@@ -451,7 +453,10 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
         'cli/classify.py: glassgpt classify RUN "text"',
         "interop/exports.py: classify run.directory.handle TEXT",
     ),
-    a_stopped_run_says_resume: ("cli/session.py: resume outcome.directory.handle",),
+    a_stopped_run_says_resume: (
+        "cli/session.py: resume outcome.directory.handle",
+        "runs/report.py: resume run.name",
+    ),
     a_base_model_says_sft: ("cli/chat.py: finetune sft run.directory.handle DATA",),
     chat_with_a_base_model_says_sft: (),
     import_says_generate_or_chat: (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,18 @@ def test_a_packed_run_writes_the_same_and_is_small(run: RunDirectory, tmp_path: 
     assert "# `first`" in page
     assert "glassgpt generate" in page
     assert "first" in (folder / "report.html").read_text()
+
+
+def test_a_packed_report_of_a_stopped_training_says_when_it_was_stopped(
+    run: RunDirectory, tmp_path: Path
+) -> None:
+    run.metrics.write_text(run.metrics.read_text().replace('"reason": "finished"', '"reason": "interrupted"'))
+    os.utime(run.metrics, (1_795_815_000, 1_795_815_000))
+    pack(run, tmp_path / "packed")
+    page = " ".join((tmp_path / "packed/report.html").read_text().split())
+    assert "This training was stopped at step 12 of 12" in page
+    assert "as of 27 November 2026, 21:30 UTC" in page
+    assert "glassgpt resume" not in page  # the checkpoints stay behind
 
 
 @pytest.mark.parametrize("name", ["garden", "whole", "sorter", "polite"])

@@ -15,17 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from glassgpt.runs import plots
-from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.plots import (
-    PlotFile,
     figure_png,
     loss_figure,
     save_figure,
     series_figure,
     smoothed,
 )
-from glassgpt.runs.records import MetricsFile
-from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFinished, TrainingStarted
+from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingStarted
 
 
 @pytest.fixture(autouse=True)
@@ -257,29 +254,6 @@ def test_saving_replaces_the_picture(tmp_path):
     save_figure(loss_figure(curve(300), title="t"), path)
     assert size(path.read_bytes()) == (960, 600)
     assert [file.name for file in tmp_path.iterdir()] == ["loss.png"]
-
-
-def test_the_picture_is_drawn_at_evaluations_but_not_too_often_and_at_the_end(tmp_path, monkeypatch):
-    run = RunDirectory(tmp_path / "tales")
-    run.path.mkdir()
-    metrics, plot = MetricsFile(run.metrics), PlotFile(run, floor=0.5)
-    events = curve(200)
-    evaluations = [event for event in events if isinstance(event, Evaluated)]
-    drawn = []
-    for event in [*events, TrainingFinished(200, "finished", 1.0, 200, 1.0)]:
-        run.plot.unlink(missing_ok=True)
-        metrics(event)
-        plot(event)
-        drawn.append(run.plot.is_file())
-    assert drawn[-1]
-    assert sum(drawn) == 1  # the end: 20 seconds have not passed before
-    run.plot.unlink()
-    monkeypatch.setattr(plots, "REDRAW_SECONDS", 0.0)
-    plot(evaluations[0])
-    assert not run.plot.is_file()  # 50 times as long as the last drawing took have not passed either
-    monkeypatch.setattr(plots, "REDRAW_SHARE", 1e9)
-    plot(evaluations[0])
-    assert run.plot.is_file()
 
 
 def test_a_real_run_has_its_picture(run):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from html.parser import HTMLParser
 
 import pytest
@@ -15,7 +17,7 @@ from glassgpt.runs.plots import FLOOR, MEASURED, TRAINING, VALIDATION
 from glassgpt.runs.records import MetricsFile, read_events
 from glassgpt.runs.report import report_page, write_report
 from glassgpt.runs.sending import public_command
-from glassgpt.training.events import Evaluated, Sampled
+from glassgpt.training.events import Evaluated, Event, Sampled, TrainingFinished
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -187,6 +189,68 @@ def test_the_file_is_written_in_utf_8(run):
     MetricsFile(run.metrics)(Sampled(12, ("Grüße 🙂 \x85 \u2028 \x00", "")))
     write_report(run)
     assert "Grüße 🙂" in run.report.read_text(encoding="utf-8")
+
+
+def cut(run: RunDirectory, *, at: int, ends: Sequence[Event] = ()) -> None:
+    """Leave the metrics of a run as they were after a step, with further events."""
+    kept = [event for event in read_events(run.metrics) if event.step <= at]
+    run.metrics.write_text("")
+    for event in [*(event for event in kept if not isinstance(event, TrainingFinished)), *ends]:
+        MetricsFile(run.metrics)(event)
+    os.utime(run.metrics, (1_795_815_000, 1_795_815_000))
+
+
+def told(run: RunDirectory) -> str:
+    """The text of a report, each space and line end as one space."""
+    return " ".join(Page(report_page(run)).text.split())
+
+
+def test_the_page_of_a_training_that_goes_on_or_was_killed_says_how_far_it_is(run):
+    cut(run, at=8)
+    text = told(run)
+    assert re.search(
+        r"This training is not finished: step 8 of 12, \d+ s so far; as of 27 November 2026, 21:30 UTC\.",
+        text,
+    )
+    assert "Load the page again for newer numbers." in text
+    assert "If it no longer runs, continue it with: glassgpt resume first" in text
+    assert text.index("not finished") < text.index("parameters")
+
+
+def test_the_page_of_a_training_that_has_just_begun(run):
+    cut(run, at=0)
+    assert re.search(r"This training is not finished: step 0 of 12, \d+ s so far; as of 27", told(run))
+    run.metrics.write_text("".join(run.metrics.read_text().splitlines(keepends=True)[:1]))
+    text = told(run)
+    assert "This training is not finished: step 0 of 12" in text
+    assert "No samples yet." in text
+
+
+def test_the_page_of_a_training_that_was_stopped_says_how_to_continue(run):
+    cut(run, at=8, ends=[TrainingFinished(8, "interrupted", 4.0, 8, 75.0)])
+    text = told(run)
+    assert "This training was stopped at step 8 of 12, after 75 s; as of 27 November 2026, 21:30 UTC." in text
+    assert "Continue it with: glassgpt resume first" in text
+    assert "not finished" not in text
+    assert "Load the page again" not in text
+
+
+@pytest.mark.parametrize("reason", ["finished", "no improvement"])
+def test_a_finished_training_is_not_called_unfinished(run, reason):
+    cut(run, at=12, ends=[TrainingFinished(12, reason, 4.0, 8, 75.0)])
+    text = told(run)
+    for words in ("not finished", "was stopped", "as of", "Load the page again", "glassgpt resume"):
+        assert words not in text
+
+
+def test_a_run_that_was_given_away_cannot_be_continued(run):
+    """A packed run has no checkpoints."""
+    cut(run, at=8)
+    shutil.rmtree(run.checkpoints)
+    text = told(run)
+    assert "This training is not finished: step 8 of 12" in text
+    assert "glassgpt resume" not in text
+    assert "Load the page again" not in text
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")

@@ -26,8 +26,9 @@ from glassgpt.model.config import ModelConfig
 from glassgpt.runs.checkpoints import CheckpointStore
 from glassgpt.runs.claim import Claim
 from glassgpt.runs.directory import RunDirectory
-from glassgpt.runs.plots import PlotFile
+from glassgpt.runs.plots import write_plot
 from glassgpt.runs.records import SamplesFile
+from glassgpt.runs.redrawing import Redrawn
 from glassgpt.runs.report import write_report
 from glassgpt.runs.trackers import make_trackers
 from glassgpt.training.choices import thread_watch
@@ -117,8 +118,13 @@ def carry_out(
         progress = go_on_from(store, directory, work.model, job.optimizer, place.say)
         if place.world.is_main:
             job.records = [claim.check, metrics_of(claim, progress)]
-            shown = [SamplesFile(directory, work.prompts), PlotFile(directory, work.floor)]
-            job.listeners = [*shown, *make_trackers(track, directory), *listeners]
+            job.listeners = [
+                SamplesFile(directory, work.prompts),
+                Redrawn(directory.plot.name, lambda: write_plot(directory, work.floor)),
+                Redrawn(directory.report.name, lambda: write_report(directory), at_end=False),  # see below
+                *make_trackers(track, directory),
+                *listeners,
+            ]
         finished = train(job, progress)
         if place.world.is_main:
             claim.check()

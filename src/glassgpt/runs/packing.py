@@ -64,7 +64,7 @@ def pack(run: RunDirectory, folder: Path) -> None:
         packed = _Packed(temporary, run.name)
         for name in COPIED:
             if (run.path / name).is_file():
-                shutil.copyfile(run.path / name, temporary / name)
+                shutil.copy2(run.path / name, temporary / name)  # the report says from when the metrics are
         files.write_text(packed.config, tomli_w.dumps(without_folders(config)))
         files.write_json(packed.lineage, without_folders(lineage.to_json()))
         if run.finetune.is_file():

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from glassgpt.runs import labels
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.lettering import drawable, letter
 from glassgpt.runs.records import read_events, readable
-from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFinished, TrainingStarted
+from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingStarted
 
 TRAINING, MEASURED, VALIDATION, FLOOR = "#1f6f9f", "#7d93a6", "#c0392b", "#2e7d4f"
 """Each has a contrast of at least 3 to 1 with white."""
@@ -34,34 +33,12 @@ LARGE, SMALL = (8.0, 5.0), (7.2, 2.6)
 """Sizes of pictures in inches."""
 SIZE = 10.0
 MOST_POINTS, MOST_MARKERS = 1000, 30
-REDRAW_SECONDS = 20.0
-REDRAW_SHARE = 0.02
-"""The largest share of a training's time that drawing meanwhile may take."""
 LOGARITHMIC_FROM = 5.0  # the highest value divided by the lowest
 
 
-class PlotFile:
-    """Listener that keeps `loss.png` up to date, in a small share of the time."""
-
-    what = "loss.png"
-
-    def __init__(self, run: RunDirectory, floor: float | None) -> None:
-        self._run, self._floor = run, floor
-        self._drawn, self._took = time.monotonic(), 0.0
-
-    def __call__(self, event: Event) -> None:
-        """Draw at the end, and after an evaluation when the picture is old.
-
-        A picture needs all events again, so in a long run each one takes longer, and is drawn less often.
-        """
-        old = max(REDRAW_SECONDS, self._took / REDRAW_SHARE)
-        due = isinstance(event, Evaluated) and time.monotonic() - self._drawn > old
-        if due or isinstance(event, TrainingFinished):
-            began = time.monotonic()
-            events = read_events(self._run.metrics)
-            save_figure(main_figure(events, title=self._run.name, floor=self._floor)[1], self._run.plot)
-            self._drawn = time.monotonic()
-            self._took = self._drawn - began
+def write_plot(run: RunDirectory, floor: float | None) -> None:
+    """Write `loss.png` from the metrics of the run."""
+    save_figure(main_figure(read_events(run.metrics), title=run.name, floor=floor)[1], run.plot)
 
 
 def main_figure(
@@ -164,9 +141,9 @@ def thinned(
     """Return at most `most` points of a line that look the same: the lowest and the highest of each stretch."""
     if len(x) <= most:
         return x, y
-    kept: set[int] = {0, len(x) - 1}
+    kept, all_values = {0, len(x) - 1}, np.asarray(y)
     for part in np.array_split(np.arange(len(x)), most // 2 - 1):
-        values = np.asarray(y)[part]
+        values = all_values[part]
         kept |= {int(part[values.argmin()]), int(part[values.argmax()])}
     return [x[index] for index in sorted(kept)], [y[index] for index in sorted(kept)]
 

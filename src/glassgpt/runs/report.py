@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from glassgpt import files
+from glassgpt.commands import command
 from glassgpt.errors import RunError
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.facts import Comparison, Lineage
@@ -24,15 +26,13 @@ from glassgpt.runs.plots import main_figure, metric_figure, metric_names, series
 from glassgpt.runs.reading import read_comparison, read_config, read_lineage
 from glassgpt.runs.records import read_events, readable
 from glassgpt.runs.sending import public_command, public_path, public_settings
-from glassgpt.runs.summary import duration
+from glassgpt.runs.summary import duration, how_far
 from glassgpt.runs.svg import NARROW, WIDE, inline_svg
 from glassgpt.training.events import (
     Evaluated,
     Event,
     Sampled,
     StepsFinished,
-    TrainingFinished,
-    TrainingStarted,
 )
 
 
@@ -56,6 +56,7 @@ def report_page(run: RunDirectory) -> str:
     floor = lineage.data.floor if lineage.data else None
     prompts = read_config(run).samples.prompts
     evaluations = [event for event in events if isinstance(event, Evaluated)]
+    far = how_far(events)
     return _template().render(
         name=run.name,
         lineage=lineage,
@@ -75,7 +76,10 @@ def report_page(run: RunDirectory) -> str:
         losses={event.step: event.loss for event in evaluations},
         samples=[event for event in events if isinstance(event, Sampled)],
         prompts=prompts,
-        **_summary(events),
+        far=far,
+        ended=far.finished is not None and far.finished.reason != "interrupted",
+        changed=_changed(run.metrics),
+        resume=command("resume", run.name) if run.checkpoints.is_dir() else "",
     )
 
 
@@ -102,6 +106,14 @@ def _day(created: str | None) -> str:
     return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
 
 
+def _changed(path: Path) -> str | None:
+    """Return when a file was changed last, None where there is none."""
+    try:
+        return datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat()
+    except (OSError, ValueError, OverflowError):
+        return None
+
+
 def _number(value: float) -> str:
     return f"{value:,.3f}" if abs(value) < 1e6 else f"{value:.2e}"
 
@@ -118,16 +130,6 @@ def chain(name: str, lineage: Lineage) -> list[str]:
     """Return a run after its ancestors, oldest first: "tales (pretraining)", "tales-sft-1 (sft)", ..."""
     before = chain(lineage.base.name, lineage.base.lineage) if lineage.base else []
     return [*before, f"{name} ({lineage.kind})"]
-
-
-def _summary(events: list[Event]) -> dict[str, Any]:
-    evaluations = [event for event in events if isinstance(event, Evaluated)]
-    return {
-        "started": next((event for event in events if isinstance(event, TrainingStarted)), None),
-        "finished": next((event for event in reversed(events) if isinstance(event, TrainingFinished)), None),
-        "last": next((event for event in reversed(events) if isinstance(event, StepsFinished)), None),
-        "best": min(evaluations, key=lambda event: event.loss) if evaluations else None,
-    }
 
 
 def _curve(events: list[Event], floor: float | None) -> Picture:

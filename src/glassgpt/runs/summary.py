@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,8 @@ def duration(seconds: float) -> str:
 
 
 @dataclass(slots=True)
-class _Progress:
-    """What a summary needs from the events, collected while reading: a run may have a million."""
+class HowFar:
+    """What the events say about how far a run is, collected while reading: a run may have a million."""
 
     started: TrainingStarted | None = None
     last: StepsFinished | None = None
@@ -64,7 +64,13 @@ class _Progress:
     seconds: float = 0.0
     damaged: str | None = None
 
+    @property
+    def steps(self) -> int | None:
+        """The number of updates that are planned."""
+        return (self.last.steps if self.last else None) or (self.started.steps if self.started else None)
+
     def take(self, event: Event) -> None:
+        """Note one more event."""
         self.step = max(self.step, event.step)
         if isinstance(event, StepsFinished | Evaluated):
             self.seconds = max(self.seconds, event.seconds)
@@ -78,6 +84,14 @@ class _Progress:
             self.best = event if self.best is None or event.loss < self.best.loss else self.best
 
 
+def how_far(events: Iterable[Event]) -> HowFar:
+    """Return what some events say about how far a run is."""
+    found = HowFar()
+    for event in events:
+        found.take(event)
+    return found
+
+
 def summarize(run: RunDirectory) -> RunSummary:
     """Read the metrics of a run into a summary. Its state names damaged files; nothing is raised."""
     progress, described = _progress(run), _description(run)
@@ -89,7 +103,7 @@ def summarize(run: RunDirectory) -> RunSummary:
         name=run.name,
         parameters=started.parameters if started else imported,
         step=progress.step,
-        steps=(last.steps if last else None) or (started.steps if started else None),
+        steps=progress.steps,
         best_loss=best.loss if best else None,
         bits_per_byte=best.bits_per_byte if best else None,
         tokens=last.tokens if last else 0,
@@ -160,17 +174,17 @@ def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     return found
 
 
-def _progress(run: RunDirectory) -> _Progress:
-    progress, lines, checkpoint = _Progress(), 0, _newest(run)
+def _progress(run: RunDirectory) -> HowFar:
+    progress, lines, checkpoint = HowFar(), 0, _newest(run)
     try:
         for line in read_lines(run.metrics):
             lines += line.is_damaged
             if line.event is not None:
                 if checkpoint is not None and checkpoint.contradicts(line.event):
-                    return _Progress(damaged=f"{run.metrics.name} belongs to another run")
+                    return HowFar(damaged=f"{run.metrics.name} belongs to another run")
                 progress.take(line.event)
     except RunError:
-        return _Progress(damaged=f"damaged: {run.metrics.name}")
+        return HowFar(damaged=f"damaged: {run.metrics.name}")
     if lines:
         progress.damaged = f"damaged: {run.metrics.name} ({lines} line{'s' if lines > 1 else ''})"
     return progress
