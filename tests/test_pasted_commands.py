@@ -153,6 +153,13 @@ def answers_as_text_say_sft(project: Project) -> None:
     paste(project, filled(line, RUN="latest") + " " + " ".join(FEW))
 
 
+def records_of_texts_say_eval_text_field(project: Project) -> None:
+    project.done("finetune", "sft", "a tale", "records.json", *FEW, "--name", "answers")
+    Path("some texts.jsonl").write_text(json.dumps({"text": TEXT}) + "\n")
+    printed = project.refused("eval", "answers", "some texts.jsonl")
+    assert "nats a token" in paste(project, line_of(printed, "measure it as such:"))
+
+
 def records_that_changed_say_eval_text(project: Project) -> None:
     project.done("finetune", "sft", "a tale", "records.json", *FEW, "--name", "answers")
     Path("records.json").write_text(json.dumps(RECORDS[1:]))
@@ -446,6 +453,7 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
     an_overfitted_run_says_eval: ("cli/verdict.py: eval run.handle tasks",),
     train_says_generate: ("cli/session.py: name outcome.directory.handle",),
     sft_says_chat: (),
+    records_of_texts_say_eval_text_field: ("finetuning/measuring.py: eval run.directory.handle text_field",),
     records_that_changed_say_eval_text: ("finetuning/measuring.py: eval directory.handle TEXT",),
     answers_as_text_say_sft: ("corpus/records.py: finetune sft RUN source",),
     classify_says_classify: (

@@ -11,6 +11,11 @@ from typing import Any
 
 import pytest
 
+from glassgpt.finetuning.choice import choice_of
+from glassgpt.finetuning.labelled import read_labelled
+from glassgpt.finetuning.records import read_conversations, read_preferences, read_prompts
+from glassgpt.finetuning.rows import split_rows
+
 FEW = (
     "--training.steps=3",
     "--training.batch-size=2",
@@ -22,6 +27,7 @@ KINDS = {
     "sft": ("asked.json", *FEW, *SHORT),
     "sft with LoRA": ("asked.json", "--lora.rank=2", *FEW, *SHORT),
     "dpo": ("asked.json", "--lora.rank=2", *FEW, *SHORT),
+    "dpo of all weights": ("asked.json", *FEW, *SHORT),
     "classify": ("moods.jsonl", *FEW),
     "grpo": ("asked.json", "--reward=words", "--words=b", "--group=2", "--max-tokens=8", *FEW),
     "distill": ("text.txt", *FEW),
@@ -63,6 +69,7 @@ def test_the_figures_are_those_of_the_comparison(glassgpt: Any, base: Path, kind
     result = glassgpt("eval", "taught", "--json", "found.json")
     assert result.status == 0, result.errors
     found = json.loads(Path("found.json").read_text())["loss"]
+    assert found.pop("text").startswith("its ")
     assert found.pop("kind") == kind.split()[0]
     assert (
         found.pop("examples")
@@ -92,6 +99,103 @@ def test_data_that_moved_is_named_and_data_that_changed_is_refused(glassgpt: Any
     assert changed.status == 1
     assert "has changed since the run began, so its held-out examples are not known" in changed.errors
     assert glassgpt("eval", "taught", "text.txt").status == 0
+
+
+def held_out(kind: str, run: Path) -> list[dict[str, Any]]:
+    """Return the records of a run's data that it holds out."""
+    (path,) = (Path(path) for path in choice_of(run / "finetune.toml").data)
+    lines = path.read_text()
+    rows = json.loads(lines) if path.suffix == ".json" else [json.loads(line) for line in lines.splitlines()]
+    contents = {
+        "sft": lambda: [each.content for each in read_conversations([path])],
+        "dpo": lambda: [each.content for each in read_preferences([path])],
+        "grpo": lambda: [each.content for each in read_prompts([path])],
+        "classify": lambda: [each.text for each in read_labelled([path])],
+    }[kind]()
+    _, hold = split_rows(contents, 0.1, seed=choice_of(run / "finetune.toml").config.training.seed)
+    return [rows[index] for index in hold]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.slow] if kind == "grpo" else [])
+        for kind in KINDS
+        if kind != "distill"
+    ],
+)
+def test_other_records_are_measured_as_the_held_out_ones_are(glassgpt: Any, base: Path, kind: str) -> None:
+    """They were read as text, and for questions with answers the message advised a fine-tuning."""
+    run = taught(glassgpt, kind)
+    own = held_out(kind.split()[0], run)
+    if kind == "grpo":  # it answers each of its own prompts several times
+        own = [own[index % len(own)] for index in range(64)]
+    Path("other.json").write_text(json.dumps(own))
+    for words, file in ((["taught"], "own"), (["taught", "other.json"], "other")):
+        result = glassgpt("eval", *words, "--tasks", "induction", "--json", f"{file}-found.json")
+        assert result.status == 0, result.errors
+    assert f"taught ({kind.split()[0]}) on {len(own)} examples of other.json\n" in result.output
+    known, found = (json.loads(Path(f"{name}-found.json").read_text())["loss"] for name in ("own", "other"))
+    assert found.pop("text") == f"{len(own)} examples of other.json"
+    assert found.pop("examples") == len(own)
+    known.pop("text"), known.pop("examples")
+    assert found.pop("kind") == known.pop("kind")
+    assert found == {name: pytest.approx(value, rel=1e-4, abs=1e-5) for name, value in known.items()}
+
+
+def test_text_is_measured_as_text(glassgpt: Any, base: Path) -> None:
+    taught(glassgpt, "sft")
+    Path("lines.jsonl").write_text('{"text": "The cat sat on the mat."}\n' * 20)
+    for words in (("text.txt",), ("lines.jsonl", "--text-field", "text")):
+        result = glassgpt("eval", "taught", *words)
+        assert result.status == 0, result.errors
+        assert "nats a token" in result.output
+    refused = glassgpt("eval", "taught", "lines.jsonl")
+    assert refused.status == 1
+    assert "lines.jsonl:1 does not have a prompt" in refused.errors
+    assert "measure it as such: glassgpt eval taught lines.jsonl --text-field text" in refused.errors
+    mixed = glassgpt("eval", "taught", "text.txt", "asked.json")
+    assert mixed.status == 1
+    assert "text.txt is text, and asked.json holds examples" in mixed.errors
+
+
+def test_folders_and_patterns_of_records(glassgpt: Any, base: Path) -> None:
+    taught(glassgpt, "sft")
+    Path("more").mkdir()
+    for name in "ab":
+        Path(f"more/{name}.jsonl").write_text('{"question": "a?", "answer": "b"}\n')
+    for source in ("more", "more/*.jsonl"):
+        result = glassgpt("eval", "taught", source)
+        assert result.status == 0, result.errors
+        assert f"on 2 examples of {source}\n" in result.output
+
+
+def test_labels_of_other_texts(glassgpt: Any, base: Path) -> None:
+    """A table has one label, a folder has a folder for each, and a label that was never learned is refused."""
+    taught(glassgpt, "classify")
+    Path("one.csv").write_text("text,label\ncat 1,glad\ndog 3,glad\n,glad\n")
+    result = glassgpt("eval", "taught", "one.csv")
+    assert result.status == 0, result.errors
+    assert "taught (classify) on 2 examples of one.csv\n" in result.output
+    assert "Left out 1 of 3 records, with an empty text: one.csv:4." in " ".join(result.output.split())
+    Path("named.csv").write_text("review,label\ncat 1,glad\ndog 3,sad\n")
+    named = glassgpt("eval", "taught", "named.csv", "--text-field", "review")
+    assert "on 2 examples of named.csv\n" in named.output
+    for label in ("glad", "sad"):
+        Path(f"moods/{label}").mkdir(parents=True)
+        Path(f"moods/{label}/a.txt").write_text("cat")
+    assert "on 2 examples of moods\n" in glassgpt("eval", "taught", "moods").output
+    Path("new.csv").write_text("text,label\ncat 1,glad\ndog 3,angry\n")
+    unknown = glassgpt("eval", "taught", "new.csv")
+    assert unknown.status == 1
+    assert (
+        "new.csv:3 has the label 'angry', which the run has not learned. Its labels: glad, sad."
+        in unknown.errors
+    )
+    Path("other.csv").write_text("text,mood\ncat 1,glad\n")
+    no_label = glassgpt("eval", "taught", "other.csv")
+    assert no_label.status == 1
+    assert "Rename the field that holds it to label." in no_label.errors
 
 
 def test_old_name_and_int8(glassgpt: Any, base: Path) -> None:

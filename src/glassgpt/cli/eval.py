@@ -50,7 +50,8 @@ def eval_(
 
     Args:
         run: A run's name or path, or latest.
-        sources: Text to measure on instead of the run's own; all of it is used.
+        sources: Text to measure on instead of the run's own, or records of the run's kind of fine-tuning; all of it is
+            used.
         tasks: Probes (grammar, induction, recall, memorisation, tinytales) and lm-eval tasks by name, separated by
             commas; `all` for all probes that fit the run. When left out: all, but none if SOURCES are named.
         split: Which split of the run's own text: train, validation or test.

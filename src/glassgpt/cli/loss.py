@@ -6,13 +6,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from glassgpt.cli.terminal import make_console, shown
-from glassgpt.cli.tokens import counted
+from glassgpt.cli.terminal import make_console, say, shown
 from glassgpt.idle import OnlyWith
 
 if TYPE_CHECKING:
     from glassgpt.corpus.tinytales.score import StoryScore
-    from glassgpt.finetuning.measuring import HeldOut
+    from glassgpt.finetuning.measuring import Figures
     from glassgpt.pretraining.measuring import Measurement
     from glassgpt.runs.opening import Run, Weights
 
@@ -60,17 +59,19 @@ class Asked:
                 "only one of the two."
             )
 
-    def measure(self, run: Run, weights: Weights = "as-saved") -> Measurement | HeldOut:
+    def measure(self, run: Run, weights: Weights = "as-saved") -> Measurement | Figures:
         """Measure the loss, or what a fine-tuned run is measured by.
 
         Raises the errors of `glassgpt.pretraining.measuring` and `glassgpt.finetuning.measuring`.
         """
-        from glassgpt.finetuning.measuring import measure_held_out
+        from glassgpt.finetuning.measuring import measure_examples, measure_held_out
         from glassgpt.pretraining.measuring import measure_own, measure_sources
 
+        is_finetuned = run.directory.finetune.is_file()
         if self.sources:
-            return measure_sources(run, self.sources, self.text_field)
-        if run.directory.finetune.is_file():
+            found = measure_examples(run, self.sources, self.text_field) if is_finetuned else None
+            return found or measure_sources(run, self.sources, self.text_field)
+        if is_finetuned:
             self._refuse_other_split(run)
             return measure_held_out(run, self.moved, weights)
         return measure_own(run, self.split, self.moved)
@@ -86,7 +87,7 @@ class Asked:
 
     def measure_or_say(
         self, run: Run, *, alone: bool, weights: Weights = "as-saved"
-    ) -> Measurement | HeldOut | str:
+    ) -> Measurement | Figures | str:
         """Return the loss, or the reason why it cannot be measured.
 
         An error is raised instead if the command line names the text to measure on, or if the loss is all that is
@@ -110,13 +111,13 @@ class Asked:
         return score_run(run, count=self.stories, seed=seed)[1] if self.stories else None
 
 
-def show_loss(run: Run, found: Measurement | HeldOut) -> None:
+def show_loss(run: Run, found: Measurement | Figures) -> None:
     """Print a loss, and what it was measured on."""
-    from glassgpt.finetuning.measuring import HeldOut
+    from glassgpt.finetuning.measuring import Figures
     from glassgpt.tokenizers.special import unknown_line
 
-    if isinstance(found, HeldOut):
-        _show_held_out(run, found)
+    if isinstance(found, Figures):
+        _show_figures(run, found)
         return
     console, result = make_console(), found.result
     console.print(f"[bold]{shown(run.directory.name)}[/] on {shown(found.text)}")
@@ -131,13 +132,14 @@ def show_loss(run: Run, found: Measurement | HeldOut) -> None:
         console.print("                 Each of their bytes counts as 8 bits in the bits per byte.")
 
 
-def _show_held_out(run: Run, found: HeldOut) -> None:
+def _show_figures(run: Run, found: Figures) -> None:
     """Print the figures of a fine-tuned run as its comparison names them."""
     console = make_console()
-    examples = counted(found.examples, "held-out example")
-    console.print(f"[bold]{shown(run.directory.name)}[/] ({found.kind}) on its {examples}")
+    console.print(f"[bold]{shown(run.directory.name)}[/] ({found.kind}) on {shown(found.text)}")
     for name, value in found.numbers.items():
         console.print(f"  {shown(name):<14} {value:,.3f}")
+    for note in found.notes:
+        say(console, note, style="dim")
 
 
 def show_stories(score: StoryScore) -> None:

@@ -23,7 +23,7 @@ from glassgpt import files
 from glassgpt.commands import command
 from glassgpt.errors import CheckpointError, CorpusError, RunError
 from glassgpt.finetuning.config import ClassifyConfig
-from glassgpt.finetuning.labelled import Labelled, label_notes, read_labelled
+from glassgpt.finetuning.labelled import Labelled, label_notes, named, read_labelled
 from glassgpt.finetuning.packing import pad
 from glassgpt.finetuning.rows import RowBatches, split_rows
 from glassgpt.finetuning.scores import MOST_PICTURED, Scores, confusion_figure, scores_of
@@ -37,8 +37,6 @@ from glassgpt.runs.opening import Run
 from glassgpt.runs.reading import repeating
 
 LABELS = "labels.json"
-MOST_NAMED = 20
-"""Labels that are named in a line."""
 MEASURED_AT_ONCE = 32  # texts
 
 
@@ -89,7 +87,7 @@ def build(start: Start, config: ClassifyConfig) -> Task:
     _check_labels(labels, train[2], held[2], [texts[index] for index in hold])
     model = Classifier(start.model, len(labels)).to(start.device).train()
     freeze(model, config)
-    start.say(f"{len(learn):,} texts to learn from, {len(hold):,} held out; labels: {_named(labels)}.")
+    start.say(f"{len(learn):,} texts to learn from, {len(hold):,} held out; labels: {named(labels)}.")
     for note in label_notes(texts, learn, hold):
         start.say(note)
     pictured = len(labels) <= MOST_PICTURED
@@ -112,6 +110,24 @@ def build(start: Start, config: ClassifyConfig) -> Task:
             {"confusion.png": confusion_figure(scores(model, held, labels, start.device))} if pictured else {}
         ),
     )
+
+
+def measure_records(start: Start, config: ClassifyConfig) -> tuple[int, Measured]:
+    """Measure a finished classifier on all texts of `start.data`; return their number, too.
+
+    Raises `CorpusError` for a label that it has not learned.
+    """
+    classifier = open_classifier(start.run)
+    texts = read_labelled(
+        [Path(path) for path in start.data],
+        text_field=config.text_field,
+        label_field=config.label_field,
+        say=start.say,
+        labels_as_written=config.labels_as_written,
+        known=classifier.labels,
+    )
+    encoded = encode(start, texts, classifier.labels)
+    return len(texts), measure(classifier.model, encoded, classifier.labels, start.device)
 
 
 def freeze(model: Classifier, config: ClassifyConfig) -> None:
@@ -242,11 +258,6 @@ def _damaged(path: Path, why: str) -> RunError:
     again = repeating(RunDirectory(path.parent))
     way_out = f", or make the classifier again with:  {again}" if again else "."
     return RunError(f"{path} is damaged: {why.rstrip('.')}. Put the original back{way_out}")
-
-
-def _named(labels: Sequence[str]) -> str:
-    shown = ", ".join(labels[:MOST_NAMED])
-    return shown if len(labels) <= MOST_NAMED else f"{shown} and {len(labels) - MOST_NAMED:,} more"
 
 
 def _check_labels(labels: Sequence[str], train: Tensor, held: Tensor, texts: Sequence[Labelled]) -> None:

@@ -275,6 +275,12 @@ class Kind:
     needs: str | None = None
     """Place of a function that takes a `Start` and the settings and returns the memory of an update (`TrainingBytes`),
     for a kind that allocates much in `build`, or has other batches than `RowBatches`."""
+    measure: str | None = None
+    """Place of a function that measures a finished run on other records. It takes a `Start` with that run as its base
+    and the records as its data, and the settings, and returns the number of examples and a `Measured`. Without it,
+    other records are measured as text."""
+    folders: bool = False
+    """Whether DATA may be a folder with a folder of texts for each label."""
     check: Check = _no_check
     """Raises `ConfigError` for a command line that cannot be, before torch is imported."""
 
@@ -293,12 +299,14 @@ KINDS = Registry(
         "sft": Kind(
             SFTConfig,
             build="glassgpt.finetuning.sft:build",
+            measure="glassgpt.finetuning.sft:measure_records",
             help="Learn to answer, from instructions or conversations. Then `glassgpt chat` holds a conversation.",
             data="Files of records: Alpaca, messages, ShareGPT, prompt and completion (.json, .jsonl, .csv, .parquet).",
         ),
         "dpo": Kind(
             DPOConfig,
             build="glassgpt.finetuning.dpo:build",
+            measure="glassgpt.finetuning.dpo:measure_records",
             help="Learn to prefer the better of two answers. Begin from a run that can answer.",
             data="Files of records with a prompt, chosen and rejected.",
             compared=True,
@@ -307,6 +315,7 @@ KINDS = Registry(
         "grpo": Kind(
             GRPOConfig,
             build="glassgpt.finetuning.grpo:build",
+            measure="glassgpt.finetuning.grpo:measure_records",
             help="Learn from rewards that a function computes: the model writes, is rewarded, and writes more of "
             "what was rewarded.",
             data="Files of records with prompts; without files the model writes from an empty prompt, as in "
@@ -318,6 +327,8 @@ KINDS = Registry(
         "classify": Kind(
             ClassifyConfig,
             build="glassgpt.finetuning.classify:build",
+            measure="glassgpt.finetuning.classify:measure_records",
+            folders=True,
             help="Learn to classify texts by label. Then `glassgpt classify RUN TEXT` prints the label of a text.",
             data="Files of records with a text and a label, or a folder with a folder of .txt files for each label.",
         ),

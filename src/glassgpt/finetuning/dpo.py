@@ -20,43 +20,28 @@ from glassgpt.finetuning.config import DPOConfig
 from glassgpt.finetuning.examples import IGNORE, Fitting, Pair, some
 from glassgpt.finetuning.losses import dpo_loss, log_probabilities, log_probabilities_bytes
 from glassgpt.finetuning.packing import pad
-from glassgpt.finetuning.records import read_preferences
+from glassgpt.finetuning.records import Preference, read_preferences
 from glassgpt.finetuning.rows import RowBatches, split_rows
+from glassgpt.finetuning.start import make_start
 from glassgpt.finetuning.tally import Tally
 from glassgpt.finetuning.task import Measured, Memory, Start, Task, in_batches, split_facts
 from glassgpt.generation.engine import evaluating
 from glassgpt.model.gpt import GPT
+from glassgpt.runs.opening import find_base, open_run
 
 MEASURED_AT_ONCE = 8  # pairs
 
 
 def build(start: Start, config: DPOConfig) -> Task:
     """Return the task of preferring the chosen answers of `start.data`."""
-    assert start.template is not None
-    fitting = Fitting(
-        start.tokenizer,
-        start.template,
-        start.context_length,
-        skip_long=config.too_long == "skip",
-        keep_equal=config.keep_equal,
-    )
-    paths = [Path(path) for path in start.data]
-    fitted = fitting.pairs(read_preferences(paths, start.say, keep_equal=config.keep_equal))
-    if fitting.same:
-        start.say(
-            f"{fitting.same:,} pairs were left out: both answers are the same once they are cut to the context."
-        )
-    contents = [each.content for each, _ in some(fitted)]
+    fitted = _fitted(start, config)
+    contents = [each.content for each, _ in fitted]
     learn, hold = split_rows(contents, config.validation, start.seed, by=config.split_by, say=start.say)
     held = [fitted[index][0] for index in hold]
     train, validation = (
         _with_base(start, some([pair for index in rows if (pair := fitted[index][1])]))
         for rows in (learn, hold)
     )
-    if fitting.cut or fitting.skipped:
-        start.say(
-            f"{fitting.cut} answers were cut at the end of the context; {fitting.skipped} records were left out."
-        )
     start.say(f"{len(train[0]):,} pairs to learn from, {len(validation[0]):,} held out.")
     tally = Tally()
 
@@ -80,6 +65,40 @@ def build(start: Start, config: DPOConfig) -> Task:
             train=(len(train[0]), train[0].numel()), validation=(len(validation[0]), validation[0].numel())
         ),
     )
+
+
+def measure_records(start: Start, config: DPOConfig) -> tuple[int, Measured]:
+    """Measure a finished run on all pairs of `start.data`, against its base; return their number, too.
+
+    Raises `RunError` when the base is gone.
+    """
+    run = start.run
+    base = open_run(str(find_base(run.directory, run.lineage).path))
+    held_to = make_start(base, start.data, config, device=start.device, world=start.world, say=lambda _: None)
+    pairs = _with_base(held_to, some([pair for _, pair in _fitted(start, config) if pair]))
+    return len(pairs[0]), measure(start, pairs, config.beta)
+
+
+def _fitted(start: Start, config: DPOConfig) -> list[tuple[Preference, Pair | None]]:
+    """Return the preferences of `start.data` with their examples, which fit into the context."""
+    fitting = Fitting(
+        start.tokenizer,
+        start.template,
+        start.context_length,
+        skip_long=config.too_long == "skip",
+        keep_equal=config.keep_equal,
+    )
+    paths = [Path(path) for path in start.data]
+    fitted = fitting.pairs(read_preferences(paths, start.say, keep_equal=config.keep_equal))
+    if fitting.same:
+        start.say(
+            f"{fitting.same:,} pairs were left out: both answers are the same once they are cut to the context."
+        )
+    if fitting.cut or fitting.skipped:
+        start.say(
+            f"{fitting.cut} answers were cut at the end of the context; {fitting.skipped} records were left out."
+        )
+    return some(fitted)
 
 
 def _most_targets(targets_P2T: Tensor) -> int:

@@ -149,6 +149,19 @@ def build(start: Start, config: GRPOConfig) -> Task:
     )
 
 
+def measure_records(start: Start, config: GRPOConfig) -> tuple[int, Measured]:
+    """Measure a finished run's answers to all prompts of `start.data`, one to each; return their number, too."""
+    reward = make_reward(config.reward, words=config.words, length=config.length, say=start.say)
+    prompts = read_prompts([Path(path) for path in start.data], start.say)
+    (asked,) = _encoded(start, config, prompts, [range(len(prompts))])
+    if not asked:
+        raise CorpusError(
+            f"No prompt leaves room for an answer of {config.max_tokens:,} tokens in the context of "
+            f"{start.context_length:,}. Use shorter prompts."
+        )
+    return len(asked), measure(start, config, asked, reward)
+
+
 def needed_by_answers(start: Start, config: GRPOConfig) -> TrainingBytes:
     """Return the memory of an update on answers that are not written yet; prompts are short in comparison."""
     model = start.model.config
@@ -267,6 +280,16 @@ def _prompts(
     learn, hold = split_rows(
         [each.content for each in prompts], config.validation, start.seed, by=config.split_by, say=start.say
     )
+    learned, held = _encoded(start, config, prompts, (learn, hold))
+    if not learned or not held:
+        raise CorpusError("No prompt is left that leaves room for an answer. Lower --max-tokens.")
+    return learned, held
+
+
+def _encoded(
+    start: Start, config: GRPOConfig, prompts: Sequence[Prompt], parts: Sequence[Sequence[int]]
+) -> list[list[tuple[list[int], Prompt]]]:
+    """Return, for each part of some prompts (their indexes), those that leave room for an answer, with their ids."""
     fitting = Fitting(
         start.tokenizer,
         start.template,
@@ -274,17 +297,15 @@ def _prompts(
         config.too_long == "skip",
         plain=start.run.prompt_ids,
     )
-    parts = []
-    for rows in (learn, hold):
+    found = []
+    for rows in parts:
         encoded = ((fitting.prompt(prompts[row], config.max_tokens), prompts[row]) for row in rows)
-        parts.append([(ids, prompt) for ids, prompt in encoded if ids is not None])
+        found.append([(ids, prompt) for ids, prompt in encoded if ids is not None])
     if fitting.skipped:
         start.say(
             f"{fitting.skipped:,} of {len(prompts):,} prompts left no room for an answer and were left out."
         )
-    if not all(parts):
-        raise CorpusError("No prompt is left that leaves room for an answer. Lower --max-tokens.")
-    return parts[0], parts[1]
+    return found
 
 
 def _text(start: Start, ids: Sequence[int]) -> str:

@@ -18,6 +18,8 @@ from glassgpt.errors import CorpusError, did_you_mean
 from glassgpt.finetuning.gathering import NothingToLearn, Say, fields_of, gather, places, records_of
 
 TEXT_FIELDS = ("text", "sentence", "message", "review", "content")
+MOST_NAMED = 20
+"""Labels that are named in a line."""
 LABEL_FIELDS = ("label", "class", "category", "sentiment", "target")
 
 
@@ -37,16 +39,22 @@ def read_labelled(
     label_field: str | None = None,
     say: Say = lambda _: None,
     labels_as_written: bool = False,
+    known: Sequence[str] | None = None,
 ) -> list[Labelled]:
     """Return all texts with their labels; `say` receives a line about those that were left out.
 
     With `labels_as_written` an empty label is accepted and spaces around a label belong to it, as in version 0.1.0.
-    Raises `CorpusError` if a record has no text or label, or if there is only one label.
+    `known` are the labels of a finished classifier that is measured on the texts.
+
+    Raises `CorpusError` if a record has no text or label, or a label that is not `known`. To learn from, there must be
+    two labels.
     """
+    can_name = known is None  # the command that measures has no option for the field of the labels
 
     def make(record: Any, source: str) -> Labelled:
-        text = _field(fields_of(record, source), text_field, TEXT_FIELDS, "text_field", source)
-        label = _field(record, label_field, LABEL_FIELDS, "label_field", source)
+        fields = fields_of(record, source)
+        text = _field(fields, text_field, TEXT_FIELDS, "text_field", source)
+        label = _field(fields, label_field, LABEL_FIELDS, "label_field", source, can_name=can_name)
         if not text.strip():
             raise NothingToLearn("an empty text")
         if labels_as_written:
@@ -57,11 +65,31 @@ def read_labelled(
 
     found = gather(_records(paths, say), make, paths, say)
     labels = sorted({item.label for item in found})
-    if len(labels) < 2:
+    if known is not None:
+        _refuse_unknown(found, known)
+    elif len(labels) < 2:
         raise CorpusError(
             f"There is only the label {labels[0]!r} in {places(paths)}: classification needs at least two labels."
         )
     return found
+
+
+def _refuse_unknown(texts: Sequence[Labelled], known: Sequence[str]) -> None:
+    strange = {item.label: item.source for item in reversed(texts) if item.label not in known}
+    if not strange:
+        return
+    label, source = list(strange.items())[-1]
+    others = f" Nor has it learned {places(list(strange)[-2::-1])}." if len(strange) > 1 else ""
+    raise CorpusError(
+        f"{source} has the label {label!r}, which the run has not learned.{did_you_mean(label, known)}{others} Its "
+        f"labels: {named(known)}. Correct the label, or leave such texts out."
+    )
+
+
+def named(labels: Sequence[str]) -> str:
+    """Return labels for a message, of many only the first and the number of the others."""
+    shown = ", ".join(labels[:MOST_NAMED])
+    return shown if len(labels) <= MOST_NAMED else f"{shown} and {len(labels) - MOST_NAMED:,} more"
 
 
 def label_notes(texts: Sequence[Labelled], learn: Sequence[int], hold: Sequence[int]) -> list[str]:
@@ -111,14 +139,26 @@ def _folder(path: Path) -> Iterator[Record]:
                 yield {TEXT_FIELDS[0]: text, LABEL_FIELDS[0]: folder.name}, str(file)
 
 
-def _field(record: dict[str, Any], wanted: str | None, usual: Sequence[str], option: str, source: str) -> str:
+def _field(
+    record: dict[str, Any],
+    wanted: str | None,
+    usual: Sequence[str],
+    option: str,
+    source: str,
+    *,
+    can_name: bool = True,
+) -> str:
     field = next((name for name in ([wanted] if wanted else usual) if name in record), None)
     if field is None:
         looked = repr(wanted) if wanted else f"any of {', '.join(usual)}"
         near = did_you_mean(wanted, record) if wanted else ""
+        way_out = (
+            f"Name it with --{option.replace('_', '-')}."
+            if can_name
+            else f"Rename the field that holds it to {wanted or usual[0]}."
+        )
         raise CorpusError(
-            f"{source} has no field {looked}; its fields are: {shown_fields(record)}.{near} Name it "
-            f"with --{option.replace('_', '-')}."
+            f"{source} has no field {looked}; its fields are: {shown_fields(record)}.{near} {way_out}"
         )
     value = record[field]
     if value is None or value != value:  # some programs write NaN for a missing value

@@ -59,6 +59,13 @@ def build(start: Start, config: SFTConfig) -> Task:
     )
 
 
+def measure_records(start: Start, config: SFTConfig) -> tuple[int, Measured]:
+    """Measure a finished run on all answers of `start.data`; return their number, too."""
+    conversations = read_conversations([Path(path) for path in start.data], start.say)
+    rows = _pack(start, config, conversations)
+    return rows.examples, measure_answers(start, rows)
+
+
 def _pack(start: Start, config: SFTConfig, conversations: Sequence[Conversation]) -> PackedRows:
     assert start.template is not None
     fitting = Fitting(start.tokenizer, start.template, start.context_length, config.too_long == "skip")
