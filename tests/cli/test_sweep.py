@@ -7,6 +7,9 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,11 @@ FEW = (
     "--training.sample-every=0",
 )
 TWO = ("sweep", "text.txt", *FEW, "--learning-rate", "1e-3,1e-2", "--name", "try")
+ENDLESS = (
+    *(option for option in FEW if "steps=6" not in option and "evaluate-every" not in option),
+    "--training.steps=1000000",
+    "--training.evaluate-every=1000000",
+)
 NAMES = ["try-learning_rate=0.001-seed=1337", "try-learning_rate=0.01-seed=1337"]
 
 
@@ -160,3 +168,63 @@ def test_side_by_side_gives_the_same_runs(workplace: Path, glassgpt: Command, al
     killed(NAMES[1])
     assert glassgpt(*TWO, "--side-by-side", "2").status == 0
     assert [weights(name) for name in NAMES] == before
+
+
+def running_sweep(folder: Path) -> subprocess.Popen[bytes]:
+    """Start a sweep of two runs side by side that would take hours; return when both train."""
+    words = (
+        "sweep",
+        "text.txt",
+        *ENDLESS,
+        "--learning-rate",
+        "1e-3,1e-2",
+        "--name",
+        "try",
+        "--side-by-side",
+        "2",
+    )
+    process = subprocess.Popen([sys.executable, "-m", "glassgpt", *words], cwd=folder, start_new_session=True)
+    give_up = time.monotonic() + 60
+    while not all((folder / "runs" / name / "metrics.jsonl").is_file() for name in NAMES):
+        assert process.poll() is None
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL", "Ctrl-C"])
+def test_a_sweep_side_by_side_leaves_no_orphans(
+    workplace: Path, glassgpt: Command, all_cores: None, how: str
+) -> None:
+    """The processes of a killed sweep went on training, held their runs, and nobody knew of them."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two cores")
+    process = running_sweep(workplace)
+    if how == "Ctrl-C":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(getattr(signal, how))
+    status = process.wait(timeout=60)
+    assert status == (-signal.SIGKILL if how == "SIGKILL" else 130)
+    give_up = time.monotonic() + 60
+    while {row["state"] for row in rows(glassgpt, "try-*").values()} != {"interrupted"}:
+        assert time.monotonic() < give_up
+        time.sleep(0.2)
+
+
+def test_a_process_of_a_sweep_stops_when_the_sweep_is_gone(workplace: Path, glassgpt: Command) -> None:
+    pipe, to_close = os.pipe()
+    words = ["train", "text.txt", *ENDLESS, "--name=apart"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "glassgpt.cli.tied", str(pipe), *words],
+        pass_fds=(pipe,),
+        start_new_session=True,
+    )
+    while not Path("runs/apart/metrics.jsonl").is_file():
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.close(to_close)
+    assert process.wait(timeout=60) == 130
+    os.close(pipe)
+    assert rows(glassgpt, "apart")["apart"]["state"] == "interrupted"

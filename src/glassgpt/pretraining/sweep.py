@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,11 @@ from glassgpt.runs.summary import flat, summarize
 from glassgpt.runs.sweeps import Result, Sweep, Trial, read_sweep, sweep_file, write_sweep
 from glassgpt.training.events import Event
 from glassgpt.training.fits import needed, refuse_what_does_not_fit
+from glassgpt.training.interrupt import graceful_stop
 
 SEED = "training.seed"
+LOOK_SECONDS = 0.2
+"""How often a sweep looks for a signal while runs are trained in other processes."""
 Swept = Mapping[str, Sequence[Any]]
 
 
@@ -196,24 +200,37 @@ def _result(trial: Trial) -> Result:
 
 
 def _side_by_side(sweep: Sweep, count: int, listening: Listening) -> list[Result]:
-    """Train the runs in processes of their own, `count` at a time, each with its share of the cores."""
+    """Train the runs in separate processes, `count` at a time, each with its share of the cores.
+
+    Only this process gets the signals of the terminal. The others stop, with everything saved, when it closes the
+    pipe that they read, or when it dies (`cli.tied`).
+    """
     results: list[Result] = []
-
-    def ended(result: Result) -> None:
-        results.append(result)
-        listening.ended(result)
-
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(count) as pool:
-        work = [pool.submit(_train_apart, sweep, trial, Path(folder), count) for trial in sweep.trials]
+    pipe, to_close = os.pipe()
+    with (
+        graceful_stop() as stop,
+        tempfile.TemporaryDirectory() as folder,
+        ThreadPoolExecutor(count) as pool,
+    ):
         try:
+            work = [
+                pool.submit(_train_apart, sweep, trial, Path(folder), count, pipe) for trial in sweep.trials
+            ]
             for future in work:
-                ended(future.result())
-        except KeyboardInterrupt:  # the processes got the signal, too, and save what they have
+                while not stop and not wait([future], timeout=LOOK_SECONDS).done:
+                    pass
+                if stop:
+                    break
+                results.append(future.result())
+                listening.ended(results[-1])
+        finally:
+            os.close(to_close)
             pool.shutdown(cancel_futures=True)
+            os.close(pipe)
     return results
 
 
-def _train_apart(sweep: Sweep, trial: Trial, folder: Path, count: int) -> Result:
+def _train_apart(sweep: Sweep, trial: Trial, folder: Path, count: int, pipe: int) -> Result:
     run = RunDirectory(runs_folder() / trial.name)
     if run.config.exists():
         if not is_unfinished(run, summarize(run).state):
@@ -228,7 +245,12 @@ def _train_apart(sweep: Sweep, trial: Trial, folder: Path, count: int) -> Result
         words = ["train", "--config", str(recipe), "--name", trial.name]
         words += ["--minutes", f"{sweep.minutes:g}"] if sweep.minutes else []
     ended = subprocess.run(
-        [sys.executable, "-m", "glassgpt", *words], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "glassgpt.cli.tied", str(pipe), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        pass_fds=(pipe,),
+        start_new_session=True,
     )
     if ended.returncode:
         lines = ended.stderr.strip().splitlines() or [f"its process ended with status {ended.returncode}"]
