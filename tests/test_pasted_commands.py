@@ -151,6 +151,9 @@ def answers_as_text_say_sft(project: Project) -> None:
     Path("my answers.csv").write_text("question,answer\n" + "".join(rows))
     line = line_of(project.refused("train", "my answers.csv"), "answer instead:")
     paste(project, filled(line, RUN="latest") + " " + " ".join(FEW))
+    rows = [{"question": f"Say {number}.", "answer": f"The cat says {number}."} for number in range(12)]
+    Path("lines.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert line_of(project.refused("train", "lines.jsonl"), "answer instead:").endswith("sft RUN lines.jsonl")
 
 
 def records_of_texts_say_eval_text_field(project: Project) -> None:
@@ -334,6 +337,10 @@ def a_moved_text_says_resume(project: Project) -> None:
     Path("my text.txt").rename("my moved text.txt")
     printed = project.refused("resume", "a tale")
     moved = "'my moved text.txt'"
+    rest = paste(
+        project, line_of(project.refused("eval", "a tale"), "can still be measured:") + " --samples 2"
+    )
+    assert "grammar" in rest
     measured = filled(line_of(project.refused("eval", "a tale"), "give its new place:"), PATH=moved)
     assert "bits per byte" in paste(project, measured)
     paste(project, filled(line_of(printed, "give its new place:"), PATH=moved))
@@ -454,8 +461,8 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
     train_says_generate: ("cli/session.py: name outcome.directory.handle",),
     sft_says_chat: (),
     records_of_texts_say_eval_text_field: ("finetuning/measuring.py: eval run.directory.handle text_field",),
-    records_that_changed_say_eval_text: ("finetuning/measuring.py: eval directory.handle TEXT",),
-    answers_as_text_say_sft: ("corpus/records.py: finetune sft RUN source",),
+    records_that_changed_say_eval_text: ("finetuning/measuring.py: eval run.directory.handle TEXT",),
+    answers_as_text_say_sft: ("corpus/records.py: finetune sft RUN file",),
     classify_says_classify: (
         "finetuning/classify.py: finetune classify run.directory.handle DATA",
         'cli/classify.py: glassgpt classify RUN "text"',
@@ -486,7 +493,10 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
     ),
     a_damaged_config_says_how_the_run_was_begun: (),
     other_amounts_say_how_to_begin_again: ("finetuning/choice.py: finetune choice.kind choice.base config",),
-    a_moved_text_says_resume: ("runs/places.py: ask directory.handle",),
+    a_moved_text_says_resume: (
+        "runs/places.py: ask directory.handle",
+        "cli/loss.py: eval run.directory.handle tasks",
+    ),
     a_taken_name_says_resume: ("runs/directory.py: resume RunDirectory(path).handle",),
     nothing_left_says_data_inspect: ("corpus/sources.py: data inspect",),
     runs_say_train: ("cli/runs.py: glassgpt train", "runs/directory.py: glassgpt train"),

@@ -22,9 +22,9 @@
         ├── CheckpointError     a checkpoint is incomplete, truncated, or altered
         └── MisplacedWordError  words were given where a run belongs, and name none
 
-Each message is one short paragraph: what is wrong, then what to do next. The command line prints it
-and exits with status 1, or 2 for a `UsageError`; a Python caller catches `GlassGPTError`. A Python
-`assert` marks what cannot happen; one that fails is a bug.
+Each message is one short paragraph: what is wrong, then what to do next. A second way out with a command is a note
+(`add_note`). The command line prints both and exits with status 1, or 2 for a `UsageError`; a Python caller catches
+`GlassGPTError`. A Python `assert` marks what cannot happen; one that fails is a bug.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from types import ModuleType
 
 
 class GlassGPTError(Exception):
-    """Base of every error that the user can correct. `str(error)` is the whole message."""
+    """Base of every error that the user can correct. `str(error)` is the whole message, without notes."""
 
 
 class UsageError(GlassGPTError):

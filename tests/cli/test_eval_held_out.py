@@ -6,6 +6,8 @@ It once said that such a run has no text, and named an option that does not exis
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,91 @@ def test_data_that_moved_is_named_and_data_that_changed_is_refused(glassgpt: Any
     assert changed.status == 1
     assert "has changed since the run began, so its held-out examples are not known" in changed.errors
     assert glassgpt("eval", "taught", "text.txt").status == 0
+
+
+def gone_data(glassgpt: Any) -> str:
+    Path("asked.json").unlink()
+    return "--corpus.sources PATH"
+
+
+def changed_data(glassgpt: Any) -> str:
+    Path("asked.json").write_text(json.dumps([{"prompt": "a", "completion": "b"}] * 9))
+    return "has changed since the run began"
+
+
+def gone_base(glassgpt: Any) -> str:
+    shutil.rmtree("runs/small")
+    return "was made from the run small, which no longer exists"
+
+
+def other_version(glassgpt: Any) -> str:
+    """As if another version had read fewer records out of the same file."""
+    lineage = json.loads(Path("runs/taught/lineage.json").read_text())
+    lineage["data"]["splits"]["train"]["documents"] -= 1
+    lineage["data"]["documents"] -= 1
+    lineage["machine"]["glassgpt"] = "0.0.9"
+    Path("runs/taught/lineage.json").write_text(json.dumps(lineage))
+    return "version 0.0.9 read 31 records"
+
+
+def pack_far_away(glassgpt: Any) -> str:
+    """The folders of the machine are taken out of a packed run, so that its data has only a name."""
+    assert glassgpt("runs", "pack", "taught", "--to", "packed").status == 0
+    Path("far/runs").mkdir(parents=True)
+    Path("packed").rename("far/runs/taught")
+    Path("runs/small").rename("far/runs/small")
+    Path("kept").mkdir()
+    Path("asked.json").rename("kept/asked.json")
+    os.chdir("far")
+    return "asked.json, which taught was trained on, is neither beside the run nor in this folder"
+
+
+@pytest.mark.parametrize("lose", [gone_data, changed_data, gone_base, other_version, pack_far_away])
+def test_what_is_lost_is_said_with_what_can_still_be_measured(glassgpt: Any, base: Path, lose: Any) -> None:
+    taught(glassgpt, "sft")
+    reason = lose(glassgpt)
+    refused = glassgpt("eval", "taught")
+    assert refused.status == 1
+    assert reason in refused.errors
+    _, _, line = refused.errors.partition("can still be measured: ")
+    assert line == "glassgpt eval taught --tasks all"
+    rest = glassgpt(*line.split()[1:], "--samples", "2")
+    assert rest.status == 0, rest.errors
+    assert "grammar" in rest.output
+    assert "No loss: " in rest.output
+
+
+def test_a_packed_run_is_measured_where_its_data_is_named(glassgpt: Any, base: Path) -> None:
+    taught(glassgpt, "sft")
+    figures = glassgpt("eval", "taught", "--tasks", "induction").output.splitlines()[:4]
+    assert "held-out loss" in figures[1]
+    pack_far_away(glassgpt)
+    refused = glassgpt("eval", "taught")
+    assert "give its place: glassgpt eval taught --corpus.sources PATH" in refused.errors
+    found = glassgpt("eval", "taught", "--tasks", "induction", "--corpus.sources", "../kept/asked.json")
+    assert found.output.splitlines()[:4] == figures
+    missing = glassgpt("eval", "taught", "--corpus.sources", "nowhere.json")
+    assert missing.status == 1
+    assert "There is no file or folder nowhere.json" in missing.errors
+    shutil.copy("../kept/asked.json", "asked.json")
+    assert glassgpt("eval", "taught", "--tasks", "induction").output.splitlines()[:4] == figures
+
+
+def test_a_packed_run_of_text_says_that_the_text_is_not_there(glassgpt: Any, base: Path) -> None:
+    assert glassgpt("runs", "pack", "small", "--to", "elsewhere").status == 0
+    Path("text.txt").unlink()
+    refused = glassgpt("eval", "./elsewhere")
+    assert refused.status == 1
+    assert "text.txt, which elsewhere was trained on, is neither beside the run nor" in refused.errors
+    Path("text.txt").write_text("Another text of that name. " * 100)
+    changed = glassgpt("eval", "./elsewhere")
+    assert "has changed since the run began, so what it learned from" in changed.errors
+    _, _, line = changed.errors.partition("can still be measured: ")
+    rest = glassgpt(*line.split()[1:], "--samples", "2")
+    assert rest.status == 0, rest.errors
+    assert "Left out: memorisation: The text of elsewhere (or how it is prepared) has changed" in " ".join(
+        rest.output.split()
+    )
 
 
 def held_out(kind: str, run: Path) -> list[dict[str, Any]]:

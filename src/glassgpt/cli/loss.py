@@ -91,8 +91,9 @@ class Asked:
         """Return the loss, or the reason why it cannot be measured.
 
         An error is raised instead if the command line names the text to measure on, or if the loss is all that is
-        wanted (`alone`) of a run that should have a text.
+        wanted (`alone`) of a run that should have a text. It then says what can be measured without the text.
         """
+        from glassgpt.commands import command
         from glassgpt.errors import ConfigError, CorpusError, DatasetError, EvaluationError, RunError
         from glassgpt.pretraining.measuring import why_no_text
 
@@ -100,7 +101,11 @@ class Asked:
             return self.measure(run, weights)
         except (ConfigError, CorpusError, DatasetError, EvaluationError, RunError) as error:
             has_own = why_no_text(run) is None or run.directory.finetune.is_file()
-            if self.names_text or (alone and has_own):
+            if self.names_text:
+                raise
+            if alone and has_own:
+                others = command("eval", run.directory.handle, tasks="all")
+                error.add_note(f"What needs no data can still be measured:  {others}")
                 raise
             return str(error)
 

@@ -247,11 +247,12 @@ def _narrowest(table: Table) -> Table:
 
 
 def print_error(error: GlassGPTError) -> None:
-    """Print an error as one paragraph to standard error, if that still exists."""
+    """Print an error as one paragraph to standard error, if that still exists; each of its notes is a further one."""
     from rich.text import Text
 
     console = make_console(stderr=True, lasting=True, soft_wrap=True)
-    message = Text(folded(f"Error: {visible(error)}", console.width))
+    paragraphs = (f"Error: {error}", *getattr(error, "__notes__", ()))
+    message = Text(folded("\n".join(map(visible, paragraphs)), console.width))
     message.stylize("bold red", 0, len("Error:"))
     console.print(message)
 

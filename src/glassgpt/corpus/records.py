@@ -8,6 +8,7 @@ streams: at most one record (or one small batch of rows) is in memory, and a rec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -95,17 +96,14 @@ def choose_field(
     near = did_you_mean(text_field, names) if text_field is not None else ""
     offered = list(texts) or names
     example = "output" if "output" in offered else offered[-1]
-    raise CorpusError(
+    error = CorpusError(
         f"{source} has no {wanted}; its fields are: {shown_fields(names)}.{near} "
-        f"Choose one on the command line, for example with  {_option(example)}{_answers(names, source)}"
+        f"Choose one on the command line, for example with  {_option(example)}"
     )
-
-
-def _answers(names: Collection[str], source: str) -> str:
-    """Return how to learn to answer, if fields look like questions and their answers."""
-    if not any({ask, answer} <= set(names) for ask, answer in ANSWERED):
-        return ""
-    return f"\nTo learn to answer instead:  {command('finetune', 'sft', 'RUN', source)}"
+    if any({ask, answer} <= set(names) for ask, answer in ANSWERED):
+        file = re.sub(r"[:#]\d+$", "", source)  # without the place of the record
+        error.add_note(f"To learn to answer instead:  {command('finetune', 'sft', 'RUN', file)}")
+    raise error
 
 
 def shown_fields(names: Iterable[Any]) -> str:

@@ -21,7 +21,7 @@ from glassgpt.finetuning.config import KINDS, kind_name
 from glassgpt.finetuning.settings import FineTuneConfig
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.facts import DataFacts, Lineage
-from glassgpt.runs.places import absolute, find
+from glassgpt.runs.places import absolute, find, is_there
 
 
 @dataclass(frozen=True)
@@ -142,12 +142,15 @@ def same_sources(then: Sequence[str], data: Sequence[str]) -> bool:
 def find_data(
     directory: RunDirectory, choice: Choice, lineage: Lineage, given: Sequence[str], *, ask: str = "resume"
 ) -> Choice:
-    """Return the choice with its data's current place, if it was moved; `given` says where.
+    """Return the choice with the current place of its data, if that was moved; `given` says where.
 
     `ask` is the command that an error names.
     Raises `RunError` when something cannot be found. Whether it is unchanged is checked later.
     """
     if given:
+        missing = [path for path in given if not is_there(path)]
+        if missing:
+            raise RunError(f"There is no file or folder {missing[0]}. Name the place of the data.")
         return dataclasses.replace(choice, data=absolute(given))
     known = set(_data_of(directory, lineage).fingerprints)
 
@@ -172,27 +175,46 @@ def refuse_other_data(directory: RunDirectory, lineage: Lineage, choice: Choice)
         )
 
 
+def other_reading(
+    directory: RunDirectory, lineage: Lineage, now: dict[str, Any], choice: Choice
+) -> str | None:
+    """Return how this version reads other examples from the same files than the one that began a run, in words.
+
+    `now` are the amounts of the task. None: it reads the same amounts.
+    """
+    then = _data_of(directory, lineage)
+    if _same_amounts(then, now) or not is_unchanged(directory, lineage, choice):
+        return None
+    counted = _counted(msgspec.convert({"sources": [], **now}, DataFacts))
+    return (
+        f"The files that {directory.name} learns from are the same as when it began, but this version of GlassGPT "
+        f"reads {counted} from them, and {_version_of(lineage)} read {_counted(then)}."
+    )
+
+
 def refuse_other_amounts(
     directory: RunDirectory, lineage: Lineage, now: dict[str, Any], choice: Choice
 ) -> None:
     """Raise `RunError` for data that gives other examples `now`: older versions did not record each hash."""
-    then = _data_of(directory, lineage)
-    same = msgspec.convert({"sources": [], **now}, DataFacts)
-    if (then.documents, then.splits) == (same.documents, same.splits):
+    if _same_amounts(_data_of(directory, lineage), now):
         return
-    if then.fingerprints == [facts["fingerprint"] for facts in source_facts(choice.data)]:
+    reading = other_reading(directory, lineage, now, choice)
+    if reading is not None:
         again = command(
             "finetune", choice.kind, choice.base, *choice.data, config=directory.finetune.resolve()
         )
         raise RunError(
-            f"The files that {directory.name} learns from are the same as when it began, but this version of GlassGPT "
-            f"reads {_counted(same)} from them, and {_version_of(lineage)} read {_counted(then)}. So it would "
-            f"not be the same run. Finish it with that version, or start a new run with:  {again}"
+            f"{reading} So it would not be the same run. Finish it with that version, or start a new run with:  {again}"
         )
     raise RunError(
         f"The data of {directory.name} (or how it is prepared) has changed since the run began, so continuing would "
         f"not be the same run. Put the original files back, or start a new run."
     )
+
+
+def _same_amounts(then: DataFacts, now: dict[str, Any]) -> bool:
+    same = msgspec.convert({"sources": [], **now}, DataFacts)
+    return (then.documents, then.splits) == (same.documents, same.splits)
 
 
 def _data_of(directory: RunDirectory, lineage: Lineage) -> DataFacts:

@@ -25,7 +25,7 @@ from glassgpt.corpus.sources import open_sources
 from glassgpt.device import World
 from glassgpt.errors import ConfigError, CorpusError, EvaluationError, RunError
 from glassgpt.finetuning.building import kind_task, language_model
-from glassgpt.finetuning.choice import find_data, is_unchanged, read_choice
+from glassgpt.finetuning.choice import find_data, is_unchanged, other_reading, read_choice
 from glassgpt.finetuning.comparison import numbers
 from glassgpt.finetuning.config import KINDS, Kind
 from glassgpt.finetuning.settings import ChatConfig, FineTuneConfig
@@ -138,19 +138,23 @@ def _device_of(run: Run) -> torch.device:
 def measure_held_out(run: Run, moved: Sequence[str] = (), weights: Weights = "as-saved") -> Figures:
     """Measure an opened fine-tuned run on its held-out examples; `moved` says where its data is now.
 
-    Raises `RunError` for a base or data that cannot be found, and `EvaluationError` for data that has changed.
+    Raises `RunError` for a base or data that cannot be found, and `EvaluationError` for data that has changed or is
+    read otherwise than when the run began.
     """
     directory, lineage = run.directory, run.lineage
     choice = find_data(directory, read_choice(directory), lineage, moved, ask="eval")
     if not is_unchanged(directory, lineage, choice):
-        raise EvaluationError(
-            f"The data of {directory.name} has changed since the run began, so its held-out examples are not known any "
-            f"more. Put the original files back, or measure it on a text:  {command('eval', directory.handle, 'TEXT')}"
+        raise _not_known(
+            run,
+            f"The data of {directory.name} has changed since the run began,",
+            "Put the original files back",
         )
     device = _device_of(run)
     base = open_run(str(find_base(directory, lineage).path))
     start = make_start(base, choice.data, choice.config, device=device, world=World(), say=lambda _: None)
     task = kind_task(start, choice)
+    if (reading := other_reading(directory, lineage, task.data, choice)) is not None:
+        raise _not_known(run, f"{reading[:-1]},", "Measure it with that version")
     # Rounded weights cannot be taken over: the exact ones are rounded after that.
     _take_weights(task, run if weights == "as-saved" else open_run(str(directory.path), device=device))
     if weights == "int8":
@@ -158,6 +162,13 @@ def measure_held_out(run: Run, moved: Sequence[str] = (), weights: Weights = "as
     held = task.data["splits"].get("validation", {}).get("documents", 0)
     text = f"its {held:,} held-out example{'s' * (held != 1)}"
     return Figures(choice.kind, text, held, numbers(task.evaluate()))
+
+
+def _not_known(run: Run, why: str, way_out: str) -> EvaluationError:
+    return EvaluationError(
+        f"{why} so its held-out examples are not known any more. {way_out}, or measure it on a text:  "
+        f"{command('eval', run.directory.handle, 'TEXT')}"
+    )
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from typing import Any
 
 from glassgpt.commands import command
 from glassgpt.dataset.shards import TokenSplit
-from glassgpt.errors import EvaluationError
+from glassgpt.errors import CorpusError, EvaluationError, OfflineError, RunError
 from glassgpt.evaluation.loss import Evaluation, refuse_no_figure
 from glassgpt.pretraining.data import PreparedData, held_in, prepare_data, prepare_whole, refuse_other_data
 from glassgpt.pretraining.places import find_text
@@ -51,22 +51,35 @@ def why_no_text(run: Run) -> str | None:
 def own_text(run: Run, moved: Sequence[str] = ()) -> PreparedData:
     """Prepare the text that a run was trained on; `moved` says where it is now.
 
-    Raises `EvaluationError` for a run without text of its own, and `RunError` for a text that is gone or has changed.
+    Raises `EvaluationError` for a run without text of its own, and for a text that is gone or has changed.
     """
     missing = why_no_text(run)
     if missing is not None:
         raise EvaluationError(missing)
-    data = prepare_data(find_text(run.directory, run.config, moved, ask="eval"))
-    refuse_other_data(run.directory, data)
+    try:
+        data = prepare_data(find_text(run.directory, run.config, moved, ask="eval"))
+    except (CorpusError, OfflineError, RunError) as error:
+        raise EvaluationError(str(error)) from error
+    try:
+        refuse_other_data(run.directory, data)
+    except RunError as error:
+        raise EvaluationError(
+            f"The text of {run.directory.name} (or how it is prepared) has changed since the run began, so what it "
+            "learned from and what was held out are not known any more. Put the original text back, or name a text to "
+            f"measure the loss on:  {_on_a_text(run)}"
+        ) from error
     return data
+
+
+def _on_a_text(run: Run) -> str:
+    return command("eval", run.directory.handle, "TEXT")
 
 
 def measure_own(run: Run, split: str = "validation", moved: Sequence[str] = ()) -> Measurement:
     """Measure a run on the whole of a split of its own text. Raises as `own_text`, and where there is no figure."""
     missing = why_no_text(run)
     if missing is not None:
-        named = command("eval", run.directory.handle, "TEXT")
-        raise EvaluationError(f"{missing} Name a text to measure its loss on:  {named}")
+        raise EvaluationError(f"{missing} Name a text to measure its loss on:  {_on_a_text(run)}")
     tokens = held_in(own_text(run, moved), split)
     return _measured(run, tokens, f"its {split} text")
 

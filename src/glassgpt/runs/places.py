@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from glassgpt.commands import command
+from glassgpt.corpus.downloads import named_corpora
 from glassgpt.errors import RunError
 from glassgpt.runs.directory import RunDirectory
 
@@ -34,22 +35,23 @@ def find(spec: str, directory: RunDirectory, accept: Accept, *, setting: str, as
             f"{spec}, which {directory.name} was trained on, no longer exists, and {candidates[0]} is not the "
             "same: it has changed since the run began. Put the original back."
         )
+    was, new = ("no longer exists, and it is", "new ") if Path(spec).is_absolute() else ("is", "")
     raise RunError(
-        f"{spec}, which {directory.name} was trained on, no longer exists, and it is neither beside the run nor in "
-        f"this folder. If it was moved, give its new place:  {command(ask, directory.handle)} {setting} PATH"
+        f"{spec}, which {directory.name} was trained on, {was} neither beside the run nor in this folder. If you have "
+        f"it elsewhere, give its {new}place:  {command(ask, directory.handle)} {setting} PATH"
     )
 
 
 def is_there(spec: str) -> bool:
-    """Return whether a path or a pattern matches a file; other names always count as found."""
+    """Return whether a path or a pattern matches a file; the names of corpora always count as found."""
     try:
-        if Path(spec).exists():
+        if Path(spec).expanduser().exists():
             return True
         if glob.has_magic(spec):
             return next(glob.iglob(spec, recursive=True), None) is not None  # noqa: PTH207 - absolute, too
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: nobody's home
         return False
-    return not Path(spec).is_absolute()
+    return spec.startswith(("builtin:", "hf:")) or spec in named_corpora()
 
 
 def absolute(sources: Sequence[str]) -> tuple[str, ...]:
