@@ -38,6 +38,7 @@ from glassgpt.generation.text import GenerationConfig
 from glassgpt.jobs.work import Outcome
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.opening import open_run
+from glassgpt.runs.reading import read_confusion
 from glassgpt.runs.records import read_events
 from glassgpt.runs.report import chain
 from glassgpt.training.events import Evaluated, StepsFinished, TrainingStarted, event_to_dict
@@ -256,6 +257,9 @@ def test_a_classifier_says_its_labels(here: Path) -> None:
     longer = dataclasses.replace(config, training=training(steps=60, learning_rate=3e-3))
     run = start_finetuning("base", data, longer, name="moods", given=["training.learning_rate"]).directory
     assert (run.path / "confusion.png").is_file()
+    confusion = read_confusion(run)
+    assert confusion.labels == ["glad", "sad"]
+    assert f">{confusion.counts[1][1]}</td>" in run.report.read_text()
     classifier = open_classifier(open_run("moods"))
     glad, sad = classifier.probabilities(["The boat is good.", "The boat is lost."])
     assert set(glad) == {"glad", "sad"}
@@ -454,4 +458,4 @@ def test_many_labels_take_no_memory_for_each_pair_of_them(here: Path) -> None:
     tracemalloc.stop()
     assert most < 100e6
     assert any("labels: 0, 1, 10, " in line and "and 3,980 more" in line for line in said)
-    assert not (here / "runs/many/confusion.png").exists()
+    assert not list((here / "runs/many").glob("confusion.*"))

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from glassgpt.runs.comparing import By, Compared, comparison_figure
-from glassgpt.runs.lettering import LONGEST, drawable
+from glassgpt.runs.lettering import LONGEST
 from glassgpt.runs.plots import figure_png
 from glassgpt.training.events import Evaluated, Event
 
@@ -167,7 +167,7 @@ def test_names_in_any_script_are_drawn_or_shortened() -> None:
     assert figure_png(figure)
     assert "$5^x_$" in written(figure)
     assert len(set(written(figure))) == len(names)
-    assert max(map(len, drawable(names))) <= LONGEST + 4
+    assert max(map(len, written(figure))) <= LONGEST + 4
 
 
 def test_words_that_all_long_names_share_are_in_the_title() -> None:

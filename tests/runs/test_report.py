@@ -123,7 +123,8 @@ def _luminance(color: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def _contrast(one: str, other: str) -> float:
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours by WCAG, 1 to 21."""
     bright, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
     return (bright + 0.05) / (dark + 0.05)
 
@@ -135,13 +136,13 @@ def test_lines_and_letters_stand_out_from_the_ground_in_both_themes(run):
     assert len(themes) == 2
     for theme in themes:
         for line in ("training", "measured", "validation", "floor"):
-            assert _contrast(theme[line], theme["ground"]) >= 3, line
+            assert contrast(theme[line], theme["ground"]) >= 3, line
         for letters in ("ink", "quiet"):
-            assert all(_contrast(theme[letters], theme[ground]) >= 4.5 for ground in ("ground", "soft")), (
+            assert all(contrast(theme[letters], theme[ground]) >= 4.5 for ground in ("ground", "soft")), (
                 letters
             )
     for color in (TRAINING, MEASURED, VALIDATION, FLOOR):
-        assert _contrast(color, "#ffffff") >= 3
+        assert contrast(color, "#ffffff") >= 3
 
 
 def test_the_page_tells_the_run(run):

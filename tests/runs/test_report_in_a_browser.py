@@ -18,6 +18,7 @@ from glassgpt.runs.records import MetricsFile
 from glassgpt.runs.report import write_report
 from glassgpt.training.events import Evaluated, Sampled
 from tests.runs.hostile import ALL, FEW
+from tests.runs.test_report import contrast
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
 axe = pytest.importorskip(
@@ -50,6 +51,23 @@ def report(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         MetricsFile(run.metrics)(event)
     samples = [{"prompt": text, "before": text, "after": text * 3} for text in ALL]
     files.write_json(run.comparison, {"numbers": {text: [1, 2] for text in FEW}, "samples": samples})
+    files.write_json(run.confusion_counts, counts_of(ALL[-60:]))
+    write_report(run)
+    return run.report
+
+
+def counts_of(labels: list[str]) -> dict[str, Any]:
+    """Counts from 0 to thousands for all pairs of labels, the highest for equal ones."""
+    size = range(len(labels))
+    return {"labels": labels, "counts": [[3000 if at == row else row * at for at in size] for row in size]}
+
+
+@pytest.fixture(scope="module", params=[2, 10, 40])
+def classifier(request: Any, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a run that classifies texts by a number of hostile labels."""
+    labels = (FEW + ALL)[: request.param]
+    run = RunDirectory(Path(shutil.copytree(trained, tmp_path_factory.mktemp("classifier") / "moods")))
+    files.write_json(run.confusion_counts, counts_of(labels))
     write_report(run)
     return run.report
 
@@ -59,12 +77,12 @@ def opened(browser: Any, report: Path) -> Iterator[Open]:
     """Open the report in a window of a width and a theme; nothing is asked from a network."""
     contexts = []
 
-    def open_(width: int, theme: str) -> Any:
+    def open_(width: int, theme: str, path: Path = report) -> Any:
         context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=theme)
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: asked.append(request.url))
-        page.goto(report.as_uri())
+        page.goto(path.as_uri())
         return page
 
     asked: list[str] = []
@@ -79,8 +97,44 @@ def opened(browser: Any, report: Path) -> Iterator[Open]:
 def test_axe_finds_nothing(opened: Open, width: int, theme: str) -> None:
     page = opened(width, theme)
     page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    assert violations(page) == []
+
+
+def violations(page: Any) -> list[tuple[str, str, str]]:
+    """What axe finds: the rule, how serious it is, and the first place."""
     found = axe.Axe().run(page).response["violations"]
-    assert [(rule["id"], rule["impact"], rule["nodes"][0]["html"][:200]) for rule in found] == []
+    return [(rule["id"], rule["impact"], rule["nodes"][0]["html"][:200]) for rule in found]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_table_of_labels(opened: Open, classifier: Path, theme: str) -> None:
+    """It was a picture on white in both themes, whose letters could not be read on a phone."""
+    page = opened(320, theme, classifier)
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+    table = page.locator("table.confusion")
+    assert table.evaluate("table => table.parentElement.scrollWidth - table.scrollWidth") <= 320
+    names = table.locator("tbody th").evaluate_all("cells => cells.map(cell => cell.getBoundingClientRect())")
+    assert max(name["width"] for name in names) < 160  # half of the screen is left for the counts
+    assert contrasts(page) >= 4.5
+
+
+SHADES = """
+[...document.querySelectorAll('table.confusion tbody td')].map(cell => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  return [getComputedStyle(cell).color, getComputedStyle(cell).backgroundColor].map(color => {
+    canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  });
+})
+"""
+
+
+def contrasts(page: Any) -> float:
+    """The lowest contrast of a count with its shade, as a browser paints them."""
+    pairs = {(tuple(ink), tuple(ground)) for ink, ground in page.evaluate(SHADES)}
+    assert len({ground for _, ground in pairs}) > 1
+    return min(contrast(*("#" + bytes(color).hex() for color in pair)) for pair in pairs)
 
 
 def test_a_phone_scrolls_in_one_direction_only(opened: Open) -> None:

@@ -26,13 +26,14 @@ from glassgpt.finetuning.config import ClassifyConfig
 from glassgpt.finetuning.labelled import Labelled, label_notes, named, read_labelled
 from glassgpt.finetuning.packing import pad
 from glassgpt.finetuning.rows import RowBatches, split_rows
-from glassgpt.finetuning.scores import MOST_PICTURED, Scores, confusion_figure, scores_of
+from glassgpt.finetuning.scores import Scores, findings, scores_of
 from glassgpt.finetuning.task import HEAD, Measured, Memory, Start, Task, in_batches, split_facts
 from glassgpt.generation.engine import evaluating
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.runs.checkpoints import read_tensors
 from glassgpt.runs.directory import RunDirectory
+from glassgpt.runs.facts import MOST_LABELS
 from glassgpt.runs.opening import Run
 from glassgpt.runs.reading import repeating
 
@@ -90,9 +91,9 @@ def build(start: Start, config: ClassifyConfig) -> Task:
     start.say(f"{len(learn):,} texts to learn from, {len(hold):,} held out; labels: {named(labels)}.")
     for note in label_notes(texts, learn, hold):
         start.say(note)
-    pictured = len(labels) <= MOST_PICTURED
+    pictured = len(labels) <= MOST_LABELS
     if not pictured:
-        start.say(f"With more than {MOST_PICTURED} labels no confusion matrix is drawn.")
+        start.say(f"With more than {MOST_LABELS} labels no confusion matrix is drawn.")
     return Task(
         model=model,
         batches=RowBatches(train, start.batch_size, start.seed, start.world),
@@ -106,9 +107,7 @@ def build(start: Start, config: ClassifyConfig) -> Task:
         facts={"labels": labels},
         extras={LABELS: labels},
         tensors=lambda: dict(model.head.state_dict()),
-        pictures=lambda: (
-            {"confusion.png": confusion_figure(scores(model, held, labels, start.device))} if pictured else {}
-        ),
+        findings=lambda: findings(scores(model, held, labels, start.device)) if pictured else {},
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 
 from glassgpt import config as configs
 from glassgpt import files
@@ -245,18 +246,21 @@ class _FineTuning:
         return [sample.text for sample in self.task.samples()]
 
     def _finish(self, directory: RunDirectory, store: CheckpointStore, finished: TrainingFinished) -> None:
-        """Put the final weights in their place, compare with the base, and draw its pictures."""
+        """Put the final weights in their place, compare with the base, and write what shows the result."""
         folder = final_checkpoint(self.config.training, store)
         assert folder is not None
         self.task.model.load_state_dict(read_tensors(folder / "model.safetensors"), strict=False)
         self._publish(directory, folder)
         if finished.reason != "interrupted":
             write_comparison(directory, self.before, look(self.task))
-        without_ending("The pictures", lambda: self._draw(directory), self.start.say)
+        without_ending("The pictures", lambda: self._show(directory), self.start.say)
 
-    def _draw(self, directory: RunDirectory) -> None:
-        for name, figure in self.task.pictures().items():
-            save_figure(figure, directory.path / name)
+    def _show(self, directory: RunDirectory) -> None:
+        for name, found in self.task.findings().items():
+            if isinstance(found, Figure):
+                save_figure(found, directory.path / name)
+            else:
+                files.write_json(directory.path / name, found)
 
     def _publish(self, directory: RunDirectory, checkpoint: Path) -> None:
         """Write the model, or the adapter if the model is frozen, and record which weights they are."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-MOST_PICTURED = 60
-"""The most labels for which a picture of the confusion matrix is readable."""
+from glassgpt.runs.lettering import drawable, letter, told_apart
+
 MOST_CHARACTERS = 24
 """The most characters of a label at the edge of a picture."""
 
@@ -60,6 +61,12 @@ def scores_of(right: np.ndarray, said: np.ndarray, labels: Sequence[str]) -> Sco
     return Scores(tuple(labels), np.asarray(right, np.int64), np.asarray(said, np.int64))
 
 
+def findings(scores: Scores) -> dict[str, Any]:
+    """Return the confusion matrix as a picture and as numbers, by the file of each."""
+    counts = {"labels": list(scores.labels), "counts": scores.confusion.tolist()}
+    return {"confusion.png": confusion_figure(scores), "confusion.json": counts}
+
+
 def confusion_figure(scores: Scores) -> Figure:
     """Return the confusion matrix as a picture: rows are right labels, colours are shares of a row."""
     count, confusion = len(scores.labels), scores.confusion
@@ -70,15 +77,12 @@ def confusion_figure(scores: Scores) -> Figure:
     rows = confusion.sum(1, keepdims=True)
     shares = np.divide(confusion, rows, out=np.zeros(confusion.shape), where=rows > 0)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [_at_the_edge(label) for label in scores.labels]
-    axes.set_xticks(
-        range(count),
-        names,
-        rotation=30 if count > 3 else 0,
-        ha="right" if count > 3 else "center",
-        parse_math=False,  # a label may be $5
-    )
-    axes.set_yticks(range(count), names, parse_math=False)
+    names = told_apart([drawable(label, MOST_CHARACTERS) for label in scores.labels])
+    many = count > 3
+    axes.set_xticks(range(count), names, rotation=30 if many else 0, ha="right" if many else "center")
+    axes.set_yticks(range(count), names)
+    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        letter(text)
     axes.set_xlabel("predicted label")
     axes.set_ylabel("right label")
     axes.set_title(f"accuracy {scores.accuracy:.1%}, F1 {scores.macro_f1:.3f}", loc="left", fontweight="bold")
@@ -92,10 +96,3 @@ def confusion_figure(scores: Scores) -> Figure:
     for side in axes.spines.values():
         side.set_visible(False)
     return figure
-
-
-def _at_the_edge(label: str) -> str:
-    """Return a label for the edge of a picture: on one line, with the middle of a long one left out."""
-    line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in label)
-    half = MOST_CHARACTERS // 2
-    return line if len(line) <= MOST_CHARACTERS else f"{line[:half]}…{line[1 - half :]}"

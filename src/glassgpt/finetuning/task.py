@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 
 from glassgpt.chat.templates import ChatTemplate
@@ -104,8 +103,8 @@ class Task:
     """Further files of the run: a JSON value by name."""
     tensors: Callable[[], dict[str, torch.Tensor]] = dict
     """Trained tensors beside the model's, kept in `HEAD`."""
-    pictures: Callable[[], dict[str, Figure]] = dict
-    """Pictures to draw at the end, by file name."""
+    findings: Callable[[], dict[str, Any]] = dict
+    """Further files that show the result, by name: a matplotlib figure, or a JSON value."""
 
 
 def in_batches(

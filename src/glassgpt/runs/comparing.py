@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from glassgpt import files
-from glassgpt.runs.lettering import drawable, letter
+from glassgpt.runs.lettering import drawable, letter, told_apart
 from glassgpt.runs.plots import figure_png, new_figure, set_scale
 from glassgpt.training.events import Evaluated, Event
 
@@ -74,14 +74,14 @@ def comparison_figure(runs: Sequence[Compared], *, by: By = "time", band: bool |
         settings = {run.name: run.settings for run in runs}
         lines = [_banded(group) for group in _groups(lines, settings)]
     start = _shared_start([line.name for line in lines])
-    names = drawable([line.name.removeprefix(start) for line in lines])
+    names = told_apart([drawable(line.name.removeprefix(start)) for line in lines])
     lines = [replace(line, name=name) for line, name in zip(lines, names, strict=True)]
     figure, axes = new_figure()
     scale = _label_x(axes, by, lines)
     drawn = [_draw(axes, line, number, scale, len(lines)) for number, line in enumerate(lines)]
     set_scale(axes, [float(y) for line in lines for y in line.y])
     axes.set_ylabel("validation bits per byte" if bits else "validation loss (nats a token)")
-    title = f"Runs compared: {drawable([start])[0]}..." if start else "Runs compared"
+    title = f"Runs compared: {drawable(start)}..." if start else "Runs compared"
     letter(axes.set_title(title, loc="left", fontweight="bold"))
     if len(lines) > NAMED:
         _legend_below(figure, sorted(drawn, key=lambda line: float(np.asarray(line.get_ydata())[-1])))

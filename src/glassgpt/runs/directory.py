@@ -93,6 +93,11 @@ class RunDirectory:
         return self.path / "confusion.png"
 
     @property
+    def confusion_counts(self) -> Path:
+        """The numbers of that picture."""
+        return self.path / "confusion.json"
+
+    @property
     def comparison(self) -> Path:
         """Scores and samples of a fine-tuned run before and after training."""
         return self.path / "comparison.json"

@@ -1,4 +1,4 @@
-"""What `lineage.json` and `comparison.json` hold, as typed records.
+"""What `lineage.json`, `comparison.json` and `confusion.json` hold, as typed records.
 
 A lineage says what a run is and where everything in it came from. It has a version, so that a later format is
 recognised, and the kind of the run, so that nothing has to infer it from which files there are. Files of versions
@@ -169,3 +169,21 @@ class Comparison(TypedDict):
 
     numbers: dict[str, tuple[float, float]]
     samples: list[SampleFacts]
+
+
+MOST_LABELS = 60
+"""The most labels of which a confusion matrix is kept and shown; with more it is not readable."""
+
+
+class Confusion(msgspec.Struct, frozen=True):
+    """All of `confusion.json`: `counts[i][j]` held-out texts of label i were predicted as label j."""
+
+    labels: list[str]
+    counts: list[list[int]]
+
+    def __post_init__(self) -> None:
+        size = len(self.labels)
+        if not 2 <= size <= MOST_LABELS or [len(row) for row in self.counts] != [size] * size:
+            raise ValueError("it does not hold one count for each pair of labels")
+        if any(not 0 <= count < 2**53 for row in self.counts for count in row):
+            raise ValueError("a count is negative or too large")

@@ -1,13 +1,13 @@
-"""Names in pictures: in a font that has their script, and shortened where no installed font has it.
+"""Names in pictures and pages: shortened, told apart, and drawn in a font that has their script.
 
 matplotlib draws a box, and warns, for each character that its font lacks. It takes several fonts for one text, so
-the first installed font that has a missing character is added. A name is never read as mathematics.
+the first installed font that has a missing character is added. What no font has is left out. A name is never read as
+mathematics.
 """
 
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -24,15 +24,24 @@ LONGEST = 44
 """The most characters of a name in a picture."""
 
 
-def drawable(names: Sequence[str]) -> list[str]:
-    """Return names as they can be drawn: shortened in the middle, without characters that no font has.
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Return a text from outside on one line, with the middle of a long one left out: its ends tell names apart."""
+    text = " ".join(readable(text).split())
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half].rstrip()}…{text[half - most + 1 :].lstrip()}"
 
-    A name that becomes equal to another one, or is not left with a letter, gets its number in the list.
-    """
-    drawn = [_drawable(name) for name in names]
+
+def drawable(text: str, most: int = LONGEST) -> str:
+    """Return a text from outside as it can be drawn: shortened, without characters that no font has."""
+    parts = groupby(readable(text), key=lambda char: char.isspace() or _family_for(char) is not None)
+    return shortened("".join("".join(chars) if has else "…" for has, chars in parts), most)
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Return names that were shortened; those that became equal, or show nothing, get their number in the list."""
     return [
-        f"{name} ({number})" if drawn.count(name) > 1 or not re.search(r"\w", name) else name
-        for number, name in enumerate(drawn, start=1)
+        f"{name} ({number})".lstrip() if names.count(name) > 1 or not _shows_anything(name) else name
+        for number, name in enumerate(names, start=1)
     ]
 
 
@@ -47,11 +56,8 @@ def letter(text: Text) -> None:
     text.set_fontfamily(families)
 
 
-def _drawable(name: str) -> str:
-    parts = groupby(readable(name), key=lambda char: _family_for(char) is not None or char == " ")
-    kept = "".join("".join(chars) if has else "…" for has, chars in parts)
-    half = (LONGEST - 1) // 2
-    return kept if len(kept) <= LONGEST else f"{kept[:half].rstrip()}…{kept[-half:].lstrip()}"
+def _shows_anything(name: str) -> bool:
+    return any(char.isprintable() and char not in "… " for char in name)
 
 
 @functools.cache

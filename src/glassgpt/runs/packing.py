@@ -28,7 +28,7 @@ from glassgpt.runs.summary import RunSummary, summarize
 
 COPIED = (
     "tokenizer.json", "model.safetensors", "head.safetensors", "labels.json", "chat_template.jinja",
-    "comparison.json", "confusion.png", "loss.png", "metrics.jsonl", "note.txt",
+    "comparison.json", "confusion.json", "confusion.png", "loss.png", "metrics.jsonl", "note.txt",
 )  # fmt: skip
 FOLDERS = re.compile(r"(?<![\w./:])(?:~|[A-Za-z]:)?[\\/](?:[^\s\\/=,]+[\\/])*(?=[^\s\\/]|$)")
 """The folders of an absolute path within a text."""

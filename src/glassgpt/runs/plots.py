@@ -24,7 +24,7 @@ from glassgpt import files
 from glassgpt.runs import labels
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.lettering import drawable, letter
-from glassgpt.runs.records import read_events, readable
+from glassgpt.runs.records import read_events
 from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingStarted
 
 TRAINING, MEASURED, VALIDATION, FLOOR = "#1f6f9f", "#7d93a6", "#c0392b", "#2e7d4f"
@@ -98,7 +98,7 @@ def metric_figure(
     if evaluations:
         x, values = [event.step for event in evaluations], [event.metrics[name] for event in evaluations]
         _draw_held_out(axes, x, values, "held out")
-    letter(axes.set_ylabel(_short(name, int(7 * size[1]))))
+    letter(axes.set_ylabel(drawable(name, int(7 * size[1]))))
     _finish(figure, axes, title)
     return figure
 
@@ -252,16 +252,9 @@ def _name_best(figure: Figure, axes: Axes, best: Evaluated, lines: Sequence[labe
 def _finish(figure: Figure, axes: Axes, title: str) -> None:
     """Add the title and, below the axes where no curve runs, the names of the lines."""
     if title:
-        letter(axes.set_title(drawable([title])[0], loc="left", fontweight="bold", pad=12))
+        letter(axes.set_title(drawable(title), loc="left", fontweight="bold", pad=12))
     if axes.get_legend_handles_labels()[1]:
         figure.legend(frameon=False, loc="outside lower center", ncols=2)
-
-
-def _short(text: str, most: int) -> str:
-    """Return a text from outside on one line, with the middle of a long one left out."""
-    text = " ".join(readable(text).split())
-    half = most // 2
-    return text if len(text) <= most else f"{text[:half]}…{text[1 - half :]}"
 
 
 def _second_axis(axes: Axes, events: Sequence[Event]) -> None:

@@ -1,4 +1,4 @@
-"""Reading the files that describe a run, with every type checked: config.toml, lineage.json, comparison.json.
+"""Reading the files that describe a run, with every type checked: config.toml, lineage.json and others.
 
 A file that is valid JSON or TOML but has the wrong structure is refused here by name, so no other code has to handle
 it. Unknown keys are ignored: a later version may have written them.
@@ -18,7 +18,7 @@ from glassgpt.commands import command, line_of
 from glassgpt.errors import ConfigError, GlassGPTError, RunError
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
-from glassgpt.runs.facts import Comparison, Lineage
+from glassgpt.runs.facts import Comparison, Confusion, Lineage
 from glassgpt.tokenizers.ready_made import READY_MADE
 
 Shape = TypeVar("Shape")
@@ -40,6 +40,11 @@ def readable_lineage(directory: RunDirectory) -> Lineage | None:
 def read_comparison(directory: RunDirectory) -> Comparison:
     """Read comparison.json. Raises `RunError` when it is unreadable or has the wrong structure."""
     return _typed(directory, directory.comparison, Comparison)
+
+
+def read_confusion(directory: RunDirectory) -> Confusion:
+    """Read confusion.json. Raises `RunError` when it is unreadable or has the wrong structure."""
+    return _typed(directory, directory.confusion_counts, Confusion)
 
 
 def read_config(directory: RunDirectory) -> RunConfig:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jinja2
 
@@ -21,9 +21,10 @@ from glassgpt import files
 from glassgpt.commands import command
 from glassgpt.errors import RunError
 from glassgpt.runs.directory import RunDirectory
-from glassgpt.runs.facts import Comparison, Lineage
+from glassgpt.runs.facts import Confusion, Lineage
+from glassgpt.runs.lettering import shortened, told_apart
 from glassgpt.runs.plots import main_figure, metric_figure, metric_names, series_figure
-from glassgpt.runs.reading import read_comparison, read_config, read_lineage
+from glassgpt.runs.reading import read_comparison, read_config, read_confusion, read_lineage
 from glassgpt.runs.records import read_events, readable
 from glassgpt.runs.sending import public_command, public_path, public_settings
 from glassgpt.runs.summary import duration, how_far
@@ -34,6 +35,12 @@ from glassgpt.training.events import (
     Sampled,
     StepsFinished,
 )
+
+Read = TypeVar("Read")
+MOST_ERRORS = 3
+"""The most frequent errors of a classifier that are named."""
+UPRIGHT = 6
+"""The most labels whose columns have names that are written horizontally."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +72,11 @@ def report_page(run: RunDirectory) -> str:
         config=public_settings(run.config.read_text(encoding="utf-8")),
         curve=_curve(events, floor.loss if floor else None),
         details=_details(events),
-        comparison=_comparison(run),
+        comparison=_read(run.comparison, lambda: read_comparison(run)),
         chain=chain(run.name, lineage),
         pictures=_metrics(events),
-        confusion=_confusion(run, evaluations),
+        confusion=_matrix(_read(run.confusion_counts, lambda: read_confusion(run))),
+        pictured=_picture_of_confusion(run),
         evaluations=evaluations,
         measured=sorted(set.intersection(*(set(event.metrics) for event in evaluations)))
         if evaluations
@@ -118,10 +126,10 @@ def _number(value: float) -> str:
     return f"{value:,.3f}" if abs(value) < 1e6 else f"{value:.2e}"
 
 
-def _comparison(run: RunDirectory) -> Comparison | None:
-    """Return the comparison; a damaged file, which the list of runs names, must not prevent a report."""
+def _read(path: Path, read: Callable[[], Read]) -> Read | None:
+    """Return what a file holds; a damaged one, which the list of runs names, must not prevent a report."""
     try:
-        return read_comparison(run) if run.comparison.exists() else None
+        return read() if path.exists() else None
     except RunError:
         return None
 
@@ -223,12 +231,52 @@ def _place(point: tuple[int, float]) -> str:
     return f"{value:,.0f} (step {step:,})" if 1000 <= abs(value) < 1e9 else f"{value:.4g} (step {step:,})"
 
 
-def _confusion(run: RunDirectory, evaluations: Sequence[Evaluated]) -> dict[str, str] | None:
-    """Return the picture of the confusion of labels with its description, None for a run that has none."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the confusion matrix: a label, its texts, and for each predicted label a count and its share."""
+
+    label: str
+    texts: int
+    cells: Sequence[tuple[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """How many of a label's texts were taken for another label."""
+
+    label: str
+    taken_for: str
+    count: int
+    texts: int
+
+
+def _matrix(confusion: Confusion | None) -> dict[str, Any] | None:
+    """Return the confusion of labels as a table and what its caption says, None where it is not known."""
+    if confusion is None:
+        return None
+    names = told_apart([shortened(label) for label in confusion.labels])
+    rows = [
+        Row(name, sum(counts), [(count, count / max(1, sum(counts))) for count in counts])
+        for name, counts in zip(names, confusion.counts, strict=True)
+    ]
+    mistakes = [
+        Mistake(row.label, names[at], count, row.texts)
+        for row in rows
+        for at, (count, _) in enumerate(row.cells)
+        if count and names[at] != row.label
+    ]
+    return {
+        "names": names,
+        "rows": rows,
+        "many": len(names) > UPRIGHT,
+        "texts": sum(row.texts for row in rows),
+        "right": sum(row.cells[at][0] for at, row in enumerate(rows)),
+        "errors": sorted(mistakes, key=lambda mistake: -mistake.count)[:MOST_ERRORS],
+    }
+
+
+def _picture_of_confusion(run: RunDirectory) -> str | None:
+    """Return the address of the picture of the confusion of labels, for a run that has no numbers of it."""
     if not run.confusion.is_file():
         return None
-    numbers = evaluations[-1].metrics if evaluations else {}
-    scores = ", ".join(f"{name} {_number(value)}" for name, value in sorted(numbers.items()))
-    caption = "Rows are the right labels, columns the predicted ones" + (f"; {scores}." if scores else ".")
-    png = base64.b64encode(run.confusion.read_bytes()).decode("ascii")
-    return {"address": f"data:image/png;base64,{png}", "caption": caption}
+    return f"data:image/png;base64,{base64.b64encode(run.confusion.read_bytes()).decode('ascii')}"

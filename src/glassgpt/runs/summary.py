@@ -14,7 +14,7 @@ from glassgpt import config as configs
 from glassgpt.errors import GlassGPTError, RunError
 from glassgpt.runs.directory import RunDirectory, last_change
 from glassgpt.runs.facts import Lineage
-from glassgpt.runs.reading import read_comparison, read_config, read_lineage
+from glassgpt.runs.reading import read_comparison, read_config, read_confusion, read_lineage
 from glassgpt.runs.records import Reached, reached, read_lines
 from glassgpt.training.events import Evaluated, Event, StepsFinished, TrainingFinished, TrainingStarted
 
@@ -158,9 +158,9 @@ def _description(run: RunDirectory) -> _Description:
         if path.exists():
             values = configs.read_toml(path)
             found.settings |= flat(values) | {"kind": values["kind"]}
-        path = run.comparison
-        if path.exists():
-            read_comparison(run)
+        for path, read in ((run.comparison, read_comparison), (run.confusion_counts, read_confusion)):
+            if path.exists():
+                read(run)
     except (GlassGPTError, KeyError):
         found.damaged = f"damaged: {path.name}"
     return found
