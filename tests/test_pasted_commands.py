@@ -527,8 +527,15 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
     a_text_in_place_of_a_run_says_train: ("cli/meant.py: train word", "cli/meant.py: train"),
 }
 
+PAGES = "tests/cli/test_pages.py shows every page"
 CANNOT_RUN = {
     "runs/packing.py: export run.handle": "needs an adapter; tests/runs/test_packing.py reads it",
+    "cli/main.py: glassgpt help why": PAGES,
+    "cli/main.py: glassgpt help pages": PAGES,
+    "cli/verdict.py: glassgpt help why": PAGES,
+    "cli/pages.py: help LIST": PAGES,
+    "cli/pages.py: help link[2]": PAGES,
+    "evaluation/harness.py: help evaluation": PAGES,
     "cli/evaluate.py: glassgpt eval": "a notice beside the result; tests/cli/test_eval_loss.py runs both names",
     "dataset/shards.py: glassgpt resume": "comes when another program alters the tokens while a run reads them",
     "runs/claim.py: resume claim.run.handle": "needs a full disk; the words are those of runs/directory.py",

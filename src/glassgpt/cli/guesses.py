@@ -31,7 +31,7 @@ def understood(app: App, arguments: Sequence[str], unlisted: Container[str] = ()
 
     `unlisted` are names of commands that no answer should list.
     """
-    words = with_names_of_now(_asking(arguments))
+    words = with_names_of_now(_asking(app, arguments))
     end = len(before_texts(words))
     if asks_for_help(words):
         return words
@@ -97,10 +97,10 @@ def before_texts(words: Sequence[str]) -> Sequence[str]:
     return words[: words.index("--")] if "--" in words else words
 
 
-def _asking(arguments: Sequence[str]) -> list[str]:
-    """Return the words of a command line; `help` and `version` in front become options."""
+def _asking(app: App, arguments: Sequence[str]) -> list[str]:
+    """Return the words of a command line; `version` becomes an option, and so does `help` for a command."""
     words = list(arguments)
-    if words[:1] == ["help"]:
+    if words[:1] == ["help"] and (len(words) == 1 or words[1] in app):
         return [*words[1:], "--help"]
     return ["--version"] if words == ["version"] else words
 

@@ -55,6 +55,7 @@ COMMANDS = {
         "glassgpt.cli.doctor:doctor",
         "Show what this machine has and how fast it is, and check that everything works.",
     ),
+    "help": ("glassgpt.cli.pages:help_", "Show a page of the documentation, or a command's options."),
 }
 EARLIER = {"evaluate": "glassgpt.cli.evaluate:evaluate"}
 """Earlier names of commands, which work for one more release and are not listed."""
@@ -66,6 +67,12 @@ FIRST_STEPS = """First steps, with the built-in stories, or with your text:
     glassgpt plan TEXT --minutes 10
 
 Each command explains itself with `--help`."""
+
+HELP_FURTHER = """Slow, or does not work? Begin with:  glassgpt doctor
+
+Poor results?  glassgpt help why-is-it-bad
+
+All pages to read:  glassgpt help pages"""
 
 
 def make_app() -> App:
@@ -81,7 +88,7 @@ def make_app() -> App:
     app = App(
         name="glassgpt",
         help=f"{ABOUT}\n\n{FIRST_STEPS}",
-        help_epilogue="Slow, or does not work? Begin with:  glassgpt doctor",
+        help_epilogue=HELP_FURTHER,
         help_formatter=Help(),
         version=__version__,
         version_flags=("--version", "-V"),

@@ -19,7 +19,7 @@ from glassgpt.runs.reading import read_config, read_lineage
 from glassgpt.runs.records import read_events
 from glassgpt.training.events import Evaluated
 
-PAGE = "The page docs/why-is-it-bad.md leads from what you see to its cause and cure."
+PAGE = "From what you see to its cause and cure:  glassgpt help why-is-it-bad"
 ROSE = 0.01
 """The share by which a loss has to rise before it is called overfitting; less is noise."""
 

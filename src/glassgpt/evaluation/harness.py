@@ -27,6 +27,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from glassgpt.commands import command
 from glassgpt.errors import EvaluationError, OfflineError, did_you_mean, require
 from glassgpt.evaluation.score import Score
 from glassgpt.runs.opening import Run
@@ -100,7 +101,8 @@ def local_tasks(folder: Path) -> list[str]:
     names = _manager(folder, defaults=False).all_tasks
     if not names:
         raise EvaluationError(
-            f"{folder} holds no task. A task is a .yaml file with `task:` and its name; docs/evaluation.md shows one."
+            f"{folder} holds no task. A task is a .yaml file with `task:` and its name. An example:  "
+            + command("help", "evaluation")
         )
     return names
 
