@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from glassgpt.cli.pages import PLACES, for_terminal, page_names
 from tests.cli.conftest import Command
+from tests.docs.test_docs_commands import INLINE
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,3 +62,15 @@ def test_no_message_names_a_file_that_only_a_checkout_has() -> None:
         assert not strings, (path, strings)
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert (ROOT / "src" / wheel["force-include"]["docs"]) == PLACES[0]
+
+
+def test_the_commands_that_show_a_cause_run(glassgpt: Command, longer_workplace: Path) -> None:
+    """`help why-is-it-bad` sends a person from what they see to a command: each works beside a run."""
+    (longer_workplace / "my-texts").mkdir()
+    (longer_workplace / "my-texts/one.txt").write_text("A cat sat on the mat, and a dog barked.\n" * 20)
+    found = INLINE.findall((ROOT / "docs/why-is-it-bad.md").read_text(encoding="utf-8"))
+    assert len(set(found)) >= 4
+    for line in dict.fromkeys(found):
+        done = glassgpt(*shlex.split(line)[1:])
+        assert done.status == 0, (line, done.errors)
+        assert done.output.strip(), line

@@ -31,6 +31,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXTENDING = ROOT / "docs" / "extending.md"
 """Its commands need its package: `test_extending.py` installs that and runs them."""
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"`((?:python -m )?glassgpt [^`]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 ENDS_A_COMMAND = {"|", "||", "&&", ";", "&", ">", ">>", "<", "2>"}
 TINY = {
@@ -82,6 +83,19 @@ def command_lines() -> list:
                     for line in lines
                     if (arguments := arguments_of(line)) is not None
                 ]
+    return found
+
+
+def inline_commands() -> list:
+    """Return each command that is named in running text or in a table, as its arguments."""
+    found = []
+    for page in PAGES:
+        text = FENCE.sub(lambda block: "\n" * block[0].count("\n"), page.read_text(encoding="utf-8"))
+        for match in INLINE.finditer(text):
+            arguments = arguments_of(match[1].replace("...", ""))
+            if page != EXTENDING and arguments and arguments[0] != "COMMAND":
+                line = text.count("\n", 0, match.start()) + 1
+                found.append(pytest.param(arguments, id=f"{page.name}:{line} {' '.join(arguments)}"))
     return found
 
 
@@ -149,6 +163,21 @@ def test_every_command_line_exists(arguments: list[str], beside_recipes: Path) -
     command, bound, ignored = app.parse_args(words, exit_on_error=False, print_error=False)
     assert callable(command)
     assert not ignored, (command, bound)
+
+
+@pytest.mark.parametrize("arguments", inline_commands())
+def test_every_command_in_a_sentence_exists_with_its_options(arguments: list[str]) -> None:
+    """It may be named without its arguments, as in `glassgpt export --to hf`."""
+    app = make_app()
+    chain, apps, _ = app.parse_commands(understood(app, arguments))
+    assert chain or arguments[0].startswith("--")
+    assert apps[-1].default_command is not None or list(chain) == arguments
+
+
+def test_commands_in_sentences_are_found() -> None:
+    assert len(inline_commands()) > 50
+    with pytest.raises(GlassGPTError):
+        understood(make_app(), ["eval", "latest", "--tsks", "memorisation"])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ WORDS = (
 )
 """(bits per byte, what a model writes that is at least this bad), from noise to sense."""
 SENTENCES = 1.7
-"""Bits per byte below which samples were sentences."""
+"""Bits per byte below which samples were sentences, and answers began to follow the question (docs/experiments.md)."""
 
 
 def in_words(bits_per_byte: float) -> str:
