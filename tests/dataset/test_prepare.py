@@ -125,6 +125,34 @@ def test_any_stream_of_pieces(
         assert shards.split(split).text_bytes == sum(len(t.encode()) for s, t, _ in pieces if s == split)
 
 
+def test_a_split_with_a_part_of_a_document_counts_it_apart_from_those_that_end_in_it(
+    tmp_path: Path, tokenizer: FastTokenizer
+) -> None:
+    """A text of one document said "0 documents, 216,273 bytes" of what was learned from."""
+    one = [Document(f"part {n}. ", "one", n / 4, (n + 1) / 4) for n in range(4)]
+    two = [Document("cut ", "two", 0.0, 0.9), Document("here", "two", 0.9, 1.0)]
+    documents = [
+        ("train", Document("whole", "zero")),
+        *(("train" if n < 3 else "validation", piece) for n, piece in enumerate(one)),
+        ("train", two[0]),
+        ("validation", two[1]),
+        ("validation", Document("whole too", "three")),
+    ]
+    for plan, group in (("p", 4), ("q", 1000)):
+        splits = prepare(documents, tokenizer, tmp_path, plan=plan, group_characters=group).manifest["splits"]
+        assert {name: (facts["documents"], facts["parts"]) for name, facts in splits.items()} == {
+            "train": (1, 3), "validation": (3, 3), "test": (0, 0),
+        }  # fmt: skip
+
+
+def test_parts_are_counted_whole_after_an_interruption(tmp_path: Path, tokenizer: FastTokenizer) -> None:
+    pieces = [("train", Document("part. ", "one", n / 9, (n + 1) / 9)) for n in range(9)]
+    with pytest.raises(KeyboardInterrupt):
+        prepare(interrupted(pieces, 7), tokenizer, tmp_path, plan="p", group_characters=4)
+    facts = prepare(pieces, tokenizer, tmp_path, plan="p", group_characters=4).manifest["splits"]["train"]
+    assert (facts["documents"], facts["parts"]) == (1, 1)
+
+
 # Interrupted
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 from glassgpt import files
 from glassgpt.errors import RunError
 from glassgpt.runs.directory import RunDirectory
-from glassgpt.runs.facts import WeightFacts
+from glassgpt.runs.facts import SplitFacts, WeightFacts
 from glassgpt.runs.lineage import note_weights, publish_weights, write_lineage
 from glassgpt.runs.reading import read_lineage
 from glassgpt.tokenizers.fast import FastTokenizer
@@ -85,3 +86,20 @@ def test_a_whole_lineage_comes_back_equal(run: RunDirectory) -> None:
     lineage = read_lineage(run)
     write_lineage(run, lineage)
     assert read_lineage(run) == lineage
+
+
+@pytest.mark.parametrize(("facts", "told"), [
+    ({"documents": 0, "bytes": 9, "tokens": 9, "parts": 1}, 1),
+    ({"documents": 3, "bytes": 9, "tokens": 9, "parts": 4}, 4),
+    ({"documents": 0, "bytes": 9, "tokens": 9}, 1),  # an older version noted no parts
+    ({"documents": 3, "bytes": 9, "tokens": 9}, 3),
+    ({"documents": 0, "bytes": 0, "tokens": 0}, 0),
+])  # fmt: skip
+def test_a_part_of_a_document_is_told_as_one(facts: dict[str, int], told: int) -> None:
+    assert msgspec.convert(facts, SplitFacts).told == told
+
+
+def test_a_lineage_has_the_parts_of_each_split(run: RunDirectory) -> None:
+    data = read_lineage(run).data
+    assert data is not None
+    assert all(split.parts is not None and split.parts >= split.documents for split in data.splits.values())

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -131,10 +131,11 @@ def _prepare(
 ) -> None:
     files.remove_leftovers(folder)
     done = _resume(folder, f"{plan} {tokenizer.fingerprint} {group_characters}", tokenizer)
+    parts: Counter[str] = Counter()
     entries: list[Entry] = []
     with ThreadPoolExecutor(max_workers=1) as worker:
         waiting: deque[Future[Entry]] = deque()
-        for group in _groups(documents, group_characters):
+        for group in _groups(_counting(documents, parts), group_characters):
             if group.index < len(done):
                 entries.append(done[group.index])
                 continue
@@ -151,11 +152,25 @@ def _prepare(
         tokenizer=tokenizer.fingerprint,
         vocab_size=tokenizer.vocab_size,
         dtype=token_dtype(tokenizer.vocab_size).str,
-        splits={name: _split_facts(name, entries) for name in SPLITS},
+        splits={name: _split_facts(name, entries, parts[name]) for name in SPLITS},
         **resolved,
     )
     note_verified(folder)  # these files were just written and need not be read again
     (folder / JOURNAL).unlink()
+
+
+def _counting(documents: Iterable[tuple[str, Piece]], parts: Counter[str]) -> Iterator[tuple[str, Piece]]:
+    """Pass documents on, and count those of which a split gets at least a part.
+
+    The stream is read whole, so this needs no journal.
+    """
+    ended = 0
+    last: dict[str, int] = {}
+    for split, piece in documents:
+        parts[split] += last.get(split) != ended
+        last[split] = ended
+        ended += piece.is_last_piece
+        yield split, piece
 
 
 def _groups(documents: Iterable[tuple[str, Piece]], characters: int) -> Iterator[Group]:
@@ -206,13 +221,15 @@ def _append(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _split_facts(name: str, entries: list[Entry]) -> dict[str, Any]:
-    parts = [entry[name] for entry in entries if name in entry]
+def _split_facts(name: str, entries: list[Entry], parts: int) -> dict[str, Any]:
+    """Return the size of a split. `documents` end in it; `parts` are the documents of which it has at least a part."""
+    written = [entry[name] for entry in entries if name in entry]
     return {
-        "tokens": sum(part["tokens"] for part in parts),
-        "bytes": sum(part["bytes"] for part in parts),
-        "documents": sum(part["documents"] for part in parts),
-        "shards": [{"file": file, "tokens": tokens} for file, tokens in _tokens_by_file(parts).items()],
+        "tokens": sum(part["tokens"] for part in written),
+        "bytes": sum(part["bytes"] for part in written),
+        "documents": sum(part["documents"] for part in written),
+        "parts": parts,
+        "shards": [{"file": file, "tokens": tokens} for file, tokens in _tokens_by_file(written).items()],
     }
 
 

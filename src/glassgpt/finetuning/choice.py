@@ -214,7 +214,7 @@ def refuse_other_amounts(
 
 def _same_amounts(then: DataFacts, now: dict[str, Any]) -> bool:
     same = msgspec.convert({"sources": [], **now}, DataFacts)
-    return (then.documents, then.splits) == (same.documents, same.splits)
+    return (then.documents, then.amounts) == (same.documents, same.amounts)
 
 
 def _data_of(directory: RunDirectory, lineage: Lineage) -> DataFacts:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from glassgpt.adapters.lora import merge
@@ -34,6 +35,7 @@ from glassgpt.finetuning.task import HEAD, Start, Task
 from glassgpt.model.int8 import quantize
 from glassgpt.registry import imported
 from glassgpt.runs.checkpoints import read_tensors
+from glassgpt.runs.facts import DataFacts
 from glassgpt.runs.opening import Run, Weights, find_base, open_run
 
 
@@ -159,7 +161,8 @@ def measure_held_out(run: Run, moved: Sequence[str] = (), weights: Weights = "as
     _take_weights(task, run if weights == "as-saved" else open_run(str(directory.path), device=device))
     if weights == "int8":
         quantize(language_model(task))
-    held = task.data["splits"].get("validation", {}).get("documents", 0)
+    split = msgspec.convert({"sources": [], **task.data}, DataFacts).splits.get("validation")
+    held = split.told if split is not None else 0
     text = f"its {held:,} held-out example{'s' * (held != 1)}"
     return Figures(choice.kind, text, held, numbers(task.evaluate()))
 

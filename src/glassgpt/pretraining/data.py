@@ -24,7 +24,7 @@ from glassgpt.dataset.shards import SPLITS, TokenShards, TokenSplit, open_shards
 from glassgpt.errors import ConfigError, CorpusError, DatasetError, RunError
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory
-from glassgpt.runs.facts import Lineage
+from glassgpt.runs.facts import DataFacts, Lineage
 from glassgpt.runs.lineage import shard_facts
 from glassgpt.runs.places import absolute
 from glassgpt.runs.reading import read_lineage
@@ -168,10 +168,9 @@ def _same_tokens(lineage: Lineage, data: PreparedData) -> bool:
         return then.shards == now.hashes
     if then.plan == now.manifest["plan"]:
         return True
-    splits = msgspec.to_builtins(then.splits)
+    same = msgspec.convert({"sources": [], **shard_facts(now)}, DataFacts)
     return (
-        then.fingerprints == [source.fingerprint for source in data.sources]
-        and splits == shard_facts(now)["splits"]
+        then.fingerprints == [source.fingerprint for source in data.sources] and then.amounts == same.amounts
     )
 
 

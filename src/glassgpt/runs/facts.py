@@ -34,8 +34,21 @@ class SplitFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The size of a split."""
 
     documents: int
+    """Those that end in this split."""
     bytes: int
     tokens: int
+    parts: int | None = None
+    """Documents of which the split has at least a part. None where no document was cut, and in older files."""
+
+    @property
+    def amounts(self) -> tuple[int, int, int]:
+        """What files of every version have: documents, bytes, tokens."""
+        return self.documents, self.bytes, self.tokens
+
+    @property
+    def told(self) -> int:
+        """The number of documents for a person, to whom a part of one is one, too."""
+        return max(self.documents, self.tokens > 0) if self.parts is None else self.parts
 
 
 class FloorFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -61,6 +74,11 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def fingerprints(self) -> list[str]:
         """The hash of each source, in order."""
         return [source.fingerprint for source in self.sources]
+
+    @property
+    def amounts(self) -> dict[str, tuple[int, int, int]]:
+        """The amounts of each split (see `SplitFacts.amounts`)."""
+        return {name: split.amounts for name, split in self.splits.items()}
 
     @property
     def tokens(self) -> int:

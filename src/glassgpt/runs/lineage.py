@@ -96,12 +96,15 @@ def note_weights(run: RunDirectory, facts: WeightFacts | None) -> None:
 
 
 def shard_facts(shards: TokenShards) -> dict[str, Any]:
-    """Return the size of prepared shards: all documents, and each split's documents, bytes and tokens."""
+    """Return the size of prepared shards: all documents, and each split's documents, bytes, tokens and parts.
+
+    Shards of older versions have no parts.
+    """
     splits = shards.manifest["splits"]
     return {
         "documents": sum(facts["documents"] for facts in splits.values()),
         "splits": {
-            name: {key: facts[key] for key in ("documents", "bytes", "tokens")}
+            name: {key: facts[key] for key in ("documents", "bytes", "tokens", "parts") if key in facts}
             for name, facts in splits.items()
         },
     }
