@@ -369,6 +369,37 @@ def test_pairs_that_the_context_makes_equal_are_left_out_and_reported(here: Path
         start_finetuning("base", ["none.json"], KINDS["dpo"][0], name="none")
 
 
+def test_what_does_not_fit_is_counted_once_over_both_sides(here: Path) -> None:
+    """The figures of the learned records and of the held-out ones were two lines, also where a figure was 0."""
+    asked = json.loads((here / "asked.json").read_text())
+    long = [{"instruction": f"Name {n}.", "output": f"{n} is a red boat. " * 60} for n in range(9)]
+    (here / "long.json").write_text(json.dumps([*asked, *long]))
+    said: list[str] = []
+    start_finetuning("base", ["long.json"], KINDS["sft"][0], name="some", say=said.append)
+    assert "9 answers were too long for the context and were cut at its end." in said
+    assert not [line for line in said if " 0 " in f" {line}" or "left out" in line]
+    texts = [
+        {"text": f"The boat {n} is {'good' if n % 2 else 'lost'}. " * 60, "label": n % 2} for n in range(20)
+    ]
+    (here / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
+    said.clear()
+    start_finetuning("base", ["long.jsonl"], KINDS["classify"][0], name="labels", say=said.append)
+    counted = [line for line in said if "longer than the context" in line]
+    assert counted == ["20 of 20 texts are longer than the context of 96 tokens: only the beginning is read."]
+
+
+def test_records_whose_prompt_fills_the_context_are_counted_in_a_sentence_of_their_own(here: Path) -> None:
+    liked = json.loads((here / "liked.json").read_text())
+    (here / "long.json").write_text(
+        json.dumps([*liked, {"prompt": "word " * 200, "chosen": "Yes.", "rejected": "No."}])
+    )
+    config: Any = dataclasses.replace(KINDS["dpo"][0], too_long="skip")
+    said: list[str] = []
+    start_finetuning("base", ["long.json"], config, name="some", say=said.append)
+    assert "1 record was left out: the prompt fills the context of 96 tokens." in said
+    assert not [line for line in said if "cut" in line]
+
+
 def test_copies_are_reported_and_never_both_learned_and_measured(here: Path) -> None:
     rows = [
         {"text": text, "label": label}

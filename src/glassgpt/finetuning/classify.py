@@ -84,7 +84,11 @@ def build(start: Start, config: ClassifyConfig) -> Task:
         say=start.say,
     )
     labels = sorted({item.label for item in texts})
-    train, held = (encode(start, [texts[index] for index in rows], labels) for rows in (learn, hold))
+    ids = text_ids(start.run, [item.text for item in texts], start.context_length, start.say)
+    train, held = (
+        encode([ids[index] for index in rows], [texts[index].label for index in rows], labels)
+        for rows in (learn, hold)
+    )
     _check_labels(labels, train[2], held[2], [texts[index] for index in hold])
     model = Classifier(start.model, len(labels)).to(start.device).train()
     freeze(model, config)
@@ -125,7 +129,8 @@ def measure_records(start: Start, config: ClassifyConfig) -> tuple[int, Measured
         labels_as_written=config.labels_as_written,
         known=classifier.labels,
     )
-    encoded = encode(start, texts, classifier.labels)
+    ids = text_ids(start.run, [item.text for item in texts], start.context_length, start.say)
+    encoded = encode(ids, [item.label for item in texts], classifier.labels)
     return len(texts), measure(classifier.model, encoded, classifier.labels, start.device)
 
 
@@ -139,15 +144,16 @@ def freeze(model: Classifier, config: ClassifyConfig) -> None:
         model.gpt.final_norm.requires_grad_(True)
 
 
-def encode(start: Start, texts: Sequence[Labelled], labels: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return padded ids (N, T), lengths (N,) and label numbers (N,). A long text keeps its beginning."""
-    ids = text_ids(start.run, [item.text for item in texts], start.context_length, start.say)
+def encode(
+    ids: Sequence[np.ndarray], of: Sequence[str], labels: Sequence[str]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return padded ids (N, T), lengths (N,) and label numbers (N,) of texts, each with its label in `of`."""
     numbers = {label: number for number, label in enumerate(labels)}
     lengths = torch.tensor([len(row) for row in ids])
     return (
         pad(ids, 0),
         lengths,
-        torch.tensor([numbers[item.label] for item in texts]),
+        torch.tensor([numbers[label] for label in of]),
     )
 
 

@@ -90,14 +90,8 @@ def _fitted(start: Start, config: DPOConfig) -> list[tuple[Preference, Pair | No
     )
     paths = [Path(path) for path in start.data]
     fitted = fitting.pairs(read_preferences(paths, start.say, keep_equal=config.keep_equal))
-    if fitting.same:
-        start.say(
-            f"{fitting.same:,} pairs were left out: both answers are the same once they are cut to the context."
-        )
-    if fitting.cut or fitting.skipped:
-        start.say(
-            f"{fitting.cut} answers were cut at the end of the context; {fitting.skipped} records were left out."
-        )
+    for note in fitting.notes():
+        start.say(note)
     return some(fitted)
 
 

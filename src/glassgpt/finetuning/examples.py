@@ -7,7 +7,7 @@ because nothing could be learned after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -68,6 +68,24 @@ class Fitting:
     same: int = 0
     """Pairs that were left out because their answers are the same within the context."""
 
+    def notes(self) -> Iterator[str]:
+        """Yield a sentence about each kind of examples that were cut or left out, if there are any."""
+        if self.same:
+            pairs = "pair was" if self.same == 1 else "pairs were"
+            yield f"{self.same:,} {pairs} left out: both answers are the same once they are cut to the context."
+        if self.cut:
+            answers = (
+                "answer was too long for the context and was"
+                if self.cut == 1
+                else ("answers were too long for the context and were")
+            )
+            yield f"{self.cut:,} {answers} cut at its end."
+        if self.skipped:
+            records = "record was" if self.skipped == 1 else "records were"
+            yield (
+                f"{self.skipped:,} {records} left out: the prompt fills the context of {self.context_length:,} tokens."
+            )
+
     def example(self, messages: Sequence[Message], source: str) -> Example | None:
         """Return the example of a conversation, or None when it is left out.
 
@@ -100,11 +118,13 @@ class Fitting:
         for preference in preferences:
             # Earlier answers belong to the prompt: only the last one is rewarded.
             asked = [replace(message, is_learned=False) for message in preference.prompt]
+            skipped = self.skipped
             chosen, rejected = (
                 self.example([*asked, Message("assistant", answer)], preference.source)
                 for answer in (preference.chosen, preference.rejected)
             )
             if chosen is None or rejected is None:
+                self.skipped = skipped + 1  # one record, whose prompt is too long for both
                 pairs.append((preference, None))
             elif np.array_equal(chosen.ids, rejected.ids) and not self.keep_equal:
                 self.same += 1

@@ -36,7 +36,7 @@ def build(start: Start, config: SFTConfig) -> Task:
         say=start.say,
     )
     train, held = ([conversations[index] for index in rows] for rows in (learn, hold))
-    packed, validation = (_pack(start, config, part) for part in (train, held))
+    packed, validation = _pack(start, config, train, held)
     start.say(
         f"{packed.examples:,} conversations to learn from, packed into {len(packed.inputs):,} rows of "
         f"{start.context_length} tokens ({packed.wasted:.1%} of them unused); {validation.examples:,} held out."
@@ -62,20 +62,21 @@ def build(start: Start, config: SFTConfig) -> Task:
 def measure_records(start: Start, config: SFTConfig) -> tuple[int, Measured]:
     """Measure a finished run on all answers of `start.data`; return their number, too."""
     conversations = read_conversations([Path(path) for path in start.data], start.say)
-    rows = _pack(start, config, conversations)
+    (rows,) = _pack(start, config, conversations)
     return rows.examples, measure_answers(start, rows)
 
 
-def _pack(start: Start, config: SFTConfig, conversations: Sequence[Conversation]) -> PackedRows:
+def _pack(start: Start, config: SFTConfig, *parts: Sequence[Conversation]) -> list[PackedRows]:
+    """Return the rows of each part of the conversations, and say once what does not fit."""
     assert start.template is not None
     fitting = Fitting(start.tokenizer, start.template, start.context_length, config.too_long == "skip")
-    examples = fitting.examples((each.messages, each.source) for each in conversations)
-    if fitting.cut or fitting.skipped:
-        start.say(
-            f"{fitting.cut} answers were too long for the context and were cut at its end; {fitting.skipped} "
-            f"records with a prompt that fills it were left out."
-        )
-    return pack(examples, start.context_length)
+    packed = [
+        pack(fitting.examples((each.messages, each.source) for each in part), start.context_length)
+        for part in parts
+    ]
+    for note in fitting.notes():
+        start.say(note)
+    return packed
 
 
 @torch.inference_mode()
