@@ -290,6 +290,13 @@ def test_a_slip_does_not_wait_for_torch(app: App) -> None:
 
 def test_a_word_that_is_no_run_does_not_wait_for_torch(tmp_path: Path) -> None:
     lines = ["generate Once", "chat hello", "classify hello", "export smal", "resume smal", "model nanno"]
+    lines += [
+        "train nowhere.txt",
+        "train nowhere.txt --minutes 2",
+        "sweep nowhere.txt --seeds 2",
+        "plan nowhere.txt",
+    ]
+    lines += ["data inspect nowhere.txt", "tokenizer train nowhere.txt --output t.json"]
     program = (
         "import sys\nfrom glassgpt.cli.main import main\n"
         f"for line in {lines!r}:\n"

@@ -16,7 +16,7 @@ from glassgpt.cli.options import TextField
 from glassgpt.cli.terminal import make_console, print_table, say, shown, visible
 from glassgpt.cli.tokens import counted
 from glassgpt.commands import command
-from glassgpt.corpus.sources import open_sources, refuse_idle_field
+from glassgpt.corpus.sources import open_sources, refuse_idle_field, refuse_missing
 from glassgpt.errors import ConfigError
 from glassgpt.idle import OnlyWith, refuse_idle
 from glassgpt.model.config import ModelConfig
@@ -57,6 +57,7 @@ def plan(
     if text_field is not None:
         refuse_idle_field(sources or CorpusConfig().sources)
     corpus = CorpusConfig(sources=sources or CorpusConfig().sources, text_field=text_field)
+    refuse_missing(corpus.sources)  # before torch is imported, which takes seconds
     config = RunConfig(corpus=corpus, training=TrainingConfig(device=device))
     if output is not None:
         refuse_overwriting(output, option="--output", inputs=lambda: files_of(corpus), force=force)

@@ -79,13 +79,14 @@ def sweep(
         name: Name of the sweep, with which the names of its runs begin; by default the source's name.
         text_field: The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """
+    plans = minutes is not None and not recipe and not preset
+    config = checked(config, given, sources, text_field, recipe, preset, plans=plans)
+
     from glassgpt.pretraining.run import source_name
     from glassgpt.pretraining.sweep import begin, refuse_impossible_trials, run_sweep, trials_of, values_of
     from glassgpt.runs.directory import plain_name
     from glassgpt.runs.sweeps import sweep_file
 
-    plans = minutes is not None and not recipe and not preset
-    config = checked(config, given, sources, text_field, recipe, preset, plans=plans)
     axes = {setting: values_of(setting, text) for setting, _, text in (each.partition("=") for each in swept)}
     if not axes and seeds == 1:
         raise ConfigError(

@@ -12,7 +12,7 @@ from cyclopts import App, ArgumentCollection, Parameter
 from glassgpt import config as configs
 from glassgpt.cli.given import Given, fill_in, names_given
 from glassgpt.cli.helping import Help
-from glassgpt.corpus.sources import refuse_idle_field
+from glassgpt.corpus.sources import refuse_idle_field, refuse_missing
 from glassgpt.errors import ConfigError
 from glassgpt.idle import OnlyWith, refuse_idle
 from glassgpt.model.presets import get_preset
@@ -123,6 +123,7 @@ def checked(
         text_field=config.corpus.text_field if text_field is None else text_field,
     )
     config = dataclasses.replace(config, corpus=corpus)
+    refuse_missing(config.corpus.sources)  # before torch is imported, which takes seconds
     if {"text_field", "corpus.text_field"} & {*given}:
         refuse_idle_field(config.corpus.sources)
     refuse_idle(config, given, decided=given if plans else None)

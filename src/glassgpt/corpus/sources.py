@@ -56,6 +56,20 @@ def open_sources(specs: Sequence[str], *, text_field: str | None = None) -> list
     return [source for spec in specs for source in _open(str(spec), text_field)]
 
 
+def refuse_missing(specs: Sequence[str]) -> None:
+    """Raise `CorpusError` for a name that does not exist; no file is opened, so this takes no time."""
+    for spec in map(str, specs):
+        if _is_name_only(spec):
+            raise _missing(spec)
+
+
+def _is_name_only(spec: str) -> bool:
+    """Return whether a word names no source of any kind."""
+    known = spec.startswith(("builtin:", "hf:")) or spec in downloads.DOWNLOADS or spec in downloads.HUB_NAMES
+    there = bool(spec.strip()) and Path(spec).expanduser().exists()
+    return not (known or there or glob.has_magic(spec))
+
+
 def refuse_idle_field(specs: Sequence[str], setting: str = "--text-field") -> None:
     """Raise `CorpusError` if a text field was given and no source has fields to choose from.
 
@@ -106,6 +120,8 @@ def nothing_left(specs: Sequence[str], *, text_field: str | None = None) -> Corp
 
 def _open(spec: str, text_field: str | None) -> Iterator[Source]:
     path = Path(spec).expanduser()
+    if _is_name_only(spec):
+        raise _missing(spec)
     if spec.startswith("builtin:"):
         yield _builtin(spec)
     elif spec.startswith("hf:"):
@@ -116,11 +132,9 @@ def _open(spec: str, text_field: str | None) -> Iterator[Source]:
         yield _download(spec)
     elif spec in downloads.HUB_NAMES:
         yield _hub(spec, downloads.HUB_NAMES[spec], text_field)
-    elif glob.has_magic(spec):
+    else:
         for match in _matching(spec):
             yield from _files_of(match, text_field)
-    else:
-        raise _missing(spec)
 
 
 def _builtin(spec: str) -> Source:
