@@ -458,7 +458,7 @@ def an_overfitted_run_says_eval(project: Project) -> None:
 
 SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
     an_overfitted_run_says_eval: ("cli/verdict.py: eval run.handle tasks",),
-    train_says_generate: ("cli/session.py: name outcome.directory.handle",),
+    train_says_generate: ("runs/reading.py: name directory.handle",),
     sft_says_chat: (),
     records_of_texts_say_eval_text_field: ("finetuning/measuring.py: eval run.directory.handle text_field",),
     records_that_changed_say_eval_text: ("finetuning/measuring.py: eval run.directory.handle TEXT",),

@@ -28,7 +28,6 @@ MORE_MEANINGS = {
     "--minutes": "minutes for everything, and what is fitted to them",
     "--tokenizer": "a tokenizer, as what this command uses it for",
     "--text-field": "classify finds it by its usual names, too",
-    "--vocab-size": "number of ids, of a preset or of what is trained",
     "--max-tokens": "the most tokens of what this command writes",
     "--seed": "what is drawn by it",
     "--device": "resume says what it takes when none is named",

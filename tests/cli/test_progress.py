@@ -56,11 +56,11 @@ def test_a_resume_says_where_it_continues() -> None:
         (280, None),
         (
             120,
-            "120 steps instead of 300: a training in minutes follows the time that is left, and this machine took more",
+            "120 steps instead of 300: the time was fixed, and each step took longer than",
         ),
         (
             400,
-            "400 steps instead of 300: a training in minutes follows the time that is left, and this machine took less",
+            "400 steps instead of 300: the time was fixed, and each step took less time than",
         ),
     ],
 )

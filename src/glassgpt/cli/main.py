@@ -48,7 +48,7 @@ COMMANDS = {
         "Write a run for transformers, llama.cpp or ONNX, and check that they compute the same.",
     ),
     "runs": ("glassgpt.cli.runs:app", "List runs, compare several, and keep order among them."),
-    "model": ("glassgpt.cli.model:model", "Show a model's layers, shapes, parameters, cost and memory."),
+    "model": ("glassgpt.cli.model:app", "Show a model's layers, shapes, parameters, cost and memory."),
     "tokenizer": ("glassgpt.cli.tokenizer:app", "Train, use and compare tokenizers."),
     "data": ("glassgpt.cli.data:app", "Look at text before training on it."),
     "doctor": (

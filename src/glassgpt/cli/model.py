@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import App, ArgumentCollection, Parameter
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +15,9 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 
+from glassgpt import config as configs
+from glassgpt.cli.given import fill_in
+from glassgpt.cli.helping import Help
 from glassgpt.cli.terminal import make_console, print_table, shown
 from glassgpt.cli.tokens import counted
 from glassgpt.errors import ConfigError, MisplacedWordError, did_you_mean
@@ -29,34 +33,46 @@ from glassgpt.model.summary import (
     training_bytes,
 )
 
+DEFAULT = "nano"
 
+
+def _from_preset(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill in from the preset or run every setting that the command line leaves open."""
+    named = {argument.name: argument.tokens[0].value for argument in arguments if argument.tokens}
+    preset = named.get("PRESET", named.get("--preset", DEFAULT))
+    values = {"model": configs.to_dict(_named(preset)[1])}
+    fill_in(app, commands, arguments, values, source=preset)
+
+
+app = App(
+    name="model",
+    help="Show a model's layers, shapes, parameters, cost and memory.",
+    config=_from_preset,
+    help_formatter=Help(
+        ("--model.n-layer", "--model.n-embd", "--model.vocab-size", "--model.context-length")
+    ),
+)
+
+
+@app.default
 def model(
-    preset: str = "nano",
+    preset: str = DEFAULT,
     *,
-    vocab_size: int | None = None,
-    context_length: int | None = None,
     batch_size: int = 16,
+    config: Annotated[ModelConfig, Parameter(name="model", show_default=False)] = ModelConfig(),  # noqa: B008 - frozen
 ) -> None:
-    """Print a model's layers, shapes and parameters, its FLOPs a token, and the memory it needs.
+    """Show a model's layers, shapes and parameters, its FLOPs a token, and the memory it needs.
 
-    Parameters
-    ----------
-    preset
-        A model by name: nano, shakespeare-char, notebook, gpt2-small, gpt2-small-untied, gpt2-medium, gpt2-large
-        or gpt2-xl. Or a run: its name or path, or latest.
-    vocab_size
-        Number of token ids, in place of the preset's.
-    context_length
-        The most tokens that the model attends to, in place of the preset's.
-    batch_size
-        Texts in one training step, for the estimate of its memory.
+    Each setting of the model that is given replaces that of the preset or run.
+
+    Args:
+        preset: A model by name: nano, shakespeare-char, notebook, gpt2-small, gpt2-small-untied, gpt2-medium,
+            gpt2-large or gpt2-xl. Or a run: its name or path, or latest.
+        batch_size: Texts in one training step, for the estimate of its memory.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size = {batch_size}: a training step needs at least 1 text.")
-    sizes = {"vocab_size": vocab_size, "context_length": context_length}
-    given = {key: value for key, value in sizes.items() if value is not None}
-    title, config = _named(preset)
-    show(replace(config, **given), title=title, batch_size=batch_size)
+    show(config, title=_named(preset)[0], batch_size=batch_size)
 
 
 def _named(name: str) -> tuple[str, ModelConfig]:

@@ -102,9 +102,9 @@ class TerminalProgress:
             return
         say(
             self._console,
-            f"{made:,} steps instead of {self._planned:,}: a training in minutes follows the time that is left, and "
-            f"this machine took {'more' if made < self._planned else 'less'} of it than it had measured. The learning "
-            "rate followed, too.",
+            f"{made:,} steps instead of {self._planned:,}: the time was fixed, and each step took "
+            f"{'longer' if made < self._planned else 'less time'} than it did when this machine was measured. The "
+            "learning rate was fitted to the steps that were left.",
             style="dim",
         )
 

@@ -21,9 +21,10 @@ def show(run: str = "latest") -> None:
     Args:
         run: A run's name or path, or latest.
     """
-    from glassgpt.commands import command
+    from glassgpt.commands import command, quoted
     from glassgpt.runs.directory import find_run
     from glassgpt.runs.keeping import is_unfinished, made_from
+    from glassgpt.runs.reading import asking, readable_lineage
     from glassgpt.runs.summary import summarize
 
     console = make_console()
@@ -38,13 +39,17 @@ def show(run: str = "latest") -> None:
         table.add_row("base of", shown(f"{other.name}{' (which needs it to open)' * needs}"))
     console.print(f"[bold]{shown(directory.name)}[/]")
     print_table(console, table)
+    lineage = readable_lineage(directory)
+    if lineage is not None and lineage.command:  # on a line that can be copied, however long it is
+        console.print("\n[dim]made with[/]")
+        console.print(f"  {shown(' '.join(map(quoted, lineage.command)))}", soft_wrap=True)
     changed = _changed(summary)
     if changed:
         console.print("\n[dim]settings that are not at their defaults[/]")
         for name, value in changed.items():
             console.print(f"  {shown(name)} {shown(value)}", soft_wrap=True)
     go_on = is_unfinished(directory, summary.state)
-    line = command("resume" if go_on else "generate", directory.handle)
+    line = command("resume", directory.handle) if go_on else asking(directory)
     console.print(f"\n{'Continue it' if go_on else 'Use it'}:  [bold]{shown(line)}[/]", soft_wrap=True)
 
 
@@ -75,8 +80,6 @@ def _facts(run: RunDirectory, summary: RunSummary) -> Iterator[tuple[str, str]]:
 
 
 def _origin(name: str, lineage: Lineage) -> Iterator[tuple[str, str]]:
-    from glassgpt.commands import quoted
-
     chain, above = [f"{name} ({lineage.kind})"], lineage
     while above.base is not None:
         chain.insert(0, f"{above.base.name} ({above.base.lineage.kind})")
@@ -84,8 +87,6 @@ def _origin(name: str, lineage: Lineage) -> Iterator[tuple[str, str]]:
     yield "kind", " -> ".join(chain) if len(chain) > 1 else lineage.kind
     for source in lineage.data.sources if lineage.data else ():
         yield "text", source.name
-    if lineage.command:
-        yield "made with", " ".join(map(quoted, lineage.command))
 
 
 def _sizes(run: RunDirectory, summary: RunSummary) -> str:

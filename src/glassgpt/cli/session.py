@@ -19,7 +19,7 @@ from glassgpt.evaluation.stories import score_run, story_source
 from glassgpt.jobs.work import Outcome
 from glassgpt.runs.facts import Comparison
 from glassgpt.runs.opening import open_run
-from glassgpt.runs.reading import read_comparison, read_lineage
+from glassgpt.runs.reading import asking, read_comparison
 from glassgpt.training.events import Listener
 
 STORIES_SCORED = 100
@@ -57,16 +57,14 @@ def _say_trained(console: Console, outcome: Outcome) -> None:
     _say_result(console, outcome)
     _show_stories(console, outcome)
     verdict.say_trained(console, outcome)
-    _say_where(console, outcome, "generate")
+    _say_where(console, outcome)
 
 
 def _say_finetuned(console: Console, outcome: Outcome) -> None:
     comparison = read_comparison(outcome.directory)
     _show_comparison(console, comparison)
     verdict.say_finetuned(console, comparison)
-    lineage = read_lineage(outcome.directory)
-    answers = "chat" if lineage.chat else "generate"
-    _say_where(console, outcome, "classify" if lineage.labels is not None else answers)
+    _say_where(console, outcome)
 
 
 def _show_comparison(console: Console, comparison: Comparison) -> None:
@@ -122,7 +120,7 @@ def _show_stories(console: Console, outcome: Outcome) -> None:
     )
 
 
-def _say_where(console: Console, outcome: Outcome, name: str) -> None:
+def _say_where(console: Console, outcome: Outcome) -> None:
     rows = (
         ("loss curve", outcome.directory.plot),
         ("report", outcome.directory.report),
@@ -134,6 +132,4 @@ def _say_where(console: Console, outcome: Outcome, name: str) -> None:
     console.print()
     for label, where in (row for row in rows if row[1].exists()):
         console.print(f"  {label:<11} {shown(where)}", soft_wrap=True)
-    text = ["a text"] if name == "classify" else []
-    ask = command(name, outcome.directory.handle, *text)
-    say(console, f"\nAsk it for more:  {ask}\n")
+    say(console, f"\nAsk it for more:  {asking(outcome.directory)}\n")

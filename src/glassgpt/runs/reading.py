@@ -91,6 +91,15 @@ def repeating(directory: RunDirectory) -> str | None:
     return command("train", config=directory.config) if sources else None
 
 
+def asking(directory: RunDirectory) -> str:
+    """Return the command that lets a run do what it was trained for: write, talk or classify."""
+    lineage = readable_lineage(directory)
+    if lineage is not None and lineage.labels is not None:
+        return command("classify", directory.handle, "a text")
+    name = "chat" if lineage is not None and lineage.chat else "generate"
+    return command(name, directory.handle)
+
+
 def _typed(directory: RunDirectory, path: Path, shape: type[Shape]) -> Shape:
     """Return the content of a JSON file as a `shape`."""
     try:
