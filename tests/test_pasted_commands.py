@@ -464,6 +464,7 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
     records_that_changed_say_eval_text: ("finetuning/measuring.py: eval run.directory.handle TEXT",),
     answers_as_text_say_sft: ("corpus/records.py: finetune sft RUN file",),
     classify_says_classify: (
+        "runs/reading.py: classify directory.handle a text",
         "finetuning/classify.py: finetune classify run.directory.handle DATA",
         'cli/classify.py: glassgpt classify RUN "text"',
         "interop/exports.py: classify run.directory.handle TEXT",
@@ -516,7 +517,7 @@ SITUATIONS: dict[Callable[[Project], None], tuple[str, ...]] = {
         "cli/runs_keep.py: glassgpt runs",
         "runs/listing.py: glassgpt runs",
         "cli/runs.py: glassgpt runs",
-        "cli/runs_show.py: 'resume' if go_on else 'generate' directory.handle",
+        "cli/runs_show.py: resume directory.handle",
     ),
     names_that_lead_nowhere_say_runs: ("runs/directory.py: glassgpt runs",),
     a_prompt_in_place_of_a_run_says_generate: (),
