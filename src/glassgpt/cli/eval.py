@@ -68,6 +68,9 @@ def eval_(
         weights: int8 rounds each row of a matrix to 8 bits: less memory and, on x86, less time.
         device: auto, cpu, cuda or mps.
     """
+    from glassgpt.runs.directory import find_run
+
+    find_run(run)  # before torch is imported: it takes seconds
     asked = loss.Asked(sources, moved, split, text_field, stories, given)
     further = questions.questions(
         tasks,

@@ -36,6 +36,9 @@ def evaluate(
         device: auto, cpu, cuda or mps.
         text_field: The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """
+    from glassgpt.runs.directory import find_run
+
+    find_run(run)  # before torch is imported: it takes seconds
     from glassgpt.device import pick_device, set_threads
     from glassgpt.runs.opening import open_run
 
