@@ -8,9 +8,12 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from glassgpt.runs.comparing import By, Compared, comparison_figure
+from glassgpt.runs.labels import apart
 from glassgpt.runs.lettering import LONGEST
 from glassgpt.runs.plots import figure_png
 from glassgpt.training.events import Evaluated, Event
@@ -106,6 +109,36 @@ def test_many_points_are_not_marked() -> None:
         assert [line.get_marker() == "o" for line in figure.axes[0].lines] == [marked, marked]
 
 
+def test_marks_do_not_hide_dashes_but_a_single_point_has_one() -> None:
+    """Ten lines with thirty marks each were ten rows of dots."""
+    figure = comparison_figure([*many(10), Compared("just begun", curve(200)[:1])])
+    assert {line.get_label() for line in figure.axes[0].lines if line.get_marker() == "o"} == {"just begun"}
+
+
+def test_names_of_close_lines_are_around_them() -> None:
+    """All of them once stood above the lines, with leaders across the picture."""
+    close = [Compared(f"run-{n}", curve(200, final=3 + n / 1e4)) for n in range(9)]
+    figure = comparison_figure([Compared("low", curve(200, final=0.2)), *close])
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    names = sorted(text.get_window_extent().y0 for text in axes.texts if text.get_text())
+    end = axes.transData.transform((0, drawn(figure)["run-4"][-1][1]))[1]
+    assert names[4] < end < names[6]
+
+
+@given(wanted=st.lists(st.floats(-50, 150), max_size=30).map(sorted), least=st.floats(0.1, 3))
+def test_places_are_apart_and_near(wanted: list[float], least: float) -> None:
+    places = apart(wanted, least, 0, 100)
+    assert all(after - before > 0.999 * least for before, after in itertools.pairwise(places))
+    assert all(-1e-6 <= place <= 100 + 1e-6 for place in places)
+    if len(wanted) == 1:
+        assert places == [min(max(0, wanted[0]), 100)]
+    if all(after - before >= least for before, after in itertools.pairwise(wanted)) and all(
+        0 <= place <= 100 - least * len(wanted) for place in wanted
+    ):
+        assert places == pytest.approx(wanted)
+
+
 def seeds(count: int) -> list[Compared]:
     return [
         Compared(
@@ -125,6 +158,7 @@ def test_seeds_are_a_band_where_there_are_many_runs_or_on_request() -> None:
     figure = comparison_figure(seeds(2), band=True)
     assert sorted(written(figure)) == ["tale-n_layer=1 (3 seeds)", "tale-n_layer=2 (3 seeds)"]
     assert len(figure.axes[0].collections) == 2
+    assert "mean over seeds" in figure.axes[0].get_xlabel()
     middle = [y for _, y in drawn(comparison_figure([seeds(1)[1]]))["tale-n_layer=1-seed=2"]]
     assert [y for _, y in drawn(figure)["tale-n_layer=1 (3 seeds)"]] == pytest.approx(middle)
 

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from glassgpt import files
+from glassgpt.runs.labels import apart
 from glassgpt.runs.lettering import drawable, letter, told_apart
 from glassgpt.runs.plots import figure_png, new_figure, set_scale
 from glassgpt.training.events import Evaluated, Event
@@ -30,12 +31,13 @@ DASHES = ((), (5, 1.5), (1.2, 1.2), (6, 1.5, 1.2, 1.5), (10, 2), (3, 1, 1, 1, 1,
 """Lengths of lines and gaps, in widths of the line; the first is solid."""
 NAMED = 10
 """The most lines with their names at their ends."""
-MARKED = 30
-"""The most points of a line that are marked each."""
+MARKED, MOST_MARKED = 30, 4
+"""The most points of a line that are marked each, and the most lines that have marks: they would hide dashes."""
 BANDS_FROM = 10
 """With more lines than this, runs that differ only in their seed become a band."""
 LONG = 24
 """Characters of a name from which on the words that all names share are only in the title."""
+BAND = "lines: mean over seeds; bands: from the lowest to the highest"
 ROW_INCHES = 0.2
 FLOP = ((21, "Z"), (18, "E"), (15, "P"), (12, "T"), (9, "G"))
 By = Literal["time", "steps", "tokens", "flops"]
@@ -80,6 +82,8 @@ def comparison_figure(runs: Sequence[Compared], *, by: By = "time", band: bool |
     scale = _label_x(axes, by, lines)
     drawn = [_draw(axes, line, number, scale, len(lines)) for number, line in enumerate(lines)]
     set_scale(axes, [float(y) for line in lines for y in line.y])
+    if any(line.low is not None for line in lines):
+        axes.set_xlabel(f"{axes.get_xlabel()}\n{BAND}")
     axes.set_ylabel("validation bits per byte" if bits else "validation loss (nats a token)")
     title = f"Runs compared: {drawable(start)}..." if start else "Runs compared"
     letter(axes.set_title(title, loc="left", fontweight="bold"))
@@ -180,14 +184,14 @@ def _label_x(axes: Axes, by: By, lines: Sequence[_Line]) -> float:
 def _draw(axes: Axes, line: _Line, number: int, scale: float, count: int) -> Line2D:
     colour = COLOURS[number % len(COLOURS)]
     dashes = DASHES[number // len(COLOURS) % len(DASHES)]
-    few = len(line.x) <= MARKED and count <= NAMED
+    marked = len(line.x) == 1 or (len(line.x) <= MARKED and count <= MOST_MARKED)
     (drawn,) = axes.plot(
         line.x / scale,
         line.y,
         color=colour,
         linewidth=2 if count <= NAMED else 1.4,
         linestyle=(0, dashes) if dashes else "-",
-        marker="o" if few else "",
+        marker="o" if marked else "",
         markersize=3,
         label=line.name,
     )
@@ -202,11 +206,9 @@ def _names_at_ends(figure: Figure, axes: Axes, lines: Sequence[Line2D]) -> None:
     bottom, top = axes.get_window_extent().y0, axes.get_window_extent().y1
     ends = {line: axes.transData.transform([np.asarray(a)[-1] for a in line.get_data()])[1] for line in lines}
     least = 13 * figure.dpi / 72
-    height = bottom - least
     ordered = sorted(lines, key=lambda line: ends[line])
-    for index, line in enumerate(ordered):
-        above = len(ordered) - 1 - index
-        height = min(max(ends[line], height + least), max(height + least, top - above * least))
+    heights = apart([ends[line] for line in ordered], least, bottom, top)
+    for line, height in zip(ordered, heights, strict=True):
         x, y = (float(np.asarray(values)[-1]) for values in line.get_data())
         share = (height - bottom) / (top - bottom)
         axes.annotate(
@@ -234,7 +236,14 @@ def _legend_below(figure: Figure, lines: Sequence[Line2D]) -> None:
     rows = -(-len(lines) // columns)
     figure.set_figheight(figure.get_figheight() + ROW_INCHES * rows)
     legend = figure.legend(
-        handles=lines, loc="outside lower center", ncols=columns, frameon=False, fontsize=8, handlelength=3.5
+        handles=lines,
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=8,
+        handlelength=3.5,
+        title="best first",
+        title_fontsize=8,
     )
     for text in legend.get_texts():
         letter(text)

@@ -63,6 +63,24 @@ def beside(point: tuple[float, float], size: tuple[float, float], lines: Sequenc
     return next((box for box in boxes if box.top <= 1 and is_free(box, lines)), boxes[0])
 
 
+def apart(wanted: Sequence[float], least: float, low: float, high: float) -> list[float]:
+    """Return places in the order of `wanted`, `least` apart and as near to it as possible, from `low` to `high`.
+
+    `wanted` must be sorted. Places that would be too close form a group around their mean. Where there is no room for
+    all, the last ones lie beyond `high`.
+    """
+    groups: list[tuple[float, int]] = []  # the lowest place of each, and how many there are
+    for number, place in enumerate(wanted):
+        start, count = place - number * least, 1
+        while groups and groups[-1][0] > start:
+            before, members = groups.pop()
+            start, count = (before * members + start * count) / (members + count), members + count
+        groups.append((start, count))
+    highest = max(low, high - (len(wanted) - 1) * least)
+    starts = [min(max(low, start), highest) for start, count in groups for _ in range(count)]
+    return [start + number * least for number, start in enumerate(starts)]
+
+
 def is_free(box: Box, lines: Sequence[Curve]) -> bool:
     """Return whether no curve runs through a box."""
     reaches = (_reach(line, box.left, box.right) for line in lines)
