@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 import warnings
 from collections.abc import Iterator
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from hypothesis import given
@@ -169,6 +171,24 @@ def test_a_high_first_loss_does_not_flatten_the_rest():
     assert loss_figure(curve(2000, first_loss=4.2, final=1.3), title="t").axes[0].get_yscale() == "linear"
 
 
+@pytest.mark.parametrize("size", [(8.0, 5.0), (300 / 72, 250 / 72), (640 / 72, 380 / 72)])
+@pytest.mark.parametrize(("first", "final"), [(7.0, 0.3), (11.0, 0.05), (8.0, 1.4), (9e9, 1e-3), (9.0, 1.0)])
+def test_numbers_at_a_logarithmic_axis_do_not_touch(size, first, final):
+    """On a phone 5 stood on 4, and 0.5 on 0.4."""
+    with mpl.rc_context({"font.size": 12}):
+        figure = loss_figure(curve(2000, first_loss=first, final=final), title="", size=size)
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    assert axes.get_yscale() == "log"
+    frame = axes.get_window_extent()
+    boxes = [label.get_window_extent() for label in axes.get_yticklabels() if label.get_text()]
+    boxes = sorted(
+        (box for box in boxes if frame.y0 <= (box.y0 + box.y1) / 2 <= frame.y1), key=lambda box: box.y0
+    )
+    assert len(boxes) >= 3
+    assert all(low.y1 <= high.y0 + 1 for low, high in itertools.pairwise(boxes))
+
+
 @pytest.mark.parametrize(
     ("epoch", "last", "label", "place"),
     [
@@ -212,6 +232,14 @@ def test_a_small_curve():
     assert size(figure_png(figure)) == (864, 312)
     figure.canvas.draw()
     assert "1,000" in [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+
+def test_a_curve_of_one_point_can_be_seen():
+    """After one line of the log the picture had a legend, but no line."""
+    step = StepsFinished(10, 5.0, 0.1, 0.1, 1, 1.0, 1.0)
+    for figure in (loss_figure([step], title=""), series_figure([step], "learning_rate", label="rate")):
+        assert [line.get_marker() for line in figure.axes[0].lines][-1] == "o"
+    assert series_figure([step, step], "learning_rate", label="rate").axes[0].lines[0].get_marker() == ""
 
 
 def test_smoothing_by_hand():

@@ -123,7 +123,9 @@ SHADES = """
 [...document.querySelectorAll('table.confusion tbody td')].map(cell => {
   const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
   return [getComputedStyle(cell).color, getComputedStyle(cell).backgroundColor].map(color => {
-    canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
+    for (const paint of [getComputedStyle(document.body).backgroundColor, color]) {
+      canvas.fillStyle = paint; canvas.fillRect(0, 0, 1, 1);
+    }
     return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
   });
 })

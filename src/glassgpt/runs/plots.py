@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontManager
 
 from glassgpt import files
 from glassgpt.runs import labels
@@ -33,6 +36,7 @@ LARGE, SMALL = (8.0, 5.0), (7.2, 2.6)
 """Sizes of pictures in inches."""
 SIZE = 10.0
 MOST_POINTS, MOST_MARKERS = 1000, 30
+TICKS = ((1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0), (1.0, 2.0, 3.0, 5.0), (1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
 LOGARITHMIC_FROM = 5.0  # the highest value divided by the lowest
 
 
@@ -109,7 +113,7 @@ def series_figure(
     """Return one small curve of an attribute of `StepsFinished` over steps."""
     figure, axes = new_figure(size)
     x, values = thinned([event.step for event in events], [getattr(event, attribute) for event in events])
-    axes.plot(x, values, color=TRAINING, linewidth=1.5)
+    axes.plot(x, values, color=TRAINING, linewidth=1.5, marker=_marker(x, most=1))
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,g}"))
@@ -190,23 +194,45 @@ def set_scale(axes: Axes, values: Sequence[float], floor: float | None = None) -
     low, high = min(values) if floor is None else floor, max(values)
     if low > 0 and high / min(values) > LOGARITHMIC_FROM:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
+        bottom, top = low * (low / high) ** 0.1, high * (high / low) ** 0.06
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=_ticks(axes, bottom, top)))
         axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_locator(ticker.NullLocator())
-        axes.set_ylim(low * (low / high) ** 0.1, high * (high / low) ** 0.06)
+        axes.set_ylim(bottom, top)
     elif high > low:
         axes.set_ylim(max(0.0, low - 0.12 * (high - low)), high + 0.1 * (high - low))
+
+
+def _ticks(axes: Axes, bottom: float, top: float) -> tuple[float, ...]:
+    """Return the multiples of powers of ten that are named on a logarithmic axis: as many as there is room for."""
+    height = (
+        0.8 * axes.bbox.height * 72 / axes.figure.dpi
+    )  # in points; titles below and above will take the rest
+    letters = 1.1 * FontManager.get_default_size()
+    for multiples in TICKS:
+        closest = min(after / before for before, after in itertools.pairwise((*multiples, 10.0)))
+        if height * math.log(closest) / math.log(top / bottom) >= letters:
+            return multiples
+    return TICKS[-1]
 
 
 def _draw_training(axes: Axes, x: Sequence[float], values: Sequence[float]) -> None:
     """Draw the values of training batches: thin as measured, thick when smoothed."""
     axes.plot(*thinned(x, values), color=MEASURED, linewidth=0.7)
-    axes.plot(*thinned(x, smoothed(values)), color=TRAINING, linewidth=2, label="training")
+    axes.plot(
+        *thinned(x, smoothed(values)), color=TRAINING, linewidth=2, label="training",
+        marker=_marker(x, most=1), markersize=3.5,
+    )  # fmt: skip
 
 
 def _draw_held_out(axes: Axes, x: Sequence[float], values: Sequence[float], label: str) -> None:
-    marker = "o" if len(x) <= MOST_MARKERS else ""
+    marker = _marker(x, most=MOST_MARKERS)
     axes.plot(x, values, color=VALIDATION, linewidth=2, marker=marker, markersize=3.5, label=label)
+
+
+def _marker(x: Sequence[float], *, most: int) -> str:
+    """Return the mark of the points of a line; without marks, a line of one point is invisible."""
+    return "o" if len(x) <= most else ""
 
 
 def _draw_floor(
