@@ -297,7 +297,7 @@ def test_a_word_that_is_no_run_does_not_wait_for_torch(tmp_path: Path) -> None:
         "plan nowhere.txt",
     ]
     lines += ["data inspect nowhere.txt", "tokenizer train nowhere.txt --output t.json"]
-    lines += ["eval smal", "evaluate smal", "eval smal a.txt --tasks grammar"]
+    lines += ["eval smal", "evaluate smal", "eval smal a.txt --tasks grammar", "finetune sft smal a.json"]
     program = (
         "import sys\nfrom glassgpt.cli.main import main\n"
         f"for line in {lines!r}:\n"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glassgpt.corpus.records import read_documents, record_notes
+from glassgpt.corpus.records import ANSWERED, read_documents, record_notes
 from glassgpt.errors import CorpusError
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -239,3 +239,25 @@ def test_lists_that_are_not_read_are_reported(
     assert texts_of(read_documents(path)) == texts
     notes = " ".join(record_notes(path))
     assert note in notes if note else not notes
+
+
+PAIRS = [(asked, answer) for asked, answers in ANSWERED.items() for answer in answers]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=" and ".join)
+def test_questions_with_answers_say_how_to_learn_to_answer(tmp_path: Path, pair: tuple[str, str]) -> None:
+    """Of `prompt` with `response`, which a fine-tuning reads too, nothing was said."""
+    path = write(tmp_path / "asked.jsonl", json.dumps(dict(zip(pair, ("Why?", "So."), strict=True))) + "\n")
+    with pytest.raises(CorpusError) as caught:
+        list(read_documents(path))
+    assert caught.value.__notes__ == [f"To learn to answer instead:  glassgpt finetune sft RUN {path}"]
+
+
+def test_conversations_say_it_too_and_other_fields_do_not(tmp_path: Path) -> None:
+    for number, (record, advised) in enumerate(
+        [({"messages": []}, True), ({"prompt": "a", "x": "b"}, False)]
+    ):
+        path = write(tmp_path / f"{number}.jsonl", json.dumps(record) + "\n")
+        with pytest.raises(CorpusError) as caught:
+            list(read_documents(path))
+        assert hasattr(caught.value, "__notes__") == advised

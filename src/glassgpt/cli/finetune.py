@@ -20,6 +20,7 @@ from glassgpt.errors import ConfigError
 from glassgpt.finetuning.config import KINDS, Kind
 from glassgpt.finetuning.settings import FineTuneConfig, without_usual_passes
 from glassgpt.idle import refuse_idle
+from glassgpt.runs.directory import find_run
 
 
 def _from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -142,6 +143,7 @@ for _name in KINDS:
 def _finetune(run: str, data: Sequence[str], config: FineTuneConfig, options: Options) -> int:
     decided = options.given if options.config is None else (*options.given, "training.learning_rate")
     refuse_idle(without_usual_passes(config, options.given), options.given)
+    find_run(run)  # before torch is imported: it takes seconds
     from glassgpt.cli.session import show_finetuning
     from glassgpt.finetuning.run import start_finetuning
 

@@ -22,8 +22,11 @@ from glassgpt.corpus.tables import Pick
 from glassgpt.errors import CorpusError, did_you_mean
 
 TEXT_FIELDS = ("text", "content", "story", "body", "document", "article")
-ANSWERED = (("question", "answer"), ("prompt", "completion"), ("instruction", "output"))
-"""Fields of questions and their answers, which `glassgpt finetune sft` reads."""
+_ANSWERS = ("completion", "response", "answer")
+ANSWERED = {"instruction": ("output",), "prompt": _ANSWERS, "question": _ANSWERS}
+"""Fields of a question, each with the fields of its answer: what `glassgpt finetune sft` reads, in its order."""
+TURNS = (("messages", "role", "content"), ("conversations", "from", "value"))
+"""Fields of whole conversations, each with the fields of a turn."""
 SHOWN = 12  # most fields that a message names
 
 
@@ -100,10 +103,16 @@ def choose_field(
         f"{source} has no {wanted}; its fields are: {shown_fields(names)}.{near} "
         f"Choose one on the command line, for example with  {_option(example)}"
     )
-    if any({ask, answer} <= set(names) for ask, answer in ANSWERED):
+    if _are_answered(names):
         file = re.sub(r"[:#]\d+$", "", source)  # without the place of the record
         error.add_note(f"To learn to answer instead:  {command('finetune', 'sft', 'RUN', file)}")
     raise error
+
+
+def _are_answered(names: Collection[str]) -> bool:
+    """Return whether fields look like those of questions with answers, or of conversations."""
+    pairs = any(asked in names and not set(answers).isdisjoint(names) for asked, answers in ANSWERED.items())
+    return pairs or any(turns in names for turns, *_ in TURNS)
 
 
 def shown_fields(names: Iterable[Any]) -> str:

@@ -18,24 +18,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from glassgpt.chat.messages import Message
-from glassgpt.corpus.records import kind_of, shown_fields
+from glassgpt.corpus.records import ANSWERED, TURNS, kind_of, shown_fields
 from glassgpt.errors import CorpusError
 from glassgpt.finetuning.gathering import NothingToLearn, Say, fields_of, gather, records_of
 
 ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
-PROMPT_FIELDS = ("prompt", "question")
-ANSWER_FIELDS = ("completion", "response", "answer")
-LISTS = (("messages", "role", "content"), ("conversations", "from", "value"))
 WEIGHT_FIELDS = ("weight", "train", "loss")
 """The names that OpenAI, axolotl and ms-swift use for whether a turn is learned."""
 PREFERENCE_FIELDS = ("chosen", "rejected")
-OWN_FIELDS = ("messages", "conversations", "instruction", *PROMPT_FIELDS, *PREFERENCE_FIELDS)
-USED = {*OWN_FIELDS, *ANSWER_FIELDS, "system", "history", "input", "output"}
-USED_OF_MESSAGES = {*(name for _, *names in LISTS for name in names), *WEIGHT_FIELDS}
+OWN_FIELDS = (*(name for name, *_ in TURNS), *ANSWERED, *PREFERENCE_FIELDS)
+USED = {*OWN_FIELDS, *chain.from_iterable(ANSWERED.values()), "system", "history", "input"}
+USED_OF_MESSAGES = {*(name for _, *names in TURNS for name in names), *WEIGHT_FIELDS}
 KNOWN = (
     "instruction and output, messages, conversations, prompt and completion, or question and answer (and for "
     "preferences chosen and rejected)"
@@ -118,7 +116,7 @@ def read_prompts(paths: Sequence[Path], say: Say = lambda _: None) -> list[Promp
 def unused(record: dict[str, Any]) -> Iterator[str]:
     """Yield the names of a record's fields, and of its messages' fields, that are not empty but are not read."""
     yield from (name for name, value in record.items() if name not in USED and _holds_words(value))
-    for field, *_ in LISTS:
+    for field, *_ in TURNS:
         for item in record[field] if isinstance(record.get(field), list) else ():
             for name, value in item.items() if isinstance(item, dict) else ():
                 if name not in USED_OF_MESSAGES and _holds_words(value):
@@ -127,22 +125,20 @@ def unused(record: dict[str, Any]) -> Iterator[str]:
 
 def messages_of(record: dict[str, Any], source: str) -> tuple[Message, ...]:
     """Return the turns of a record in any of the known forms. Raises `CorpusError` when it has none of them."""
-    for field, role, content in LISTS:
+    for field, role, content in TURNS:
         if isinstance(record.get(field), list):
             return _begun(record, source, _turns(record[field], role, content, f"{source}, {field}"))
     messages: list[Message] = []
-    answers = ANSWER_FIELDS
-    if "instruction" in record:
+    field = next((field for field in ANSWERED if field in record), None)
+    if field is None:
+        raise _unknown(record, source, "a prompt")
+    if field == "instruction":
         asked = _text(record, "instruction", source)
         further = _text(record, "input", source) if record.get("input") is not None else ""
         messages.append(Message("user", f"{asked}\n{further}" if further else asked))
-        answers = ("output",)
     else:
-        field = next((field for field in PROMPT_FIELDS if field in record), None)
-        if field is None:
-            raise _unknown(record, source, "a prompt")
         messages += _turns_or_text(record, field, "user", source)
-    answer = next((field for field in answers if field in record), None)
+    answer = next((name for name in ANSWERED[field] if name in record), None)
     if answer is not None:
         messages += _turns_or_text(record, answer, "assistant", source)
     return _begun(record, source, messages)
@@ -231,9 +227,7 @@ def _two_endings(record: dict[str, Any], source: str) -> tuple[tuple[Message, ..
     if ours[-1].role != "assistant" or theirs[-1].role != "assistant":
         raise CorpusError(f"{source}: the last message of chosen and of rejected must be the assistant's.")
     prompt = ours[:-1] and _begun(record, source, ours[:-1])
-    if not prompt and any(
-        field in record for field in (*PROMPT_FIELDS, "instruction")
-    ):  # the prompt is in a separate field
+    if not prompt and any(field in record for field in ANSWERED):  # the prompt is in a separate field
         prompt = messages_of(record, source)
         prompt = prompt[:-1] if prompt and prompt[-1].role == "assistant" else prompt
     return prompt, ours[-1].content, theirs[-1].content
@@ -286,7 +280,7 @@ def _holds_words(value: Any) -> bool:
 
 
 def _holds_turns(record: dict[str, Any]) -> bool:
-    return any(isinstance(record.get(field), list) for field, _, _ in LISTS)
+    return any(isinstance(record.get(field), list) for field, _, _ in TURNS)
 
 
 def _refuse_unasked(prompt: tuple[Message, ...], source: str) -> None:
@@ -302,7 +296,7 @@ def _text(record: dict[str, Any], field: str, source: str) -> str:
 
 
 def _unknown(record: dict[str, Any], source: str, wanted: str) -> CorpusError:
-    wrong = next((f for f, _, _ in LISTS if f in record and not isinstance(record[f], list)), None)
+    wrong = next((f for f, _, _ in TURNS if f in record and not isinstance(record[f], list)), None)
     if wrong is not None and record[wrong]:
         return CorpusError(
             f"{source}: the field {wrong!r} holds {kind_of(record[wrong])} instead of a list of messages."
