@@ -12,7 +12,8 @@ from glassgpt.errors import RunError
 from glassgpt.generation.text import GenerationConfig
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.opening import open_run
-from glassgpt.runs.packing import pack, without_folders
+from glassgpt.runs.packing import pack
+from glassgpt.runs.reading import read_config, read_lineage
 from glassgpt.runs.summary import size_of
 
 OLD = Path(__file__).parents[1] / "fixtures" / "runs-2026-11" / "runs"
@@ -59,22 +60,17 @@ def test_no_folder_of_the_machine_is_named(
     assert opened.lineage.weights_hash == open_run(str(OLD / name)).lineage.weights_hash
 
 
-@pytest.mark.parametrize(
-    ("text", "without"),
-    [
-        ("/home/ada/garden.txt", "garden.txt"),
-        ("--output=/home/ada/x/y.png", "--output=y.png"),
-        ("/home/ada/my texts/a.txt", "a.txt"),
-        ("~/a/b.txt", "b.txt"),
-        (r"C:\Users\ada\b.txt", "b.txt"),
-        ("texts/garden.txt", "texts/garden.txt"),
-        ("builtin:tinytales:60:1", "builtin:tinytales:60:1"),
-        ("hf:owner/name:train#text", "hf:owner/name:train#text"),
-        ("step 3/4 of one and/or two", "step 3/4 of one and/or two"),
-    ],
-)  # fmt: skip
-def test_paths_become_names(text: str, without: str) -> None:
-    assert without_folders({"a": [text]}) == {"a": [without]}
+def test_labels_and_prompts_that_look_like_paths_are_packed_as_they_are(
+    run: RunDirectory, tmp_path: Path
+) -> None:
+    """A classifier with the label /r/python was refused after it was packed: the lineage had python."""
+    labels, prompts = ["/r/python", "~/x/y"], ("/Once/upon",)
+    files.write_json(run.lineage, files.read_json(run.lineage) | {"labels": labels})
+    run.config.write_text(run.config.read_text().replace('"Once"', '"/Once/upon"'))
+    pack(run, tmp_path / "packed")
+    packed = RunDirectory(tmp_path / "packed")
+    assert read_lineage(packed).labels == labels
+    assert read_config(packed).samples.prompts[1:] == prompts
 
 
 def test_what_cannot_be_packed_says_why(run: RunDirectory, tmp_path: Path) -> None:

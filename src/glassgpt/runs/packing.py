@@ -7,11 +7,9 @@ elsewhere. The folder is sealed: `manifest.json` has the hash of each file.
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
@@ -24,14 +22,13 @@ from glassgpt.runs.facts import Lineage
 from glassgpt.runs.reading import read_config, read_lineage
 from glassgpt.runs.records import as_code
 from glassgpt.runs.report import write_report
+from glassgpt.runs.sending import public, public_path
 from glassgpt.runs.summary import RunSummary, summarize
 
 COPIED = (
     "tokenizer.json", "model.safetensors", "head.safetensors", "labels.json", "chat_template.jinja",
     "comparison.json", "confusion.json", "confusion.png", "loss.png", "metrics.jsonl", "note.txt",
 )  # fmt: skip
-FOLDERS = re.compile(r"(?<![\w./:])(?:~|[A-Za-z]:)?[\\/](?:[^\s\\/=,]+[\\/])*(?=[^\s\\/]|$)")
-"""The folders of an absolute path within a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +62,13 @@ def pack(run: RunDirectory, folder: Path) -> None:
         for name in COPIED:
             if (run.path / name).is_file():
                 shutil.copy2(run.path / name, temporary / name)  # the report says from when the metrics are
-        files.write_text(packed.config, tomli_w.dumps(without_folders(config)))
-        files.write_json(packed.lineage, without_folders(lineage.to_json()))
+        files.write_text(packed.config, tomli_w.dumps(public(config)))
+        files.write_json(packed.lineage, public(lineage.to_json()))
         if run.finetune.is_file():
-            files.write_text(packed.finetune, tomli_w.dumps(without_folders(configs.read_toml(run.finetune))))
+            files.write_text(packed.finetune, tomli_w.dumps(public(configs.read_toml(run.finetune))))
         write_report(packed)
         page = readme(run.name, folder.name, summarize(packed), lineage)
         files.write_text(temporary / "README.md", page)
-
-
-def without_folders(value: Any) -> Any:
-    """Return plain values with every absolute path in them shortened to its last part."""
-    if isinstance(value, dict):
-        return {key: without_folders(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_folders(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    whole = re.fullmatch(r"(?:~|[A-Za-z]:)?[\\/].*[\\/](.+)", value)  # which may hold spaces
-    return whole[1] if whole else FOLDERS.sub("", value)
 
 
 def readme(name: str, folder: str, summary: RunSummary, lineage: Lineage) -> str:
@@ -95,7 +80,7 @@ def readme(name: str, folder: str, summary: RunSummary, lineage: Lineage) -> str
         "generate": "continues texts",
     }[answers]
     texts = (
-        ", ".join(as_code(without_folders(source.name)) for source in lineage.data.sources)
+        ", ".join(as_code(public_path(source.name)) for source in lineage.data.sources)
         if lineage.data
         else ""
     )

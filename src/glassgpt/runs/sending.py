@@ -1,10 +1,11 @@
-"""What a page that is meant to be sent may say: commands and settings without the private paths of the machine.
+"""What may be sent: commands, settings and facts of a run without the private paths of the machine.
 
 A path that begins at the root, at the home folder or above the current folder is reduced to its last name.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import PurePosixPath, PureWindowsPath
@@ -15,8 +16,23 @@ import tomli_w
 from glassgpt.commands import quoted
 
 COMMANDS = ("train", "finetune", "import", "sweep", "resume")
-TEXTS = ("prompts",)
-"""Settings that hold text, never a path."""
+TEXTS = ("prompts", "words", "labels", "stop", "template", "text_field", "label_field")
+"""Settings and facts that hold text, never a path: a label may be /r/python, and a stop </s>."""
+SENTENCES = ("notes", "command")
+"""Facts that may hold a path within other words."""
+FOLDERS = re.compile(r"(?<![\w./:<])(?:~|[A-Za-z]:)?[\\/](?:[^\s\\/=,]+[\\/])*(?=[^\s\\/]|$)")
+"""The folders of an absolute path within a sentence."""
+
+
+def public(value: Any, key: str = "") -> Any:
+    """Return plain values, such as those of a JSON file, as they may be sent; `key` is the name of a single value."""
+    if isinstance(value, dict):
+        return {name: public(item, name) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [public(item, key) for item in value]
+    if not isinstance(value, str) or key in TEXTS:
+        return value
+    return _public_words(value) if key in SENTENCES else public_path(value)
 
 
 def public_path(text: str) -> str:
@@ -33,22 +49,16 @@ def public_command(words: Sequence[str]) -> list[str]:
     """Return the words of the command that made a run, as they may be sent; none when a script made it."""
     if len(words) < 2 or words[1] not in COMMANDS:
         return []
-    return ["glassgpt", *(quoted(_public_word(word)) for word in words[1:])]
+    return ["glassgpt", *(quoted(_public_words(word)) for word in words[1:])]
 
 
 def public_settings(toml: str) -> str:
     """Return settings in TOML as they may be sent."""
-    return tomli_w.dumps(_public(tomllib.loads(toml)), multiline_strings=False)
+    return tomli_w.dumps(public(tomllib.loads(toml)), multiline_strings=False)
 
 
-def _public_word(word: str) -> str:
-    option, equals, value = word.partition("=")
-    return f"{option}={public_path(value)}" if equals and option.startswith("-") else public_path(word)
-
-
-def _public(value: Any, name: str = "") -> Any:
-    if isinstance(value, dict):
-        return {key: _public(item, key) for key, item in value.items()}
-    if isinstance(value, list) and name not in TEXTS:
-        return [_public(item, name) for item in value]
-    return public_path(value) if isinstance(value, str) else value
+def _public_words(text: str) -> str:
+    option, equals, value = text.partition("=")
+    if equals and option.startswith("-"):
+        return f"{option}={_public_words(value)}"
+    return FOLDERS.sub("", public_path(text))
