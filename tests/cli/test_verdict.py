@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
+from glassgpt.cli.verdict import say_finetuned
 from glassgpt.corpus.builtin import lantern_text
 from tests.cli.conftest import SMALL, TEXT, Command
 
@@ -47,3 +52,37 @@ def test_a_text_that_repeats_itself_gets_no_praise(
     planned = " ".join(glassgpt("plan", "text.txt", "--minutes", "0.2").output.split())
     assert planned.count("This text repeats itself") == 1, planned
     assert "Expect about" not in planned
+
+
+def verdict_on(*ended: bool | None, **older: str) -> str:
+    """Return what is said after a fine-tuning whose sample answers ended or not."""
+    samples = [{"prompt": "", "before": "", "after": "", "ended": each} for each in ended]
+    comparison: Any = {"numbers": {}, "samples": [*samples, *([older] if older else [])]}
+    written = io.StringIO()
+    say_finetuned(Console(file=written, width=1000), comparison)
+    return written.getvalue()
+
+
+def test_answers_that_do_not_end_are_said() -> None:
+    said = verdict_on(True, False, False)
+    assert said.startswith(
+        "2 of 3 sample answers were cut at the limit of tokens before they ended: more passes"
+    )
+    assert not verdict_on(True, False)
+    assert not verdict_on()
+    assert not verdict_on(None, None)
+    assert not verdict_on(prompt="", before="", after="")  # of a version that did not note it
+
+
+def test_a_fine_tuning_notes_which_answers_ended(glassgpt: Command, longer_workplace: Path) -> None:
+    Path("ask.json").write_text(json.dumps([{"prompt": f"{n}?", "completion": "b"} for n in range(40)]))
+    options = ("--training.threads=1", "--training.precision=float32", "--samples.max-tokens=6")
+    tuned = glassgpt(
+        "finetune", "sft", "small", "ask.json", "--training.steps=1", *options, "--name", "endless"
+    )
+    assert "4 of 4 sample answers were cut" in " ".join(tuned.output.split())
+    many = ("--training.epochs=60", "--training.learning-rate=0.02")
+    tuned = glassgpt("finetune", "sft", "small", "ask.json", *many, *options, "--name", "ends")
+    assert "sample answers were cut" not in " ".join(tuned.output.split()), tuned.output
+    samples = json.loads(Path("runs/ends/comparison.json").read_text())["samples"]
+    assert [sample["ended"] for sample in samples] == [True] * 4

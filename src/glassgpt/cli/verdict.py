@@ -62,7 +62,7 @@ def _next_step(run: RunDirectory, best: Evaluated, last: Evaluated) -> tuple[str
 
 
 def say_finetuned(console: Console, comparison: Comparison) -> None:
-    """Print whether a fine-tuning improved on its held-out examples."""
+    """Print whether a fine-tuning improved on its held-out examples, and whether its answers end."""
     before, after = comparison["numbers"].get("held-out loss", (math.nan, math.nan))
     if after < before:
         say(console, f"It learned: on held-out examples the loss fell from {before:.3f} to {after:.3f}.")
@@ -71,4 +71,12 @@ def say_finetuned(console: Console, comparison: Comparison) -> None:
             console,
             f"It learned nothing that holds for held-out examples: the loss was {before:.3f} and is {after:.3f}. More "
             f"examples would help most. {PAGE}",
+        )
+    noted = [sample.get("ended") for sample in comparison["samples"]]
+    ended = [each for each in noted if each is not None]
+    if (cut := ended.count(False)) > len(ended) / 2:
+        say(
+            console,
+            f"{cut} of {len(ended)} sample answers were cut at the limit of tokens before they ended: more passes "
+            "(--training.epochs) teach it to end, and a higher --samples.max-tokens shows longer answers.",
         )

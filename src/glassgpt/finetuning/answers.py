@@ -12,7 +12,7 @@ from glassgpt.finetuning.task import Sample, Start
 from glassgpt.generation.text import GenerationConfig, stream_after
 
 
-def answers(start: Start, prompts: Sequence[Sequence[Message]], config: SamplesConfig) -> list[str]:
+def answers(start: Start, prompts: Sequence[Sequence[Message]], config: SamplesConfig) -> list[Sample]:
     """Return the answers of the model in training to some prompts, all generated in one batch."""
     ids = [_prompt_ids(start, prompt) for prompt in prompts]
     assert start.template is not None
@@ -20,10 +20,14 @@ def answers(start: Start, prompts: Sequence[Sequence[Message]], config: SamplesC
         temperature=config.temperature, max_tokens=config.max_tokens, seed=config.seed
     )
     stop = id_of(start.tokenizer, start.template.stop)
-    written = [""] * len(prompts)
+    written, ended = [""] * len(prompts), [False] * len(prompts)
     for event in stream_after(start.model, start.tokenizer, ids, settings, ends=[stop]):
         written[event.index] += event.text
-    return written
+        ended[event.index] |= event.finished == "end"
+    return [
+        Sample(prompt[-1].content, text, end)
+        for prompt, text, end in zip(prompts, written, ended, strict=True)
+    ]
 
 
 def answer_held_out(
@@ -32,8 +36,7 @@ def answer_held_out(
     """Return the answers to the first held-out prompts that leave room for an answer."""
     fitting = (prompt for prompt in prompts if len(_prompt_ids(start, prompt)) < start.context_length)
     chosen = list(islice(fitting, config.count))
-    written = answers(start, chosen, config) if chosen else []
-    return [Sample(prompt[-1].content, text) for prompt, text in zip(chosen, written, strict=True)]
+    return answers(start, chosen, config) if chosen else []
 
 
 def _prompt_ids(start: Start, prompt: Sequence[Message]) -> list[int]:

@@ -44,7 +44,7 @@ def compare(before: State, after: State) -> dict[str, Any]:
             name: [value, later[name]] for name, value in numbers(before.measured).items() if name in later
         },
         "samples": [
-            {"prompt": old.prompt, "before": old.text, "after": new.text}
+            {"prompt": old.prompt, "before": old.text, "after": new.text, "ended": new.ended}
             for old, new in zip(before.samples, after.samples, strict=True)
         ],
     }

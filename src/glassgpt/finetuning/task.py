@@ -65,6 +65,8 @@ class Sample:
 
     prompt: str
     text: str
+    ended: bool | None = None
+    """Whether an answer ended by its end token rather than at the limit of tokens; None where that says nothing."""
 
 
 @dataclass(frozen=True, slots=True)

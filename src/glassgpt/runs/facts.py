@@ -7,7 +7,7 @@ before have neither: they are version 0, and a run without a kind was pretrained
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import msgspec
 
@@ -180,6 +180,8 @@ class SampleFacts(TypedDict):
     prompt: str
     before: str
     after: str
+    ended: NotRequired[bool | None]
+    """Whether the later one ended by its end token. None for what need not end; older versions did not note it."""
 
 
 class Comparison(TypedDict):
