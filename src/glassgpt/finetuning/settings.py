@@ -117,7 +117,8 @@ class RecordsConfig(FineTuneConfig):
     validation: float = 0.1
     """Share of the records that is held out to measure on."""
     split_by: Literal["content", "place"] = "content"
-    """What decides which records: their content, so that copies stay together, or their place, as in version 0.1.0."""
+    """How the held-out records are chosen. content: by their text, so that copies stay together. place: by their
+    order, as in version 0.1.0."""
     lora: LoRAConfig = field(default_factory=LoRAConfig)
 
     def __post_init__(self) -> None:
