@@ -57,6 +57,13 @@ def test_a_run_of_an_older_version_shows_its_picture(run: RunDirectory) -> None:
     assert 'src="data:image/png' not in report_page(run)
 
 
+def test_a_training_that_was_resumed_does_not_show_what_it_confused_before(run: RunDirectory) -> None:
+    files.write_json(run.confusion_counts, MOODS)
+    lines = run.metrics.read_text().splitlines(keepends=True)
+    run.metrics.write_text("".join(line for line in lines if '"finished"' not in line))
+    assert 'class="confusion' not in report_page(run)
+
+
 @pytest.mark.parametrize("count", [2, 10, 40, MOST_LABELS])
 def test_hostile_labels_are_text(run: RunDirectory, count: int) -> None:
     labels = [*ALL, *(label + "!" for label in ALL)][-count:] if count < 40 else ALL[:count]

@@ -76,10 +76,10 @@ def confusion_figure(scores: Scores) -> Figure:
     axes = figure.add_subplot()
     rows = confusion.sum(1, keepdims=True)
     shares = np.divide(confusion, rows, out=np.zeros(confusion.shape), where=rows > 0)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")  # a square is laid out over its labels
     names = told_apart([drawable(label, MOST_CHARACTERS) for label in scores.labels])
-    many = count > 3
-    axes.set_xticks(range(count), names, rotation=30 if many else 0, ha="right" if many else "center")
+    slope = 0 if count <= 3 and max(map(len, names)) <= 12 else 30 if count <= 12 else 90
+    axes.set_xticks(range(count), names, rotation=slope, ha="right" if slope == 30 else "center")
     axes.set_yticks(range(count), names)
     for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         letter(text)

@@ -64,6 +64,7 @@ def report_page(run: RunDirectory) -> str:
     prompts = read_config(run).samples.prompts
     evaluations = [event for event in events if isinstance(event, Evaluated)]
     far = how_far(events)
+    over = far.finished is not None or far.started is None
     return _template().render(
         name=run.name,
         lineage=lineage,
@@ -75,8 +76,8 @@ def report_page(run: RunDirectory) -> str:
         comparison=_read(run.comparison, lambda: read_comparison(run)),
         chain=chain(run.name, lineage),
         pictures=_metrics(events),
-        confusion=_matrix(_read(run.confusion_counts, lambda: read_confusion(run))),
-        pictured=_picture_of_confusion(run),
+        confusion=_matrix(_read(run.confusion_counts, lambda: read_confusion(run))) if over else None,
+        pictured=_picture_of_confusion(run) if over else None,  # of earlier weights until the end
         evaluations=evaluations,
         measured=sorted(set.intersection(*(set(event.metrics) for event in evaluations)))
         if evaluations
