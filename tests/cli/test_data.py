@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,18 @@ def test_inspect_shows_sources_cleaning_figures_and_splits(tales: Path, capsys):
     assert "validation" in shown
     assert "test" in shown
     assert "name a --tokenizer" in shown
+
+
+def test_how_the_distinct_words_grow_is_a_column_and_no_size_is_shown_where_none_is_known(
+    tales: Path, capsys
+):
+    inspect("builtin:tinytales")
+    lines = capsys.readouterr().out.splitlines()
+    assert not any("size on disk" in line for line in lines)
+    first = next(n for n, line in enumerate(lines) if "distinct words" in line)
+    assert all(re.fullmatch(r" +after [\d,]+ words +[\d,]+ *", line) for line in lines[first + 1 : first + 4])
+    inspect(str(tales))
+    assert "size on disk" in capsys.readouterr().out
 
 
 def test_the_leak_is_a_sentence_that_fits_a_narrow_window(tales: Path, capsys, monkeypatch):

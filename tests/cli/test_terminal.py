@@ -135,3 +135,24 @@ def send(output: Any) -> None:
     for _ in range(3):
         output.write("a line\n" * 2000)
         output.flush()
+
+
+def test_sentences_are_no_longer_than_a_person_reads_in_a_wide_window(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a window of 200 columns, remarks of the plan and errors once were lines of 200 characters."""
+    monkeypatch.setenv("COLUMNS", "200")
+    sentence = "word " * 50
+    terminal.say(make_console(), sentence)
+    make_console().print(sentence)
+    terminal.print_error(OutputError(sentence))
+    printed = capsys.readouterr()
+    lines = (printed.out + printed.err).splitlines()
+    assert 90 < max(map(len, lines)) <= terminal.WIDEST
+    make_console().print(sentence, soft_wrap=True)
+    assert capsys.readouterr().out.startswith(sentence.rstrip())
+
+
+def test_sentences_are_not_folded_where_there_is_no_window(capsys: pytest.CaptureFixture[str]) -> None:
+    make_console().print("word " * 50)
+    assert len(capsys.readouterr().out.splitlines()) == 1

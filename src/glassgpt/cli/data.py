@@ -111,11 +111,13 @@ def _print_sources(console, sources) -> None:
     from glassgpt.cli.terminal import print_table, say, visible
 
     most = 12
-    table = _table("Sources", "name", "size on disk")
+    has_sizes = any(source.bytes is not None for source in sources[:most])
+    table = _table("Sources", "name", *["size on disk"] * has_sizes)
     for source in sources[:most]:
-        table.add_row(visible(source.name), "" if source.bytes is None else f"{source.bytes:,} bytes")
+        sizes = ["" if source.bytes is None else f"{source.bytes:,} bytes"] * has_sizes
+        table.add_row(visible(source.name), *sizes)
     if len(sources) > most:
-        table.add_row(f"... and {len(sources) - most:,} more", "")
+        table.add_row(f"... and {len(sources) - most:,} more")
     print_table(console, table)
     for note in (note for source in sources for note in source.notes):
         say(console, f"  {note}")
@@ -139,8 +141,10 @@ def _print_figures(console, figures) -> None:
         "characters": f"{figures.characters:,}",
         "bytes": f"{figures.bytes:,}",
         "words": f"{figures.words:,}",
-        "distinct words": about + _growth(figures.vocabulary_growth),
+        "distinct words": f"{about}{figures.vocabulary_growth[-1][1]:,}",
     }
+    for words, distinct in figures.vocabulary_growth[:-1]:
+        rows[f"  after {words:,} words"] = f"{about}{distinct:,}"
     if figures.tokens is not None:
         per_token = f" ({figures.bytes / figures.tokens:.2f} bytes each)" if figures.tokens else ""
         rows["tokens"] = f"{figures.tokens:,}{per_token}"
@@ -163,12 +167,6 @@ def _near_duplicates(figures) -> str:
         return "not looked for: pip install 'glassgpt[data]'"
     beyond = f" among the first {NEAR_LIMIT:,}" if figures.documents > NEAR_LIMIT else ""
     return f"{figures.near_duplicates:,}{beyond}"
-
-
-def _growth(points: list[tuple[int, int]]) -> str:
-    *earlier, (_, now) = points
-    steps = ", ".join(f"{distinct:,} after {words:,}" for words, distinct in earlier)
-    return f"{now:,}" + (f" ({steps} words)" if steps else "")
 
 
 def _print_splits(console, figures) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from glassgpt.cli.terminal import make_console
+from glassgpt.cli.terminal import make_console, prose_width
 from glassgpt.commands import command
 from glassgpt.errors import UsageError, did_you_mean
 
@@ -20,7 +20,6 @@ PLACES = (Path(__file__).parents[1] / "pages", Path(__file__).parents[3] / "docs
 """Where the pages are: in a wheel, and in a checkout."""
 LIST = "pages"
 """The word in place of a page that lists all."""
-WIDEST = 100
 LINK = re.compile(r"\[([^\]]+)\]\(([\w-]+)\.md[^)]*\)")
 CELLS = re.compile(r"(?<!\\)\|")
 
@@ -51,7 +50,7 @@ def help_(page: str) -> None:
         raise UsageError(
             f"There is neither a command nor a page {page!r}.{hint} All pages:  {command('help', LIST)}"
         )
-    width = min(WIDEST, console.width)
+    width = prose_width(console)
     console.print(Markdown(for_terminal(_read(name), width), hyperlinks=False), width=width)
 
 

@@ -100,7 +100,7 @@ def show(plan: Plan, console: Console) -> None:
     for sentence in expectation(plan):
         say(console, sentence)
     for note in plan.notes:
-        console.print(f"[yellow]{shown(note)}[/]", width=min(100, console.width))
+        console.print(f"[yellow]{shown(note)}[/]")
 
 
 def _shape(model: ModelConfig) -> str:

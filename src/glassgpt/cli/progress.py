@@ -7,7 +7,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from glassgpt.cli.terminal import printable, say, shorten, shown
+from glassgpt.cli.terminal import WIDEST, printable, say, shorten, shown
+from glassgpt.runs.summary import duration
 from glassgpt.training.events import (
     Evaluated,
     Event,
@@ -74,7 +75,7 @@ class TerminalProgress:
             case Sampled():
                 self._tell_sample(event)
             case TrainingFinished(reason="finished") if self._task is not None:
-                self._explain_steps(event.step)
+                self._explain_steps(event.step, event.seconds)
             case Noted():
                 self._console.print(f"[dim]{shown(event.text)}[/]")
             case _:
@@ -96,15 +97,15 @@ class TerminalProgress:
             "", total=event.steps, completed=event.step, width=len(str(event.steps)), loss="-", speed=""
         )
 
-    def _explain_steps(self, made: int) -> None:
+    def _explain_steps(self, made: int, seconds: float) -> None:
         """Say why a training in minutes made more or fewer steps than its first line announced."""
         if abs(made - self._planned) <= NOTEWORTHY * self._planned:
             return
         say(
             self._console,
-            f"{made:,} steps instead of {self._planned:,}: the time was fixed, and each step took "
-            f"{'longer' if made < self._planned else 'less time'} than it did when this machine was measured. The "
-            "learning rate was fitted to the steps that were left.",
+            f"{made:,} steps instead of {self._planned:,}: the time was fixed, and the {duration(seconds)} that were "
+            f"left for training were enough for {'fewer' if made < self._planned else 'more'} steps than expected. The "
+            "learning rate was fitted to them.",
             style="dim",
         )
 
@@ -117,7 +118,9 @@ class TerminalProgress:
             bits = f"{event.bits_per_byte:.4f}"
         further = "".join(f"  [dim]{shown(name)}[/] {value:.3f}" for name, value in event.metrics.items())
         self._console.print(
-            f"{event.step:>8}  {event.loss:>8.4f}   {perplexity:>10}   {bits:>9}   {event.seconds:>7.1f}{mark}{further}"
+            f"{event.step:>8}  {event.loss:>8.4f}   {perplexity:>10}   {bits:>9}   {event.seconds:>7.1f}"
+            f"{mark}{further}",
+            width=self._console.width,
         )
 
     def _tell_sample(self, event: Sampled) -> None:
@@ -125,6 +128,6 @@ class TerminalProgress:
         if not event.texts:
             return
         text = shorten(
-            " ".join(printable(event.texts[0]).split()), max(20, min(120, self._console.width) - 12)
+            " ".join(printable(event.texts[0]).split()), max(20, min(WIDEST, self._console.width) - 12)
         )
         self._console.print(f"          [dim italic]{shown(text)}[/]")

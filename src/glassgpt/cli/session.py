@@ -12,7 +12,7 @@ from rich.table import Table
 from glassgpt.cli import verdict
 from glassgpt.cli.main import INTERRUPTED
 from glassgpt.cli.progress import TerminalProgress
-from glassgpt.cli.terminal import make_console, print_table, printable, say, shorten, shown
+from glassgpt.cli.terminal import make_console, print_table, printable, prose_width, say, shorten, shown
 from glassgpt.commands import command
 from glassgpt.device import world_from_environment
 from glassgpt.evaluation.stories import score_run, story_source
@@ -112,7 +112,7 @@ def _show_stories(console: Console, outcome: Outcome) -> None:
     console.print(f"\n[bold]{STORIES_SHOWN} stories it wrote:[/]")
     for story in stories[:STORIES_SHOWN]:
         text = shown(shorten(printable(story.strip()), 700), lines=True)
-        console.print(Padding(text, (1, 4)), style="italic", width=min(100, console.width))
+        console.print(Padding(text, (1, 4)), style="italic", width=prose_width(console))
     say(
         console,
         f"Of {score.total} stories it wrote, {score.valid} are valid under the grammar, and {score.new} of those do "

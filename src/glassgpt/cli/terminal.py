@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 UNLIMITED = 100_000  # columns, if the output is not a window
 INPUT_BLOCK = 1 << 16  # characters
 NARROWEST = 16  # columns that text in a table is folded to
+WIDEST = (
+    100  # columns of a sentence: longer lines are hard to read, so a wider window does not make them longer
+)
 
 _UNBROKEN = re.compile(r"( *)(`[^`]*`\S*|(?<=  )glassgpt\b.*|\S+)")
 
@@ -98,11 +101,16 @@ def _lines_of(paragraph: str, width: int) -> Iterator[str]:
     yield line
 
 
+def prose_width(console: Console) -> int:
+    """Return the columns that sentences are folded to; `UNLIMITED` where the output is not a window."""
+    return console.width if console.width == UNLIMITED else min(console.width, WIDEST)
+
+
 def say(console: Console, message: str, *, style: str = "") -> None:
     """Print a message that may hold foreign text: words unbroken, and commands bold and ready to be pasted."""
     from rich.text import Text
 
-    text = Text(folded(visible(message, lines=True), console.width), style)
+    text = Text(folded(visible(message, lines=True), prose_width(console)), style)
     text.highlight_regex(r"(?m)(?:^|(?<=  ))glassgpt\b.*$", "bold")
     console.print(text, soft_wrap=True)
 
@@ -185,7 +193,12 @@ def silence(stream: IO[str]) -> None:
 
 
 class _Harmless(Console):
-    """A console that makes control characters visible in everything it prints."""
+    """A console that makes control characters visible in everything it prints, and folds sentences to `WIDEST`."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        if all(isinstance(each, str) for each in objects):
+            options = {"width": prose_width(self), **options}
+        super().print(*objects, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
@@ -252,7 +265,7 @@ def print_error(error: GlassGPTError) -> None:
 
     console = make_console(stderr=True, lasting=True, soft_wrap=True)
     paragraphs = (f"Error: {error}", *getattr(error, "__notes__", ()))
-    message = Text(folded("\n".join(map(visible, paragraphs)), console.width))
+    message = Text(folded("\n".join(map(visible, paragraphs)), prose_width(console)))
     message.stylize("bold red", 0, len("Error:"))
     console.print(message)
 

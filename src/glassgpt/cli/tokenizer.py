@@ -19,6 +19,7 @@ from glassgpt.cli.terminal import (
     make_console,
     print_table,
     printable,
+    prose_width,
     shown,
     typed,
     visible,
@@ -153,7 +154,7 @@ def encode(
         write_ids(output, found)
         return
     console = make_console()
-    for line in token_lines(loaded, found, width=min(100, console.width), paints=paints_of(console)):
+    for line in token_lines(loaded, found, width=prose_width(console), paints=paints_of(console)):
         output.write(line + "\n")
     output.flush()
     for line in counts.lines():
