@@ -179,7 +179,7 @@ def test_finishing_in_minutes(glassgpt: Command, records: Path) -> None:
     ("arguments", "message"),
     [
         (("sft", "small"), "There is no record in no file at all"),
-        (("sft", "small", "nowhere.json"), "There is no file nowhere.json"),
+        (("sft", "small", "nowhere.json"), "There is no file or folder nowhere.json"),
         (("sft", "smal", "asked.json"), "Did you mean small"),
         (("sft", "small", "asked.json", "--name", "small"), "exists already"),
         (("grpo", "small", "--reward", "tinytale"), "Did you mean tinytales"),

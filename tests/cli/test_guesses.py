@@ -288,7 +288,7 @@ def test_a_slip_does_not_wait_for_torch(app: App) -> None:
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
 
-def test_a_word_that_is_no_run_does_not_wait_for_torch(tmp_path: Path) -> None:
+def test_a_name_that_leads_nowhere_does_not_wait_for_torch(workplace: Path) -> None:
     lines = ["generate Once", "chat hello", "classify hello", "export smal", "resume smal", "model nanno"]
     lines += [
         "train nowhere.txt",
@@ -298,6 +298,7 @@ def test_a_word_that_is_no_run_does_not_wait_for_torch(tmp_path: Path) -> None:
     ]
     lines += ["data inspect nowhere.txt", "tokenizer train nowhere.txt --output t.json"]
     lines += ["eval smal", "evaluate smal", "eval smal a.txt --tasks grammar", "finetune sft smal a.json"]
+    lines += ["finetune sft small a.json", "finetune distill small a.txt", "finetune classify small a"]
     program = (
         "import sys\nfrom glassgpt.cli.main import main\n"
         f"for line in {lines!r}:\n"
@@ -305,7 +306,7 @@ def test_a_word_that_is_no_run_does_not_wait_for_torch(tmp_path: Path) -> None:
         "    except SystemExit as done: assert done.code == 1, line\n"
         "    assert 'torch' not in sys.modules, line\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, cwd=tmp_path)
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, cwd=workplace)
 
 
 def test_help_of_train_is_one_screen(monkeypatch: pytest.MonkeyPatch, glassgpt) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +40,36 @@ def test_vocabularies_are_sensible_whatever_the_text(text: TextFacts, seconds: f
     assert vocabulary <= 2 * (257 + text.words) or vocabulary == 512
     assert vocabulary_for(dataclasses.replace(text, bytes=2 * text.bytes), seconds) >= vocabulary
     assert 1 <= bytes_per_token(text, vocabulary) <= max(1, text.word_bytes)
+
+
+UNITS = {"kB": 1e3, "MB": 1e6}
+ADVICE = re.compile(r"^\| (\d+) ?(kB|MB)? to (\d+) (MB)\b[^|]*\|[^|]*`bpe` with (\d+) to (\d+)", re.MULTILINE)
+
+
+def advised() -> list[tuple[float, float, int, int]]:
+    """Return what the page on one's own text advises: sizes of a text in bytes, and sizes of its vocabulary."""
+    page = (Path(__file__).parents[2] / "docs/your-own-text.md").read_text(encoding="utf-8")
+    return [
+        (int(least) * UNITS[unit or large], int(most) * UNITS[large], int(few), int(many))
+        for least, unit, most, large, few, many in ADVICE.findall(page)
+    ]
+
+
+@pytest.mark.parametrize(("least", "most", "few", "many"), advised())
+@pytest.mark.parametrize("minutes", [1.5, 10, 60])
+def test_the_plan_and_the_page_advise_the_same(
+    least: float, most: float, few: int, many: int, minutes: float
+) -> None:
+    """The plan took 8,192 words for 4 MB where the page advises 2,048 to 4,096."""
+    for size in (1.1 * least, 0.9 * most):
+        text = TextFacts(int(size), 1, int(size), 10**6, 4.5, True)
+        assert few / 2 <= vocabulary_for(text, 60 * minutes) <= 2 * many  # near the next row
+    middle = TextFacts(int(math.sqrt(least * most)), 1, 10**6, 10**6, 4.5, True)
+    assert few <= vocabulary_for(middle, 60 * minutes) <= many
+
+
+def test_the_page_has_advice() -> None:
+    assert len(advised()) == 3
 
 
 @given(tokens=st.floats(1e3, 1e12))

@@ -16,8 +16,9 @@ from cyclopts import App, ArgumentCollection, Group, Parameter
 
 from glassgpt.cli.given import Given, fill_in, note_given
 from glassgpt.cli.helping import Help
+from glassgpt.corpus.sources import refuse_missing
 from glassgpt.errors import ConfigError
-from glassgpt.finetuning.config import KINDS, Kind
+from glassgpt.finetuning.config import KINDS, Kind, kind_name
 from glassgpt.finetuning.settings import FineTuneConfig, without_usual_passes
 from glassgpt.idle import refuse_idle
 from glassgpt.runs.directory import find_run
@@ -144,6 +145,8 @@ def _finetune(run: str, data: Sequence[str], config: FineTuneConfig, options: Op
     decided = options.given if options.config is None else (*options.given, "training.learning_rate")
     refuse_idle(without_usual_passes(config, options.given), options.given)
     find_run(run)  # before torch is imported: it takes seconds
+    if KINDS.package(kind_name(config)) is None:  # what other packages read is theirs to say
+        refuse_missing(data, corpora=kind_name(config) == "distill")
     from glassgpt.cli.session import show_finetuning
     from glassgpt.finetuning.run import start_finetuning
 

@@ -56,11 +56,14 @@ def open_sources(specs: Sequence[str], *, text_field: str | None = None) -> list
     return [source for spec in specs for source in _open(str(spec), text_field)]
 
 
-def refuse_missing(specs: Sequence[str]) -> None:
-    """Raise `CorpusError` for a name that does not exist; no file is opened, so this takes no time."""
+def refuse_missing(specs: Sequence[str], *, corpora: bool = True) -> None:
+    """Raise `CorpusError` for a name that does not exist; no file is opened, so this takes no time.
+
+    Without `corpora` only files and folders are meant, as for records.
+    """
     for spec in map(str, specs):
         if _is_name_only(spec):
-            raise _missing(spec)
+            raise _missing(spec) if corpora else CorpusError(f"There is no file or folder {spec}.")
 
 
 def _is_name_only(spec: str) -> bool:

@@ -17,10 +17,11 @@ BYTE_IDS = 257
 def vocabulary_for(text: TextFacts, seconds: float) -> int:
     """Return the size of the vocabulary: a power of two that text and time can fill.
 
-    A word must occur often enough to be learned, and each word makes every step more expensive.
+    A word must occur often enough to be learned, and each word makes every step more expensive. Fitted to runs of equal
+    arithmetic on 4 MB of tales ("The vocabulary" in docs/experiments.md).
     """
-    by_text = 4096 * (text.bytes / 1e6) ** 0.4
-    by_time = 4096 * (seconds / 10) ** 0.35
+    by_text = 2048 * (text.bytes / 1e6) ** 0.35
+    by_time = 2048 * (seconds / 10) ** 0.2
     all_words = 2 ** math.ceil(math.log2(BYTE_IDS + text.words))
     return min(all_words, 2 ** round(math.log2(min(32768.0, max(512.0, min(by_text, by_time))))))
 
