@@ -52,7 +52,7 @@ class Chat:
         try:
             never = never_written(self.run.tokenizer, documents=True)
             for event in stream_after(
-                self.run.model, self.run.tokenizer, [ids], config, exclude=never, ends=[stop]
+                self.run.model, self.run.tokenizer, [ids], config, exclude=never, ends=[stop], engine="auto"
             ):
                 answer += event.text
                 yield event

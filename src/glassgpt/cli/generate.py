@@ -80,7 +80,7 @@ def generate(
     )
     refuse_idle(config, given)
     opened = _opened(run, prompt, weights, device)
-    _write(prompt, opened.stream(prompt, config, count=count, use_cache=cache), count)
+    _write(prompt, opened.stream(prompt, config, count=count, use_cache=cache, engine="auto"), count)
 
 
 def _opened(name: str, prompt: str, weights: Literal["as-saved", "int8"], device: str) -> Run:

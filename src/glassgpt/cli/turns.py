@@ -165,7 +165,7 @@ class Continuing:
         written: str | None = None
         self._asked = text + line
         try:
-            for event in self._run.stream(self._asked, self._draws.next()):
+            for event in self._run.stream(self._asked, self._draws.next(), engine="auto"):
                 written = (written or "") + event.text
                 yield event
         finally:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from glassgpt.generation.outline import Outline
-from glassgpt.model.cache import RowCache
+from glassgpt.model.cache import KVCache, RowCache
 from glassgpt.model.gpt import GPT
 
 RECORD_AFTER = 256
@@ -59,21 +59,13 @@ class Decoder:
         self._record_after = record_after if small else None
 
     def fill(self, rows: list[int], texts: list[list[int]]) -> Tensor:
-        """Replace the contents of rows by these texts; return the logits (B, V) after each.
-
-        Texts of the same length are computed together, and equal ones only once.
-        """
+        """Replace the contents of rows by these texts; return the logits (B, V) after each."""
         self._make_room(max(map(len, texts)))
-        logits: dict[int, Tensor] = {}
-        for alike in group_by_length(texts):
-            distinct = list(dict.fromkeys(tuple(texts[index]) for index in alike))
-            ids_BT = torch.tensor(distinct, device=self.device)
-            held = self.model.new_cache(len(distinct), capacity=ids_BT.shape[1])
-            logits_BV = self.model.logits(self.model.hidden(ids_BT, held)[:, -1])
-            sources = [distinct.index(tuple(texts[index])) for index in alike]
-            self.cache.put([rows[index] for index in alike], held, sources)
-            logits.update(zip(alike, logits_BV[sources], strict=True))
-        return torch.stack([logits[index] for index in range(len(texts))])
+        return read_texts(
+            self.model,
+            texts,
+            lambda places, held, sources: self.cache.put([rows[place] for place in places], held, sources),
+        )
 
     def step(self, ids: list[int], places: list[int]) -> Tensor:
         """Add one id to each of the first rows, at its place; return the logits (B, V) after it."""
@@ -108,6 +100,26 @@ class Decoder:
         if self._recording.step is None and self._recording.asked > self._record_after:
             self._recording.step = record(self.model)
         return self._recording.step or self._step
+
+
+def read_texts(
+    model: GPT, texts: list[list[int]], put: Callable[[list[int], KVCache, list[int]], None]
+) -> Tensor:
+    """Let the model read texts; return the logits (B, V) after each.
+
+    Texts of the same length are computed together, and equal ones only once. `put` gets the indexes of some texts, a
+    cache, and the row of that cache which holds each of them.
+    """
+    logits: dict[int, Tensor] = {}
+    for alike in group_by_length(texts):
+        distinct = list(dict.fromkeys(tuple(texts[index]) for index in alike))
+        ids_BT = torch.tensor(distinct, device=model.token_embedding.weight.device)
+        held = model.new_cache(len(distinct), capacity=ids_BT.shape[1])
+        logits_BV = model.logits(model.hidden(ids_BT, held)[:, -1])
+        sources = [distinct.index(tuple(texts[index])) for index in alike]
+        put(alike, held, sources)
+        logits.update(zip(alike, logits_BV[sources], strict=True))
+    return torch.stack([logits[index] for index in range(len(texts))])
 
 
 class _Step(nn.Module):

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from glassgpt.device import threads_set
 from glassgpt.errors import GenerationError, ModelError
-from glassgpt.generation.decoder import ONE_THREAD_WORK, RECORD_AFTER, Decoder, group_by_length
+from glassgpt.generation.decoder import ONE_THREAD_WORK, RECORD_AFTER, group_by_length
+from glassgpt.generation.engines import Chooser, Decodes, Engine
 from glassgpt.generation.sampling import SamplingConfig, distribution, draw
 from glassgpt.machine.facts import free_memory
 from glassgpt.machine.watch import ThreadWatch, alternatives
@@ -85,6 +86,7 @@ def generate_ids(
     seed: int | None = None,
     exclude: Sequence[int] = (),
     use_cache: bool = True,
+    engine: Engine = "torch",
 ) -> Generator[list[int], None, None]:
     """Yield, without end, the next id of each of `count` continuations of `prompt`; the caller stops.
 
@@ -95,7 +97,9 @@ def generate_ids(
     if count < 1:
         raise GenerationError(f"count is {count}: at least 1 continuation must be asked for.")
     with evaluating(model):
-        batch = Batch(model, [prompt] * count, config, seed=seed, exclude=exclude, use_cache=use_cache)
+        batch = Batch(
+            model, [prompt] * count, config, seed=seed, exclude=exclude, use_cache=use_cache, engine=engine
+        )
         while True:
             yield [id for _, id in batch.step()]
 
@@ -126,6 +130,7 @@ class Batch:
         record_after: int | None = RECORD_AFTER,
         among: tuple[int, int] | None = None,
         adapt_threads: bool = False,
+        engine: Engine = "torch",
     ) -> None:
         if not prompts or not all(prompts):
             raise GenerationError("The prompt has no tokens. Begin with <|endoftext|> to start from nothing.")
@@ -142,8 +147,8 @@ class Batch:
         self._watch = ThreadWatch(alternatives(torch.get_num_threads())) if adapt_threads else None
         if use_cache:
             _refuse_what_does_not_fit(model, len(prompts))
-        with torch.inference_mode():
-            self._decoder = Decoder(model, len(prompts), record_after=record_after) if use_cache else None
+        self._chooser = Chooser(model, engine, record_after=record_after) if use_cache else None
+        self._decoder: Decodes | None = None
 
     @torch.inference_mode()
     def step(self) -> list[tuple[int, int]]:
@@ -151,8 +156,11 @@ class Batch:
         began, self._is_plain_step = time.perf_counter(), False
         large = len(self.rows) * self._work > ONE_THREAD_WORK
         watch = self._watch if large else None
-        with threads_set(watch.threads if watch else 0 if large else 1):
+        threads = watch.threads if watch else 0 if large else 1
+        with threads_set(threads):
             logits_BV = self._logits()
+        # Torch's threads wait for more work on their cores for a while, where those of the loops would have to run.
+        with threads_set(1 if self._chooser and self._chooser.is_loops else threads):
             ids = self._choose(logits_BV)
         if watch and self._is_plain_step:  # reading a text takes longer and says nothing
             watch.note(time.perf_counter() - began)
@@ -182,8 +190,11 @@ class Batch:
         return text[window_start(len(text), self._model.config.context_length) :]
 
     def _logits(self) -> Tensor:
-        if self._decoder is None:
+        if self._chooser is None:
             return _from_scratch(self._model, [self._window(row) for row in self.rows])
+        self._decoder, is_new = self._chooser.decoder(len(self.rows))
+        if is_new:
+            self._starts = [-1] * len(self._starts)
         context = self._model.config.context_length
         starts = [window_start(len(self._texts[row]), context) for row in self.rows]
         moved = [place for place, row in enumerate(self.rows) if starts[place] != self._starts[row]]

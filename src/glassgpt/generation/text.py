@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from glassgpt.errors import GenerationError
 from glassgpt.generation.engine import Batch, evaluating, window_start
+from glassgpt.generation.engines import Engine
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.idle import OnlyWith
 from glassgpt.model.gpt import GPT
@@ -84,6 +85,7 @@ def stream(
     documents: bool = True,
     begin: Sequence[int] | None = None,
     use_cache: bool = True,
+    engine: Engine = "torch",
 ) -> Iterator[TextEvent]:
     """Yield the text of `count` continuations of `prompt` as it becomes certain, the prompt left out.
 
@@ -101,7 +103,9 @@ def stream(
     ids = [prompt_ids(tokenizer, text, documents=documents, begin=begin) for text in asked]
     prompts = [one for one in ids for _ in range(count)]
     exclude = never_written(tokenizer, documents=documents, vocab_size=model.config.vocab_size)
-    yield from stream_after(model, tokenizer, prompts, config, exclude=exclude, use_cache=use_cache)
+    yield from stream_after(
+        model, tokenizer, prompts, config, exclude=exclude, use_cache=use_cache, engine=engine
+    )
 
 
 def stream_after(
@@ -113,13 +117,21 @@ def stream_after(
     exclude: Sequence[int] = (),
     ends: Collection[int] = (),
     use_cache: bool = True,
+    engine: Engine = "torch",
 ) -> Iterator[TextEvent]:
     """Yield the text that follows each prompt, given as ids, until `<|endoftext|>` or one of `ends`."""
     ends = {tokenizer.end_of_text, *ends}
     rows = [_Row(index, tokenizer, ids, config, ends) for index, ids in enumerate(prompts)]
     with evaluating(model):
         batch = Batch(
-            model, prompts, config, seed=config.seed, exclude=exclude, use_cache=use_cache, adapt_threads=True
+            model,
+            prompts,
+            config,
+            seed=config.seed,
+            exclude=exclude,
+            use_cache=use_cache,
+            adapt_threads=True,
+            engine=engine,
         )
         for step in range(1, config.max_tokens + 1):
             written = batch.step()

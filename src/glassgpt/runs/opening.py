@@ -17,6 +17,7 @@ from glassgpt.adapters.lora import add_lora, load_corrections, merge
 from glassgpt.adapters.peft_format import merge_adapter
 from glassgpt.commands import command
 from glassgpt.errors import ModelError, RunError, TokenizerError
+from glassgpt.generation.engines import Engine
 from glassgpt.generation.text import GenerationConfig, TextEvent, joined, prompt_ids, stream, unseen_part
 from glassgpt.model.gpt import GPT
 from glassgpt.model.int8 import quantize
@@ -69,7 +70,13 @@ class Run:
         return unseen_part("The prompt", len(self.prompt_ids(prompt)), self.model.config.context_length)
 
     def stream(
-        self, prompt: str | Sequence[str], config: GenerationConfig, *, count: int = 1, use_cache: bool = True
+        self,
+        prompt: str | Sequence[str],
+        config: GenerationConfig,
+        *,
+        count: int = 1,
+        use_cache: bool = True,
+        engine: Engine = "torch",
     ) -> Iterator[TextEvent]:
         """Continue a prompt, event by event; see `glassgpt.generation.text.stream`."""
         return stream(
@@ -81,6 +88,7 @@ class Run:
             documents=self.knows_documents,
             begin=self.begin,
             use_cache=use_cache,
+            engine=engine,
         )
 
     def complete(

@@ -1,0 +1,264 @@
+"""A decoder that writes with `loops.step`: it lays out what the loops need, and lets several threads share a step.
+
+`LoopDecoder` does what `decoder.Decoder` does with torch: rows of cached tokens are filled with texts, then each step
+adds one token to each row. The model's weights are not copied. The loops read them where they are, so weights that are
+trained further in place are those that write. Texts are read by the model itself, whose large products are faster.
+
+This module imports numba and compiles, so `engines` decides when it is imported.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from glassgpt.generation import loops
+from glassgpt.generation.decoder import SMALLEST_CACHE, read_texts
+from glassgpt.model.attend import fused
+from glassgpt.model.attention import Attention
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.gpt import GPT, Block
+from glassgpt.model.layers import MLP, GatedMLP, RMSNorm
+from glassgpt.model.positions import rope_frequencies, rotation, sinusoids
+
+NORMS = {"layernorm": loops.LAYERNORM, "rmsnorm": loops.RMSNORM}
+ACTIVATIONS = {
+    "relu": loops.RELU,
+    "gelu": loops.GELU,
+    "gelu_tanh": loops.GELU_TANH,
+    "relu2": loops.RELU2,
+    "swiglu": loops.SWIGLU,
+}
+KNOWN = (
+    GPT, Block, Attention, MLP, GatedMLP, RMSNorm, nn.ModuleList, nn.Linear, nn.Embedding, nn.LayerNorm, nn.Dropout,
+)  # fmt: skip
+"""Modules that the loops compute. Any other, such as an adapter or an int8 layer, is another computation."""
+STEP: Any = loops.step
+EVERYTHING = 2**62
+"""A window that no text fills."""
+
+
+def why_not(model: GPT) -> str | None:
+    """Return what a model has that the loops do not compute, None where they do."""
+    for option, known in (("norm", NORMS), ("activation", ACTIVATIONS)):
+        if getattr(model.config, option) not in known:
+            return f"{option} {getattr(model.config, option)!r}"
+    for name, module in model.named_modules():
+        if type(module) not in KNOWN:
+            return f"a {type(module).__name__} at {name}"
+        if isinstance(module, Attention) and module.form is not fused:
+            return f"another form of attention at {name}"
+    for name, weight in model.named_parameters():
+        if weight.device.type != "cpu" or weight.dtype != torch.float32 or not weight.is_contiguous():
+            return f"weights in {weight.dtype} on {weight.device.type} at {name}"
+    return None
+
+
+class LoopDecoder:
+    """Rows of cached tokens, each with its own length; `fill` them with texts, then `step`."""
+
+    def __init__(self, model: GPT, rows: int) -> None:
+        self.model = model
+        config = model.config
+        self._rows = rows
+        self._shape, self._numbers = _described(model)
+        self._turns, self._positions = _tables(model)
+        self._weights = _addresses(model, self._positions)
+        qkv = (config.n_head + 2 * config.kv_heads) * config.head_dim
+        sizes = (config.n_embd, qkv, config.attention_width, config.mlp_width, config.mlp_width)
+        self._stream, *self._room = (np.empty((rows, size), np.float32) for size in sizes)
+        self._of_parts = self._room_for(1)
+        self._logits = np.empty((rows, config.vocab_size), np.float32)
+        self._gate, self._turn = np.zeros(1, np.int64), 0
+        self._keys, self._values = (
+            self._new_cache(min(SMALLEST_CACHE, config.context_length)) for _ in range(2)
+        )
+
+    def fill(self, rows: list[int], texts: list[list[int]]) -> Tensor:
+        """Replace the contents of rows by these texts; return the logits (B, V) after each."""
+        self._make_room(max(map(len, texts)))
+
+        def put(places: list[int], held: Any, sources: list[int]) -> None:
+            for ours, theirs in ((self._keys, held.keys_LBKSD), (self._values, held.values_LBKSD)):
+                new_LBKSD = theirs[:, sources, :, : held.length].numpy()
+                ours[:, [rows[place] for place in places], :, :, : held.length] = new_LBKSD.swapaxes(-1, -2)
+
+        return read_texts(self.model, texts, put)
+
+    def step(self, ids: list[int], places: list[int]) -> Tensor:
+        """Add one id to each of the first rows, at its place; return the logits (B, V) after it.
+
+        They are overwritten by the next step. It takes as many threads as torch is set to.
+        """
+        self._make_room(max(places) + 1)
+        threads = torch.get_num_threads()
+        if len(self._of_parts[1]) < threads:
+            self._of_parts = self._room_for(threads)
+        normed, scores_PS = self._of_parts
+        count, width = len(ids), self.model.config.n_embd
+        arguments = (
+            np.array(ids, np.int64),
+            np.array(places, np.int64),
+            self._shape,
+            self._numbers,
+            self._weights,
+            self._turns,
+            self._keys,
+            self._values,
+            self._stream[:count],
+            normed[: threads * count * width].reshape(threads, count, width),
+            *(room[:count] for room in self._room),
+            scores_PS,
+            self._logits[:count],
+            self._gate.ctypes.data,
+            self._turn,
+        )
+        self._turn = CREW.run(arguments, threads)
+        return torch.from_numpy(self._logits[:count])
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy the `length` tokens of row `source` to row `target`."""
+        for cache in (self._keys, self._values):
+            cache[:, target, ..., :length] = cache[:, source, ..., :length]
+
+    def _new_cache(self, capacity: int) -> np.ndarray:
+        """Return room for keys or values, (L, B, K, D, S): the first numbers of all tokens, then the second ones."""
+        config = self.model.config
+        return np.zeros((config.n_layer, self._rows, config.kv_heads, config.head_dim, capacity), np.float32)
+
+    def _room_for(self, parts: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return what each part of a step has for itself: normed rows (P B C,), and scores of attention (P, S)."""
+        config = self.model.config
+        normed = np.empty(parts * self._rows * config.n_embd, np.float32)
+        return normed, np.empty((parts, config.context_length), np.float32)
+
+    def _make_room(self, tokens: int) -> None:
+        """Double the cache until `tokens` fit."""
+        held = self._keys.shape[-1]
+        if tokens <= held:
+            return
+        capacity = held
+        while capacity < tokens:
+            capacity = min(2 * capacity, self.model.config.context_length)
+        for name in ("_keys", "_values"):
+            larger = self._new_cache(capacity)
+            larger[..., :held] = getattr(self, name)
+            setattr(self, name, larger)
+
+
+def _described(model: GPT) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `shape` and the `numbers` of a model as `loops` names them."""
+    config = model.config
+    shape = np.zeros(loops.SHAPE_SIZE, np.int64)
+    shape[loops.LAYERS] = config.n_layer
+    shape[loops.HEADS], shape[loops.KV_HEADS] = config.n_head, config.kv_heads
+    shape[loops.HEAD_DIM] = config.head_dim
+    shape[loops.VOCABULARY] = config.vocab_size
+    shape[loops.NORM], shape[loops.ACTIVATION] = NORMS[config.norm], ACTIVATIONS[config.activation]
+    shape[loops.WINDOW] = EVERYTHING if config.attention == "full" else config.local_window
+    shape[loops.STRIDE] = (config.stride or 1) if config.attention == "strided" else 0
+    shape[loops.ROTARY] = config.positions == "rotary"
+    numbers = np.zeros(2, np.float32)
+    numbers[loops.EPSILON] = config.norm_epsilon
+    numbers[loops.EMBEDDING_SCALE] = math.sqrt(config.n_embd) if config.positions == "sinusoidal" else 1.0
+    return shape, numbers
+
+
+def _tables(model: GPT) -> tuple[np.ndarray, Tensor | None]:
+    """Return the turns of rotary positions (2, S, E), and the vectors that are added to embeddings (S, C)."""
+    config = model.config
+    places = torch.arange(config.context_length)
+    turns, positions = np.zeros((2, 1, 1), np.float32), None
+    if config.positions == "rotary":
+        turns = torch.stack([*rotation(places, rope_frequencies(config))]).numpy()
+    elif config.positions == "sinusoidal":
+        positions = sinusoids(places, config.n_embd).contiguous()
+    elif config.positions == "learned":
+        positions = model.position_embedding.weight
+    return np.ascontiguousarray(turns), positions
+
+
+def _addresses(model: GPT, positions: Tensor | None) -> np.ndarray:
+    """Return where each weight lies, as `loops` names them: (L + 1, ADDRESSES)."""
+    found = np.zeros((model.config.n_layer + 1, loops.ADDRESSES), np.int64)
+
+    def note(row: int, place: int, tensor: Any) -> None:
+        found[row, place] = 0 if tensor is None else tensor.data_ptr()
+
+    def note_both(row: int, weight: int, bias: int, module: Any) -> None:
+        note(row, weight, module.weight)
+        note(row, bias, getattr(module, "bias", None))
+
+    for row, block in enumerate(model.blocks):
+        attention, mlp = block.get_submodule("attention"), block.get_submodule("mlp")
+        note_both(row, loops.ATTENTION_NORM, loops.ATTENTION_NORM_BIAS, block.get_submodule("attention_norm"))
+        note_both(row, loops.QKV, loops.QKV_BIAS, attention.qkv)
+        if model.config.qk_norm:
+            note(row, loops.QUERY_NORM, attention.get_submodule("query_norm").weight)
+            note(row, loops.KEY_NORM, attention.get_submodule("key_norm").weight)
+        note_both(row, loops.OUTPUT, loops.OUTPUT_BIAS, attention.output)
+        note_both(row, loops.MLP_NORM, loops.MLP_NORM_BIAS, block.get_submodule("mlp_norm"))
+        if hasattr(mlp, "gate"):
+            note_both(row, loops.GATE, loops.GATE_BIAS, mlp.gate)
+        note_both(row, loops.UP, loops.UP_BIAS, mlp.up)
+        note_both(row, loops.DOWN, loops.DOWN_BIAS, mlp.down)
+    rest = model.config.n_layer
+    note(rest, loops.EMBEDDING, model.token_embedding.weight)
+    note(rest, loops.POSITIONS, positions)
+    note_both(rest, loops.FINAL_NORM, loops.FINAL_NORM_BIAS, model.final_norm)
+    note(rest, loops.HEAD, model.head_weight)
+    note(rest, loops.HEAD_BIAS, model.head_bias)
+    return found
+
+
+class Crew:
+    """Threads that take parts of a step. They wait in Python, and compute without it."""
+
+    def __init__(self) -> None:
+        self._queues: list[SimpleQueue[tuple[Any, int]]] = []
+        self._process = 0
+
+    def run(self, arguments: tuple[Any, ...], parts: int) -> int:
+        """Run a step with several threads, this one among them; return how often the gate was passed."""
+        if self._process != os.getpid():  # threads are not there after a fork
+            self._process, self._queues = os.getpid(), []
+        while len(self._queues) < parts - 1:
+            self._queues.append(SimpleQueue())
+            part, queue = len(self._queues), self._queues[-1]
+            threading.Thread(target=self._work, args=(part, queue), daemon=True).start()
+        for queue in self._queues[: parts - 1]:
+            queue.put((arguments, parts))
+        return STEP(*arguments, 0, parts)
+
+    @staticmethod
+    def _work(part: int, queue: SimpleQueue[tuple[Any, int]]) -> None:
+        while True:
+            arguments, parts = queue.get()
+            STEP(*arguments, part, parts)
+
+
+CREW = Crew()
+"""The threads of this process, for every decoder."""
+
+
+def is_compiled() -> bool:
+    """Return whether an earlier process has compiled the loops and kept them."""
+    return any(Path(STEP._cache.cache_path).glob("loops.step-*.nbi"))
+
+
+def compile_step() -> None:
+    """Compile the loops, or load what was compiled before, by a step of the smallest model."""
+    config = ModelConfig(vocab_size=1, context_length=1, n_layer=1, n_head=1, n_embd=2)
+    LoopDecoder(GPT(config).requires_grad_(False), 1).step([0], [0])
+
+
+if __name__ == "__main__":
+    compile_step()

@@ -1,0 +1,428 @@
+"""One step of a GPT in plain loops: what the model computes for one more token, from the id to the logits.
+
+    embedding -> n_layer x [ norm, queries/keys/values, attention over the cache, add | norm, MLP, add ] -> norm -> head
+
+It is the same computation as `model.gpt`, without tensors. Read it like a small C program: `step` at the end is the
+whole model, and what it calls stands above it. numba compiles it for the CPU that it runs on, so nothing is left of a
+step but its arithmetic. `loop_engine` lays out the arrays that are passed here.
+
+All numbers are float32, only the matrices may be smaller. The rows of a step are the texts that are written together;
+each weight is read once for all of them. Several threads may run `step` at the same time on the same arrays, each as
+its own `part` of `parts`: they share the outputs of each product, and wait at a gate before those are used.
+
+Legend: B rows, C = n_embd, H query heads, K key/value heads, D head width, E = D / 2 pairs, F MLP width, V vocabulary,
+S tokens in the cache, L layers, M inputs and N outputs of a product.
+"""
+
+from __future__ import annotations
+
+# pyright: reportCallIssue=false, reportPrivateImportUsage=false
+# It does not know how numba passes arguments to what is compiled.
+import math
+
+import numpy as np
+from numba import carray, njit
+
+from glassgpt.generation.machine_words import address_of, arrivals, arrive, bits_as_float, let_others_run
+
+compiled = njit(
+    # Sums may be taken in any order, and a product and a sum may become one instruction. Only then do loops use the
+    # whole width of the registers. Infinity and NaN stay what they are.
+    fastmath={"reassoc", "contract", "nsz", "arcp"},
+    error_model="numpy",
+    boundscheck=False,
+    nogil=True,
+    cache=True,
+)
+f32, i32 = np.float32, np.int32
+
+# What `shape` says at which place: sizes, and which parts the model has.
+(LAYERS, HEADS, KV_HEADS, HEAD_DIM, VOCABULARY, NORM, ACTIVATION, WINDOW, STRIDE, ROTARY) = range(10)
+SHAPE_SIZE = 10
+LAYERNORM, RMSNORM = range(2)
+RELU, GELU, GELU_TANH, RELU2, SWIGLU = range(5)
+# What `numbers` says.
+EPSILON, EMBEDDING_SCALE = range(2)
+# Addresses of a layer's weights in a row of `weights`; 0 for those that the model does not have.
+(ATTENTION_NORM, ATTENTION_NORM_BIAS, QKV, QKV_BIAS, QUERY_NORM, KEY_NORM, OUTPUT, OUTPUT_BIAS, MLP_NORM, MLP_NORM_BIAS,
+ GATE, GATE_BIAS, UP, UP_BIAS, DOWN, DOWN_BIAS) = range(16)  # fmt: skip
+# The same in its last row, for what belongs to no layer.
+EMBEDDING, POSITIONS, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS = range(6)
+ADDRESSES = 16
+
+SPINS = 2000
+"""How often a thread looks whether the others have arrived before it lets another program run on its core."""
+
+
+@compiled
+def vector(address, size):
+    """Return the float32 numbers at an address, (size,)."""
+    return carray(address_of(address), (size,), np.float32)
+
+
+@compiled
+def matrix(address, rows, columns):
+    """Return the float32 matrix at an address, (rows, columns)."""
+    return carray(address_of(address), (rows, columns), np.float32)
+
+
+@compiled
+def exp(x):
+    """Return e^x within 1e-7 of it: 2^k times a polynomial of the rest (Moshier 1992, Cephes, `expf`)."""
+    x = f32(88.0) if x > f32(88.0) else x
+    x = f32(-87.0) if x < f32(-87.0) else x
+    k = i32(x * f32(1.44269504088896341) + f32(128.5)) - i32(128)  # rounded: what is cut is positive
+    r = x - f32(k) * f32(0.693359375) + f32(k) * f32(2.12194440e-4)
+    p = f32(1.9875691500e-4) * r + f32(1.3981999507e-3)
+    p = p * r + f32(8.3334519073e-3)
+    p = p * r + f32(4.1665795894e-2)
+    p = p * r + f32(1.6666665459e-1)
+    p = p * r + f32(5.0000001201e-1)
+    p = p * r * r + r + f32(1.0)
+    return p * bits_as_float(i32(k + i32(127)) << i32(23))
+
+
+@compiled
+def erf(x):
+    """Return the error function within 1.2e-7 of it (Press et al. 1992, Numerical Recipes, section 6.2, `erfcc`)."""
+    z = abs(x)
+    t = f32(1.0) / (f32(1.0) + f32(0.5) * z)
+    p = f32(0.17087277) * t + f32(-0.82215223)
+    p = p * t + f32(1.48851587)
+    p = p * t + f32(-1.13520398)
+    p = p * t + f32(0.27886807)
+    p = p * t + f32(-0.18628806)
+    p = p * t + f32(0.09678418)
+    p = p * t + f32(0.37409196)
+    p = p * t + f32(1.00002368)
+    p = p * t + f32(-1.26551223)
+    tail = t * exp(p - z * z)
+    return f32(1.0) - tail if x >= f32(0.0) else tail - f32(1.0)
+
+
+@compiled
+def activate(kind, x):
+    """Apply the MLP's activation to each number of x, (N,), in place."""
+    if kind == RELU:
+        for n in range(len(x)):
+            x[n] = max(x[n], f32(0.0))
+    elif kind == RELU2:
+        for n in range(len(x)):
+            x[n] = max(x[n], f32(0.0)) ** 2
+    elif kind == GELU:
+        for n in range(len(x)):
+            x[n] = f32(0.5) * x[n] * (f32(1.0) + erf(x[n] * f32(math.sqrt(0.5))))
+    elif kind == GELU_TANH:
+        for n in range(len(x)):  # 0.5 (1 + tanh u) = 1 / (1 + e^-2u)
+            u = f32(math.sqrt(2 / math.pi)) * (x[n] + f32(0.044715) * x[n] * x[n] * x[n])
+            x[n] = x[n] / (f32(1.0) + exp(f32(-2.0) * u))
+    else:  # SiLU, of the gate
+        for n in range(len(x)):
+            x[n] = x[n] / (f32(1.0) + exp(-x[n]))
+
+
+@compiled
+def share(count, part, parts):
+    """Return the first of `count` items that belong to a part, and the one after its last; four belong together."""
+    each = (count + 4 * parts - 1) // (4 * parts) * 4
+    return min(count, part * each), min(count, (part + 1) * each)
+
+
+@compiled
+def wait_for_all(gate, turn, parts):
+    """Return when all parts have arrived at the gate this time, and the number of arrivals until now."""
+    if parts == 1:
+        return turn
+    arrive(gate)
+    looks = 0
+    while arrivals(gate) < turn + parts:
+        looks += 1
+        if looks > SPINS:
+            let_others_run()
+    return turn + parts
+
+
+@compiled
+def normalize(shape, numbers, weight, bias, x_BC, out_BC):
+    """Write the LayerNorm or RMSNorm of each row of x."""
+    rows, width = x_BC.shape
+    weight_C = vector(weight, width)
+    for b in range(rows):
+        mean = f32(0.0)
+        if shape[NORM] == LAYERNORM:
+            for c in range(width):
+                mean += x_BC[b, c]
+            mean /= f32(width)
+        square = f32(0.0)
+        for c in range(width):
+            square += (x_BC[b, c] - mean) ** 2
+        scale = f32(1.0) / math.sqrt(square / f32(width) + numbers[EPSILON])
+        for c in range(width):
+            out_BC[b, c] = (x_BC[b, c] - mean) * scale * weight_C[c]
+        if bias != 0:
+            bias_C = vector(bias, width)
+            for c in range(width):
+                out_BC[b, c] += bias_C[c]
+
+
+@compiled
+def normalize_head(weight, epsilon, x_D):
+    """Apply the RMSNorm of QK-norm to the query or key of one head, in place."""
+    square = f32(0.0)
+    for d in range(len(x_D)):
+        square += x_D[d] * x_D[d]
+    scale = f32(1.0) / math.sqrt(square / f32(len(x_D)) + epsilon)
+    weight_D = vector(weight, len(x_D))
+    for d in range(len(x_D)):
+        x_D[d] *= scale * weight_D[d]
+
+
+@compiled
+def rotate(x_D, cos_E, sin_E):
+    """Turn each pair (e, e + D/2) of a query or key by its angle, in place (Su et al. 2021, equation 34)."""
+    half = len(x_D) // 2
+    for e in range(half):
+        a, b = x_D[e], x_D[half + e]
+        x_D[e] = a * cos_E[e] - b * sin_E[e]
+        x_D[half + e] = b * cos_E[e] + a * sin_E[e]
+
+
+@compiled
+def multiply(w_NM, x_BM, out_BN, first, last):
+    """Write out[b, n] = sum over m of w[n, m] x[b, m], for the outputs from `first` to before `last`.
+
+    A weight is read from memory once. For one row, four outputs at a time share the loads of x; for more rows, two
+    outputs and four rows share both.
+    """
+    rows, inputs = x_BM.shape
+    n = first
+    while rows == 1 and n + 4 <= last:
+        s0 = s1 = s2 = s3 = f32(0.0)
+        for m in range(inputs):
+            x = x_BM[0, m]
+            s0 += w_NM[n, m] * x
+            s1 += w_NM[n + 1, m] * x
+            s2 += w_NM[n + 2, m] * x
+            s3 += w_NM[n + 3, m] * x
+        out_BN[0, n], out_BN[0, n + 1], out_BN[0, n + 2], out_BN[0, n + 3] = s0, s1, s2, s3
+        n += 4
+    while n + 2 <= last:
+        b = 0
+        while b + 4 <= rows:
+            s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = f32(0.0)
+            for m in range(inputs):
+                w0, w1 = w_NM[n, m], w_NM[n + 1, m]
+                s00 += w0 * x_BM[b, m]
+                s01 += w0 * x_BM[b + 1, m]
+                s02 += w0 * x_BM[b + 2, m]
+                s03 += w0 * x_BM[b + 3, m]
+                s10 += w1 * x_BM[b, m]
+                s11 += w1 * x_BM[b + 1, m]
+                s12 += w1 * x_BM[b + 2, m]
+                s13 += w1 * x_BM[b + 3, m]
+            out_BN[b, n], out_BN[b + 1, n], out_BN[b + 2, n], out_BN[b + 3, n] = s00, s01, s02, s03
+            out_BN[b, n + 1], out_BN[b + 1, n + 1] = s10, s11
+            out_BN[b + 2, n + 1], out_BN[b + 3, n + 1] = s12, s13
+            b += 4
+        while b < rows:
+            s0 = s1 = f32(0.0)
+            for m in range(inputs):
+                s0 += w_NM[n, m] * x_BM[b, m]
+                s1 += w_NM[n + 1, m] * x_BM[b, m]
+            out_BN[b, n], out_BN[b, n + 1] = s0, s1
+            b += 1
+        n += 2
+    while n < last:
+        for b in range(rows):
+            s0 = f32(0.0)
+            for m in range(inputs):
+                s0 += w_NM[n, m] * x_BM[b, m]
+            out_BN[b, n] = s0
+        n += 1
+
+
+@compiled
+def project(weight, bias, x_BM, out_BN, part, parts):
+    """Write a linear layer's outputs that belong to this part; return the first of them and the one after the last."""
+    outputs = out_BN.shape[1]
+    first, last = share(outputs, part, parts)
+    multiply(matrix(weight, outputs, x_BM.shape[1]), x_BM, out_BN, first, last)
+    if bias != 0:
+        bias_N = vector(bias, outputs)
+        for b in range(len(out_BN)):
+            for n in range(first, last):
+                out_BN[b, n] += bias_N[n]
+    return first, last
+
+
+@compiled
+def see(shape, place, scores_S):
+    """Make the scores of the keys that a token at `place` does not see -inf (`attention.visible`)."""
+    for s in range(place + 1):
+        distance = place - s
+        far = shape[STRIDE] > 0 and distance % shape[STRIDE] == 0
+        if distance >= shape[WINDOW] and not far:
+            scores_S[s] = -np.inf
+
+
+@compiled
+def attend(shape, place, q_D, keys_DS, values_DS, scores_S, out_D):
+    """Write the values mixed by softmax(q k / sqrt(D)), for one head of one token (Vaswani et al. 2017, equation 1).
+
+    The first numbers of all keys lie side by side, then their second ones: so many keys are read at once, and no sum
+    runs across a register. The values lie in the same way.
+    """
+    width, count = len(q_D), place + 1
+    scale = f32(1.0) / math.sqrt(f32(width))
+    for s in range(count):
+        scores_S[s] = f32(0.0)
+    d = 0
+    while d + 2 <= width:
+        q0, q1 = q_D[d] * scale, q_D[d + 1] * scale
+        for s in range(count):
+            scores_S[s] += q0 * keys_DS[d, s] + q1 * keys_DS[d + 1, s]
+        d += 2
+    while d < width:
+        q0 = q_D[d] * scale
+        for s in range(count):
+            scores_S[s] += q0 * keys_DS[d, s]
+        d += 1
+    if count > shape[WINDOW]:
+        see(shape, place, scores_S)
+    highest = scores_S[0]
+    for s in range(count):
+        highest = scores_S[s] if scores_S[s] > highest else highest
+    total = f32(0.0)
+    for s in range(count):
+        scores_S[s] = exp(scores_S[s] - highest)
+        total += scores_S[s]
+    part = f32(1.0) / total
+    d = 0
+    while d + 4 <= width:
+        s0 = s1 = s2 = s3 = f32(0.0)
+        for s in range(count):
+            weight = scores_S[s]
+            s0 += weight * values_DS[d, s]
+            s1 += weight * values_DS[d + 1, s]
+            s2 += weight * values_DS[d + 2, s]
+            s3 += weight * values_DS[d + 3, s]
+        out_D[d], out_D[d + 1], out_D[d + 2], out_D[d + 3] = s0 * part, s1 * part, s2 * part, s3 * part
+        d += 4
+    while d < width:
+        s0 = f32(0.0)
+        for s in range(count):
+            s0 += scores_S[s] * values_DS[d, s]
+        out_D[d] = s0 * part
+        d += 1
+
+
+@compiled
+def attention(
+    shape, numbers, weights, turns, places, qkv_BN, keys_BKDS, values_BKDS, scores_S, out_BN, part, parts
+):
+    """Add each row's key and value to the cache, and write what its heads read there.
+
+    A part has its own key/value heads, with the query heads that read them.
+    """
+    heads, kv_heads, width = shape[HEADS], shape[KV_HEADS], shape[HEAD_DIM]
+    group, units = heads // kv_heads, len(places) * kv_heads
+    first, last = units * part // parts, units * (part + 1) // parts
+    for unit in range(first, last):
+        b, k = unit // kv_heads, unit % kv_heads
+        place = places[b]
+        key_D = qkv_BN[b, (heads + k) * width : (heads + k + 1) * width]
+        value_D = qkv_BN[b, (heads + kv_heads + k) * width : (heads + kv_heads + k + 1) * width]
+        if weights[KEY_NORM] != 0:
+            normalize_head(weights[KEY_NORM], numbers[EPSILON], key_D)
+        if shape[ROTARY]:
+            rotate(key_D, turns[0, place], turns[1, place])
+        for d in range(width):
+            keys_BKDS[b, k, d, place] = key_D[d]
+            values_BKDS[b, k, d, place] = value_D[d]
+        for h in range(k * group, (k + 1) * group):
+            q_D = qkv_BN[b, h * width : (h + 1) * width]
+            if weights[QUERY_NORM] != 0:
+                normalize_head(weights[QUERY_NORM], numbers[EPSILON], q_D)
+            if shape[ROTARY]:
+                rotate(q_D, turns[0, place], turns[1, place])
+            attend(
+                shape,
+                place,
+                q_D,
+                keys_BKDS[b, k],
+                values_BKDS[b, k],
+                scores_S,
+                out_BN[b, h * width : (h + 1) * width],
+            )
+
+
+@compiled
+def embed(shape, numbers, weights, ids, places, x_BC):
+    """Write the vector that enters the first block, for each row."""
+    width = x_BC.shape[1]
+    embedding_VC = matrix(weights[EMBEDDING], shape[VOCABULARY], width)
+    for b in range(len(ids)):
+        for c in range(width):
+            x_BC[b, c] = embedding_VC[ids[b], c] * numbers[EMBEDDING_SCALE]
+        if weights[POSITIONS] != 0:
+            position_C = matrix(weights[POSITIONS], places[b] + 1, width)[places[b]]
+            for c in range(width):
+                x_BC[b, c] += position_C[c]
+
+
+@compiled
+def step(
+    ids, places, shape, numbers, weights, turns, keys_LBKDS, values_LBKDS,
+    x_BC, a_PBC, qkv_BN, mixed_BN, gate_BF, up_BF, scores_PS, logits_BV, gate, turn, part, parts,
+):  # fmt: skip
+    """Write the logits (B, V) after one more token in each row, and add the token to the cache.
+
+    `ids` (B,) are the tokens and `places` (B,) the numbers of tokens before them. `turns` (2, S, E) are the cosines and
+    sines of the rotary positions. The arrays from `x_BC` to `scores_PS` are room to work in. `gate` is the address
+    of the number of arrivals at the gate, and `turn` that number when the step begins. Returns what it is at the end.
+    """
+    layers, a_BC = shape[LAYERS], a_PBC[part]
+    rest = weights[layers]
+    if part == 0:
+        embed(shape, numbers, rest, ids, places, x_BC)
+    turn = wait_for_all(gate, turn, parts)
+    for layer in range(layers):
+        w = weights[layer]
+        # Every part needs the whole of what is normed, and norms it in its own room: that is faster than waiting.
+        normalize(shape, numbers, w[ATTENTION_NORM], w[ATTENTION_NORM_BIAS], x_BC, a_BC)
+        project(w[QKV], w[QKV_BIAS], a_BC, qkv_BN, part, parts)
+        turn = wait_for_all(gate, turn, parts)
+        attention(
+            shape, numbers, w, turns, places, qkv_BN, keys_LBKDS[layer], values_LBKDS[layer], scores_PS[part],
+            mixed_BN, part, parts,
+        )  # fmt: skip
+        turn = wait_for_all(gate, turn, parts)
+        first, last = project(w[OUTPUT], w[OUTPUT_BIAS], mixed_BN, a_BC, part, parts)
+        add(a_BC, x_BC, first, last)
+        turn = wait_for_all(gate, turn, parts)
+        normalize(shape, numbers, w[MLP_NORM], w[MLP_NORM_BIAS], x_BC, a_BC)
+        first, last = project(w[UP], w[UP_BIAS], a_BC, up_BF, part, parts)
+        if w[GATE] != 0:
+            project(w[GATE], w[GATE_BIAS], a_BC, gate_BF, part, parts)
+        for b in range(len(ids)):
+            if w[GATE] != 0:
+                activate(shape[ACTIVATION], gate_BF[b, first:last])
+                for n in range(first, last):
+                    up_BF[b, n] *= gate_BF[b, n]
+            else:
+                activate(shape[ACTIVATION], up_BF[b, first:last])
+        turn = wait_for_all(gate, turn, parts)
+        first, last = project(w[DOWN], w[DOWN_BIAS], up_BF, a_BC, part, parts)
+        add(a_BC, x_BC, first, last)
+        turn = wait_for_all(gate, turn, parts)
+    normalize(shape, numbers, rest[FINAL_NORM], rest[FINAL_NORM_BIAS], x_BC, a_BC)
+    project(rest[HEAD], rest[HEAD_BIAS], a_BC, logits_BV, part, parts)
+    return wait_for_all(gate, turn, parts)
+
+
+@compiled
+def add(from_BC, to_BC, first, last):
+    """Add a branch to the residual stream, where this part computed it."""
+    for b in range(len(to_BC)):
+        for c in range(first, last):
+            to_BC[b, c] += from_BC[b, c]

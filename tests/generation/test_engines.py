@@ -1,0 +1,94 @@
+"""Which engine writes: torch until the loops are loaded, and wherever they cannot be had."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from glassgpt.errors import MissingExtraError
+from glassgpt.generation import engines
+from glassgpt.generation.engine import Batch, evaluating, generate_ids
+from glassgpt.generation.sampling import SamplingConfig
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.gpt import GPT
+
+GREEDY = SamplingConfig(temperature=0)
+
+
+@pytest.fixture(autouse=True)
+def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that has written nothing yet."""
+    monkeypatch.setattr(engines, "_LOADING", engines._Loading())
+    monkeypatch.setattr(engines, "LOAD_AFTER", 5)
+
+
+@pytest.fixture
+def model() -> GPT:
+    torch.manual_seed(0)
+    model = GPT(ModelConfig(vocab_size=61, context_length=32, n_layer=2, n_head=4, n_embd=32))
+    for weight in model.requires_grad_(False).parameters():
+        weight.add_(torch.randn_like(weight) * 0.3)
+    return model
+
+
+def test_a_text_changes_over_when_the_loops_are_loaded(model: GPT) -> None:
+    pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+    plain = generate_ids(model, [1, 2], GREEDY)
+    expected, found, kinds = [next(plain)[0] for _ in range(100)], [], []
+    with evaluating(model):
+        batch = Batch(model, [[1, 2]], GREEDY, engine="auto")
+        for step in range(100):
+            found.append(batch.step()[0][1])
+            kinds.append(type(batch._decoder).__name__)
+            if step == 20:
+                thread = engines._LOADING.thread
+                assert thread is not None
+                thread.join(60)
+    assert found == expected
+    assert kinds[0] == "Decoder"
+    assert set(kinds[21:]) == {"LoopDecoder"}
+
+
+def test_a_short_text_loads_nothing(model: GPT) -> None:
+    ids = generate_ids(model, [1], GREEDY, engine="auto")
+    assert len([next(ids) for _ in range(5)]) == 5
+    assert engines._LOADING.thread is None
+
+
+def test_without_numba_torch_writes(model: GPT, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "has_numba", lambda: False)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    ids = generate_ids(model, [1], GREEDY, engine="auto")
+    assert len([next(ids) for _ in range(20)]) == 20
+    assert engines._LOADING.thread is None
+    with pytest.raises(MissingExtraError, match=r"pip install 'glassgpt\[fast\]'"):
+        next(generate_ids(model, [1], GREEDY, engine="loops"))
+
+
+def test_loops_that_cannot_be_compiled_are_told_and_torch_writes(
+    model: GPT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+    from glassgpt.generation import loop_engine
+
+    def fail() -> None:
+        raise OSError("no such instruction")
+
+    monkeypatch.setattr(loop_engine, "compile_step", fail)
+    with pytest.raises(MissingExtraError, match="no such instruction"):
+        next(generate_ids(model, [1], GREEDY, engine="loops"))
+    ids = generate_ids(model, [1], GREEDY, engine="auto")
+    assert len([next(ids) for _ in range(20)]) == 20
+
+
+def test_a_model_that_the_loops_lack_parts_of_is_written_by_torch(model: GPT) -> None:
+    pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+    from glassgpt.model.int8 import quantize
+
+    quantize(model)
+    with evaluating(model):
+        batch = Batch(model, [[1, 2]], GREEDY, engine="loops")
+        batch.step()
+        assert type(batch._decoder).__name__ == "Decoder"

@@ -1,0 +1,229 @@
+"""The compiled loops write what the model writes: every part that a model may have, alone and in company."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from glassgpt.errors import ModelError
+from glassgpt.generation.engine import Batch, evaluating, generate_ids
+from glassgpt.generation.sampling import SamplingConfig
+from glassgpt.model.attention import using
+from glassgpt.model.config import ModelConfig
+from glassgpt.model.gpt import GPT
+from glassgpt.model.int8 import quantize
+from glassgpt.model.points import looking
+
+pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+
+from glassgpt.generation.loop_engine import ACTIVATIONS, NORMS, LoopDecoder, why_not
+
+SMALL = {"vocab_size": 61, "context_length": 24, "n_layer": 2, "n_head": 4, "n_embd": 32}
+GPT2 = {
+    "positions": "learned", "norm": "layernorm", "activation": "gelu_tanh", "qk_norm": False, "qkv_bias": True,
+    "attention_bias": True, "mlp_bias": True, "norm_bias": True,
+}  # fmt: skip
+PARTS: list[dict[str, Any]] = [
+    {},
+    GPT2,
+    {"positions": "sinusoidal", "activation": "gelu", "mlp_bias": True},
+    {"positions": "none", "activation": "relu", "norm": "layernorm"},
+    {"activation": "relu2", "n_kv_head": 2},
+    {"n_kv_head": 1, "n_head_dim": 6, "mlp_bias": True, "qkv_bias": True},
+    {"attention": "sliding", "window": 5},
+    {"attention": "strided", "stride": 4},
+    {"attention": "strided", "stride": 3, "window": 6, "n_kv_head": 2},
+    {"tied_head": False, "head_bias": True, "qk_norm": False},
+    {"rope_scaling": "linear", "rope_factor": 4.0, "rope_theta": 500.0},
+    {"rope_scaling": "llama3", "rope_factor": 4.0, "rope_original_length": 12},
+    {"n_hidden": 37, "vocab_size": 67, "n_embd": 40, "n_head_dim": 10, "norm_epsilon": 0.1},
+]  # fmt: skip
+GREEDY = SamplingConfig(temperature=0)
+
+
+def model_with(**parts: Any) -> GPT:
+    """Return a model whose weights are far from their beginning, so that every part matters."""
+    torch.manual_seed(0)
+    model = GPT(ModelConfig(**(SMALL | parts))).eval().requires_grad_(False)
+    for weight in model.parameters():
+        weight.add_(torch.randn_like(weight) * 0.3)
+    return model
+
+
+def words(parts: dict[str, Any]) -> str:
+    return "-".join(f"{value}" for value in parts.values()) or "usual"
+
+
+@pytest.fixture
+def threads() -> Any:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("rows", [1, 3, 6])
+@pytest.mark.parametrize("parts", PARTS, ids=words)
+def test_logits_are_those_of_the_model(parts: dict[str, Any], rows: int, count: int, threads: Any) -> None:
+    """Within float32 rounding of the largest, at every place of the context, for texts of different lengths."""
+    threads(count)
+    model, generator = model_with(**parts), torch.Generator().manual_seed(1)
+    lengths = [1 + 3 * row for row in range(rows)]
+    ids_BT = torch.randint(0, model.config.vocab_size, (rows, 24), generator=generator)
+    logits_BTV = model(ids_BT)
+    decoder = LoopDecoder(model, rows)
+    first = decoder.fill(
+        list(range(rows)), [ids_BT[row, :length].tolist() for row, length in enumerate(lengths)]
+    )
+    torch.testing.assert_close(first, logits_BTV[range(rows), [length - 1 for length in lengths]])
+    largest = logits_BTV.abs().max()
+    for step in range(24 - max(lengths)):
+        places = [length + step for length in lengths]
+        ids = [int(ids_BT[row, place]) for row, place in enumerate(places)]
+        found = decoder.step(ids, places)
+        assert (found - logits_BTV[range(rows), places]).abs().max() < 4e-6 * largest
+
+
+@pytest.mark.parametrize("parts", [{}, GPT2, {"attention": "sliding", "window": 5}], ids=words)
+def test_greedy_ids_are_equal_far_past_the_context(parts: dict[str, Any]) -> None:
+    model = model_with(**parts)
+    found = {}
+    for engine in ("torch", "loops"):
+        ids = generate_ids(model, [1, 2, 3], GREEDY, engine=engine)
+        found[engine] = [next(ids)[0] for _ in range(500)]
+    assert len(set(found["torch"])) > 3
+    assert found["loops"] == found["torch"]
+
+
+def test_a_text_is_the_same_alone_and_in_company() -> None:
+    """Whatever rows end before it and take its place in the cache."""
+    model, config = model_with(), SamplingConfig(temperature=0.9)
+
+    def written(
+        prompts: list[list[int]], drops: dict[int, int], among: tuple[int, int]
+    ) -> dict[int, list[int]]:
+        texts: dict[int, list[int]] = {}
+        with evaluating(model):
+            batch = Batch(model, prompts, config, seed=5, engine="loops", among=among)
+            for step in range(40):
+                for row, id in batch.step():
+                    texts.setdefault(row, []).append(id)
+                if step in drops:
+                    batch.drop(drops[step])
+        return texts
+
+    prompts = [[1], [2, 3], [4, 5, 6], [7] * 20, [8, 9]]
+    together = written(prompts, {3: 0, 7: 4, 12: 1}, (0, 5))
+    assert together[2] == written([prompts[2]], {}, (2, 5))[0]
+    assert together[3] == written([prompts[3]], {}, (3, 5))[0]
+
+
+def test_weights_that_change_in_place_write_and_replaced_ones_too() -> None:
+    model = model_with(qkv_bias=True)
+    ids = generate_ids(model, [1], GREEDY, engine="loops")
+    text = [1] + [next(ids)[0] for _ in range(3)]
+    model.blocks[0].get_submodule("mlp").get_parameter("up.weight").mul_(-1.5)
+    text += [next(ids)[0] for _ in range(3)]
+    # What was cached before stays, as with torch, so only the weights of later layers can be compared exactly.
+    model.blocks[1].get_submodule("attention").qkv = nn.Linear(32, 96)
+    model.requires_grad_(False)
+    after = next(ids)[0]
+    assert after == int(model(torch.tensor([text]))[0, -1].argmax())  # read again, with the new weights
+
+
+def test_a_model_that_is_looked_into_is_written_by_torch() -> None:
+    model, seen = model_with(), []
+    ids = generate_ids(model, [1], GREEDY, engine="loops")
+    plain = [next(ids)[0] for _ in range(12)]
+    ids = generate_ids(model, [1], GREEDY, engine="loops")
+    begun = [next(ids)[0] for _ in range(4)]
+    with looking(model, "blocks.0.mlp", see=lambda name, value: seen.append(name)):
+        begun += [next(ids)[0] for _ in range(4)]
+    begun += [next(ids)[0] for _ in range(4)]
+    assert len(seen) >= 4
+    assert begun == plain
+
+
+def test_broken_weights_are_told() -> None:
+    model = model_with()
+    model.blocks[0].get_submodule("mlp").get_parameter("up.weight")[3, 3] = float("nan")
+    ids = generate_ids(model, [1], GREEDY, engine="loops")
+    with pytest.raises(ModelError, match="not finite"):
+        next(ids)
+    decoder = LoopDecoder(model, 1)
+    assert decoder.step([1], [0]).isnan().all()
+
+
+def test_parts_that_the_loops_do_not_have_are_named() -> None:
+    assert why_not(model_with()) is None
+    other = model_with()
+    other.config = ModelConfig(**SMALL)
+    object.__setattr__(other.config, "activation", "mine")
+    assert why_not(other) == "activation 'mine'"
+    assert "float64" in str(why_not(model_with().double()))
+    other = model_with()
+    other.blocks[1].get_submodule("mlp").up = nn.utils.parametrizations.weight_norm(nn.Linear(32, 88))
+    assert "blocks.1.mlp.up" in str(why_not(other))
+    assert "Int8Linear" in str(why_not(quantize(model_with())))
+    other = model_with()
+    with using(other, "explicit"):
+        assert "form of attention" in str(why_not(other))
+    assert why_not(other) is None
+
+
+def test_every_part_of_the_project_is_in_the_loops() -> None:
+    """A new one has to be written there, too, or the model is handed to torch."""
+    from glassgpt.model.parts import ACTIVATIONS as ALL_ACTIVATIONS
+    from glassgpt.model.parts import NORMS as ALL_NORMS
+
+    assert set(ACTIVATIONS) == set(ALL_ACTIVATIONS)
+    assert set(NORMS) == set(ALL_NORMS)
+
+
+def test_functions_that_are_approximated_are_exact_in_float32() -> None:
+    from glassgpt.generation import loops
+
+    x = np.linspace(-80, 80, 20001, dtype=np.float32)
+    found = np.array([loops.exp(value) for value in x])
+    np.testing.assert_allclose(found, np.exp(x.astype(np.float64)), rtol=3e-7)
+    y = np.linspace(-6, 6, 6001, dtype=np.float32)
+    found = np.array([loops.erf(value) for value in y])
+    np.testing.assert_allclose(found, torch.erf(torch.from_numpy(y).double()).numpy(), atol=3e-7)
+
+
+def test_several_threads_of_a_program_write_at_the_same_time(threads: Any) -> None:
+    """Each with helpers: they share the crew, and must not wait for each other's gates."""
+    threads(2)
+    model, found = model_with(), []
+
+    def write() -> None:
+        decoder = LoopDecoder(model, 1)
+        decoder.fill([0], [[1]])
+        found.append([decoder.step([2], [place]).clone() for place in range(1, 20)])
+
+    writers = [threading.Thread(target=write) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert len(found) == 4
+    for other in found[1:]:
+        for ours, theirs in zip(found[0], other, strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_the_step_is_compiled_once_for_all_models() -> None:
+    """Another signature would be compiled for seconds in the middle of a text."""
+    from glassgpt.generation import loops
+
+    for parts in PARTS:
+        decoder = LoopDecoder(model_with(**parts), 4)
+        decoder.fill([0, 1, 2, 3], [[1], [2], [3], [4]])
+        for rows in (4, 2, 1):
+            decoder.step([1] * rows, [5 - rows] * rows)
+    assert len(loops.step.signatures) == 1
