@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from glassgpt.cli import terminal
-from glassgpt.cli.terminal import Output, make_console, printable, shorten, shown, visible
+from glassgpt.cli.terminal import Output, folded, make_console, printable, shorten, shown, visible
 from glassgpt.errors import OutputError
 
 TURNS = "‪‫‬‭‮⁦⁧⁨⁩"
@@ -156,3 +156,15 @@ def test_sentences_are_no_longer_than_a_person_reads_in_a_wide_window(
 def test_sentences_are_not_folded_where_there_is_no_window(capsys: pytest.CaptureFixture[str]) -> None:
     make_console().print("word " * 50)
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_a_command_of_another_program_is_not_broken_either() -> None:
+    """`hf download` of an import without a network was broken before --local-dir at 60 columns."""
+    line = "hf download Qwen/Qwen3-0.6B --local-dir FOLDER"
+    told = f"Or fetch it on a machine with a network, bring the folder here, and import that:  {line}"
+    assert folded(told, 60).splitlines()[-1] == line
+    assert (
+        folded("Install it with:  pip install 'glassgpt[fast]'", 30)
+        .splitlines()[-1]
+        .startswith("pip install '")
+    )

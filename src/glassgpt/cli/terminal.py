@@ -38,7 +38,7 @@ WIDEST = (
     100  # columns of a sentence: longer lines are hard to read, so a wider window does not make them longer
 )
 
-_UNBROKEN = re.compile(r"( *)(`[^`]*`\S*|(?<=  )glassgpt\b.*|\S+)")
+_UNBROKEN = re.compile(r"( *)(`[^`]*`\S*|(?<=  )glassgpt\b.*|(?<=:  )\S.*|\S+)")
 
 _CONTROL = (*range(32), *range(127, 160))
 _INVISIBLE = (

@@ -190,8 +190,12 @@ def _download(name: str) -> Path:
             "hf auth login)."
         ) from error
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError, ConnectionError) as error:
-        raise OfflineError(
-            f"There is no folder {name}, and the hub, where a model of that name may be, cannot be reached. Try "
-            "again with a network; or on a machine with one run  hf download "
-            f"{name} --local-dir FOLDER,  bring the folder here, and import that."
-        ) from error
+        offline = OfflineError(
+            f"There is no folder {name}, and the hub, where a model of that name may be, cannot be reached. Try again "
+            "with a network."
+        )
+        offline.add_note(
+            "Or fetch it on a machine with a network, bring the folder here, and import that:  hf download "
+            f"{name} --local-dir FOLDER"
+        )
+        raise offline from error
