@@ -105,7 +105,7 @@ def title(page: Path, words: list[str]) -> str:
 def shrunk(words: list[str]) -> list[str]:
     """Cut the budgets of a command; a training without one makes a few updates."""
     cut = [BUDGETS.get(before, word) for before, word in zip(["", *words], words, strict=False)]
-    trains = "glassgpt train" in shlex.join(words) or "glassgpt finetune" in shlex.join(words)
+    trains = any(f"glassgpt {name}" in shlex.join(words) for name in ("train", "finetune", "sweep"))
     ends = {"--minutes", "--training.seconds", "--training.steps", "--epochs", "--help"}
     if trains and not ends & set(words):
         cut += ["--training.steps", BUDGETS["--training.steps"]]
@@ -119,6 +119,7 @@ def test_budgets_are_cut_and_nothing_else() -> None:
             "glassgpt train x --training.steps 4 --model.n-layer 9"
         ),
         "glassgpt finetune sft x y": "glassgpt finetune sft x y --training.steps 4",
+        "glassgpt sweep x --seeds 3": "glassgpt sweep x --seeds 3 --training.steps 4",
         "glassgpt runs": "glassgpt runs",
     }
     assert {line: shlex.join(shrunk(line.split())) for line in lines} == lines

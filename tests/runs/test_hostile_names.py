@@ -103,7 +103,7 @@ def test_commands_that_read_runs_of_every_name(run, glassgpt: Any, monkeypatch: 
     assert not acting(compared.output + compared.errors)
 
 
-OTHERS = ("a<script>alert(1)", "a[bold]`x`[/]", "日本語 🙂 مرحبا", "x" * 190)
+OTHERS = ("a<script>alert(1)", "a[bold]`x`[red]", "日本語 🙂 مرحبا", "x" * 190)
 TRAINED = ["a$^$b", *(pytest.param(text, marks=pytest.mark.slow) for text in OTHERS)]
 """Names that `train` accepts: they begin with a letter and hold no control character."""
 

@@ -58,6 +58,7 @@ def generate_batch(
     stop_ids: Collection[int] = (),
     use_cache: bool = True,
     among: tuple[int, int] | None = None,
+    engine: Engine = "torch",
 ) -> Generator[list[tuple[int, int]], None, None]:
     """Yield, for each step, the next id of every unfinished prompt, as (its index, id).
 
@@ -66,7 +67,16 @@ def generate_batch(
     errors are those of `generate_ids`.
     """
     with evaluating(model):
-        batch = Batch(model, prompts, config, seed=seed, exclude=exclude, use_cache=use_cache, among=among)
+        batch = Batch(
+            model,
+            prompts,
+            config,
+            seed=seed,
+            exclude=exclude,
+            use_cache=use_cache,
+            among=among,
+            engine=engine,
+        )
         for _ in range(max_tokens):
             if not batch.rows:
                 return
