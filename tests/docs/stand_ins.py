@@ -117,13 +117,14 @@ def vocabulary(kind: str) -> Callable[[Path], None]:
 
 
 FILES: dict[str, Callable[[Path], None]] = {
-    **dict.fromkeys(("my-book.txt", "letters.txt", "story.txt", "other-story.txt"), text),
+    **dict.fromkeys(("my-book.txt", "letters.txt", "story.txt", "other-story.txt", "other-text.txt"), text),
     **dict.fromkeys(("my-texts", "other-texts", "texts", "notes/"), texts),
     "diary/": diary,
     "notes.jsonl": records("text"),
     "answers.jsonl": records("output"),
     "records.json": records("instruction", "output"),
     "instructions.json": records("instruction", "output"),
+    "more-answers.jsonl": records("instruction", "output"),
     "preferences.json": records("prompt", "chosen", "rejected"),
     "reviews.csv": reviews,
     "tasks": tasks,

@@ -7,6 +7,7 @@ cut by one rule (`shrunk`; sizes stay), and the files and runs that a page tells
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import shlex
@@ -19,13 +20,14 @@ from pathlib import Path
 import pytest
 
 from tests.docs.stand_ins import FILES, SHARED
-from tests.docs.test_docs_commands import EXTENDING, PAGES, ROOT, Block, blocks
+from tests.docs.test_docs_commands import ENDS_A_COMMAND, EXTENDING, PAGES, ROOT, Block, blocks
 
 CANNOT_RUN = {
     "README.md: make demo": "installs packages, and trains for two minutes",
     "README.md: make test": "runs all tests, this one among them",
     "README.md: pip install .": "installs packages",
     "CONTRIBUTING.md: make test": "runs all tests, this one among them",
+    "docs/loops.md: pip install 'glassgpt[fast]'": "installs packages",
     "README.md: glassgpt doctor": "measures for minutes; tests/doctor runs it",
     "docs/doctor.md: glassgpt doctor": "measures for minutes; tests/doctor runs it",
     "docs/doctor.md: glassgpt doctor --json": "measures for minutes; tests/doctor runs it",
@@ -69,6 +71,8 @@ RUNS = {
     "my-run": "tales",
     "mine": "tales",
     "story-1": "tales",
+    "story-2": "tales",
+    "mine-sft-1": "tales-sft-1",
     "letters": "letters",
     "long": "letters",
     "tales-sft-1": "tales-sft-1",
@@ -132,8 +136,10 @@ def test_each_command_that_cannot_run_is_in_the_pages() -> None:
 
 
 def test_each_file_and_run_that_is_put_there_is_named_in_the_pages() -> None:
-    named = " ".join(word for page in pages() for words in commands(page) for word in words)
-    assert not [name for name in (*FILES, *RUNS) if name not in named]
+    words = [word for page in pages() for words in commands(page) for word in words]
+    patterns, named = [word for word in words if "*" in word], " ".join(words)
+    missing = [name for name in (*FILES, *RUNS) if name not in named]
+    assert not [name for name in missing if not any(fnmatch.fnmatchcase(name, each) for each in patterns)]
 
 
 class Place:
@@ -167,7 +173,10 @@ class Place:
             self.variables |= dict(word.split("=", 1) for word in words[1:])
             return ""
         self.put(words)
-        line = " ".join(word if re.match(r"[A-Z_]+=", word) else shlex.quote(word) for word in shrunk(words))
+        line = " ".join(
+            word if word in ENDS_A_COMMAND or re.match(r"[A-Z_]+=", word) else shlex.quote(word)
+            for word in shrunk(words)
+        )
         ran = subprocess.run(
             ["sh", "-c", line], cwd=self.folder, input=TYPED, capture_output=True, text=True,
             env={name: value for name, value in os.environ.items() if name != "GLASSGPT_RUNS"} | self.variables,
@@ -188,14 +197,16 @@ class Place:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     make(path)
             name = word.removeprefix("runs/").removesuffix("/config.toml")
-            if name in RUNS:
-                self.put_run(name)
-        if {"generate", "eval", "runs"} & set(words) and not (self.folder / "runs").exists():
+            for run in RUNS:
+                if run == name or ("*" in name and fnmatch.fnmatchcase(run, name)):
+                    self.put_run(run)
+        if {"generate", "chat", "eval", "runs"} & set(words) and not (self.folder / "runs").exists():
             self.put_run("tinytales-1")
 
     def put_run(self, name: str) -> None:
         runs = Path(self.variables.get("GLASSGPT_RUNS", self.folder / "runs"))
-        if self.made and not (runs / name).exists():
+        removed = (runs / ".removed" / name).exists()  # for `restore` to bring back
+        if self.made and not removed and not (runs / name).exists():
             shutil.copytree(self.made / "runs" / RUNS[name], runs / name)
 
 
