@@ -215,7 +215,7 @@ def test_other_records_are_measured_as_the_held_out_ones_are(glassgpt: Any, base
     """They were read as text, and for questions with answers the message advised a fine-tuning."""
     run = taught(glassgpt, kind)
     own = held_out(kind.split()[0], run)
-    if kind == "grpo":  # it answers each of its own prompts several times
+    if kind == "grpo":  # each prompt of its data is answered several times
         own = [own[index % len(own)] for index in range(64)]
     Path("other.json").write_text(json.dumps(own))
     for words, file in ((["taught"], "own"), (["taught", "other.json"], "other")):

@@ -14,7 +14,7 @@ FINISHED = TrainingFinished(1, "finished", 1.0, 1, 1.0)
 
 
 class Clock:
-    """Time that passes only when it is told to."""
+    """A clock that a test sets."""
 
     now = 100.0
 

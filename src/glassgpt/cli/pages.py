@@ -26,8 +26,7 @@ CELLS = re.compile(r"(?<!\\)\|")
 
 def page_names() -> list[str]:
     """Return the names of all pages but those that this command replaces: the list of pages, and all commands' help."""
-    folder = next((place for place in PLACES if place.is_dir()), None)
-    names = sorted(path.stem for path in folder.glob("*.md")) if folder else []
+    names = sorted(path.stem for path in _folder().glob("*.md"))
     return [name for name in names if name not in ("README", "help")]
 
 
@@ -85,14 +84,15 @@ def _table(rows: list[str], width: int) -> list[str]:
         return rows
     titles, found = cells[0], []
     for row in cells[2:]:
-        said = [
-            f"  - {title}: {cell}" if title else f"  - {cell}"
-            for title, cell in zip(titles, row, strict=False)
-        ]
-        found += [f"- **{row[0]}**", *(line for line, cell in zip(said[1:], row[1:], strict=True) if cell)]
+        found.append(f"- **{row[0]}**")
+        said = ((title, cell) for title, cell in zip(titles[1:], row[1:], strict=False) if cell)
+        found += [f"  - {title}: {cell}" if title else f"  - {cell}" for title, cell in said]
     return found
 
 
 def _read(name: str) -> str:
-    folder = next(place for place in PLACES if place.is_dir())
-    return (folder / f"{name}.md").read_text(encoding="utf-8")
+    return (_folder() / f"{name}.md").read_text(encoding="utf-8")
+
+
+def _folder() -> Path:
+    return next((place for place in PLACES if place.is_dir()), PLACES[0])  # of which a glob finds nothing

@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 UNLIMITED = 100_000  # columns, if the output is not a window
 INPUT_BLOCK = 1 << 16  # characters
 NARROWEST = 16  # columns that text in a table is folded to
-WIDEST = (
-    100  # columns of a sentence: longer lines are hard to read, so a wider window does not make them longer
-)
+WIDEST = 100  # columns of a sentence, also in a wider window: longer lines are hard to read
 
 _UNBROKEN = re.compile(r"( *)(`[^`]*`\S*|(?<=  )glassgpt\b.*|(?<=:  )\S.*|\S+)")
 

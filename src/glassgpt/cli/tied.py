@@ -1,6 +1,6 @@
 """`python -m glassgpt.cli.tied PIPE WORDS...`: a command that stops, with everything saved, when its parent is gone.
 
-A sweep trains its runs side by side in processes of their own. Each reads a pipe that only the parent could write to:
+A sweep trains its runs side by side in separate processes. Each reads a pipe that only the parent could write to:
 it ends when the parent closes it or dies, even by a kill. Then the command gets SIGTERM, as if a person had stopped it.
 """
 

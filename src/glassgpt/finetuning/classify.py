@@ -69,13 +69,7 @@ class Classifier(nn.Module):
 
 def build(start: Start, config: ClassifyConfig) -> Task:
     """Return the task of classifying `start.data` by label."""
-    texts = read_labelled(
-        [Path(path) for path in start.data],
-        text_field=config.text_field,
-        label_field=config.label_field,
-        say=start.say,
-        labels_as_written=config.labels_as_written,
-    )
+    texts = _texts(start, config)
     learn, hold = split_rows(
         [item.text.strip() for item in texts],
         config.validation,
@@ -121,17 +115,21 @@ def measure_records(start: Start, config: ClassifyConfig) -> tuple[int, Measured
     Raises `CorpusError` for a label that it has not learned.
     """
     classifier = open_classifier(start.run)
-    texts = read_labelled(
+    texts = _texts(start, config, known=classifier.labels)
+    ids = text_ids(start.run, [item.text for item in texts], start.context_length, start.say)
+    encoded = encode(ids, [item.label for item in texts], classifier.labels)
+    return len(texts), measure(classifier.model, encoded, classifier.labels, start.device)
+
+
+def _texts(start: Start, config: ClassifyConfig, known: Sequence[str] | None = None) -> list[Labelled]:
+    return read_labelled(
         [Path(path) for path in start.data],
         text_field=config.text_field,
         label_field=config.label_field,
         say=start.say,
         labels_as_written=config.labels_as_written,
-        known=classifier.labels,
+        known=known,
     )
-    ids = text_ids(start.run, [item.text for item in texts], start.context_length, start.say)
-    encoded = encode(ids, [item.label for item in texts], classifier.labels)
-    return len(texts), measure(classifier.model, encoded, classifier.labels, start.device)
 
 
 def freeze(model: Classifier, config: ClassifyConfig) -> None:

@@ -1,8 +1,8 @@
 """A fine-tuned run measured by its kind's own measure, on the examples that it was not trained on.
 
-Which of its own examples were held out follows from the base, the data and the settings, all of which the run records.
-So the task is built again as for a resume, and gets the run's final weights. Other examples are all held out, so the
-finished run is measured on them as it is.
+A run records its base, its data and its settings, and these decide which of its examples were held out. So the task is
+built again as for a resume, and gets the run's final weights. Other examples are all held out, so the finished run is
+measured on them as it is.
 """
 
 from __future__ import annotations

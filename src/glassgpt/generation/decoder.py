@@ -83,9 +83,8 @@ class Decoder:
         """Double the cache until `tokens` fit; a small cache keeps short texts close together, which reads faster."""
         if tokens <= self.cache.capacity:
             return
-        smaller, capacity = self.cache, self.cache.capacity
-        while capacity < tokens:
-            capacity = min(2 * capacity, self.model.config.context_length)
+        smaller = self.cache
+        capacity = doubled(smaller.capacity, tokens, self.model.config.context_length)
         self.cache = self.model.new_cache(smaller.batch_size, capacity=capacity)
         rows = list(range(smaller.batch_size))
         smaller.length = smaller.capacity
@@ -100,6 +99,13 @@ class Decoder:
         if self._recording.step is None and self._recording.asked > self._record_after:
             self._recording.step = record(self.model)
         return self._recording.step or self._step
+
+
+def doubled(capacity: int, tokens: int, most: int) -> int:
+    """Return the capacity of a cache, doubled until `tokens` fit, but not beyond `most`."""
+    while capacity < tokens:
+        capacity = min(2 * capacity, most)
+    return capacity
 
 
 def read_texts(

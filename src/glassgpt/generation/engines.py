@@ -85,9 +85,8 @@ def _load() -> None:
             )
         loop_engine.compile_step()
         _LOADING.done = True
-    except (
-        Exception
-    ) as error:  # a library of the system that is too old, a folder that cannot be written, ...
+    except Exception as error:
+        # A library of the system that is too old, a folder that cannot be written: torch goes on writing.
         _LOADING.failure = f"{type(error).__name__}: {error}"
 
 
@@ -115,36 +114,32 @@ class Chooser:
     def __init__(self, model: GPT, engine: Engine, *, record_after: int | None) -> None:
         self._model, self._record_after = model, record_after
         self._engine: Engine = engine
-        self._outline = Outline(model)
         self._decoder: Decodes | None = None
         self.is_loops = False
         """Whether the loops write now."""
-        self._suits: bool | None = None
+        self._outline: Outline | None = None  # of the model that `_suits` is about
+        self._suits = False
 
     def decoder(self, rows: int) -> tuple[Decodes, bool]:
         """Return the decoder for the next step of this many rows, and whether it is a new one, with nothing cached.
 
         Hooks are not part of the loops, so a model that is looked into is written by torch.
         """
-        same = self._outline.is_same()
-        loops = self._wants_loops(same)
-        if self._decoder is not None and loops == self.is_loops and (same or not loops):
+        loops, is_other = False, False
+        if loops_are_loaded(self._engine):
+            if self._outline is None or not self._outline.is_same():
+                from glassgpt.generation.loop_engine import why_not
+
+                self._outline, self._suits = Outline(self._model), why_not(self._model) is None
+                is_other = True  # the loops would read weights that are there no more
+            loops = self._suits and not self._outline.is_watched()
+        if self._decoder is not None and loops == self.is_loops and not (loops and is_other):
             return self._decoder, False
-        self.is_loops, self._outline = loops, self._outline if same else Outline(self._model)
-        self._decoder = self._make(rows)
+        self.is_loops, self._decoder = loops, self._make(rows, loops)
         return self._decoder, True
 
-    def _wants_loops(self, same: bool) -> bool:
-        if self._outline.is_watched() or not loops_are_loaded(self._engine):
-            return False
-        if self._suits is None or not same:
-            from glassgpt.generation.loop_engine import why_not
-
-            self._suits = why_not(self._model) is None
-        return self._suits
-
-    def _make(self, rows: int) -> Decodes:
-        if not self.is_loops:
+    def _make(self, rows: int, loops: bool) -> Decodes:
+        if not loops:
             return Decoder(self._model, rows, record_after=self._record_after)
         from glassgpt.generation.loop_engine import LoopDecoder
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from glassgpt.generation import loops
-from glassgpt.generation.decoder import SMALLEST_CACHE, read_texts
+from glassgpt.generation.decoder import SMALLEST_CACHE, doubled, read_texts
 from glassgpt.model.attend import fused
 from glassgpt.model.attention import Attention
 from glassgpt.model.config import ModelConfig
@@ -145,9 +145,7 @@ class LoopDecoder:
         held = self._keys.shape[-1]
         if tokens <= held:
             return
-        capacity = held
-        while capacity < tokens:
-            capacity = min(2 * capacity, self.model.config.context_length)
+        capacity = doubled(held, tokens, self.model.config.context_length)
         for name in ("_keys", "_values"):
             larger = self._new_cache(capacity)
             larger[..., :held] = getattr(self, name)

@@ -6,7 +6,7 @@ It is the same computation as `model.gpt`, without tensors. Read it like a small
 whole model, and what it calls stands above it. numba compiles it for the CPU that it runs on, so nothing is left of a
 step but its arithmetic. `loop_engine` lays out the arrays that are passed here.
 
-All numbers are float32, only the matrices may be smaller. The rows of a step are the texts that are written together;
+All numbers are float32. The rows of a step are the texts that are written together;
 each weight is read once for all of them. Several threads may run `step` at the same time on the same arrays, each as
 its own `part` of `parts`: they share the outputs of each product, and wait at a gate before those are used.
 
@@ -269,8 +269,8 @@ def see(shape, place, scores_S):
 def attend(shape, place, q_D, keys_DS, values_DS, scores_S, out_D):
     """Write the values mixed by softmax(q k / sqrt(D)), for one head of one token (Vaswani et al. 2017, equation 1).
 
-    The first numbers of all keys lie side by side, then their second ones: so many keys are read at once, and no sum
-    runs across a register. The values lie in the same way.
+    The cache holds the first number of every key, then the second number of every key, and so on. One instruction then
+    reads the same number of many keys, and no sum runs across a register. Values are held in the same way.
     """
     width, count = len(q_D), place + 1
     scale = f32(1.0) / math.sqrt(f32(width))
@@ -371,6 +371,14 @@ def embed(shape, numbers, weights, ids, places, x_BC):
 
 
 @compiled
+def add(from_BC, to_BC, first, last):
+    """Add a branch to the residual stream, where this part computed it."""
+    for b in range(len(to_BC)):
+        for c in range(first, last):
+            to_BC[b, c] += from_BC[b, c]
+
+
+@compiled
 def step(
     ids, places, shape, numbers, weights, turns, keys_LBKDS, values_LBKDS,
     x_BC, a_PBC, qkv_BN, mixed_BN, gate_BF, up_BF, scores_PS, logits_BV, gate, turn, part, parts,
@@ -418,11 +426,3 @@ def step(
     normalize(shape, numbers, rest[FINAL_NORM], rest[FINAL_NORM_BIAS], x_BC, a_BC)
     project(rest[HEAD], rest[HEAD_BIAS], a_BC, logits_BV, part, parts)
     return wait_for_all(gate, turn, parts)
-
-
-@compiled
-def add(from_BC, to_BC, first, last):
-    """Add a branch to the residual stream, where this part computed it."""
-    for b in range(len(to_BC)):
-        for c in range(first, last):
-            to_BC[b, c] += from_BC[b, c]

@@ -51,7 +51,7 @@ def why_no_text(run: Run) -> str | None:
 def own_text(run: Run, moved: Sequence[str] = ()) -> PreparedData:
     """Prepare the text that a run was trained on; `moved` says where it is now.
 
-    Raises `EvaluationError` for a run without text of its own, and for a text that is gone or has changed.
+    Raises `EvaluationError` for a run that has no text, and for a text that is gone or has changed.
     """
     missing = why_no_text(run)
     if missing is not None:

@@ -116,7 +116,7 @@ def _day(created: str | None) -> str:
 
 
 def _changed(path: Path) -> str | None:
-    """Return when a file was changed last, None where there is none."""
+    """Return when a file was last changed, or None if it does not exist."""
     try:
         return datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat()
     except (OSError, ValueError, OverflowError):
