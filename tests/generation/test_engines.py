@@ -92,3 +92,13 @@ def test_a_model_that_the_loops_lack_parts_of_is_written_by_torch(model: GPT) ->
         batch = Batch(model, [[1, 2]], GREEDY, engine="loops")
         batch.step()
         assert type(batch._decoder).__name__ == "Decoder"
+
+
+def test_loading_the_loops_draws_no_random_numbers() -> None:
+    """It happens in a thread, beside whatever draws from torch's generator at that moment."""
+    pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+    from glassgpt.generation.loop_engine import compile_step
+
+    before = torch.get_rng_state()
+    compile_step()
+    assert torch.equal(torch.get_rng_state(), before)
