@@ -34,6 +34,16 @@ def bits_as_float(_context: Any, _bits: Any) -> Any:
 
 
 @intrinsic
+def float_as_bits(_context: Any, _number: Any) -> Any:
+    """Take a float32 as the int32 that has its bits."""
+
+    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.int32(types.float32), generate
+
+
+@intrinsic
 def arrive(_context: Any, _address: Any) -> Any:
     """Add 1 to the int64 at an address, whole even when several threads do it at once."""
 
