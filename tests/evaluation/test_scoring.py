@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassgpt.errors import ConfigError
-from glassgpt.evaluation import scoring
 from glassgpt.evaluation.scoring import likelihoods, windows
+from glassgpt.generation import likelihood
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 
@@ -48,10 +48,10 @@ def test_texts_scored_together_equal_texts_scored_alone(model):
     ]
     for batch_tokens in (1, 20, 10_000):
         found = likelihoods(model, pairs, batch_tokens=batch_tokens)
-        for pair, likelihood in zip(pairs, found, strict=True):
+        for pair, of_pair in zip(pairs, found, strict=True):
             log_probability, greedy = by_hand(model, *pair)
-            assert likelihood.log_probability == pytest.approx(log_probability, abs=1e-4)
-            assert likelihood.greedy == greedy
+            assert of_pair.log_probability == pytest.approx(log_probability, abs=1e-4)
+            assert of_pair.greedy == greedy
 
 
 def test_greedy_is_true_for_what_greedy_decoding_writes(model):
@@ -79,7 +79,7 @@ def test_a_context_that_is_too_long_loses_its_beginning(model):
 def test_few_logits_at_a_time_change_nothing(model, monkeypatch):
     pairs = [([1, 2], [3, 4, 5, 6]), ([7], [8, 9, 1, 2, 3])]
     before = likelihoods(model, pairs)
-    monkeypatch.setattr(scoring, "LOGITS_AT_ONCE", 2 * V)
+    monkeypatch.setattr(likelihood, "LOGITS_AT_ONCE", 2 * V)
     for one, other in zip(before, likelihoods(model, pairs), strict=True):
         assert one.log_probability == pytest.approx(other.log_probability, abs=1e-5)
 

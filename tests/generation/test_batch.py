@@ -8,12 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassgpt.errors import GenerationError
-from glassgpt.generation.decoder import Decoder, record
-from glassgpt.generation.engine import Batch, generate_batch
+from glassgpt.generation.engine import generate_batch
+from glassgpt.generation.requests import Request
 from glassgpt.generation.sampling import SamplingConfig
-from glassgpt.model.cache import RowCache
+from glassgpt.generation.scheduler import Scheduler
 from glassgpt.model.gpt import GPT
-from glassgpt.model.int8 import quantize
 
 GREEDY = SamplingConfig(temperature=0)
 PARTS = (
@@ -71,59 +70,35 @@ def test_what_a_row_draws_does_not_depend_on_which_others_are_over(make):
 def test_no_work_is_done_for_a_row_that_is_over(make):
     model, seen = make(), []
     model.final_norm.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
-    batch = Batch(model, [[1], [2], [3, 4]], GREEDY)
-    batch.step()
+    scheduler = Scheduler(model)
+    for prompt in ([1], [2], [3, 4]):
+        scheduler.add(Request(prompt, GREEDY))
+    scheduler.step()
+    left = {0, 1, 2}
     for row in (0, 2):
         seen.clear()
-        batch.drop(row)
-        assert [index for index, _ in batch.step()] == sorted(batch.rows)
-        assert seen == [len(batch.rows)]
+        scheduler.cancel(row)
+        left.remove(row)
+        assert {written.number for written in scheduler.step()} == left
+        assert seen == [len(left)]
 
 
 def test_equal_prompts_are_computed_once(make):
     model, seen = make(), []
     model.final_norm.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[:2]))
-    Batch(model, [[1, 2], [1, 2], [3, 4], [5]], GREEDY).step()
+    next(generate_batch(model, [[1, 2], [1, 2], [3, 4], [5]], GREEDY, max_tokens=1))
     assert seen == [(2, 2), (1, 1)]
 
 
-@pytest.mark.parametrize("parts", PARTS)
-def test_a_recorded_step_gives_the_same_bits_for_any_rows_and_places(make, parts):
-    model = make(**parts).float()
-    with torch.inference_mode():
-        step, slots = record(model), torch.arange(12)
-        assert isinstance(step, torch.jit.ScriptModule)
-        plain, replayed = model.new_cache(4), model.new_cache(4)
-        for rows, places in ((1, [0]), (4, [0, 2, 5, 11]), (2, [3, 3]), (1, [1]), (3, [11, 0, 4])):
-            ids = torch.randint(31, (rows, 1))
-            look = torch.tensor(places), slots[: max(places) + 1]
-            expected = model.step(ids, RowCache(plain.keys_LBKSD, plain.values_LBKSD, *look))
-            assert torch.equal(step(ids, *look, replayed.keys_LBKSD, replayed.values_LBKSD), expected)
-            assert torch.equal(plain.keys_LBKSD, replayed.keys_LBKSD)
-
-
-def test_a_recording_follows_weights_that_change_or_are_replaced(make, plainly):
+def test_weights_that_change_or_are_replaced_write(make, plainly):
     model = make()
-    first = write(model, [[1, 2]], max_tokens=400)  # long enough to be recorded on the way
-    decoder = Decoder(model, 1)
-    assert isinstance(decoder._recording.step, torch.jit.ScriptModule)
+    first = write(model, [[1, 2]], max_tokens=400)
     assert first == [plainly(model, [1, 2], 400)]
     with torch.no_grad():
         model.blocks[0].mlp.down.weight.mul_(-1)  # in place, as an optimizer does
     assert write(model, [[1, 2]]) == [plainly(model, [1, 2], 30)] != [first[0][:30]]
     model.load_state_dict(make(seed=9).state_dict(), assign=True)
     assert write(model, [[1, 2]]) == [plainly(model, [1, 2], 30)]
-
-
-def test_an_int8_model_writes_with_and_without_the_recording(make):
-    model = quantize(make(n_embd=32).float())
-    assert write(model, [[1, 2]], max_tokens=10) == write(model, [[1, 2]], max_tokens=10, use_cache=True)
-    with torch.inference_mode():
-        look = (torch.zeros(1, 1, dtype=torch.int64), torch.tensor([0]), torch.arange(1))
-        cache = model.new_cache(1)
-        held = (cache.keys_LBKSD, cache.values_LBKSD)
-        expected = model.step(look[0], RowCache(*held, *look[1:]))
-        assert torch.equal(record(model)(*look, *held), expected)
 
 
 def test_the_number_of_threads_comes_back(make):

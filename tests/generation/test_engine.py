@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassgpt.errors import GenerationError, ModelError
-from glassgpt.generation.engine import generate_ids, window_start
+from glassgpt.generation.engine import generate_ids
 from glassgpt.generation.sampling import SamplingConfig
+from glassgpt.generation.window import window_start
 from glassgpt.model.gpt import GPT
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

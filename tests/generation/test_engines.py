@@ -9,10 +9,13 @@ import torch
 
 from glassgpt.errors import MissingExtraError
 from glassgpt.generation import engines
-from glassgpt.generation.engine import Batch, evaluating, generate_ids
+from glassgpt.generation.engine import generate_ids
+from glassgpt.generation.requests import Request
 from glassgpt.generation.sampling import SamplingConfig
+from glassgpt.generation.scheduler import Scheduler
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
+from glassgpt.model.modes import evaluating
 
 GREEDY = SamplingConfig(temperature=0)
 
@@ -38,10 +41,11 @@ def test_a_text_changes_over_when_the_loops_are_loaded(model: GPT) -> None:
     plain = generate_ids(model, [1, 2], GREEDY)
     expected, found, kinds = [next(plain)[0] for _ in range(100)], [], []
     with evaluating(model):
-        batch = Batch(model, [[1, 2]], GREEDY, engine="auto")
+        scheduler = Scheduler(model, engine="auto")
+        scheduler.add(Request([1, 2], GREEDY))
         for step in range(100):
-            found.append(batch.step()[0][1])
-            kinds.append(type(batch._decoder).__name__)
+            found.append(scheduler.step()[0].id)
+            kinds.append(type(scheduler._decoder).__name__)
             if step == 20:
                 thread = engines._LOADING.thread
                 assert thread is not None
@@ -89,9 +93,28 @@ def test_a_model_that_the_loops_lack_parts_of_is_written_by_torch(model: GPT) ->
 
     quantize(model)
     with evaluating(model):
-        batch = Batch(model, [[1, 2]], GREEDY, engine="loops")
-        batch.step()
-        assert type(batch._decoder).__name__ == "Decoder"
+        scheduler = Scheduler(model, engine="loops")
+        scheduler.add(Request([1, 2], GREEDY))
+        scheduler.step()
+        assert type(scheduler._decoder).__name__ == "Decoder"
+
+
+@pytest.mark.parametrize("loops", [True, False])
+def test_steady_is_decided_before_the_first_token(
+    model: GPT, loops: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same text every time: a text that changed over at some moment could differ by rounding."""
+    pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+    if not loops:
+        monkeypatch.setattr(engines, "has_numba", lambda: False)
+    kinds = []
+    for writes in (model, model, GPT(model.config).double().eval()):
+        scheduler = Scheduler(writes, engine="steady")
+        scheduler.add(Request([1, 2], GREEDY, max_tokens=3))
+        while scheduler.busy:
+            scheduler.step()
+            kinds.append(type(scheduler._decoder).__name__)
+    assert kinds == ["LoopDecoder" if loops else "Decoder"] * 6 + ["Decoder"] * 3
 
 
 def test_loading_the_loops_draws_no_random_numbers() -> None:

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from glassgpt.errors import ModelError
-from glassgpt.generation.engine import Batch, evaluating, generate_ids
+from glassgpt.generation.engine import generate_ids
+from glassgpt.generation.reading import Reading
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.model.attention import using
 from glassgpt.model.config import ModelConfig
@@ -55,6 +56,14 @@ def model_with(**parts: Any) -> GPT:
     return model
 
 
+def put(decoder: LoopDecoder, texts: list[list[int]]) -> None:
+    """Let the model read texts, and put each into its row."""
+    for row, text in enumerate(texts):
+        reading = Reading(decoder.model, [text])
+        reading.read()
+        decoder.put([row], reading.cache, [0])
+
+
 def words(parts: dict[str, Any]) -> str:
     return "-".join(f"{value}" for value in parts.values()) or "usual"
 
@@ -77,10 +86,7 @@ def test_logits_are_those_of_the_model(parts: dict[str, Any], rows: int, count: 
     ids_BT = torch.randint(0, model.config.vocab_size, (rows, 24), generator=generator)
     logits_BTV = model(ids_BT)
     decoder = LoopDecoder(model, rows)
-    first = decoder.fill(
-        list(range(rows)), [ids_BT[row, :length].tolist() for row, length in enumerate(lengths)]
-    )
-    torch.testing.assert_close(first, logits_BTV[range(rows), [length - 1 for length in lengths]])
+    put(decoder, [ids_BT[row, :length].tolist() for row, length in enumerate(lengths)])
     largest = logits_BTV.abs().max()
     for step in range(24 - max(lengths)):
         places = [length + step for length in lengths]
@@ -98,29 +104,6 @@ def test_greedy_ids_are_equal_far_past_the_context(parts: dict[str, Any]) -> Non
         found[engine] = [next(ids)[0] for _ in range(500)]
     assert len(set(found["torch"])) > 3
     assert found["loops"] == found["torch"]
-
-
-def test_a_text_is_the_same_alone_and_in_company() -> None:
-    """Whatever rows end before it and take its place in the cache."""
-    model, config = model_with(), SamplingConfig(temperature=0.9)
-
-    def written(
-        prompts: list[list[int]], drops: dict[int, int], among: tuple[int, int]
-    ) -> dict[int, list[int]]:
-        texts: dict[int, list[int]] = {}
-        with evaluating(model):
-            batch = Batch(model, prompts, config, seed=5, engine="loops", among=among)
-            for step in range(40):
-                for row, id in batch.step():
-                    texts.setdefault(row, []).append(id)
-                if step in drops:
-                    batch.drop(drops[step])
-        return texts
-
-    prompts = [[1], [2, 3], [4, 5, 6], [7] * 20, [8, 9]]
-    together = written(prompts, {3: 0, 7: 4, 12: 1}, (0, 5))
-    assert together[2] == written([prompts[2]], {}, (2, 5))[0]
-    assert together[3] == written([prompts[3]], {}, (3, 5))[0]
 
 
 def test_weights_that_change_in_place_write_and_replaced_ones_too() -> None:
@@ -203,7 +186,7 @@ def test_several_threads_of_a_program_write_at_the_same_time(threads: Any) -> No
 
     def write() -> None:
         decoder = LoopDecoder(model, 1)
-        decoder.fill([0], [[1]])
+        put(decoder, [[1]])
         found.append([decoder.step([2], [place]).clone() for place in range(1, 20)])
 
     writers = [threading.Thread(target=write) for _ in range(4)]
@@ -223,7 +206,7 @@ def test_the_step_is_compiled_once_for_all_models() -> None:
 
     for parts in PARTS:
         decoder = LoopDecoder(model_with(**parts), 4)
-        decoder.fill([0, 1, 2, 3], [[1], [2], [3], [4]])
+        put(decoder, [[1], [2], [3], [4]])
         for rows in (4, 2, 1):
             decoder.step([1] * rows, [5 - rows] * rows)
     assert len(loops.step.signatures) == 1

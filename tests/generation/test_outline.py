@@ -1,4 +1,4 @@
-"""Hooks on a model and changes of its parts take effect from the next token on, recorded or not."""
+"""Hooks on a model and changes of its parts take effect from the next token on, whichever engine writes."""
 
 from __future__ import annotations
 
@@ -11,34 +11,43 @@ import pytest
 import torch
 from torch import nn
 
-from glassgpt.generation.decoder import Decoder
+from glassgpt.generation.engine import generate_ids
 from glassgpt.generation.outline import Outline
+from glassgpt.generation.requests import Request
+from glassgpt.generation.sampling import SamplingConfig
+from glassgpt.generation.scheduler import Scheduler
 from glassgpt.model.gpt import GPT
 
+pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+
 Make = Callable[..., GPT]
-RECORD_AFTER = 8  # steps, for 256 of them would be nearly all the work of these tests
+STEPS = 8
+MANY = 40
 
 
-class Steps:
-    """A decoder and one that never records, which take the same steps."""
+class Both:
+    """A text that the loops write and the same with torch, which take the same steps."""
 
     def __init__(self, model: GPT) -> None:
-        self.both = [Decoder(model, 1, record_after=steps) for steps in (RECORD_AFTER, None)]
-        with torch.inference_mode():
-            for decoder in self.both:
-                decoder.fill([0], [[1, 2, 3]])
+        self._both = [Scheduler(model, engine=engine) for engine in ("loops", "torch")]
+        for scheduler in self._both:
+            scheduler.add(Request([1, 2, 3], SamplingConfig(temperature=0), likeliest=MANY))
 
-    def take(self, count: int) -> torch.Tensor:
-        """Take steps, each checked against the other decoder; return the last logits."""
-        with torch.inference_mode():
-            for number in range(count):
-                logits, expected = (one.step([number * 5 % 31], [3 + number % 8]) for one in self.both)
-                torch.testing.assert_close(logits, expected)
-        return logits
+    def take(self, count: int) -> list[dict[int, float]]:
+        """Take steps, each checked against torch; return the log-probabilities of all ids."""
+        found = []
+        for _ in range(count):
+            (ours,), (theirs,) = (scheduler.step() for scheduler in self._both)
+            assert ours.chosen is not None
+            assert theirs.chosen is not None
+            found.append(dict(ours.chosen.likeliest))
+            assert found[-1] == pytest.approx(dict(theirs.chosen.likeliest), abs=1e-4)
+        return found
 
     @property
-    def recorded(self) -> bool:
-        return isinstance(self.both[0]._next_step(), torch.jit.ScriptModule)
+    def is_loops(self) -> bool:
+        chooser = self._both[0]._chooser
+        return chooser is not None and chooser.is_loops
 
 
 def double(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
@@ -65,32 +74,29 @@ HOOKS: dict[str, Callable[[GPT], Any]] = {
 
 
 @pytest.mark.parametrize("hook", HOOKS.values(), ids=HOOKS)
-@pytest.mark.parametrize("steps", [5, RECORD_AFTER + 5])
-def test_a_hook_is_heard_before_and_after_the_step_is_recorded(hook: Any, steps: int, make: Make) -> None:
+def test_a_hook_is_heard_while_it_is_there(hook: Any, make: Make) -> None:
     """After some steps a recording was replayed, and a hook registered then had no effect."""
-    model = make()
-    together = Steps(model)
-    together.take(steps)
-    assert together.recorded == (steps > RECORD_AFTER)
-    plain = together.take(3)
+    model = make().float()
+    together = Both(model)
+    together.take(STEPS)
+    assert together.is_loops
     handle = hook(model)
     try:
-        assert not torch.equal(together.take(3), plain)
-        assert not together.recorded
+        together.take(3)
+        assert not together.is_loops
     finally:
         handle.remove()
-    assert torch.equal(together.take(3), plain)
-    together.take(RECORD_AFTER)
-    assert together.recorded
+    together.take(STEPS)
+    assert together.is_loops
 
 
 def test_a_hook_sees_each_step(make: Make) -> None:
-    model, seen = make(), []
-    together = Steps(model)
-    together.take(RECORD_AFTER + 5)
-    with torch.inference_mode():
-        model.blocks[1].register_forward_hook(lambda *_: seen.append(1))
-        together.both[0].step([1], [4])
+    model, seen = make().float(), []
+    written = generate_ids(model, [1], SamplingConfig(temperature=0), engine="loops")
+    before = [next(written) for _ in range(3)]
+    model.blocks[1].register_forward_hook(lambda *_: seen.append(1))
+    next(written)
+    assert len(before) == 3
     assert seen == [1]
 
 
@@ -117,13 +123,15 @@ def make_other(model: GPT) -> GPT:
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_part_that_is_exchanged_computes_from_the_next_step_on(change: Any, make: Make) -> None:
-    model = make()
-    together = Steps(model)
-    plain = together.take(RECORD_AFTER + 3)
-    assert together.recorded
+    model = make().float()
+    ids = generate_ids(model, [1, 2], SamplingConfig(temperature=0), engine="loops")
+    text = [1, 2, *(next(ids)[0] for _ in range(STEPS))]
     change(model)
-    assert not torch.equal(together.take(RECORD_AFTER + 3), plain)
-    assert together.recorded
+    model.float()
+    plain = generate_ids(model, text, SamplingConfig(temperature=0), use_cache=False)
+    more = [next(ids)[0] for _ in range(12)]  # past the window, so all of it is read again
+    expected = [next(plain)[0] for _ in range(12)]
+    assert more[-6:] == expected[-6:]
 
 
 def test_a_look_holds_no_model(make: Make) -> None:

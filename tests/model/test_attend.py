@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from glassgpt.errors import ConfigError
-from glassgpt.generation.decoder import Decoder
+from glassgpt.generation.engine import generate_ids
+from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.model.attend import FORMS, attend, attention_weights, fused
 from glassgpt.model.attention import using
 from glassgpt.model.config import ModelConfig
@@ -117,21 +118,17 @@ def test_an_unknown_form_names_the_known_ones(model: GPT) -> None:
         pass
 
 
-def test_a_recorded_step_notices_another_form(model: GPT) -> None:
-    """A recording replays the form it was made with; after a change it must not be used."""
+def test_a_text_that_is_written_notices_another_form(model: GPT) -> None:
+    """What is compiled computes the form it knows."""
 
     def nothing(
         q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool, dropout: float
     ) -> Tensor:
         return torch.zeros_like(q)
 
-    with torch.inference_mode():
-        decoder = Decoder(model, 1, record_after=2)
-        decoder.fill([0], [[1, 2, 3]])
-        for place in range(3, 8):
-            plain = decoder.step([4], [place])
-        with using(model, nothing):
-            blind = decoder.step([4], [8])
-            expected = model(torch.tensor([[1, 2, 3, 4, 4, 4, 4, 4, 4]]))[:, -1]
-        torch.testing.assert_close(blind, expected)
-    assert not torch.equal(blind, plain)
+    written = generate_ids(model, [1, 2, 3], SamplingConfig(temperature=0), engine="steady")
+    text = [1, 2, 3, *(next(written)[0] for _ in range(3))]
+    with using(model, nothing):
+        text += next(written)
+        alone = generate_ids(model, text[:-1], SamplingConfig(temperature=0), use_cache=False)
+        assert text[-1:] == next(alone)

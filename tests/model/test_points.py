@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from glassgpt.errors import ConfigError
-from glassgpt.generation.decoder import Decoder
+from glassgpt.generation.engine import generate_ids
+from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.model.points import looking, point_names
@@ -108,15 +109,13 @@ def test_looks_end_with_their_block_and_after_errors(model: GPT) -> None:
     model(IDS)
 
 
-def test_generation_is_seen_even_where_its_step_was_recorded(model: GPT) -> None:
+def test_generation_is_seen(model: GPT) -> None:
     calls: list[str] = []
-    with torch.inference_mode():
-        decoder = Decoder(model, 1, record_after=1)
-        decoder.fill([0], [[1, 2]])
-        for place in range(2, 5):
-            decoder.step([3], [place])
-        with looking(model, "blocks.0.mlp", "blocks.1.weights", see=lambda name, _: calls.append(name)):
-            decoder.step([3], [5])
+    written = generate_ids(model, [1, 2], SamplingConfig(temperature=0))
+    next(written)
+    with looking(model, "blocks.0.mlp", "blocks.1.weights", see=lambda name, _: calls.append(name)):
+        next(written)
+    next(written)
     assert calls == ["blocks.0.mlp", "blocks.1.weights"]
 
 

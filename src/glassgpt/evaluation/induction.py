@@ -16,9 +16,9 @@ import torch.nn.functional as F
 
 from glassgpt.errors import EvaluationError
 from glassgpt.evaluation.score import Score, Subject, mean_of
-from glassgpt.evaluation.scoring import LOGITS_AT_ONCE
-from glassgpt.generation.engine import evaluating
+from glassgpt.generation.likelihood import LOGITS_AT_ONCE
 from glassgpt.model.gpt import GPT
+from glassgpt.model.modes import evaluating
 from glassgpt.tokenizers.fast import FastTokenizer
 
 ROWS = 64

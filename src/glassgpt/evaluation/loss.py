@@ -20,8 +20,8 @@ import torch
 from glassgpt.dataset.batches import document_windows, evaluation_windows
 from glassgpt.dataset.shards import TokenSplit
 from glassgpt.errors import EvaluationError
-from glassgpt.generation.engine import evaluating
 from glassgpt.model.gpt import GPT
+from glassgpt.model.modes import evaluating
 from glassgpt.model.summary import forward_bytes
 from glassgpt.tokenizers.special import unknown_line
 from glassgpt.training.fits import MEASURED_TOKENS, refuse_measuring

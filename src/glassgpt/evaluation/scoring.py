@@ -15,20 +15,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from glassgpt.errors import ConfigError
-from glassgpt.generation.engine import evaluating
+from glassgpt.generation.likelihood import LOGITS_BYTES, of_targets
 from glassgpt.model.gpt import GPT
+from glassgpt.model.modes import evaluating
 from glassgpt.model.summary import forward_bytes
 from glassgpt.training.fits import refuse_measuring
 
 BATCH_TOKENS = 4096
 """Largest number of tokens computed together, padding included."""
-LOGITS_AT_ONCE = 1 << 22
-"""Largest number of logits held at a time: 16 MB."""
-LOGITS_BYTES = 3 * 4 * LOGITS_AT_ONCE
-"""Their bytes: the logits themselves, and the copies from which maximum and sum are computed."""
 
 
 class Likelihood(NamedTuple):
@@ -132,21 +128,9 @@ def _score(model: GPT, rows: Sequence[Window]) -> list[tuple[float, bool]]:
         device=device,
     )
     hidden_NC = model.hidden(ids_BT[:, :-1])[scored_BT]
-    log_probabilities_N, likeliest_N = _of_targets(model, hidden_NC, ids_BT[:, 1:][scored_BT])
+    log_probabilities_N, likeliest_N = of_targets(model, hidden_NC, ids_BT[:, 1:][scored_BT])
     sizes = [row.scored for row in rows]
     return [
         (of_row.sum().item(), bool(likeliest.all()))
         for of_row, likeliest in zip(log_probabilities_N.split(sizes), likeliest_N.split(sizes), strict=True)
     ]
-
-
-def _of_targets(model: GPT, hidden_NC: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each target's log-probability, float64 (N,) on the CPU, and whether it has the largest logit."""
-    log_probabilities, likeliest = [], []
-    at_once = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
-    for hidden, targets in zip(hidden_NC.split(at_once), targets_N.split(at_once), strict=True):
-        logits = model.logits(hidden).float()
-        of_target = logits.gather(1, targets[:, None])[:, 0]
-        log_probabilities.append((of_target - logits.logsumexp(1)).cpu().double())
-        likeliest.append((logits.argmax(1) == targets).cpu())
-    return torch.cat(log_probabilities), torch.cat(likeliest)

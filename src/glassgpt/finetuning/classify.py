@@ -28,9 +28,9 @@ from glassgpt.finetuning.packing import pad
 from glassgpt.finetuning.rows import RowBatches, split_rows
 from glassgpt.finetuning.scores import Scores, findings, scores_of
 from glassgpt.finetuning.task import HEAD, Measured, Memory, Start, Task, in_batches, split_facts
-from glassgpt.generation.engine import evaluating
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
+from glassgpt.model.modes import evaluating
 from glassgpt.runs.checkpoints import read_tensors
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.facts import MOST_LABELS

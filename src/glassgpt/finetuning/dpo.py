@@ -25,8 +25,8 @@ from glassgpt.finetuning.rows import RowBatches, split_rows
 from glassgpt.finetuning.start import make_start
 from glassgpt.finetuning.tally import Tally
 from glassgpt.finetuning.task import Measured, Memory, Start, Task, in_batches, split_facts
-from glassgpt.generation.engine import evaluating
 from glassgpt.model.gpt import GPT
+from glassgpt.model.modes import evaluating
 from glassgpt.runs.opening import find_base, open_run
 
 MEASURED_AT_ONCE = 8  # pairs

@@ -40,10 +40,11 @@ from glassgpt.finetuning.rewards import Reward, make_reward
 from glassgpt.finetuning.rows import RowBatches, split_rows
 from glassgpt.finetuning.tally import Tally
 from glassgpt.finetuning.task import Measured, Sample, Start, Task, split_facts
-from glassgpt.generation.engine import evaluating, generate_batch
+from glassgpt.generation.engine import generate_batch
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.generation.text import never_written
 from glassgpt.model.gpt import GPT
+from glassgpt.model.modes import evaluating
 from glassgpt.model.summary import FLOAT32, TrainingBytes, count_parameters, inference_bytes
 from glassgpt.training.fits import needed
 
@@ -95,7 +96,7 @@ class Rollouts:
             max_tokens=self._config.max_tokens,
             temperature=self._config.temperature,
             seed=(self._start.seed * 1_000_003 + update * prompts) % 2**63,
-            among=(first * group, prompts * group),
+            first_stream=first * group,
         )
         rewards_B = torch.tensor(judge(self._start, self._reward, chosen, answers), dtype=torch.float32)
         self._tally.add(
@@ -223,11 +224,11 @@ def write(
     max_tokens: int,
     temperature: float,
     seed: int,
-    among: tuple[int, int] | None = None,
+    first_stream: int = 0,
 ) -> list[list[int]]:
     """Return the ids that the model writes after each prompt, including the stop token, all in one batch.
 
-    `among` says which random draws they use (see `generate_batch`).
+    Prompt i draws from stream `first_stream` + i of the seed (see `generate_batch`).
     """
     stops = {start.tokenizer.end_of_text}
     if start.template is not None:
@@ -241,7 +242,8 @@ def write(
         seed=seed,
         exclude=never_written(start.tokenizer, documents=True),
         stop_ids=stops,
-        among=among,
+        first_stream=first_stream,
+        engine="steady",
     ):
         for row, id in step:
             answers[row].append(id)

@@ -19,7 +19,7 @@ from glassgpt.finetuning.packing import PackedRows, pack
 from glassgpt.finetuning.records import Conversation, read_conversations
 from glassgpt.finetuning.rows import RowBatches, split_rows
 from glassgpt.finetuning.task import Measured, Memory, Start, Task, in_batches, split_facts
-from glassgpt.generation.engine import evaluating
+from glassgpt.model.modes import evaluating
 from glassgpt.training.losses import perplexity, token_losses_of
 
 MEASURED_AT_ONCE = 8  # rows

@@ -19,19 +19,31 @@ from torch import Tensor
 from glassgpt.errors import MissingExtraError, require
 from glassgpt.generation.decoder import Decoder
 from glassgpt.generation.outline import Outline
+from glassgpt.model.cache import KVCache
 from glassgpt.model.gpt import GPT
 
-Engine = Literal["auto", "torch", "loops"]
-"""auto: the loops once they are loaded and where they compute the model, else torch. loops: wait for them."""
+Engine = Literal["auto", "steady", "torch", "loops"]
+"""auto: the loops once they are loaded and where they compute the model, else torch. steady: the loops where they can
+be had, decided before the first token and waited for, so that the same text comes out each time. loops: an error where
+they cannot be had."""
 LOAD_AFTER = 256
 """Steps in this process after which loading the loops is begun."""
 
 
 class Decodes(Protocol):
-    """Rows of cached tokens that are filled with texts, and then get one token each in every step."""
+    """Rows of cached tokens: texts that were read are put into them, and then each gets one token in every step."""
 
-    def fill(self, rows: list[int], texts: list[list[int]]) -> Tensor:
-        """Replace the contents of rows by these texts; return the logits (B, V) after each."""
+    @property
+    def rows(self) -> int:
+        """The number of rows that there is room for."""
+        ...
+
+    def put(self, rows: list[int], held: KVCache, sources: list[int]) -> None:
+        """Replace the contents of `rows` by those of the rows `sources` of a cache."""
+        ...
+
+    def take(self, row: int, length: int) -> KVCache:
+        """Return a copy of the first `length` tokens of a row."""
         ...
 
     def step(self, ids: list[int], places: list[int]) -> Tensor:
@@ -40,6 +52,10 @@ class Decodes(Protocol):
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the `length` tokens of row `source` to row `target`."""
+        ...
+
+    def grow(self, rows: int) -> None:
+        """Make room for `rows` rows."""
         ...
 
 
@@ -108,39 +124,59 @@ def loops_are_loaded(engine: Engine) -> bool:
     return True
 
 
-class Chooser:
-    """Chooses the decoder for each step of a batch, and says when it has to be another one."""
+def loops_can_be_had(model: GPT) -> bool:
+    """Return whether the loops compute this model, here; wait until they are loaded."""
+    weight = model.token_embedding.weight
+    if not has_numba() or weight.device.type != "cpu" or weight.dtype.itemsize > 4:
+        return False  # without loading anything
+    try:
+        loops_are_loaded("loops")
+    except MissingExtraError:
+        return False
+    from glassgpt.generation.loop_engine import why_not
 
-    def __init__(self, model: GPT, engine: Engine, *, record_after: int | None) -> None:
-        self._model, self._record_after = model, record_after
+    return why_not(model) is None
+
+
+class Chooser:
+    """Chooses the decoder for each step, and says when it has to be another one."""
+
+    def __init__(self, model: GPT, engine: Engine) -> None:
+        self._model = model
         self._engine: Engine = engine
         self._decoder: Decodes | None = None
         self.is_loops = False
         """Whether the loops write now."""
         self._outline: Outline | None = None  # of the model that `_suits` is about
         self._suits = False
+        if engine == "steady":
+            self._engine = "loops" if loops_can_be_had(model) else "torch"
 
-    def decoder(self, rows: int) -> tuple[Decodes, bool]:
-        """Return the decoder for the next step of this many rows, and whether it is a new one, with nothing cached.
+    def decoder(self, rows: int) -> tuple[Decodes, Decodes | None]:
+        """Return the decoder for the next step, with room for this many rows, and the one before it.
 
-        Hooks are not part of the loops, so a model that is looked into is written by torch.
+        The latter is None where the decoder is the same one, or where weights were replaced, so that what is cached
+        belongs to others. Hooks are not part of the loops, so a model that is looked into is written by torch.
         """
         loops, is_other = False, False
         if loops_are_loaded(self._engine):
             if self._outline is None or not self._outline.is_same():
                 from glassgpt.generation.loop_engine import why_not
 
+                is_other = self._outline is not None  # the loops would read weights that are there no more
                 self._outline, self._suits = Outline(self._model), why_not(self._model) is None
-                is_other = True  # the loops would read weights that are there no more
             loops = self._suits and not self._outline.is_watched()
         if self._decoder is not None and loops == self.is_loops and not (loops and is_other):
-            return self._decoder, False
+            if self._decoder.rows < rows:
+                self._decoder.grow(max(rows, 2 * self._decoder.rows))
+            return self._decoder, None
+        former = None if is_other else self._decoder
         self.is_loops, self._decoder = loops, self._make(rows, loops)
-        return self._decoder, True
+        return self._decoder, former
 
     def _make(self, rows: int, loops: bool) -> Decodes:
         if not loops:
-            return Decoder(self._model, rows, record_after=self._record_after)
+            return Decoder(self._model, rows)
         from glassgpt.generation.loop_engine import LoopDecoder
 
         return LoopDecoder(self._model, rows)

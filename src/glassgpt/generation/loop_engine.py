@@ -1,7 +1,7 @@
 """A decoder that writes with `loops.step`: it lays out what the loops need, and lets several threads share a step.
 
-`LoopDecoder` does what `decoder.Decoder` does with torch: rows of cached tokens are filled with texts, then each step
-adds one token to each row. The model's weights are not copied. The loops read them where they are, so weights that are
+`LoopDecoder` does what `decoder.Decoder` does with torch: texts that were read are put into rows, then each step adds
+one token to each row. The model's weights are not copied. The loops read them where they are, so weights that are
 trained further in place are those that write. Texts are read by the model itself, whose large products are faster.
 
 This module imports numba and compiles, so `engines` decides when it is imported.
@@ -21,13 +21,15 @@ import torch
 from torch import Tensor, nn
 
 from glassgpt.generation import loops
-from glassgpt.generation.decoder import SMALLEST_CACHE, doubled, read_texts
+from glassgpt.generation.decoder import SMALLEST_CACHE, doubled
 from glassgpt.model.attend import fused
 from glassgpt.model.attention import Attention
+from glassgpt.model.cache import KVCache
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT, Block
 from glassgpt.model.layers import MLP, GatedMLP, RMSNorm
 from glassgpt.model.positions import rope_frequencies, rotation, sinusoids
+from glassgpt.model.summary import parameter_shapes
 
 NORMS = {"layernorm": loops.LAYERNORM, "rmsnorm": loops.RMSNORM}
 ACTIVATIONS = {
@@ -56,42 +58,66 @@ def why_not(model: GPT) -> str | None:
             return f"a {type(module).__name__} at {name}"
         if isinstance(module, Attention) and module.form is not fused:
             return f"another form of attention at {name}"
+        if isinstance(module, nn.LayerNorm | RMSNorm) and not _is_usual(module, name, model.config):
+            return f"another norm at {name}"
+    shapes = parameter_shapes(model.config)
+    found = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+    for name in {**shapes, **found}:
+        if found.get(name) != shapes.get(name, _shape_beside(name, found)):
+            return f"{name} of the shape {found.get(name)}"
     for name, weight in model.named_parameters():
         if weight.device.type != "cpu" or weight.dtype != torch.float32 or not weight.is_contiguous():
             return f"weights in {weight.dtype} on {weight.device.type} at {name}"
     return None
 
 
+def _is_usual(norm: nn.LayerNorm | RMSNorm, name: str, config: ModelConfig) -> bool:
+    """Return whether a norm is the one that the config names; those of queries and keys are always RMSNorm."""
+    layernorm = config.norm == "layernorm" and not name.endswith(("query_norm", "key_norm"))
+    epsilon = norm.eps if isinstance(norm, nn.LayerNorm) else norm.epsilon
+    return isinstance(norm, nn.LayerNorm) == layernorm and epsilon == config.norm_epsilon
+
+
+def _shape_beside(name: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...] | None:
+    """Return the shape that a weight must have which the config does not name: a bias, or a head that is not tied."""
+    if name == "head.weight":
+        return shapes["token_embedding.weight"]
+    return shapes.get(name.removesuffix("bias") + "weight", ())[:1] if name.endswith(".bias") else None
+
+
 class LoopDecoder:
-    """Rows of cached tokens, each with its own length; `fill` them with texts, then `step`."""
+    """Rows of cached tokens, each with its own length; `put` texts that were read into them, then `step`."""
 
     def __init__(self, model: GPT, rows: int) -> None:
         self.model = model
         config = model.config
-        self._rows = rows
         self._shape, self._numbers = _described(model)
         self._turns, self._positions = _tables(model)
         self._weights = _addresses(model, self._positions)
-        qkv = (config.n_head + 2 * config.kv_heads) * config.head_dim
-        sizes = (config.n_embd, qkv, config.attention_width, config.mlp_width, config.mlp_width)
-        self._stream, *self._room = (np.empty((rows, size), np.float32) for size in sizes)
-        self._of_parts = self._room_for(1)
-        self._logits = np.empty((rows, config.vocab_size), np.float32)
         self._gate, self._turn = np.zeros(1, np.int64), 0
-        self._keys, self._values = (
-            self._new_cache(min(SMALLEST_CACHE, config.context_length)) for _ in range(2)
-        )
+        capacity = min(SMALLEST_CACHE, config.context_length)
+        self._keys, self._values = (self._new_cache(rows, capacity) for _ in range(2))
+        self._make_rooms(rows)
 
-    def fill(self, rows: list[int], texts: list[list[int]]) -> Tensor:
-        """Replace the contents of rows by these texts; return the logits (B, V) after each."""
-        self._make_room(max(map(len, texts)))
+    @property
+    def rows(self) -> int:
+        """The number of rows that there is room for."""
+        return self._keys.shape[1]
 
-        def put(places: list[int], held: Any, sources: list[int]) -> None:
-            for ours, theirs in ((self._keys, held.keys_LBKSD), (self._values, held.values_LBKSD)):
-                new_LBKSD = theirs[:, sources, :, : held.length].numpy()
-                ours[:, [rows[place] for place in places], :, :, : held.length] = new_LBKSD.swapaxes(-1, -2)
+    def put(self, rows: list[int], held: KVCache, sources: list[int]) -> None:
+        """Replace the contents of `rows` by those of the rows `sources` of a cache."""
+        self._make_room(held.length)
+        for ours, theirs in ((self._keys, held.keys_LBKSD), (self._values, held.values_LBKSD)):
+            new_LBKSD = theirs[:, sources, :, : held.length].numpy()
+            ours[:, rows, :, :, : held.length] = new_LBKSD.swapaxes(-1, -2)
 
-        return read_texts(self.model, texts, put)
+    def take(self, row: int, length: int) -> KVCache:
+        """Return a copy of the first `length` tokens of a row."""
+        taken = self.model.new_cache(1, capacity=length)
+        for ours, theirs in ((self._keys, taken.keys_LBKSD), (self._values, taken.values_LBKSD)):
+            theirs[:, 0] = torch.from_numpy(ours[:, row, :, :, :length]).swapaxes(-1, -2)
+        taken.length = length
+        return taken
 
     def step(self, ids: list[int], places: list[int]) -> Tensor:
         """Add one id to each of the first rows, at its place; return the logits (B, V) after it.
@@ -129,27 +155,42 @@ class LoopDecoder:
         for cache in (self._keys, self._values):
             cache[:, target, ..., :length] = cache[:, source, ..., :length]
 
-    def _new_cache(self, capacity: int) -> np.ndarray:
+    def grow(self, rows: int) -> None:
+        """Make room for `rows` rows."""
+        self._resize(rows, self._keys.shape[-1])
+        self._make_rooms(rows)
+
+    def _make_rooms(self, rows: int) -> None:
+        """Make the room that a step of `rows` rows works in."""
+        config = self.model.config
+        qkv = (config.n_head + 2 * config.kv_heads) * config.head_dim
+        sizes = (config.n_embd, qkv, config.attention_width, config.mlp_width, config.mlp_width)
+        self._stream, *self._room = (np.empty((rows, size), np.float32) for size in sizes)
+        self._logits = np.empty((rows, config.vocab_size), np.float32)
+        self._of_parts = self._room_for(1)
+
+    def _new_cache(self, rows: int, capacity: int) -> np.ndarray:
         """Return room for keys or values, (L, B, K, D, S): the first numbers of all tokens, then the second ones."""
         config = self.model.config
-        return np.zeros((config.n_layer, self._rows, config.kv_heads, config.head_dim, capacity), np.float32)
+        return np.zeros((config.n_layer, rows, config.kv_heads, config.head_dim, capacity), np.float32)
 
     def _room_for(self, parts: int) -> tuple[np.ndarray, np.ndarray]:
         """Return what each part of a step has for itself: normed rows (P B C,), and scores of attention (P, S)."""
         config = self.model.config
-        normed = np.empty(parts * self._rows * config.n_embd, np.float32)
+        normed = np.empty(parts * self.rows * config.n_embd, np.float32)
         return normed, np.empty((parts, config.context_length), np.float32)
 
     def _make_room(self, tokens: int) -> None:
         """Double the cache until `tokens` fit."""
         held = self._keys.shape[-1]
-        if tokens <= held:
-            return
-        capacity = doubled(held, tokens, self.model.config.context_length)
-        for name in ("_keys", "_values"):
-            larger = self._new_cache(capacity)
-            larger[..., :held] = getattr(self, name)
-            setattr(self, name, larger)
+        if tokens > held:
+            self._resize(self.rows, doubled(held, tokens, self.model.config.context_length))
+
+    def _resize(self, rows: int, capacity: int) -> None:
+        smaller = self._keys, self._values
+        self._keys, self._values = (self._new_cache(rows, capacity) for _ in range(2))
+        for old, new in zip(smaller, (self._keys, self._values), strict=True):
+            new[:, : old.shape[1], ..., : old.shape[-1]] = old
 
 
 def _described(model: GPT) -> tuple[np.ndarray, np.ndarray]:

@@ -1,9 +1,9 @@
-"""What a recording of a model assumes, and a check, cheap enough for every token, that it still holds.
+"""What compiled loops assume of a model, and a check, cheap enough for every token, that it still holds.
 
-A recorded step replays what the modules computed when it was made. It runs no hooks, and it does not notice when a
-module, a weight or a form of attention is replaced. So the caller checks two things before each replay: does any hook
-wait (`is_watched`), and is every part still the same (`is_same`)? Weights that change in place are shared and need no
-check.
+The loops compute what the modules of a model were when they were looked at. They run no hooks, and they do not notice
+when a module, a weight or a form of attention is replaced. So the caller checks two things before each step: does any
+hook wait (`is_watched`), and is every part still the same (`is_same`)? Weights that change in place are shared and need
+no check.
 """
 
 from __future__ import annotations
@@ -36,16 +36,25 @@ class Outline:
         ]
         self._places = [place for module in modules for place in _places(module)]
         self._attentions = [module for module in modules if isinstance(module, Attention)]
-        self._parts = self._look()
+        self._weights = [place for module in modules if (place := module._parameters)]
+        self._parts, self._addresses = self._look(), self._look_for_addresses()
 
     def is_watched(self) -> bool:
         """Return whether a hook waits for a forward pass, on one of the modules or globally."""
         return any(self._hooks)
 
     def is_same(self) -> bool:
-        """Return whether every module, parameter, buffer and form of attention is still the same object."""
+        """Return whether all modules, parameters, buffers and forms of attention are the same objects, in place."""
         parts = self._look()
-        return len(parts) == len(self._parts) and all(map(operator.is_, parts, self._parts))
+        same = len(parts) == len(self._parts) and all(map(operator.is_, parts, self._parts))
+        return (
+            same and self._look_for_addresses() == self._addresses
+        )  # `weight.data = other` moves a parameter
+
+    def _look_for_addresses(self) -> list[int]:
+        return [
+            weight.data_ptr() for place in self._weights for weight in place.values() if weight is not None
+        ]
 
     def _look(self) -> list[Any]:
         parts = list(chain.from_iterable(map(dict.values, self._places)))

@@ -1,22 +1,25 @@
 """From ids to text events to text: what a person sees while a model writes.
 
-Each layer uses only the one below: `engine.Batch` gives ids, `stream` turns them into `TextEvent`s as soon as their
-text is certain, and `complete` joins those into strings. Text is held back while it could still change: in the middle
-of a UTF-8 character, or at the beginning of a stop string.
+Each layer uses only the one below: the scheduler gives ids, a `Writer` turns them into `TextEvent`s as soon as their
+text is certain, `stream` does that for some prompts, and `complete` joins the events into strings. Text is held back
+while it could still change: in the middle of a UTF-8 character, or at the beginning of a stop string.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
-from glassgpt.errors import GenerationError
-from glassgpt.generation.engine import Batch, evaluating, window_start
+from glassgpt.errors import GenerationError, GlassGPTError
 from glassgpt.generation.engines import Engine
+from glassgpt.generation.requests import Chosen, Request, Written
 from glassgpt.generation.sampling import SamplingConfig
+from glassgpt.generation.scheduler import Scheduler
+from glassgpt.generation.window import window_start
 from glassgpt.idle import OnlyWith
 from glassgpt.model.gpt import GPT
+from glassgpt.model.modes import evaluating
 from glassgpt.tokenizers.contract import Tokenizer, as_fast
 from glassgpt.tokenizers.fast import FastTokenizer
 from glassgpt.tokenizers.stream import StreamDecoder
@@ -41,6 +44,10 @@ class GenerationConfig(SamplingConfig):
         OnlyWith(("seed",), "temperature", test=lambda chosen: chosen.temperature > 0, use="0.8"),
     )
 
+    def sampling(self) -> SamplingConfig:
+        """Return how tokens are chosen, alone."""
+        return SamplingConfig(**{each.name: getattr(self, each.name) for each in fields(SamplingConfig)})
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.max_tokens < 1:
@@ -64,8 +71,9 @@ def unseen_part(what: str, length: int, context_length: int) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class TextEvent:
-    """New text of one continuation. `finished` is "" until its last event: "end", "stop" or "length".
+    """New text of one continuation.
 
+    `finished` is "" until its last event: "end" (an id that ends it), "stop" (a stop string), "length" or "error".
     `note` is a sentence for the person who waits, such as a change of threads. It is not part of the text.
     """
 
@@ -73,6 +81,87 @@ class TextEvent:
     text: str
     finished: str = ""
     note: str = ""
+    tokens: tuple[Chosen, ...] = ()
+    """The ids chosen since the last event with their log-probabilities, where those were asked for."""
+    prompt: tuple[Chosen, ...] | None = None
+    """The prompt's ids with their log-probabilities, once, where those were asked for."""
+    error: GlassGPTError | None = None
+    """What went wrong with this request alone, where `finished` is "error"."""
+
+
+class Writer:
+    """Requests of one model that are written together, as text. They join and leave between any two tokens.
+
+    The model must not be in training mode. Not thread-safe. The options are those of `Scheduler`.
+    """
+
+    def __init__(
+        self,
+        model: GPT,
+        tokenizer: FastTokenizer,
+        *,
+        engine: Engine = "torch",
+        use_cache: bool = True,
+        memory: int | None = None,
+        prefix_memory: int = 0,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._scheduler = Scheduler(
+            model,
+            engine=engine,
+            use_cache=use_cache,
+            memory=memory,
+            prefix_memory=prefix_memory,
+            adapt_threads=True,
+        )
+        self._rows: dict[int, _Row] = {}
+
+    def add(self, request: Request, *, stop: Sequence[str] = ()) -> int:
+        """Take a request, whose text ends before the first of the strings `stop`; return its number, from 0 on.
+
+        Raises `GenerationError` for a request that can never be written, `ModelError` for ids that the model does not
+        know.
+        """
+        number = self._scheduler.add(request)
+        self._rows[number] = _Row(number, self._tokenizer, request.ids, stop)
+        return number
+
+    def cancel(self, number: int) -> None:
+        """End a request at once; no event follows. A number that is not there is ignored."""
+        if self._rows.pop(number, None) is not None:
+            self._scheduler.cancel(number)
+
+    def step(self) -> list[TextEvent]:
+        """Add a token to each text that is being written; return the text that has become certain."""
+        written = self._scheduler.step()
+        events: list[TextEvent] = []
+        if (note := self._scheduler.note()) and written:
+            events.append(TextEvent(written[0].number, "", note=note))
+        for one in written:
+            row = self._rows[one.number]
+            event = row.push(one)
+            if event is not None:
+                events.append(event)
+            if row.finished:
+                del self._rows[one.number]
+                if not one.finished:
+                    self._scheduler.cancel(one.number)
+        return events
+
+    @property
+    def waiting(self) -> int:
+        """The number of requests that have not begun, because there is no memory for their caches."""
+        return self._scheduler.waiting
+
+    @property
+    def active(self) -> int:
+        """The number of requests that are being read or written."""
+        return self._scheduler.active
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to do for `step`."""
+        return self._scheduler.busy
 
 
 def stream(
@@ -120,29 +209,42 @@ def stream_after(
     engine: Engine = "torch",
 ) -> Iterator[TextEvent]:
     """Yield the text that follows each prompt, given as ids, until `<|endoftext|>` or one of `ends`."""
-    ends = {tokenizer.end_of_text, *ends}
-    rows = [_Row(index, tokenizer, ids, config, ends) for index, ids in enumerate(prompts)]
+    writer = Writer(model, tokenizer, engine=engine, use_cache=use_cache)
     with evaluating(model):
-        batch = Batch(
-            model,
-            prompts,
-            config,
+        for request in requests_for(tokenizer, prompts, config, exclude=exclude, ends=ends):
+            writer.add(request, stop=config.stop)
+        yield from events_of(writer)
+
+
+def requests_for(
+    tokenizer: FastTokenizer,
+    prompts: Sequence[Sequence[int]],
+    config: GenerationConfig,
+    *,
+    exclude: Sequence[int] = (),
+    ends: Collection[int] = (),
+) -> Iterator[Request]:
+    """Yield a request for each prompt, given as ids; each draws from its own stream of the seed."""
+    sampling = config.sampling()
+    for index, ids in enumerate(prompts):
+        yield Request(
+            ids,
+            sampling,
+            max_tokens=config.max_tokens,
             seed=config.seed,
+            stream=index,
+            ends=frozenset({tokenizer.end_of_text, *ends}),
             exclude=exclude,
-            use_cache=use_cache,
-            adapt_threads=True,
-            engine=engine,
         )
-        for step in range(1, config.max_tokens + 1):
-            written = batch.step()
-            if note := batch.note():
-                yield TextEvent(written[0][0], "", note=note)
-            for index, next_id in written:
-                yield from rows[index].push(next_id, last=step == config.max_tokens)
-                if rows[index].finished:
-                    batch.drop(index)
-            if not batch.rows:
-                return
+
+
+def events_of(writer: Writer) -> Iterator[TextEvent]:
+    """Yield the events of all requests of a writer until none is left; raise the error of one that fails."""
+    while writer.busy:
+        for event in writer.step():
+            if event.error is not None:
+                raise event.error
+            yield event
 
 
 def complete(
@@ -201,32 +303,31 @@ class _Row:
     """One continuation: decodes its ids, watches for stop strings, and knows when it is finished."""
 
     def __init__(
-        self,
-        index: int,
-        tokenizer: FastTokenizer,
-        prompt: Sequence[int],
-        config: GenerationConfig,
-        ends: Collection[int],
+        self, index: int, tokenizer: FastTokenizer, prompt: Sequence[int], stop: Sequence[str]
     ) -> None:
         self.index = index
         self.finished = ""
         self._decoder = _decoder_after(tokenizer, prompt)
-        self._ends = ends
-        self._stop = tuple(text for text in config.stop if text)
+        self._stop = tuple(text for text in stop if text)
         self._held = ""
+        self._tokens: list[Chosen] = []
 
-    def push(self, next_id: int, *, last: bool) -> Iterator[TextEvent]:
-        """Take one id; yield an event if there is text to show or this was the end."""
-        if next_id in self._ends:
-            self.finished = "end"
-        else:
-            self._held += self._decoder.push(next_id)
-            self.finished = "length" if last else ""
-        if self.finished:
+    def push(self, written: Written) -> TextEvent | None:
+        """Take what one step did; return an event if there is something to show or this was the end."""
+        self.finished = written.finished
+        if written.chosen is not None:
+            self._tokens.append(written.chosen)
+        if written.id is not None and written.finished != "end":
+            self._held += self._decoder.push(written.id)
+        if written.finished:
             self._held += self._decoder.flush()
         text = self._release()
-        if text or self.finished:
-            yield TextEvent(self.index, text, self.finished)
+        if not (text or self.finished or written.prompt):
+            return None
+        tokens, self._tokens = tuple(self._tokens), []
+        return TextEvent(
+            self.index, text, self.finished, tokens=tokens, prompt=written.prompt, error=written.error
+        )
 
     def _release(self) -> str:
         """Return the text that cannot change any more, cut at a stop string."""

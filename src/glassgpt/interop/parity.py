@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from glassgpt.errors import InteropError
-from glassgpt.generation.engine import evaluating, generate_ids
+from glassgpt.generation.engine import generate_ids
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.generation.text import never_written
 from glassgpt.model.gpt import GPT
+from glassgpt.model.modes import evaluating
 from glassgpt.runs.opening import Run
 
 ROWS, LENGTH = 2, 24
