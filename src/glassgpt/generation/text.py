@@ -85,6 +85,8 @@ class TextEvent:
     """The ids chosen since the last event with their log-probabilities, where those were asked for."""
     prompt: tuple[Chosen, ...] | None = None
     """The prompt's ids with their log-probabilities, once, where those were asked for."""
+    written: int = 0
+    """The number of ids written since the last event, the one that ends the text included."""
     error: GlassGPTError | None = None
     """What went wrong with this request alone, where `finished` is "error"."""
 
@@ -255,11 +257,9 @@ def complete(
     *,
     count: int = 1,
     documents: bool = True,
-    engine: Engine = "auto",
 ) -> list[str]:
     """Return `count` continuations of `prompt`, or of each of several prompts, without the prompt itself."""
-    events = stream(model, tokenizer, prompt, config, count=count, documents=documents, engine=engine)
-    return joined(events, prompt, count)
+    return joined(stream(model, tokenizer, prompt, config, count=count, documents=documents), prompt, count)
 
 
 def joined(events: Iterable[TextEvent], prompt: str | Sequence[str], count: int) -> list[str]:
@@ -313,12 +313,14 @@ class _Row:
         self._stop = tuple(text for text in stop if text)
         self._held = ""
         self._tokens: list[Chosen] = []
+        self._written = 0
 
     def push(self, written: Written) -> TextEvent | None:
         """Take what one step did; return an event if there is something to show or this was the end."""
         self.finished = written.finished
         if written.chosen is not None:
             self._tokens.append(written.chosen)
+        self._written += written.id is not None
         if written.id is not None and written.finished != "end":
             self._held += self._decoder.push(written.id)
         if written.finished:
@@ -327,8 +329,15 @@ class _Row:
         if not (text or self.finished or written.prompt):
             return None
         tokens, self._tokens = tuple(self._tokens), []
+        count, self._written = self._written, 0
         return TextEvent(
-            self.index, text, self.finished, tokens=tokens, prompt=written.prompt, error=written.error
+            self.index,
+            text,
+            self.finished,
+            tokens=tokens,
+            prompt=written.prompt,
+            written=count,
+            error=written.error,
         )
 
     def _release(self) -> str:
