@@ -45,6 +45,7 @@ FLOORS = {
     "pretraining": 6,
     "finetuning": 6,
     "doctor": 7,
+    "serving": 7,
     "cli": 8,
 }
 # Within a floor, which package may use which.

@@ -22,6 +22,7 @@ import pytest
 from tests.docs.stand_ins import FILES, SHARED
 from tests.docs.test_docs_commands import ENDS_A_COMMAND, EXTENDING, PAGES, ROOT, Block, blocks
 
+SERVES = "serves until it is stopped; tests/serving/test_server.py"
 CANNOT_RUN = {
     "README.md: make demo": "installs packages, and trains for two minutes",
     "README.md: make test": "runs all tests, this one among them",
@@ -36,6 +37,10 @@ CANNOT_RUN = {
     "docs/import.md: glassgpt generate Qwen3-0.6B-1 'The capital of France is'": "needs that download",
     "docs/evaluation.md: glassgpt eval my-run --tasks arc_easy,hellaswag --limit 200": "downloads from the hub",
     "docs/evaluation.md: glassgpt eval my-run --tasks lambada_openai,grammar --few-shots 3": "downloads from the hub",
+    "README.md: glassgpt serve mine-sft-1": SERVES,
+    "docs/serve.md: glassgpt serve my-run": SERVES,
+    "docs/serve.md: glassgpt serve my-run my-run-sft-1": SERVES,
+    "docs/serve.md: GLASSGPT_API_KEY=a-long-secret glassgpt serve my-run --host 0.0.0.0": SERVES,
     "docs/training.md: glassgpt train my-texts --track tensorboard --track wandb": "goes online",
     "docs/training.md: torchrun --nproc-per-node 2 -m glassgpt train my-texts --training.threads 1": (
         "two processes; tests/training/test_distributed.py"

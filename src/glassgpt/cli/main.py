@@ -38,6 +38,10 @@ COMMANDS = {
         "glassgpt.cli.chat:chat",
         "Talk with a run that was taught to answer, or take turns writing with a base model.",
     ),
+    "serve": (
+        "glassgpt.cli.serve:serve",
+        "Serve runs over HTTP, for every program that knows OpenAI's interface.",
+    ),
     "eval": (
         "glassgpt.cli.eval:eval_",
         "Measure a run's loss on text, and what it is good at: probes and lm-eval tasks.",

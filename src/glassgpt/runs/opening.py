@@ -92,16 +92,10 @@ class Run:
         )
 
     def complete(
-        self,
-        prompt: str | Sequence[str],
-        config: GenerationConfig | None = None,
-        *,
-        count: int = 1,
-        engine: Engine = "auto",
+        self, prompt: str | Sequence[str], config: GenerationConfig | None = None, *, count: int = 1
     ) -> list[str]:
         """Return `count` continuations of a prompt, or of each of several, without the prompt itself."""
-        events = self.stream(prompt, config or GenerationConfig(), count=count, engine=engine)
-        return joined(events, prompt, count)
+        return joined(self.stream(prompt, config or GenerationConfig(), count=count), prompt, count)
 
 
 Weights = Literal["as-saved", "int8"]

@@ -1,0 +1,1 @@
+"""An HTTP server for runs, with the interface that OpenAI's clients know."""

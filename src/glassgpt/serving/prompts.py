@@ -1,0 +1,126 @@
+"""From what a client sends to the ids that the model reads.
+
+A prompt is the beginning of a text, as in training: the ids that began every text there (`<|endoftext|>` for a model
+of documents) are put before it, whether it came as text or as ids, unless ids begin with them already. They are not
+part of the prompt: they are neither counted nor echoed. So log-probabilities over HTTP are those of `glassgpt eval`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from glassgpt.chat.messages import Message
+from glassgpt.chat.templates import ChatTemplate, plain_text
+from glassgpt.errors import ConfigError
+from glassgpt.runs.opening import Run
+from glassgpt.serving.errors import ApiError
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The ids that the model reads, how many of them are not the prompt's own, and the prompt as text."""
+
+    ids: list[int]
+    before: int
+    text: str
+
+    @property
+    def own(self) -> list[int]:
+        """The ids of the prompt itself."""
+        return self.ids[self.before :]
+
+
+def prompt_of(run: Run, given: str | Sequence[int], where: str = "prompt") -> Prompt:
+    """Return a prompt given as text or ids.
+
+    Raises `ApiError` for unknown ids or one that is longer than the context, `GenerationError` for text that is not in
+    the vocabulary.
+    """
+    if isinstance(given, str):
+        ids = run.prompt_ids(given)
+        prompt = Prompt(ids, len(ids) - len(run.tokenizer.encode(given)), given)
+    else:
+        refuse_unknown_ids(run, given, where)
+        before = run.before
+        hidden = [] if list(given[: len(before)]) == before else before
+        text = run.tokenizer.decode(given, skip_special=False)
+        prompt = Prompt([*hidden, *given], len(hidden), text)
+    refuse_too_long(run, prompt, where)
+    return prompt
+
+
+def chat_prompt(
+    run: Run, template: ChatTemplate, messages: Sequence[Message], where: str = "messages"
+) -> Prompt:
+    """Return the prompt of a conversation, up to where the assistant's answer begins. Raises `ApiError`."""
+    pieces = _pieces(template, messages)
+    text = plain_text(pieces)
+    if unknown := run.tokenizer.unknown(text):
+        shown = ", ".join(map(repr, unknown[:8]))
+        raise ApiError(
+            400, f"The messages have text that is not in this model's vocabulary: {shown}.", param=where
+        )
+    prompt = Prompt(run.tokenizer.encode_pieces(pieces), 0, "".join(piece for piece, _ in pieces))
+    refuse_too_long(run, prompt, where, room=1)
+    return prompt
+
+
+def _pieces(template: ChatTemplate, messages: Sequence[Message]) -> list[tuple[str, bool]]:
+    """Return what a template makes of messages.
+
+    A template that wants roles to alternate gets consecutive messages of a role as one, and one without a system
+    role gets the system's words before those of the user.
+    """
+    system = [message.content.strip() for message in messages if message.role == "system"]
+    joined = _joined(messages)
+    for tried in (list(messages), joined, _joined(_without_system(joined))):
+        try:
+            pieces = template.pieces(tried, answer=True)
+        except ConfigError as error:
+            failure = error
+            continue
+        text = "".join(piece for piece, _ in pieces)
+        if all(words in text for words in system):
+            return pieces
+        failure = ConfigError(f"{template.name} leaves out what the system says.")
+    raise ApiError(400, f"These messages cannot be written: {failure}", param="messages")
+
+
+def _joined(messages: Sequence[Message]) -> list[Message]:
+    """Return the messages with consecutive ones of a role as one."""
+    found: list[Message] = []
+    for message in messages:
+        if found and found[-1].role == message.role:
+            found[-1] = replace(found[-1], content=f"{found[-1].content}\n\n{message.content}")
+        else:
+            found.append(message)
+    return found
+
+
+def _without_system(messages: Sequence[Message]) -> list[Message]:
+    """Return the messages with each of the system as a user's."""
+    return [replace(message, role="user") if message.role == "system" else message for message in messages]
+
+
+def refuse_unknown_ids(run: Run, ids: Sequence[int], where: str) -> None:
+    """Raise `ApiError` for an id that the model does not have."""
+    size = run.tokenizer.vocab_size
+    wrong = next((id for id in ids if not 0 <= id < size), None)
+    if wrong is not None:
+        raise ApiError(400, f"{where} has the token id {wrong}; this model has 0 to {size - 1}.", param=where)
+
+
+def refuse_too_long(run: Run, prompt: Prompt, where: str, *, room: int = 0) -> None:
+    """Raise `ApiError` for a prompt that leaves less than `room` tokens of the context."""
+    context = run.model.config.context_length
+    if len(prompt.ids) + room > context:
+        begun = f" and {prompt.before} that begin every text" if prompt.before else ""
+        answer = ", and the answer needs at least one" if room else ""
+        raise ApiError(
+            400,
+            f"{where} has {len(prompt.own):,} tokens{begun}, and this model's context is {context:,} tokens{answer}. "
+            "Send a shorter one.",
+            param=where,
+            code="context_length_exceeded",
+        )
