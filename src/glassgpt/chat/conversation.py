@@ -9,8 +9,18 @@ from glassgpt.chat.messages import Message
 from glassgpt.chat.stored import read_chat_template
 from glassgpt.chat.templates import ChatTemplate, id_of, name_of, plain_text
 from glassgpt.errors import GenerationError
-from glassgpt.generation.text import GenerationConfig, TextEvent, never_written, stream_after
+from glassgpt.generation.text import (
+    GenerationConfig,
+    TextEvent,
+    Writer,
+    events_of,
+    never_written,
+    requests_for,
+)
 from glassgpt.runs.opening import Run
+
+KEPT_BYTES = 2**28
+"""Memory for what the model computed for a conversation, so that only what is new has to be read."""
 
 
 def template_of(run: Run) -> ChatTemplate | None:
@@ -38,6 +48,8 @@ class Chat:
     system: str | None = None
     history: list[Message] = field(default_factory=list)
     left_out: int = 0
+    _writer: Writer | None = field(default=None, init=False, repr=False)
+    """It keeps what the model computed for the conversation so far, so that only what is new has to be read."""
 
     def ask(self, text: str, config: GenerationConfig) -> Generator[TextEvent, None, None]:
         """Yield the answer as it is written; remember the message and the answer at its end.
@@ -47,16 +59,23 @@ class Chat:
         asked = [*self.history, Message("user", text)]
         ids, kept = self._fit(asked, config.max_tokens)
         self.left_out = len(asked) - len(kept)
-        answer = ""
-        stop = id_of(self.run.tokenizer, self.template.stop)
+        answer, tokenizer = "", self.run.tokenizer
+        if self._writer is None:
+            self._writer = Writer(self.run.model, tokenizer, engine="auto", prefix_memory=KEPT_BYTES)
+        (request,) = requests_for(
+            tokenizer,
+            [ids],
+            config,
+            exclude=never_written(tokenizer, documents=True),
+            ends=[id_of(tokenizer, self.template.stop)],
+        )
+        number = self._writer.add(request, stop=config.stop)
         try:
-            never = never_written(self.run.tokenizer, documents=True)
-            for event in stream_after(
-                self.run.model, self.run.tokenizer, [ids], config, exclude=never, ends=[stop], engine="auto"
-            ):
+            for event in events_of(self._writer):
                 answer += event.text
                 yield event
         finally:
+            self._writer.cancel(number)  # nobody may wait for the rest
             self.history = [*kept, Message("assistant", answer.strip())]
 
     def _fit(self, asked: list[Message], room: int) -> tuple[list[int], list[Message]]:

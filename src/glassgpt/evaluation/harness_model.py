@@ -18,6 +18,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from glassgpt.evaluation.scoring import likelihoods
+from glassgpt.generation.engines import steady_for
 from glassgpt.generation.text import GenerationConfig
 from glassgpt.runs.opening import Run
 
@@ -63,11 +64,14 @@ class HarnessModel(LM):
         for index, request in enumerate(requests):
             alike.setdefault(generation_config(_arguments(request)[1]), []).append(index)
         for config, indices in alike.items():
+            engine = steady_for(len(indices) * config.max_tokens)
             for start in range(0, len(indices), PROMPTS_AT_ONCE):
                 together = indices[start : start + PROMPTS_AT_ONCE]
                 prompts = [_arguments(requests[index])[0] for index in together]
                 self._count([len(self._run.prompt_ids(prompt)) for prompt in prompts])
-                for index, text in zip(together, self._run.complete(prompts, config), strict=True):
+                for index, text in zip(
+                    together, self._run.complete(prompts, config, engine=engine), strict=True
+                ):
                     texts[index] = text
         return texts
 

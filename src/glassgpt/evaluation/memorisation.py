@@ -26,6 +26,7 @@ import numpy as np
 from glassgpt.dataset.shards import TokenSplit
 from glassgpt.errors import EvaluationError
 from glassgpt.evaluation.score import Score, Subject, share_of
+from glassgpt.generation.engines import steady_for
 from glassgpt.generation.text import GenerationConfig
 from glassgpt.tokenizers.fast import FastTokenizer
 
@@ -47,8 +48,10 @@ def memorisation(subject: Subject) -> Score:
     """
     run, texts = subject.run, subject.texts()
     settings = GenerationConfig(temperature=0.8, max_tokens=MOST_TOKENS, seed=subject.seed)
+    engine = steady_for(subject.samples * MOST_TOKENS)
     samples = [
-        np.array(run.tokenizer.encode(text)) for text in run.complete("", settings, count=subject.samples)
+        np.array(run.tokenizer.encode(text))
+        for text in run.complete("", settings, count=subject.samples, engine=engine)
     ]
     spans = [word_spans(ids, run.tokenizer) for ids in samples]
     if not any(spans):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from glassgpt.corpus.builtin import parse_tinytales
 from glassgpt.corpus.tinytales.score import StoryScore, StorySet, score, training_texts
 from glassgpt.errors import EvaluationError
+from glassgpt.generation.engines import steady_for
 from glassgpt.generation.text import GenerationConfig
 from glassgpt.runs.opening import Run
 
@@ -35,5 +36,5 @@ def score_run(run: Run, *, count: int, seed: int = 0) -> tuple[list[str], StoryS
     facts = run.lineage.data.splits["train"]
     usual = facts.tokens // max(1, facts.documents)  # a story more than twice as long has gone wrong
     settings = GenerationConfig(temperature=0.8, max_tokens=2 * usual, seed=seed)
-    written = run.complete("", settings, count=count)
+    written = run.complete("", settings, count=count, engine=steady_for(count * settings.max_tokens))
     return written, score((story.strip() for story in written), told)

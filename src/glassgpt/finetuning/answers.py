@@ -9,6 +9,7 @@ from glassgpt.chat.messages import Message
 from glassgpt.chat.templates import id_of
 from glassgpt.finetuning.config import SamplesConfig
 from glassgpt.finetuning.task import Sample, Start
+from glassgpt.generation.engines import steady_for
 from glassgpt.generation.text import GenerationConfig, stream_after
 
 
@@ -20,8 +21,9 @@ def answers(start: Start, prompts: Sequence[Sequence[Message]], config: SamplesC
         temperature=config.temperature, max_tokens=config.max_tokens, seed=config.seed
     )
     stop = id_of(start.tokenizer, start.template.stop)
+    engine = steady_for(len(prompts) * config.max_tokens)
     written, ended = [""] * len(prompts), [False] * len(prompts)
-    for event in stream_after(start.model, start.tokenizer, ids, settings, ends=[stop]):
+    for event in stream_after(start.model, start.tokenizer, ids, settings, ends=[stop], engine=engine):
         written[event.index] += event.text
         ended[event.index] |= event.finished == "end"
     return [

@@ -19,6 +19,7 @@ from glassgpt.errors import ConfigError, CorpusError
 from glassgpt.finetuning.config import DistillConfig
 from glassgpt.finetuning.losses import distillation_loss
 from glassgpt.finetuning.task import Measured, Sample, Start, Task
+from glassgpt.generation.engines import steady_for
 from glassgpt.generation.text import GenerationConfig, complete
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
@@ -65,7 +66,8 @@ def build(start: Start, config: DistillConfig) -> Task:
         if count == 0:
             return []
         known = start.run.knows_documents
-        texts = complete(student, start.tokenizer, "", settings, count=count, documents=known)
+        engine = steady_for(count * settings.max_tokens)
+        texts = complete(student, start.tokenizer, "", settings, count=count, documents=known, engine=engine)
         return [Sample("", text) for text in texts]
 
     settings = GenerationConfig(

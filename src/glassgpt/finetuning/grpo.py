@@ -41,6 +41,7 @@ from glassgpt.finetuning.rows import RowBatches, split_rows
 from glassgpt.finetuning.tally import Tally
 from glassgpt.finetuning.task import Measured, Sample, Start, Task, split_facts
 from glassgpt.generation.engine import generate_batch
+from glassgpt.generation.engines import steady_for
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.generation.text import never_written
 from glassgpt.model.gpt import GPT
@@ -243,7 +244,7 @@ def write(
         exclude=never_written(start.tokenizer, documents=True),
         stop_ids=stops,
         first_stream=first_stream,
-        engine="steady",
+        engine=steady_for(len(prompts) * max_tokens),
     ):
         for row, id in step:
             answers[row].append(id)

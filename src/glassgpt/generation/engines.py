@@ -26,6 +26,8 @@ Engine = Literal["auto", "steady", "torch", "loops"]
 """auto: the loops once they are loaded and where they compute the model, else torch. steady: the loops where they can
 be had, decided before the first token and waited for, so that the same text comes out each time. loops: an error where
 they cannot be had."""
+WORTH_LOADING = 1024
+"""Tokens that a job writes from which waiting for the loops pays."""
 LOAD_AFTER = 256
 """Steps in this process after which loading the loops is begun."""
 
@@ -122,6 +124,14 @@ def loops_are_loaded(engine: Engine) -> bool:
     if not _LOADING.done:
         raise MissingExtraError(f"The compiled loops cannot be used here: {_LOADING.failure}")
     return True
+
+
+def steady_for(tokens: int) -> Engine:
+    """Return the engine for a job that writes about `tokens` and whose text must be the same every time.
+
+    It depends on the job, never on the moment, so a training that is resumed goes on with the same engine.
+    """
+    return "steady" if tokens >= WORTH_LOADING else "torch"
 
 
 def loops_can_be_had(model: GPT) -> bool:

@@ -20,8 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from glassgpt.generation import loops
+from glassgpt.generation import loop_choice, loops
 from glassgpt.generation.decoder import SMALLEST_CACHE, doubled
+from glassgpt.generation.loop_choice import LoopChooser
+from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.model.attend import fused
 from glassgpt.model.attention import Attention
 from glassgpt.model.cache import KVCache
@@ -44,6 +46,7 @@ KNOWN = (
 )  # fmt: skip
 """Modules that the loops compute. Any other, such as an adapter or an int8 layer, is another computation."""
 STEP: Any = loops.step
+CHOOSE: Any = loop_choice.choose
 EVERYTHING = 2**62
 """A window that no text fills."""
 
@@ -290,7 +293,10 @@ CREW = Crew()
 
 def is_compiled() -> bool:
     """Return whether an earlier process has compiled the loops and kept them."""
-    return any(Path(STEP._cache.cache_path).glob("loops.step-*.nbi"))
+    return all(
+        any(Path(function._cache.cache_path).glob(f"*.{function.__name__}-*.nbi"))
+        for function in (STEP, CHOOSE)
+    )
 
 
 def compile_step() -> None:
@@ -299,6 +305,7 @@ def compile_step() -> None:
     with torch.device("meta"):  # its weights may be anything, and drawing them would change what others draw
         model = GPT(config)
     LoopDecoder(model.to_empty(device="cpu").requires_grad_(False), 1).step([0], [0])
+    LoopChooser(1, 1).choose(np.zeros((1, 1), np.float32), [SamplingConfig(temperature=0)], [0.0])
 
 
 if __name__ == "__main__":

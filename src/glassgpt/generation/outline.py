@@ -12,7 +12,7 @@ import operator
 from itertools import chain
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules import module as hooks_of_all
 
 from glassgpt.model.attention import Attention
@@ -36,7 +36,7 @@ class Outline:
         ]
         self._places = [place for module in modules for place in _places(module)]
         self._attentions = [module for module in modules if isinstance(module, Attention)]
-        self._weights = [place for module in modules if (place := module._parameters)]
+        self._weights = list(model.parameters())
         self._parts, self._addresses = self._look(), self._look_for_addresses()
 
     def is_watched(self) -> bool:
@@ -52,9 +52,7 @@ class Outline:
         )  # `weight.data = other` moves a parameter
 
     def _look_for_addresses(self) -> list[int]:
-        return [
-            weight.data_ptr() for place in self._weights for weight in place.values() if weight is not None
-        ]
+        return list(map(Tensor.data_ptr, self._weights))
 
     def _look(self) -> list[Any]:
         parts = list(chain.from_iterable(map(dict.values, self._places)))

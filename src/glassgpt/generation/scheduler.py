@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -25,13 +25,14 @@ from torch import Tensor
 
 from glassgpt.device import threads_set
 from glassgpt.errors import GenerationError, ModelError
+from glassgpt.generation.choice import LoopChoice, next_ids
 from glassgpt.generation.decoder import ONE_THREAD_WORK
 from glassgpt.generation.engines import Chooser, Decodes, Engine
 from glassgpt.generation.likelihood import chosen_among
 from glassgpt.generation.prefixes import Prefixes
 from glassgpt.generation.reading import Reading
-from glassgpt.generation.requests import Chosen, Draws, Request, Written
-from glassgpt.generation.sampling import SamplingConfig, distribution, draw, penalize_repetition
+from glassgpt.generation.requests import Chosen, Request, Written
+from glassgpt.generation.texts import Text
 from glassgpt.generation.window import window_start
 from glassgpt.machine.facts import free_memory
 from glassgpt.machine.watch import ThreadWatch, alternatives
@@ -49,38 +50,6 @@ BROKEN = (
 )
 FREE_SHARE = 0.5
 """Share of the free memory that caches may take together: one that grows is copied, so it needs its size twice."""
-
-
-class _Text:
-    """A request, the ids of its text so far, and what of it is in the cache."""
-
-    __slots__ = (
-        "bias",
-        "draws",
-        "ends",
-        "ids",
-        "likeliest",
-        "most",
-        "need",
-        "number",
-        "request",
-        "sampling",
-        "start",
-    )
-
-    def __init__(self, number: int, request: Request, bias: Tensor | None, context_length: int) -> None:
-        self.number, self.request = number, request
-        self.ids = list(request.ids)
-        self.start = 0
-        """Where the window begins whose tokens are cached."""
-        self.bias = bias
-        # What each step looks at.
-        self.sampling, self.ends, self.likeliest = request.sampling, request.ends, request.likeliest
-        self.most = math.inf if request.max_tokens is None else len(self.ids) + request.max_tokens
-        """The length of the text at which it ends."""
-        self.need = int(min(self.most, context_length))
-        """The most tokens of it that will be cached at a time."""
-        self.draws = Draws(request.seed, request.stream) if request.sampling.temperature > 0 else None
 
 
 class Scheduler:
@@ -106,12 +75,13 @@ class Scheduler:
         self._use_cache = use_cache
         self._memory = memory
         self._chooser = Chooser(model, engine) if use_cache else None
+        self._loop_choice = LoopChoice()
         self._decoder: Decodes | None = None
         self._prefixes = Prefixes(prefix_memory) if prefix_memory and use_cache else None
         self._count = 0
-        self._waiting: deque[_Text] = deque()
-        self._reading: deque[tuple[Reading, list[_Text]]] = deque()
-        self._writing: list[_Text] = []
+        self._waiting: deque[Text] = deque()
+        self._reading: deque[tuple[Reading, list[Text]]] = deque()
+        self._writing: list[Text] = []
         """The texts that get a token in each step; the place of each here is its row in the cache."""
         self._biases: dict[tuple[object, ...], Tensor] = {}
         self._work = matmul_parameters(model.config)
@@ -126,7 +96,7 @@ class Scheduler:
         that the model does not know.
         """
         self._refuse_what_cannot_be_written(request)
-        text = _Text(self._count, request, self._bias_of(request), self._context)
+        text = Text(self._count, request, self._bias_of(request), self._context)
         self._count += 1
         self._waiting.append(text)
         return text.number
@@ -198,7 +168,7 @@ class Scheduler:
 
     def _admit(self) -> None:
         """Let waiting requests begin while there is memory."""
-        begun: list[_Text] = []
+        begun: list[Text] = []
         active = self.active
         longest = max((text.need for text in [*self._writing, *self._all_reading()]), default=0)
         limit = None
@@ -224,9 +194,9 @@ class Scheduler:
         held = self._decoder.rows * self._context * self._token_bytes if self._decoder else 0
         return int(held + FREE_SHARE * free_memory(self._model.token_embedding.weight.device))
 
-    def _begin_to_read(self, texts: list[_Text]) -> None:
+    def _begin_to_read(self, texts: list[Text]) -> None:
         """Group texts by what can be read together."""
-        alike: dict[int, list[_Text]] = {}
+        alike: dict[int, list[Text]] = {}
         for text in texts:
             text.start = window_start(len(text.ids), self._context)
             window = text.ids[text.start :]
@@ -247,7 +217,7 @@ class Scheduler:
                 reading = Reading(self._model, [text.ids[text.start :] for text in some])
                 self._reading.append((reading, some))
 
-    def _all_reading(self) -> Iterator[_Text]:
+    def _all_reading(self) -> Iterator[Text]:
         for _, texts in self._reading:
             yield from texts
 
@@ -302,7 +272,7 @@ class Scheduler:
             return logits_BV
         return torch.cat(found if logits_BV is None else [logits_BV, *found])
 
-    def _join(self, reading: Reading, texts: list[_Text], sources: list[int]) -> None:
+    def _join(self, reading: Reading, texts: list[Text], sources: list[int]) -> None:
         """Give each text a row of the cache."""
         assert self._chooser is not None
         first = len(self._writing)
@@ -337,7 +307,9 @@ class Scheduler:
 
     def _choose(self, logits_BV: Tensor) -> list[Written]:
         """Choose the next id of each text from its logits; those that are over leave."""
-        ids = next_ids(self._biased(logits_BV), self._writing)
+        loops = self._chooser is not None and self._chooser.is_loops
+        choose = self._loop_choice.next_ids if loops else next_ids
+        ids = choose(logits_BV, self._writing)
         chosen = self._chosen(logits_BV, ids)
         events: list[Written] = []
         over: list[int] = []
@@ -354,16 +326,6 @@ class Scheduler:
         if over:
             self._finish(over)
         return sorted(events, key=lambda event: event.number) if len(events) > 1 else events
-
-    def _biased(self, logits_BV: Tensor) -> Tensor:
-        """Return the logits with what each request adds to them."""
-        bias = self._writing[0].bias
-        if any(text.bias is not bias for text in self._writing):
-            none_V = torch.zeros_like(logits_BV[0])
-            return logits_BV + torch.stack(
-                [none_V if text.bias is None else text.bias for text in self._writing]
-            )
-        return logits_BV if bias is None else logits_BV + bias
 
     def _chosen(self, logits_BV: Tensor, ids: list[int]) -> dict[int, Chosen]:
         """Return the log-probabilities of the ids at the places where they were asked for."""
@@ -444,50 +406,9 @@ class Scheduler:
             )
 
 
-def _after_prompt(text: _Text, chosen: tuple[Chosen, ...]) -> Written:
+def _after_prompt(text: Text, chosen: tuple[Chosen, ...]) -> Written:
     """Return the event that brings the log-probabilities of a prompt."""
     if any(math.isnan(one.log_probability or 0.0) for one in chosen):
         text.most = 0  # nothing is written after it
         return Written(text.number, None, "error", error=ModelError(BROKEN))
     return Written(text.number, None, "length" if text.request.max_tokens == 0 else "", prompt=chosen)
-
-
-def next_ids(logits_BV: Tensor, texts: Sequence[_Text]) -> list[int]:
-    """Return the next id of each text, -1 where its logits are broken."""
-    sampling = texts[0].sampling
-    if all(text.sampling is sampling for text in texts):
-        return _ids_alike(logits_BV, texts, sampling)
-    alike: dict[SamplingConfig, list[int]] = {}
-    for place, text in enumerate(texts):
-        alike.setdefault(text.sampling, []).append(place)
-    ids = [-1] * len(texts)
-    for sampling, places in alike.items():
-        found = _ids_alike(logits_BV[places], [texts[place] for place in places], sampling)
-        for place, id in zip(places, found, strict=True):
-            ids[place] = id
-    return ids
-
-
-def _ids_alike(logits_BV: Tensor, texts: Sequence[_Text], sampling: SamplingConfig) -> list[int]:
-    if sampling.temperature == 0:
-        if sampling.repetition_penalty != 1.0:
-            logits_BV = penalize_repetition(
-                logits_BV, _seen(texts, logits_BV.device), sampling.repetition_penalty
-            )
-        largest_B, ids_B = logits_BV.max(-1)  # the maximum is NaN where any logit is
-        return [
-            id if math.isfinite(largest) else -1
-            for id, largest in zip(ids_B.tolist(), largest_B.tolist(), strict=True)
-        ]
-    seen = _seen(texts, logits_BV.device) if sampling.repetition_penalty != 1.0 else logits_BV  # not used
-    probabilities_BV = distribution(logits_BV, seen, sampling)
-    uniforms = [[text.draws.next()] for text in texts if text.draws is not None]
-    ids = draw(probabilities_BV, torch.tensor(uniforms, dtype=torch.float64))[:, 0].tolist()
-    return [id if id < logits_BV.shape[1] else -1 for id in ids]
-
-
-def _seen(texts: Sequence[_Text], device: torch.device) -> Tensor:
-    """Return the ids in each text's window, (B, T); shorter rows repeat some of theirs."""
-    windows = [text.ids[text.start :] for text in texts]
-    longest = max(map(len, windows))
-    return torch.tensor([window + window[:1] * (longest - len(window)) for window in windows], device=device)

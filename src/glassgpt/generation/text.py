@@ -257,9 +257,11 @@ def complete(
     *,
     count: int = 1,
     documents: bool = True,
+    engine: Engine = "auto",
 ) -> list[str]:
     """Return `count` continuations of `prompt`, or of each of several prompts, without the prompt itself."""
-    return joined(stream(model, tokenizer, prompt, config, count=count, documents=documents), prompt, count)
+    events = stream(model, tokenizer, prompt, config, count=count, documents=documents, engine=engine)
+    return joined(events, prompt, count)
 
 
 def joined(events: Iterable[TextEvent], prompt: str | Sequence[str], count: int) -> list[str]:

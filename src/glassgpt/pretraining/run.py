@@ -25,6 +25,7 @@ from glassgpt.dataset.batches import Batches, check_length
 from glassgpt.dataset.shards import TokenSplit
 from glassgpt.device import World, dtype_of, seed_everything
 from glassgpt.evaluation.loss import Evaluation, evaluate, unknown_in
+from glassgpt.generation.engines import steady_for
 from glassgpt.generation.text import GenerationConfig, complete, prompt_ids, unseen_part
 from glassgpt.jobs.holding import is_unborn, on_all_ranks
 from glassgpt.jobs.work import Outcome, Place, Say, Work, carry_out, final_checkpoint, within
@@ -319,10 +320,15 @@ class _Training:
             max_tokens=samples.max_tokens,
             seed=samples.seed,
         )
-        return [
-            complete(self.model, self.data.tokenizer, prompt, settings, documents=documents)[0]
-            for prompt in samples.prompts
-        ]
+        times = self.config.training.steps // max(1, self.config.training.sampling_interval)
+        return complete(
+            self.model,
+            self.data.tokenizer,
+            samples.prompts,
+            settings,
+            documents=documents,
+            engine=steady_for(times * len(samples.prompts) * samples.max_tokens),
+        )
 
     @property
     def _knows_documents(self) -> bool:

@@ -92,10 +92,16 @@ class Run:
         )
 
     def complete(
-        self, prompt: str | Sequence[str], config: GenerationConfig | None = None, *, count: int = 1
+        self,
+        prompt: str | Sequence[str],
+        config: GenerationConfig | None = None,
+        *,
+        count: int = 1,
+        engine: Engine = "auto",
     ) -> list[str]:
         """Return `count` continuations of a prompt, or of each of several, without the prompt itself."""
-        return joined(self.stream(prompt, config or GenerationConfig(), count=count), prompt, count)
+        events = self.stream(prompt, config or GenerationConfig(), count=count, engine=engine)
+        return joined(events, prompt, count)
 
 
 Weights = Literal["as-saved", "int8"]
