@@ -107,7 +107,7 @@ def test_a_stop_string_split_over_tokens_is_never_shown(bpe):
 def test_the_beginning_of_a_stop_string_that_does_not_go_on_is_shown_after_all(bpe):
     events = write(bpe, spell(bpe, "an EN route, E"), stop=("END",))
     assert joined(events) == "an EN route, E"
-    assert events[-1] == TextEvent(0, "E", "length")
+    assert events[-1] == TextEvent(0, "E", "length", written=1)
     assert "EN " in [event.text for event in events]  # held until the space settled it
 
 
@@ -132,7 +132,7 @@ def test_a_stop_string_right_at_the_end_of_text(bpe):
     """`<|endoftext|>` ends the text while "EN" is held back: it is shown then."""
     events = write(bpe, [*spell(bpe, "the EN"), bpe.end_of_text], stop=("END",))
     assert joined(events) == "the EN"
-    assert events[-1] == TextEvent(0, "EN", "end")
+    assert events[-1] == TextEvent(0, "EN", "end", written=3)
 
 
 @pytest.mark.parametrize("text", ["Grüße", "你好, 世界", "a🙂b👩‍👧z", "é" * 9])
@@ -148,13 +148,13 @@ def test_characters_over_several_tokens_never_show_a_replacement(bpe, text):
 def test_a_character_cut_off_by_the_length_shows_only_at_the_very_end(bpe):
     events = write(bpe, spell(bpe, "ab🙂")[:4])
     assert [event.text for event in events[:-1]] == ["a", "b"]
-    assert events[-1] == TextEvent(0, "\ufffd", "length")
+    assert events[-1] == TextEvent(0, "\ufffd", "length", written=2)
 
 
 def test_end_of_text_ends(bpe):
     events = write(bpe, [*spell(bpe, "Fin."), bpe.end_of_text, *spell(bpe, "never shown")])
     assert joined(events) == "Fin."
-    assert events[-1] == TextEvent(0, "", "end")
+    assert events[-1] == TextEvent(0, "", "end", written=1)
 
 
 def test_max_tokens_is_the_most(bpe):
