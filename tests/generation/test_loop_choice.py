@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -75,11 +76,23 @@ def some_logits(draw: Any) -> np.ndarray:
     return logits_V
 
 
+def chosen(
+    chooser: LoopChooser,
+    logits_BV: np.ndarray,
+    configs: list[SamplingConfig],
+    uniforms: list[float],
+    biases: Sequence[np.ndarray | None] = (),
+    seen: Sequence[np.ndarray | None] = (),
+) -> list[int]:
+    chooser.set(configs, biases)
+    return chooser.next_ids(logits_BV, uniforms, seen)
+
+
 @settings(max_examples=400)
 @given(some_logits(), configs, uniforms)
 @example(np.zeros(130, np.float32), SamplingConfig(top_p=0.501), 0.999)
 def test_ids_are_those_of_the_formulas(logits_V: np.ndarray, config: SamplingConfig, uniform: float) -> None:
-    (found,) = LoopChooser(1, len(logits_V)).choose(logits_V[None], [config], [uniform])
+    (found,) = chosen(LoopChooser(1, len(logits_V)), logits_V[None], [config], [uniform])
     assert found in acceptable(logits_V, config, uniform)
     assert logits_V[found] > -np.inf
 
@@ -87,7 +100,7 @@ def test_ids_are_those_of_the_formulas(logits_V: np.ndarray, config: SamplingCon
 @settings(max_examples=200)
 @given(some_logits(), configs, uniforms)
 def test_ids_are_those_of_torch(logits_V: np.ndarray, config: SamplingConfig, uniform: float) -> None:
-    (found,) = LoopChooser(1, len(logits_V)).choose(logits_V[None], [config], [uniform])
+    (found,) = chosen(LoopChooser(1, len(logits_V)), logits_V[None], [config], [uniform])
     probabilities = distribution(torch.from_numpy(logits_V)[None], NOTHING, config)
     torchs = int(draw(probabilities, torch.tensor([[uniform]], dtype=torch.float64)))
     assert found == torchs or {found, torchs} <= acceptable(logits_V, config, uniform)
@@ -105,8 +118,8 @@ def test_bias_and_penalty_come_first(penalty: float) -> None:
             np.float32
         )
         seen = generator.integers(0, 200, (4, 90))
-        ids = chooser.choose(
-            logits_BV, [config] * 4, uniforms.tolist(), biases=[bias_V, None] * 2, seen=list(seen)
+        ids = chosen(
+            chooser, logits_BV, [config] * 4, uniforms.tolist(), biases=[bias_V, None] * 2, seen=list(seen)
         )
         np.testing.assert_array_equal(logits_BV, before_BV)
         logits_BV[::2] += bias_V
@@ -125,11 +138,11 @@ def test_a_row_depends_on_itself_alone() -> None:
     ]  # fmt: skip
     uniforms = generator.random(6).tolist()
     seen = [None] * 5 + [np.arange(150)]
-    together = LoopChooser(8, 300).choose(logits_BV, settings, uniforms, seen=seen)
+    together = chosen(LoopChooser(8, 300), logits_BV, settings, uniforms, seen=seen)
     assert [id == BROKEN for id in together] == [False, True, False, True, False, False]
     chooser = LoopChooser(1, 300)
     for row in range(6):
-        alone = chooser.choose(logits_BV[row : row + 1], [settings[row]], [uniforms[row]], seen=[seen[row]])
+        alone = chosen(chooser, logits_BV[row : row + 1], [settings[row]], [uniforms[row]], seen=[seen[row]])
         assert alone == [together[row]]
 
 
@@ -140,7 +153,7 @@ def test_broken_logits_have_no_id(bad: float, temperature: float, place: int) ->
     logits_1V = np.zeros((1, 100), np.float32)
     logits_1V[0, place] = bad
     chooser = LoopChooser(1, 100)
-    assert chooser.choose(logits_1V, [SamplingConfig(temperature=temperature)], [0.5]) == [BROKEN]
+    assert chosen(chooser, logits_1V, [SamplingConfig(temperature=temperature)], [0.5]) == [BROKEN]
     assert chooser.likeliest(logits_1V[0], 3) == []
 
 
@@ -163,8 +176,12 @@ def test_the_choice_is_compiled_once() -> None:
     for rows, size in ((1, 1), (3, 500)):
         chooser = LoopChooser(rows, size)
         logits_BV = torch.zeros(rows, size).numpy()
-        chooser.choose(
-            logits_BV, [SamplingConfig(top_k=2)] * rows, [0.1] * rows, seen=[np.zeros(1, np.int64)] * rows
+        chosen(
+            chooser,
+            logits_BV,
+            [SamplingConfig(top_k=2)] * rows,
+            [0.1] * rows,
+            seen=[np.zeros(1, np.int64)] * rows,
         )
         chooser.likeliest(logits_BV[0], 5)
         loop_choice.log_sum(logits_BV[0])

@@ -91,7 +91,7 @@ def test_logits_are_those_of_the_model(parts: dict[str, Any], rows: int, count: 
     for step in range(24 - max(lengths)):
         places = [length + step for length in lengths]
         ids = [int(ids_BT[row, place]) for row, place in enumerate(places)]
-        found = decoder.step(ids, places)
+        found = decoder.step(ids, places, count)
         assert (found - logits_BTV[range(rows), places]).abs().max() < 4e-6 * largest
 
 
@@ -139,7 +139,7 @@ def test_broken_weights_are_told() -> None:
     with pytest.raises(ModelError, match="not finite"):
         next(ids)
     decoder = LoopDecoder(model, 1)
-    assert decoder.step([1], [0]).isnan().all()
+    assert decoder.step([1], [0], 1).isnan().all()
 
 
 def test_parts_that_the_loops_do_not_have_are_named() -> None:
@@ -187,7 +187,7 @@ def test_several_threads_of_a_program_write_at_the_same_time(threads: Any) -> No
     def write() -> None:
         decoder = LoopDecoder(model, 1)
         put(decoder, [[1]])
-        found.append([decoder.step([2], [place]).clone() for place in range(1, 20)])
+        found.append([decoder.step([2], [place], 2).clone() for place in range(1, 20)])
 
     writers = [threading.Thread(target=write) for _ in range(4)]
     for writer in writers:
@@ -208,5 +208,5 @@ def test_the_step_is_compiled_once_for_all_models() -> None:
         decoder = LoopDecoder(model_with(**parts), 4)
         put(decoder, [[1], [2], [3], [4]])
         for rows in (4, 2, 1):
-            decoder.step([1] * rows, [5 - rows] * rows)
+            decoder.step([1] * rows, [5 - rows] * rows, 1)
     assert len(loops.step.signatures) == 1

@@ -14,30 +14,30 @@ from glassgpt.generation.texts import Text
 
 
 class LoopChoice:
-    """Chooses with the loops. It needs numba, and logits in float32 on the CPU."""
+    """Chooses with the loops for some texts, which stay the same. It needs numba, and logits in float32 on the CPU."""
 
-    def __init__(self) -> None:
-        self._rows = 0
+    def __init__(self, texts: Sequence[Text], vocab_size: int) -> None:
+        from glassgpt.generation.loop_choice import LoopChooser
 
-    def next_ids(self, logits_BV: Tensor, texts: Sequence[Text]) -> list[int]:
-        """Return the next id of each text, -1 where its logits are broken."""
-        if len(texts) > self._rows:
-            from glassgpt.generation.loop_choice import LoopChooser
-
-            self._rows = max(len(texts), 2 * self._rows)
-            self._chooser = LoopChooser(self._rows, logits_BV.shape[1])
-        return self._chooser.choose(
-            logits_BV.numpy(),
+        self._chooser = LoopChooser(len(texts), vocab_size)
+        self._draws = [text.draws for text in texts]
+        self._texts = list(texts) if any(text.sampling.repetition_penalty != 1.0 for text in texts) else []
+        self._chooser.set(
             [text.sampling for text in texts],
-            [text.draws.next() if text.draws is not None else 0.0 for text in texts],
-            biases=[None if text.bias is None else text.bias.numpy() for text in texts],
-            seen=[
-                None if text.sampling.repetition_penalty == 1.0 else np.array(text.ids[text.start :])
-                for text in texts
-            ],
+            [None if text.bias is None else text.bias.numpy() for text in texts],
         )
 
+    def next_ids(self, logits_BV: Tensor) -> list[int]:
+        """Return the next id of each text, -1 where its logits are broken."""
+        uniforms = [0.0 if draws is None else draws.next() for draws in self._draws]
+        seen = [
+            None if text.sampling.repetition_penalty == 1.0 else np.array(text.ids[text.start :])
+            for text in self._texts
+        ]
+        return self._chooser.next_ids(logits_BV.numpy(), uniforms, seen)
 
+
+@torch.inference_mode()
 def next_ids(logits_BV: Tensor, texts: Sequence[Text]) -> list[int]:
     """Return the next id of each text, -1 where its logits are broken."""
     logits_BV = _biased(logits_BV, texts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from glassgpt.device import threads_set
 from glassgpt.model.cache import KVCache, RowCache
 from glassgpt.model.gpt import GPT
 
@@ -20,6 +21,7 @@ ONE_THREAD_WORK = 20_000_000
 class Decoder:
     """Rows of cached tokens, each with its own length; `put` texts that were read into them, then `step`."""
 
+    @torch.inference_mode()
     def __init__(self, model: GPT, rows: int) -> None:
         self.model = model
         self.device = model.token_embedding.weight.device
@@ -31,11 +33,13 @@ class Decoder:
         """The number of rows that there is room for."""
         return self.cache.batch_size
 
+    @torch.inference_mode()
     def put(self, rows: list[int], held: KVCache, sources: list[int]) -> None:
         """Replace the contents of `rows` by those of the rows `sources` of a cache."""
         self._make_room(held.length)
         self.cache.put(rows, held, sources)
 
+    @torch.inference_mode()
     def take(self, row: int, length: int) -> KVCache:
         """Return a copy of the first `length` tokens of a row."""
         taken = self.model.new_cache(1, capacity=length)
@@ -44,20 +48,23 @@ class Decoder:
         taken.length = length
         return taken
 
-    def step(self, ids: list[int], places: list[int]) -> Tensor:
-        """Add one id to each of the first rows, at its place; return the logits (B, V) after it."""
+    @torch.inference_mode()
+    def step(self, ids: list[int], places: list[int], threads: int) -> Tensor:
+        """Add one id to each of the first rows, at its place, with some threads; return the logits (B, V) after it."""
         ids_B1 = torch.tensor(ids, device=self.device).unsqueeze(-1)
         places_B = torch.tensor(places, device=self.device)
         self._make_room(max(places) + 1)
         slots_S = self._slots[: max(places) + 1]
-        return self.model.step(
-            ids_B1, RowCache(self.cache.keys_LBKSD, self.cache.values_LBKSD, places_B, slots_S)
-        )
+        cache = RowCache(self.cache.keys_LBKSD, self.cache.values_LBKSD, places_B, slots_S)
+        with threads_set(threads):
+            return self.model.step(ids_B1, cache)
 
+    @torch.inference_mode()
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the `length` tokens of row `source` to row `target`."""
         self.cache.move(source, target, length)
 
+    @torch.inference_mode()
     def grow(self, rows: int) -> None:
         """Make room for `rows` rows."""
         self._resize(rows, self.cache.capacity)

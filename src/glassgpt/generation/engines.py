@@ -48,8 +48,8 @@ class Decodes(Protocol):
         """Return a copy of the first `length` tokens of a row."""
         ...
 
-    def step(self, ids: list[int], places: list[int]) -> Tensor:
-        """Add one id to each of the first rows, at its place; return the logits (B, V) after it."""
+    def step(self, ids: list[int], places: list[int], threads: int) -> Tensor:
+        """Add one id to each of the first rows, at its place, with some threads; return the logits (B, V) after it."""
         ...
 
     def move(self, source: int, target: int, length: int) -> None:

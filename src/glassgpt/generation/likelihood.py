@@ -42,6 +42,7 @@ def chosen_after(model: GPT, hidden_NC: Tensor, targets_N: Tensor, count: int) -
     return found
 
 
+@torch.inference_mode()
 def chosen_among(logits_NV: Tensor, ids: list[int], count: int) -> list[Chosen]:
     """Return the id chosen in each row with its log-probability, and the `count` likeliest ids."""
     logits_NV = logits_NV.float()

@@ -326,49 +326,51 @@ class LoopChooser:
     """Chooses ids for up to `rows` rows of logits over a vocabulary; it keeps the room that the loops work in."""
 
     def __init__(self, rows: int, vocab_size: int) -> None:
-        self._configs: list[SamplingConfig] = []
+        self.rows = rows
         self._settings_BS = np.zeros((rows, 5))
         self._addresses_BA = np.zeros((rows, 3), np.int64)
+        self._held: Sequence[object] = ()  # what the addresses point to
         self._uniforms_B, self._ids_B = np.zeros(rows), np.zeros(rows, np.int64)
         self._room_4V, self._ids_V = np.empty((4, vocab_size), np.float32), np.empty(vocab_size, np.int64)
         self._sums_N = np.empty((vocab_size + BLOCK - 1) // BLOCK)
 
-    def choose(
+    def set(self, configs: Sequence[SamplingConfig], biases: Sequence[np.ndarray | None] = ()) -> None:
+        """Say how each of the first rows chooses, from now on.
+
+        `biases` (V,), float32, are added to the logits; -inf excludes a token.
+        """
+        self._settings_BS[: len(configs)] = [
+            (c.temperature, c.top_k, c.top_p, c.min_p, c.repetition_penalty) for c in configs
+        ]
+        self._addresses_BA[:] = 0
+        self._held = biases
+        for row, bias_V in enumerate(biases):
+            if bias_V is not None:
+                assert (bias_V.dtype, bias_V.shape) == (np.float32, self._ids_V.shape)
+                self._addresses_BA[row, BIAS] = _address(bias_V)
+
+    def next_ids(
         self,
         logits_BV: np.ndarray,
-        configs: list[SamplingConfig],
         uniforms: Sequence[float],
-        *,
-        biases: Sequence[np.ndarray | None] = (),
         seen: Sequence[np.ndarray | None] = (),
     ) -> list[int]:
         """Return an id for each row of float32 logits, `BROKEN` for a row whose logits are not finite.
 
-        The logits stay as they are. `uniforms` are numbers from [0, 1), one for a row. `biases` (V,), float32, are
-        added to the logits; -inf excludes a token. `seen`, int64, are the ids that the repetition penalty is for.
+        The logits stay as they are. `uniforms` are numbers from [0, 1), one for a row; `seen`, int64, are the ids that
+        the repetition penalty of a row is for.
         """
-        count = len(configs)
-        if self._configs != configs:
-            self._configs = list(configs)
-            self._settings_BS[:count] = [
-                (c.temperature, c.top_k, c.top_p, c.min_p, c.repetition_penalty) for c in configs
-            ]
+        count = len(logits_BV)
         self._uniforms_B[:count] = uniforms
-        addresses_BA = self._addresses_BA[:count]
-        addresses_BA[:] = 0
-        for row, bias_V in enumerate(biases):
-            if bias_V is not None:
-                assert (bias_V.dtype, bias_V.shape) == (np.float32, self._ids_V.shape)
-                addresses_BA[row, BIAS] = _address(bias_V)
         for row, ids in enumerate(seen):
-            if ids is not None and len(ids) and configs[row].repetition_penalty != 1:
+            if ids is not None and len(ids):
                 assert ids.dtype == np.int64
-                addresses_BA[row, SEEN], addresses_BA[row, SEEN_COUNT] = _address(ids), len(ids)
+                self._addresses_BA[row, SEEN], self._addresses_BA[row, SEEN_COUNT] = _address(ids), len(ids)
         ids_B = self._ids_B[:count]
         choose(
-            np.ascontiguousarray(logits_BV, np.float32),
+            logits_BV,
             self._settings_BS,
-            addresses_BA,
+            self._addresses_BA,
             self._uniforms_B,
             self._room_4V,
             self._ids_V,

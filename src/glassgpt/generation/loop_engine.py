@@ -122,20 +122,29 @@ class LoopDecoder:
         taken.length = length
         return taken
 
-    def step(self, ids: list[int], places: list[int]) -> Tensor:
+    def step(self, ids: list[int], places: list[int], threads: int) -> Tensor:
         """Add one id to each of the first rows, at its place; return the logits (B, V) after it.
 
-        They are overwritten by the next step. It takes as many threads as torch is set to.
+        They are overwritten by the next step.
         """
         self._make_room(max(places) + 1)
-        threads = torch.get_num_threads()
+        if self._prepared != (len(ids), threads):
+            self._prepare(len(ids), threads)
+        self._ids_B[:], self._places_B[:] = ids, places
+        self._turn = CREW.run((*self._arguments, self._turn), threads)
+        return self._logits_BV
+
+    def _prepare(self, count: int, threads: int) -> None:
+        """Lay out the arguments of a step of `count` rows: all but the turn stay the same from step to step."""
+        self._prepared = count, threads
+        self._ids_B, self._places_B = np.empty(count, np.int64), np.empty(count, np.int64)
         if len(self._of_parts[1]) < threads:
             self._of_parts = self._room_for(threads)
         normed, scores_PS = self._of_parts
-        count, width = len(ids), self.model.config.n_embd
-        arguments = (
-            np.array(ids, np.int64),
-            np.array(places, np.int64),
+        width = self.model.config.n_embd
+        self._arguments = (
+            self._ids_B,
+            self._places_B,
             self._shape,
             self._numbers,
             self._weights,
@@ -148,10 +157,8 @@ class LoopDecoder:
             scores_PS,
             self._logits[:count],
             self._gate.ctypes.data,
-            self._turn,
         )
-        self._turn = CREW.run(arguments, threads)
-        return torch.from_numpy(self._logits[:count])
+        self._logits_BV = torch.from_numpy(self._logits[:count])
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the `length` tokens of row `source` to row `target`."""
@@ -171,6 +178,7 @@ class LoopDecoder:
         self._stream, *self._room = (np.empty((rows, size), np.float32) for size in sizes)
         self._logits = np.empty((rows, config.vocab_size), np.float32)
         self._of_parts = self._room_for(1)
+        self._prepared = 0, 0
 
     def _new_cache(self, rows: int, capacity: int) -> np.ndarray:
         """Return room for keys or values, (L, B, K, D, S): the first numbers of all tokens, then the second ones."""
@@ -191,6 +199,7 @@ class LoopDecoder:
 
     def _resize(self, rows: int, capacity: int) -> None:
         smaller = self._keys, self._values
+        self._prepared = 0, 0
         self._keys, self._values = (self._new_cache(rows, capacity) for _ in range(2))
         for old, new in zip(smaller, (self._keys, self._values), strict=True):
             new[:, : old.shape[1], ..., : old.shape[-1]] = old
@@ -304,8 +313,10 @@ def compile_step() -> None:
     config = ModelConfig(vocab_size=1, context_length=1, n_layer=1, n_head=1, n_embd=2)
     with torch.device("meta"):  # its weights may be anything, and drawing them would change what others draw
         model = GPT(config)
-    LoopDecoder(model.to_empty(device="cpu").requires_grad_(False), 1).step([0], [0])
-    LoopChooser(1, 1).choose(np.zeros((1, 1), np.float32), [SamplingConfig(temperature=0)], [0.0])
+    LoopDecoder(model.to_empty(device="cpu").requires_grad_(False), 1).step([0], [0], 1)
+    chooser = LoopChooser(1, 1)
+    chooser.set([SamplingConfig(temperature=0)])
+    chooser.next_ids(np.zeros((1, 1), np.float32), [0.0])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ no check.
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
@@ -24,6 +25,11 @@ _HOOKS_OF_ALL = (
 )
 
 
+_FORM_OF = operator.attrgetter("form")
+END = object()
+"""After the last part, so that a part more or less is noticed."""
+
+
 class Outline:
     """The parts of a model as they are now: modules, parameters, buffers, and the places of their hooks."""
 
@@ -37,7 +43,7 @@ class Outline:
         self._places = [place for module in modules for place in _places(module)]
         self._attentions = [module for module in modules if isinstance(module, Attention)]
         self._weights = list(model.parameters())
-        self._parts, self._addresses = self._look(), self._look_for_addresses()
+        self._parts, self._addresses = list(self._look()), self._look_for_addresses()
 
     def is_watched(self) -> bool:
         """Return whether a hook waits for a forward pass, on one of the modules or globally."""
@@ -45,19 +51,17 @@ class Outline:
 
     def is_same(self) -> bool:
         """Return whether all modules, parameters, buffers and forms of attention are the same objects, in place."""
-        parts = self._look()
-        same = len(parts) == len(self._parts) and all(map(operator.is_, parts, self._parts))
         return (
-            same and self._look_for_addresses() == self._addresses
-        )  # `weight.data = other` moves a parameter
+            all(map(operator.is_, self._look(), self._parts))
+            and self._look_for_addresses() == self._addresses  # `weight.data = other` moves a parameter
+        )
 
     def _look_for_addresses(self) -> list[int]:
         return list(map(Tensor.data_ptr, self._weights))
 
-    def _look(self) -> list[Any]:
-        parts = list(chain.from_iterable(map(dict.values, self._places)))
-        parts.extend(attention.form for attention in self._attentions)
-        return parts
+    def _look(self) -> Iterator[Any]:
+        parts = chain.from_iterable(map(dict.values, self._places))
+        return chain(parts, map(_FORM_OF, self._attentions), (END,))
 
 
 def _places(module: nn.Module) -> tuple[dict[str, Any], ...]:

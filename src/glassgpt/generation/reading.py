@@ -33,6 +33,7 @@ class Reading:
     is read in one piece, as an evaluation does.
     """
 
+    @torch.inference_mode()
     def __init__(
         self,
         model: GPT,
@@ -64,6 +65,7 @@ class Reading:
         left = length - self.cache.length
         return rows * (left if self._likeliest is not None else min(PIECE, left))
 
+    @torch.inference_mode()
     def read(self) -> Tensor | None:
         """Read one piece; return the logits (N, V) after the texts once they are read, before that None."""
         begin, length = self.cache.length, self._ids_NT.shape[1]
@@ -75,6 +77,7 @@ class Reading:
                 self.chosen = (Chosen(int(self._ids_NT[0, 0]), None), *after)
             return self._model.logits(hidden_NTC[:, -1]) if end == length else None
 
+    @torch.inference_mode()
     def of(self, row: int) -> KVCache:
         """Return the cache of one row: this one where it has no other rows, else a copy."""
         if self.cache.batch_size == 1:

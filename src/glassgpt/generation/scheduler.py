@@ -75,7 +75,8 @@ class Scheduler:
         self._use_cache = use_cache
         self._memory = memory
         self._chooser = Chooser(model, engine) if use_cache else None
-        self._loop_choice = LoopChoice()
+        self._loop_choice: LoopChoice | None = None
+        """For the texts that are being written, made when others join or leave."""
         self._decoder: Decodes | None = None
         self._prefixes = Prefixes(prefix_memory) if prefix_memory and use_cache else None
         self._count = 0
@@ -138,27 +139,25 @@ class Scheduler:
         said, self._watch.changed = self._watch.changed, None
         return said
 
-    @torch.inference_mode()
     def step(self) -> list[Written]:
         """Add a token to each text that is being written; return what happened, in the order of the numbers."""
-        began = time.perf_counter()
         if self._waiting:
             self._admit()
         if self._chooser is None:
-            return self._step_without_cache()
+            return self._step_without_cache() if self._writing else []
         self._let_moved_windows_go()
         large = len(self._writing) * self._work > ONE_THREAD_WORK
         watch = self._watch if large else None
-        threads = watch.threads if watch else 0 if large else 1
-        with threads_set(threads):
-            logits_BV = self._write() if self._writing else None
-        is_plain = not self._reading
+        threads = watch.threads if watch else torch.get_num_threads() if large else 1
+        began = time.perf_counter()
         events: list[Written] = []
+        is_plain = not self._reading
+        logits_BV = self._write(threads) if self._writing else None
         if self._reading:
             logits_BV = self._read(logits_BV, events)
-        # Torch's threads wait for more work on their cores for a while, where those of the loops would have to run.
-        with threads_set(1 if self._chooser.is_loops else threads):
-            if logits_BV is not None:
+        if logits_BV is not None:
+            # Torch's threads wait for more work on their cores for a while, where those of the loops would have to run.
+            with threads_set(1 if self._chooser.is_loops else threads):
                 events += self._choose(logits_BV)
         if watch and is_plain:  # reading a text takes longer and says nothing
             watch.note(time.perf_counter() - began)
@@ -231,14 +230,14 @@ class Scheduler:
         self._leave(moved)
         self._begin_to_read(texts)
 
-    def _write(self) -> Tensor | None:
+    def _write(self, threads: int) -> Tensor | None:
         """Return the logits (B, V) after the newest id of each text; None where they all have to be read again."""
         assert self._chooser is not None
         decoder, former = self._chooser.decoder(len(self._writing))
         is_new = decoder is not self._decoder
         self._decoder = decoder
         if is_new and former is None:
-            texts, self._writing = self._writing, []
+            texts, self._writing, self._loop_choice = self._writing, [], None
             self._begin_to_read(texts)
             return None
         if is_new and former is not None:
@@ -246,7 +245,7 @@ class Scheduler:
                 decoder.put([row], former.take(row, len(text.ids) - text.start - 1), [0])
         ids = [text.ids[-1] for text in self._writing]
         places = [len(text.ids) - text.start - 1 for text in self._writing]
-        return self._decoder.step(ids, places)
+        return decoder.step(ids, places, threads)
 
     def _read(self, logits_BV: Tensor | None, events: list[Written]) -> Tensor | None:
         """Read pieces of prompts; texts that are read join, and their logits (B, V) are added to the others'."""
@@ -283,15 +282,15 @@ class Scheduler:
             self._decoder.grow(max(first + len(texts), 2 * self._decoder.rows))
         self._decoder.put(list(range(first, first + len(texts))), reading.cache, sources)
         self._writing += texts
+        self._loop_choice = None
         if self._prefixes is not None:
             for text, source in zip(texts, sources, strict=True):
                 if not text.start and not self._prefixes.is_known(text.ids):
                     self._prefixes.keep(text.ids, reading.of(source))
 
+    @torch.inference_mode()
     def _step_without_cache(self) -> list[Written]:
         """Add a token to each text, its whole window computed again."""
-        if not self._writing:
-            return []
         for text in self._writing:
             text.start = window_start(len(text.ids), self._context)
         windows = [text.ids[text.start :] for text in self._writing]
@@ -307,9 +306,12 @@ class Scheduler:
 
     def _choose(self, logits_BV: Tensor) -> list[Written]:
         """Choose the next id of each text from its logits; those that are over leave."""
-        loops = self._chooser is not None and self._chooser.is_loops
-        choose = self._loop_choice.next_ids if loops else next_ids
-        ids = choose(logits_BV, self._writing)
+        if self._chooser is None or not self._chooser.is_loops:
+            ids = next_ids(logits_BV, self._writing)
+        else:
+            if self._loop_choice is None:
+                self._loop_choice = LoopChoice(self._writing, logits_BV.shape[1])
+            ids = self._loop_choice.next_ids(logits_BV)
         chosen = self._chosen(logits_BV, ids)
         events: list[Written] = []
         over: list[int] = []
@@ -355,14 +357,14 @@ class Scheduler:
 
     def _leave(self, places: list[int]) -> None:
         """Take texts out of the rows; the last row takes the place of each."""
+        self._loop_choice = None
         for place in sorted(places, reverse=True):
             last = len(self._writing) - 1
             self._writing[place], self._writing[last] = self._writing[last], self._writing[place]
             self._writing.pop()
             if self._decoder is not None and place != last:
-                with torch.inference_mode():
-                    moved = self._writing[place]
-                    self._decoder.move(last, place, len(moved.ids) - moved.start)
+                moved = self._writing[place]
+                self._decoder.move(last, place, len(moved.ids) - moved.start)
 
     def _bias_of(self, request: Request) -> Tensor | None:
         """Return what is added to a request's logits, (V,), or None; excluded ids get -inf."""
