@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -98,3 +100,28 @@ def client(trained: Path, serve: Callable[..., Any]) -> Iterator[Client]:
     app = serve(trained / "tales", trained / "answers", trained / "letters")
     with TestClient(app, raise_server_exceptions=False) as made:
         yield made
+
+
+@contextlib.contextmanager
+def listening(app: Any, limits: Any = None) -> Iterator[str]:
+    """Run a real server for an app in a thread, and give its address."""
+    from glassgpt.serving.limits import Limits
+    from glassgpt.serving.server import Server, address_of, bound_socket
+
+    ready = threading.Event()
+    with bound_socket("127.0.0.1", 0, "tales") as bound:
+        server = Server(app, limits or Limits(), ready.set)
+        thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
+        thread.start()
+        assert ready.wait(30)
+        yield address_of(bound)
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def live(trained: Path, serve: Callable[..., Any]) -> Iterator[str]:
+    """The address of a real server of all three runs."""
+    with listening(serve(trained / "tales", trained / "answers", trained / "letters")) as address:
+        yield address
