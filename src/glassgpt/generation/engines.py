@@ -112,11 +112,13 @@ def loops_are_loaded(engine: Engine) -> bool:
     """Return whether the loops can write now. For `loops`, wait for them; raise an error where they cannot be had."""
     if engine == "torch":
         return False
+    if _LOADING.done:
+        return True
     if engine == "auto":
         _LOADING.steps += 1
         if _LOADING.thread is None and _LOADING.steps > LOAD_AFTER:
             begin_loading()
-        return _LOADING.done
+        return False
     require("numba", extra="fast", purpose="write with the compiled loops")
     begin_loading()
     assert _LOADING.thread is not None

@@ -156,9 +156,7 @@ class Scheduler:
         if self._reading:
             logits_BV = self._read(logits_BV, events)
         if logits_BV is not None:
-            # Torch's threads wait for more work on their cores for a while, where those of the loops would have to run.
-            with threads_set(1 if self._chooser.is_loops else threads):
-                events += self._choose(logits_BV)
+            events += self._choose(logits_BV, threads)
         if watch and is_plain:  # reading a text takes longer and says nothing
             watch.note(time.perf_counter() - began)
         if len(events) > 1:
@@ -302,12 +300,13 @@ class Scheduler:
         for places in alike.values():
             ids_BT = torch.tensor([windows[place] for place in places], device=device)
             logits.update(zip(places, self._model.logits(self._model.hidden(ids_BT)[:, -1]), strict=True))
-        return self._choose(torch.stack([logits[place] for place in range(len(windows))]))
+        return self._choose(torch.stack([logits[place] for place in range(len(windows))]), 1)
 
-    def _choose(self, logits_BV: Tensor) -> list[Written]:
+    def _choose(self, logits_BV: Tensor, threads: int) -> list[Written]:
         """Choose the next id of each text from its logits; those that are over leave."""
         if self._chooser is None or not self._chooser.is_loops:
-            ids = next_ids(logits_BV, self._writing)
+            with threads_set(threads):
+                ids = next_ids(logits_BV, self._writing)
         else:
             if self._loop_choice is None:
                 self._loop_choice = LoopChoice(self._writing, logits_BV.shape[1])
@@ -339,7 +338,9 @@ class Scheduler:
         if not places:
             return {}
         counts = [self._writing[place].likeliest or 0 for place in places]
-        found = chosen_among(logits_BV[places], [ids[place] for place in places], max(counts))
+        # Torch's threads wait for more work on their cores for a while, where those of the loops would have to run.
+        with threads_set(1):
+            found = chosen_among(logits_BV[places], [ids[place] for place in places], max(counts))
         return {
             place: replace(one, likeliest=one.likeliest[:count])
             for place, one, count in zip(places, found, counts, strict=True)

@@ -57,7 +57,7 @@ def fused(
         attn_mask=mask,
         dropout_p=dropout,
         is_causal=causal,
-        enable_gqa=bool(q_BHTD.shape[1] != k_BKSD.shape[1]),  # would be a tensor while a step is recorded
+        enable_gqa=q_BHTD.shape[1] != k_BKSD.shape[1],
     )
 
 

@@ -98,8 +98,7 @@ class KVCache:
 class RowCache:
     """A view of a `KVCache` for one decode step: its first rows, each about to get one more token.
 
-    `places_B` says where each row's token goes, `slots_S` numbers the places that attention reads. All are
-    tensors and every size is read from them, so that a step recorded once can be replayed for all later ones.
+    `places_B` says where each row's token goes, `slots_S` numbers the places that attention reads.
     """
 
     def __init__(self, keys_LBKSD: Tensor, values_LBKSD: Tensor, places_B: Tensor, slots_S: Tensor) -> None:
