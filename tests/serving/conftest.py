@@ -113,10 +113,12 @@ def listening(app: Any, limits: Any = None) -> Iterator[str]:
         server = Server(app, limits or Limits(), ready.set)
         thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
         thread.start()
-        assert ready.wait(30)
-        yield address_of(bound)
-        server.should_exit = True
-        thread.join(30)
+        try:
+            assert ready.wait(30)
+            yield address_of(bound)
+        finally:
+            server.should_exit = True
+            thread.join(60)
         assert not thread.is_alive()
 
 
