@@ -56,8 +56,8 @@ class Scheduler:
     """Writes any number of requests with one model, which must not be in training mode. Not thread-safe.
 
     `memory` is the number of bytes that their caches may take together (default: half of what is free), and
-    `prefix_memory` that of the caches kept for later requests that begin alike. With `adapt_threads` the number of
-    threads follows what other programs leave.
+    `prefix_memory` that of the caches kept for later requests that begin alike. The loops' number of threads follows
+    what other programs leave, which changes no number; with `adapt_threads` torch's does, too.
     """
 
     def __init__(
@@ -86,7 +86,8 @@ class Scheduler:
         """The texts that get a token in each step; the place of each here is its row in the cache."""
         self._biases: dict[tuple[object, ...], Tensor] = {}
         self._work = matmul_parameters(model.config)
-        self._watch = ThreadWatch(alternatives(torch.get_num_threads())) if adapt_threads else None
+        self._watch = ThreadWatch(alternatives(torch.get_num_threads()))
+        self._adapt_threads = adapt_threads
         bytes_per_number = model.token_embedding.weight.element_size()
         self._token_bytes = inference_bytes(model.config, length=1, bytes_per_number=bytes_per_number).cache
 
@@ -134,7 +135,7 @@ class Scheduler:
 
     def note(self) -> str:
         """Return a sentence about a change of threads since the last call, or ""."""
-        if self._watch is None or self._watch.changed is None:
+        if self._watch.changed is None:
             return ""
         said, self._watch.changed = self._watch.changed, None
         return said
@@ -147,7 +148,7 @@ class Scheduler:
             return self._step_without_cache() if self._writing else []
         self._let_moved_windows_go()
         large = len(self._writing) * self._work > ONE_THREAD_WORK
-        watch = self._watch if large else None
+        watch = self._watch if large and (self._adapt_threads or self._chooser.is_loops) else None
         threads = watch.threads if watch else torch.get_num_threads() if large else 1
         began = time.perf_counter()
         events: list[Written] = []
