@@ -31,6 +31,8 @@ SPARE_MEMORY = 256 * 2**20
 """Bytes that stay free beside a model's weights, for what is written with it."""
 PREFIX_MEMORY = 128 * 2**20
 """Bytes of each model's caches that are kept for prompts that begin alike, such as the history of a chat."""
+RETRY_SECONDS = 2.0
+"""How long a run that could not be opened is not tried again, unless its files change."""
 State = tuple[tuple[str, int, int], ...]
 """The files of a run: their paths, sizes and times of change."""
 
@@ -61,6 +63,8 @@ class Served:
     directory: RunDirectory
     loaded: Loaded | None = None
     used: float = 0.0
+    failed: tuple[State, float, Exception] | None = None
+    """The files with which it could not be opened, when, and why."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -147,17 +151,29 @@ class Models:
             if before is not None and before.files == files_of(served.directory, before.run):
                 return before
             try:
-                served.loaded = await self._load(served.directory)
+                served.loaded = await self._load_if_it_may_succeed(served)
             except (GlassGPTError, OSError) as error:
                 if before is not None and served.directory.config.is_file():
-                    LOG.warning(
-                        "%s is being written; the weights of before are served: %s", before.name, error
-                    )
                     return before
-                raise self._cannot_open(served.directory.name, error) from error
+                raise self._cannot_open(served.directory.name) from error
             if before is not None:
                 self._retire(before)
             return served.loaded
+
+    async def _load_if_it_may_succeed(self, served: Served) -> Loaded:
+        """Return a run; raise the last error again at once where nothing has changed since, because trying is work."""
+        state, now, failed = files_of(served.directory), time.monotonic(), served.failed
+        if failed is not None and failed[0] == state and now - failed[1] < RETRY_SECONDS:
+            raise failed[2]
+        try:
+            loaded = await self._load(served.directory)
+        except (GlassGPTError, OSError) as error:
+            old = "; the weights of before are served" if served.loaded is not None else ""
+            LOG.warning("%s cannot be opened%s: %s", served.directory.name, old, error)
+            served.failed = state, now, error
+            raise
+        served.failed = None
+        return loaded
 
     async def _load(self, directory: RunDirectory) -> Loaded:
         self._make_room(directory)
@@ -209,12 +225,11 @@ class Models:
         if not loaded.users:
             loaded.worker.close()
 
-    def _cannot_open(self, name: str, error: Exception) -> ApiError:
+    def _cannot_open(self, name: str) -> ApiError:
         if name not in self.names:
             return ApiError(
                 404, f"The model {name!r} is no longer there.", param="model", code="model_not_found"
             )
-        LOG.error("%s cannot be opened: %s", name, error)
         return ApiError(
             503,
             f"The model {name!r} cannot be opened now. The server's log says why.",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from glassgpt.chat.messages import Message
 from glassgpt.chat.templates import ChatTemplate, plain_text
-from glassgpt.errors import ConfigError
+from glassgpt.errors import ConfigError, GenerationError
 from glassgpt.runs.opening import Run
 from glassgpt.serving.errors import ApiError
 
@@ -34,11 +34,13 @@ class Prompt:
 def prompt_of(run: Run, given: str | Sequence[int], where: str = "prompt") -> Prompt:
     """Return a prompt given as text or ids.
 
-    Raises `ApiError` for unknown ids or one that is longer than the context, `GenerationError` for text that is not in
-    the vocabulary.
+    Raises `ApiError` for ids or text that are not in the vocabulary, and for one that is longer than the context.
     """
     if isinstance(given, str):
-        ids = run.prompt_ids(given)
+        try:
+            ids = run.prompt_ids(given)
+        except GenerationError as error:
+            raise ApiError(400, str(error), param=where) from error
         prompt = Prompt(ids, len(ids) - len(run.tokenizer.encode(given)), given)
     else:
         refuse_unknown_ids(run, given, where)

@@ -57,10 +57,12 @@ def hosts_of(host: str, api_key: str | None) -> frozenset[str] | None:
 
 def bound_socket(host: str, port: int, run: str) -> socket.socket:
     """Return a socket at an address. Raises `AccessError` where it is taken or impossible; `run` is for the advice."""
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"--port is {port}: it must be from 0 (a free one) to 65535.")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
-    except (OSError, UnicodeError, OverflowError) as error:
+    except (OSError, UnicodeError) as error:
         raise AccessError(
             f"There is no address {host!r} on this machine: {error}. Leave --host out."
         ) from error
@@ -68,17 +70,16 @@ def bound_socket(host: str, port: int, run: str) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
         bound.listen(2048)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         bound.close()
-        another = command("serve", run, port=port + 1 if 0 < port < 65535 else 8001)
-        if getattr(error, "errno", None) == errno.EADDRINUSE:
+        another = command("serve", run, port=port + 1 if port < 65535 else 8001)
+        if error.errno == errno.EADDRINUSE:
             raise AccessError(
                 f"Another program uses port {port}, perhaps another `glassgpt serve`. End it, or take another port:  "
                 f"{another}"
             ) from error
         raise AccessError(
-            f"Port {port} at {host} cannot be used: {getattr(error, 'strerror', None) or error}. Take another one:  "
-            f"{another}"
+            f"Port {port} at {host} cannot be used: {error.strerror}. Take another one:  {another}"
         ) from error
     return bound
 

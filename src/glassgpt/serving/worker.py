@@ -103,6 +103,11 @@ class Worker:
         """Wait for the end of the thread."""
         self._thread.join(seconds)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread has not ended."""
+        return self._thread.is_alive()
+
     # What follows runs in the thread.
 
     def _work(self) -> None:
@@ -162,9 +167,11 @@ class Worker:
             LOG.error("Writing failed.", exc_info=error)
         inboxes = {inbox for inbox, _ in self._owners.values()}
         self._owners, self._outgoing = {}, {}
-        for inbox in inboxes:
-            self._in_loop(inbox.put, (), error)
-        self._writer = self._make_writer()
+        try:
+            self._writer = self._make_writer()
+        finally:
+            for inbox in inboxes:
+                self._in_loop(inbox.put, (), error)
 
     def _in_loop(self, function: Callable[..., None], *arguments: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
