@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
 from glassgpt.errors import MissingExtraError
 from glassgpt.generation import engines
@@ -25,6 +26,7 @@ def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process that has written nothing yet."""
     monkeypatch.setattr(engines, "_LOADING", engines._Loading())
     monkeypatch.setattr(engines, "LOAD_AFTER", 5)
+    monkeypatch.setattr(engines, "LOAD_AFTER_SECONDS", 1e9)
 
 
 @pytest.fixture
@@ -61,6 +63,17 @@ def test_a_short_text_loads_nothing(model: GPT) -> None:
     assert engines._LOADING.thread is None
 
 
+def test_a_large_model_is_not_kept_waiting_for_many_steps(
+    model: GPT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """256 steps of 124M took 11 seconds."""
+    pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+    monkeypatch.setattr(engines, "LOAD_AFTER_SECONDS", 0.0)
+    ids = generate_ids(model, [1], GREEDY, engine="auto")
+    assert len([next(ids) for _ in range(4)]) == 4
+    assert engines._LOADING.thread is not None
+
+
 def test_without_numba_torch_writes(model: GPT, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "has_numba", lambda: False)
     monkeypatch.setitem(sys.modules, "numba", None)
@@ -89,9 +102,7 @@ def test_loops_that_cannot_be_compiled_are_told_and_torch_writes(
 
 def test_a_model_that_the_loops_lack_parts_of_is_written_by_torch(model: GPT) -> None:
     pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
-    from glassgpt.model.int8 import quantize
-
-    quantize(model)
+    model.blocks[0].get_submodule("mlp").up.__class__ = type("Mine", (nn.Linear,), {})
     with evaluating(model):
         scheduler = Scheduler(model, engine="loops")
         scheduler.add(Request([1, 2], GREEDY))

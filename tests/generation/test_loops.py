@@ -17,7 +17,7 @@ from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.model.attention import using
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
-from glassgpt.model.int8 import quantize
+from glassgpt.model.int8 import Int8Linear, quantize
 from glassgpt.model.points import looking
 
 pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
@@ -95,6 +95,33 @@ def test_logits_are_those_of_the_model(parts: dict[str, Any], rows: int, count: 
         assert (found - logits_BTV[range(rows), places]).abs().max() < 4e-6 * largest
 
 
+def widened(model: GPT, exact: GPT) -> GPT:
+    """Return a float32 model with the weights that an int8 one stands for."""
+    exact.head = exact.head or nn.Linear(exact.config.n_embd, exact.config.vocab_size, bias=False)
+    for name, module in model.named_modules():
+        if isinstance(module, Int8Linear):
+            matrix = module.rounded_NC.float() * module.scale_N[:, None]
+            exact.get_submodule(name).weight = nn.Parameter(matrix, requires_grad=False)
+    return exact
+
+
+@pytest.mark.parametrize(("rows", "count"), [(1, 1), (6, 2), (5, 3)])
+@pytest.mark.parametrize("parts", PARTS, ids=words)
+def test_int8_weights_are_those_of_the_widened_model(parts: dict[str, Any], rows: int, count: int) -> None:
+    """Nothing else is rounded: neither the inputs nor what torch reads."""
+    model, generator = quantize(model_with(**parts)), torch.Generator().manual_seed(1)
+    ids_BT = torch.randint(0, model.config.vocab_size, (rows, 24), generator=generator)
+    logits_BTV = widened(model, model_with(**parts))(ids_BT)
+    largest = logits_BTV.abs().max()
+    assert (model(ids_BT) - logits_BTV).abs().max() < 4e-6 * largest
+    assert (model_with(**parts)(ids_BT) - logits_BTV).abs().max() > 1e-3 * largest
+    decoder = LoopDecoder(model, rows)
+    put(decoder, ids_BT[:, :20].tolist())
+    for place in range(20, 24):
+        found = decoder.step(ids_BT[:, place].tolist(), [place] * rows, count)
+        assert (found - logits_BTV[:, place]).abs().max() < 4e-6 * largest
+
+
 @pytest.mark.parametrize("parts", [{}, GPT2, {"attention": "sliding", "window": 5}], ids=words)
 def test_greedy_ids_are_equal_far_past_the_context(parts: dict[str, Any]) -> None:
     model = model_with(**parts)
@@ -152,7 +179,11 @@ def test_parts_that_the_loops_do_not_have_are_named() -> None:
     other = model_with()
     other.blocks[1].get_submodule("mlp").up = nn.utils.parametrizations.weight_norm(nn.Linear(32, 88))
     assert "blocks.1.mlp.up" in str(why_not(other))
-    assert "Int8Linear" in str(why_not(quantize(model_with())))
+    other = quantize(model_with())
+    assert why_not(other) is None
+    other.blocks[1].get_submodule("mlp").up = nn.Linear(32, 88)
+    assert "some of its matrices" in str(why_not(other))
+    assert "float64" in str(why_not(quantize(model_with().double())))
     other = model_with()
     with using(other, "explicit"):
         assert "form of attention" in str(why_not(other))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from glassgpt.model import int8
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.model.int8 import Int8Linear, has_integer_kernel, quantize, round_rows
@@ -35,9 +38,7 @@ def test_the_widened_product_is_the_formula():
     linear, x = nn.Linear(24, 7).double(), torch.randn(3, 5, 24).double()
     scale = linear.weight.abs().amax(-1) / 127
     by_hand = x @ ((linear.weight / scale[:, None]).round() * scale[:, None]).T + linear.bias
-    torch.testing.assert_close(
-        Int8Linear(linear.weight, linear.bias, fast=False)(x), by_hand, rtol=1e-6, atol=1e-6
-    )
+    torch.testing.assert_close(Int8Linear(linear.weight, linear.bias)(x), by_hand, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.skipif(not FAST, reason="this build of torch has no fbgemm")
@@ -46,8 +47,8 @@ def test_the_integer_product_is_off_by_no_more_than_its_roundings_allow(bias):
     """Inputs rounded to 7 bits over their range: each off by at most half of range / 127, times |W|."""
     torch.manual_seed(1)
     linear, x = nn.Linear(64, 20, bias=bias), torch.randn(9, 64)
-    widened = Int8Linear(linear.weight, linear.bias, fast=False)(x)
-    integer = Int8Linear(linear.weight, linear.bias, fast=True)(x)
+    widened = Int8Linear(linear.weight, linear.bias)(x)
+    integer = Int8Linear(linear.weight, linear.bias, packed=True)(x)
     step = (x.max().clamp(min=0) - x.min().clamp(max=0)) / 127
     bound = 0.51 * step * linear.weight.abs().sum(-1)
     assert ((widened - integer).abs() <= bound).all()
@@ -67,6 +68,26 @@ def test_every_matrix_is_replaced_and_the_embedding_kept(tied):
     assert torch.equal(model.token_embedding.weight, embedding)
     error = (model(ids) - before).norm() / before.norm()
     assert 0 < error < 0.05
+
+
+@pytest.mark.parametrize("numba", [True, False])
+def test_with_numba_the_matrices_stay_as_the_loops_read_them(numba, monkeypatch):
+    """Beside fbgemm's copy they would take twice the memory; without numba fbgemm is several times as fast."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: (numba or None) if name == "numba" else found(name)
+    )
+    model = quantize(GPT(ModelConfig(**TINY)))
+    packed = {module.is_packed for module in model.modules() if isinstance(module, Int8Linear)}
+    assert packed == {FAST and not numba}
+
+
+def test_a_matrix_larger_than_what_is_converted_at_once(monkeypatch):
+    torch.manual_seed(0)
+    linear, x = Int8Linear(torch.randn(50, 8), torch.randn(50)), torch.randn(3, 8)
+    whole = linear(x)
+    monkeypatch.setattr(int8, "CONVERTED_AT_ONCE", 60)
+    torch.testing.assert_close(linear(x), whole)
 
 
 def test_float64_and_half_take_the_widened_way():

@@ -56,7 +56,7 @@ def chat(
         top_k: Keep only the k likeliest tokens; 0 keeps all.
         top_p: Keep the likeliest tokens that together reach this probability.
         seed: The same seed and the same lines give the same conversation.
-        weights: int8 stores the weights in 8 bits. It needs less memory, and it is faster on x86.
+        weights: int8 stores the weights in 8 bits: less memory, and a large model writes faster.
         device: auto, cpu, cuda or mps.
     """
     refuse_misplaced(run, *more, most=0)  # before torch is imported: it takes seconds

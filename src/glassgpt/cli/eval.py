@@ -65,7 +65,7 @@ def eval_(
         seed: The same seed gives the same random draws.
         json: Also write the results to this file.
         force: Overwrite an existing file.
-        weights: int8 stores the weights in 8 bits. It needs less memory, and it is faster on x86.
+        weights: int8 stores the weights in 8 bits: less memory, and a large model writes faster.
         device: auto, cpu, cuda or mps.
     """
     from glassgpt.runs.directory import find_run

@@ -59,7 +59,7 @@ def generate(
         seed: The same seed writes the same text.
         count: Number of continuations. A single one streams; several are written together.
         cache: Keep the keys and values of earlier tokens. Without them the same is written, only slower.
-        weights: int8 stores the weights in 8 bits. It needs less memory, and it is faster on x86.
+        weights: int8 stores the weights in 8 bits: less memory, and a large model writes faster.
         device: auto, cpu, cuda or mps.
     """
     # Before torch is imported: it takes seconds.

@@ -37,7 +37,7 @@ def serve(
         queue: The most texts that are written or waiting at once; more are refused with the status 429.
         seconds: The longest time that an answer may take.
         drain_seconds: How long running answers may go on after SIGTERM or Ctrl-C.
-        weights: int8 stores the weights in 8 bits. It needs less memory, and it is faster on x86.
+        weights: int8 stores the weights in 8 bits: less memory, and a large model writes faster.
         device: auto, cpu, cuda or mps.
     """
     for module in ("fastapi", "uvicorn", "prometheus_client", "swagger_ui_bundle"):

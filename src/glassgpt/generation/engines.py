@@ -2,7 +2,8 @@
 
 Loading the loops takes half a second, and the very first time some seconds more, because they are compiled; the
 result is kept on disk. Nobody waits for that: torch writes, a thread loads, and a batch changes over between two
-tokens. So this happens only after `LOAD_AFTER` steps, which a short text never reaches.
+tokens. So this happens only after `LOAD_AFTER` steps, or half a second, which a short text of a small model never
+reaches.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib.util
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -30,6 +32,8 @@ WORTH_LOADING = 1024
 """Tokens that a job writes from which waiting for the loops pays."""
 LOAD_AFTER = 256
 """Steps in this process after which loading the loops is begun."""
+LOAD_AFTER_SECONDS = 0.5
+"""The same in seconds since the first of them: steps of a large model are slow."""
 
 
 class Decodes(Protocol):
@@ -66,6 +70,7 @@ class _Loading:
     """How far the loops are in this process."""
 
     steps: int = 0
+    began: float = 0.0
     thread: threading.Thread | None = None
     done: bool = False
     failure: str = ""
@@ -115,8 +120,11 @@ def loops_are_loaded(engine: Engine) -> bool:
     if _LOADING.done:
         return True
     if engine == "auto":
+        if not _LOADING.steps:
+            _LOADING.began = time.monotonic()
         _LOADING.steps += 1
-        if _LOADING.thread is None and _LOADING.steps > LOAD_AFTER:
+        late = _LOADING.steps > LOAD_AFTER or time.monotonic() - _LOADING.began > LOAD_AFTER_SECONDS
+        if late and _LOADING.thread is None:
             begin_loading()
         return False
     require("numba", extra="fast", purpose="write with the compiled loops")

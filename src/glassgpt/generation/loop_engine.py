@@ -29,6 +29,7 @@ from glassgpt.model.attention import Attention
 from glassgpt.model.cache import KVCache
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT, Block
+from glassgpt.model.int8 import Int8Linear
 from glassgpt.model.layers import MLP, GatedMLP, RMSNorm
 from glassgpt.model.positions import rope_frequencies, rotation, sinusoids
 from glassgpt.model.summary import parameter_shapes
@@ -42,9 +43,10 @@ ACTIVATIONS = {
     "swiglu": loops.SWIGLU,
 }
 KNOWN = (
-    GPT, Block, Attention, MLP, GatedMLP, RMSNorm, nn.ModuleList, nn.Linear, nn.Embedding, nn.LayerNorm, nn.Dropout,
+    GPT, Block, Attention, MLP, GatedMLP, RMSNorm, nn.ModuleList, nn.Linear, Int8Linear, nn.Embedding, nn.LayerNorm,
+    nn.Dropout,
 )  # fmt: skip
-"""Modules that the loops compute. Any other, such as an adapter or an int8 layer, is another computation."""
+"""Modules that the loops compute. Any other, such as an adapter, is another computation."""
 STEP: Any = loops.step
 CHOOSE: Any = loop_choice.choose
 EVERYTHING = 2**62
@@ -63,15 +65,41 @@ def why_not(model: GPT) -> str | None:
             return f"another form of attention at {name}"
         if isinstance(module, nn.LayerNorm | RMSNorm) and not _is_usual(module, name, model.config):
             return f"another norm at {name}"
-    shapes = parameter_shapes(model.config)
-    found = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+        if isinstance(module, Int8Linear) and module.is_packed:
+            return f"a matrix in the order of another library at {name}"
+    if _is_int8(model) and not all(isinstance(linear, Int8Linear) for linear in _linears(model)):
+        return "8 bits in some of its matrices alone"
+    weights, shapes = _weights(model), parameter_shapes(model.config)
+    found = {name: tuple(weight.shape) for name, weight in weights.items() if not name.endswith(".scale")}
     for name in {**shapes, **found}:
         if found.get(name) != shapes.get(name, _shape_beside(name, found)):
             return f"{name} of the shape {found.get(name)}"
-    for name, weight in model.named_parameters():
-        if weight.device.type != "cpu" or weight.dtype != torch.float32 or not weight.is_contiguous():
+    for name, weight in weights.items():
+        known = weight.dtype in (torch.float32, torch.int8)
+        if weight.device.type != "cpu" or not known or not weight.is_contiguous():
             return f"weights in {weight.dtype} on {weight.device.type} at {name}"
     return None
+
+
+def _linears(model: GPT) -> list[nn.Module]:
+    """Return the layers that multiply by a matrix; a tied head is its embedding."""
+    found: list[nn.Module] = [m for m in model.modules() if isinstance(m, nn.Linear | Int8Linear)]
+    return found if model.head is not None else [*found, model.token_embedding]
+
+
+def _is_int8(model: GPT) -> bool:
+    return any(isinstance(linear, Int8Linear) for linear in _linears(model))
+
+
+def _weights(model: GPT) -> dict[str, Tensor]:
+    """Return the parameters, and what stands for some of them in 8 bits, by name."""
+    found: dict[str, Tensor] = dict(model.named_parameters())
+    for name, module in model.named_modules():
+        if isinstance(module, Int8Linear):
+            found[f"{name}.weight"], found[f"{name}.scale"] = module.rounded_NC, module.scale_N
+            if module.bias_N is not None:
+                found[f"{name}.bias"] = module.bias_N
+    return found
 
 
 def _is_usual(norm: nn.LayerNorm | RMSNorm, name: str, config: ModelConfig) -> bool:
@@ -205,6 +233,13 @@ class LoopDecoder:
             new[:, : old.shape[1], ..., : old.shape[-1]] = old
 
 
+def _linear(module: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return the matrix of a linear layer, its bias, and the scale of each output."""
+    if isinstance(module, Int8Linear):
+        return module.rounded_NC, module.bias_N, module.scale_N
+    return module.weight, module.bias, None
+
+
 def _described(model: GPT) -> tuple[np.ndarray, np.ndarray]:
     """Return the `shape` and the `numbers` of a model as `loops` names them."""
     config = model.config
@@ -217,6 +252,7 @@ def _described(model: GPT) -> tuple[np.ndarray, np.ndarray]:
     shape[loops.WINDOW] = EVERYTHING if config.attention == "full" else config.local_window
     shape[loops.STRIDE] = (config.stride or 1) if config.attention == "strided" else 0
     shape[loops.ROTARY] = config.positions == "rotary"
+    shape[loops.STORED] = loops.INT8 if _is_int8(model) else loops.FLOAT32
     numbers = np.zeros(2, np.float32)
     numbers[loops.EPSILON] = config.norm_epsilon
     numbers[loops.EMBEDDING_SCALE] = math.sqrt(config.n_embd) if config.positions == "sinusoidal" else 1.0
@@ -244,29 +280,36 @@ def _addresses(model: GPT, positions: Tensor | None) -> np.ndarray:
     def note(row: int, place: int, tensor: Any) -> None:
         found[row, place] = 0 if tensor is None else tensor.data_ptr()
 
-    def note_both(row: int, weight: int, bias: int, module: Any) -> None:
-        note(row, weight, module.weight)
-        note(row, bias, getattr(module, "bias", None))
+    def note_norm(row: int, place: int, module: Any) -> None:
+        note(row, place, module.weight)
+        note(row, place + loops.BIAS, getattr(module, "bias", None))
+
+    def note_linear(row: int, place: int, module: Any) -> None:
+        for beside, tensor in enumerate(_linear(module)):
+            note(row, place + beside, tensor)
 
     for row, block in enumerate(model.blocks):
         attention, mlp = block.get_submodule("attention"), block.get_submodule("mlp")
-        note_both(row, loops.ATTENTION_NORM, loops.ATTENTION_NORM_BIAS, block.get_submodule("attention_norm"))
-        note_both(row, loops.QKV, loops.QKV_BIAS, attention.qkv)
+        note_norm(row, loops.ATTENTION_NORM, block.get_submodule("attention_norm"))
+        note_linear(row, loops.QKV, attention.qkv)
         if model.config.qk_norm:
             note(row, loops.QUERY_NORM, attention.get_submodule("query_norm").weight)
             note(row, loops.KEY_NORM, attention.get_submodule("key_norm").weight)
-        note_both(row, loops.OUTPUT, loops.OUTPUT_BIAS, attention.output)
-        note_both(row, loops.MLP_NORM, loops.MLP_NORM_BIAS, block.get_submodule("mlp_norm"))
+        note_linear(row, loops.OUTPUT, attention.output)
+        note_norm(row, loops.MLP_NORM, block.get_submodule("mlp_norm"))
         if hasattr(mlp, "gate"):
-            note_both(row, loops.GATE, loops.GATE_BIAS, mlp.gate)
-        note_both(row, loops.UP, loops.UP_BIAS, mlp.up)
-        note_both(row, loops.DOWN, loops.DOWN_BIAS, mlp.down)
+            note_linear(row, loops.GATE, mlp.gate)
+        note_linear(row, loops.UP, mlp.up)
+        note_linear(row, loops.DOWN, mlp.down)
     rest = model.config.n_layer
     note(rest, loops.EMBEDDING, model.token_embedding.weight)
     note(rest, loops.POSITIONS, positions)
-    note_both(rest, loops.FINAL_NORM, loops.FINAL_NORM_BIAS, model.final_norm)
-    note(rest, loops.HEAD, model.head_weight)
-    note(rest, loops.HEAD_BIAS, model.head_bias)
+    note_norm(rest, loops.FINAL_NORM, model.final_norm)
+    if isinstance(model.head, Int8Linear):
+        note_linear(rest, loops.HEAD, model.head)
+    else:
+        note(rest, loops.HEAD, model.head_weight)
+        note(rest, loops.HEAD + loops.BIAS, model.head_bias)
     return found
 
 

@@ -6,9 +6,10 @@ It is the same computation as `model.gpt`, without tensors. Read it like a small
 whole model, and what it calls stands above it. numba compiles it for the CPU that it runs on, so nothing is left of a
 step but its arithmetic. `loop_engine` lays out the arrays that are passed here.
 
-All numbers are float32. The rows of a step are the texts that are written together;
-each weight is read once for all of them. Several threads may run `step` at the same time on the same arrays, each as
-its own `part` of `parts`: they share the outputs of each product, and wait at a gate before those are used.
+All numbers are float32. Matrices may be stored in 8 bits; they become float32 in the registers. The rows of a step are
+the texts that are written together; each weight is read once for all of them. Several threads may run `step` at the
+same time on the same arrays, each as its own `part` of `parts`: they share the outputs of each product, and wait at a
+gate before those are used.
 
 Legend: B rows, C = n_embd, H query heads, K key/value heads, D head width, E = D / 2 pairs, F MLP width, V vocabulary,
 S tokens in the cache, L layers, M inputs and N outputs of a product.
@@ -37,18 +38,21 @@ compiled = njit(
 f32, i32 = np.float32, np.int32
 
 # What `shape` says at which place: sizes, and which parts the model has.
-(LAYERS, HEADS, KV_HEADS, HEAD_DIM, VOCABULARY, NORM, ACTIVATION, WINDOW, STRIDE, ROTARY) = range(10)
-SHAPE_SIZE = 10
+(LAYERS, HEADS, KV_HEADS, HEAD_DIM, VOCABULARY, NORM, ACTIVATION, WINDOW, STRIDE, ROTARY, STORED) = range(11)
+SHAPE_SIZE = 11
 LAYERNORM, RMSNORM = range(2)
 RELU, GELU, GELU_TANH, RELU2, SWIGLU = range(5)
+FLOAT32, INT8 = range(2)
 # What `numbers` says.
 EPSILON, EMBEDDING_SCALE = range(2)
 # Addresses of a layer's weights in a row of `weights`; 0 for those that the model does not have.
-(ATTENTION_NORM, ATTENTION_NORM_BIAS, QKV, QKV_BIAS, QUERY_NORM, KEY_NORM, OUTPUT, OUTPUT_BIAS, MLP_NORM, MLP_NORM_BIAS,
- GATE, GATE_BIAS, UP, UP_BIAS, DOWN, DOWN_BIAS) = range(16)  # fmt: skip
+(ATTENTION_NORM, ATTENTION_NORM_BIAS, MLP_NORM, MLP_NORM_BIAS, QUERY_NORM, KEY_NORM) = range(6)
+# A linear layer has three: its matrix, and at the next two places its bias and the scale of each output.
+QKV, OUTPUT, GATE, UP, DOWN = range(6, 21, 3)
+BIAS, SCALE = 1, 2
 # The same in its last row, for what belongs to no layer.
-EMBEDDING, POSITIONS, FINAL_NORM, FINAL_NORM_BIAS, HEAD, HEAD_BIAS = range(6)
-ADDRESSES = 16
+EMBEDDING, POSITIONS, FINAL_NORM, FINAL_NORM_BIAS, HEAD = range(5)
+ADDRESSES = 21
 
 SPINS = 2000
 """How often a thread looks whether the others have arrived before it lets another program run on its core."""
@@ -64,6 +68,12 @@ def vector(address, size):
 def matrix(address, rows, columns):
     """Return the float32 matrix at an address, (rows, columns)."""
     return carray(address_of(address), (rows, columns), np.float32)
+
+
+@compiled
+def int8_matrix(address, rows, columns):
+    """Return the int8 matrix at an address, (rows, columns)."""
+    return carray(address_of(address), (rows, columns), np.int8)
 
 
 @compiled
@@ -191,27 +201,18 @@ def rotate(x_D, cos_E, sin_E):
 def multiply(w_NM, x_BM, out_BN, first, last):
     """Write out[b, n] = sum over m of w[n, m] x[b, m], for the outputs from `first` to before `last`.
 
-    A weight is read from memory once. For one row, four outputs at a time share the loads of x; for more rows, two
-    outputs and four rows share both.
+    A weight is read from memory once. Two outputs at a time share the loads of x, and four rows those of the weights.
+    The two are half of all apart, so that memory is read as two long streams, which the CPU fetches ahead of time. Of
+    several short rows beside each other it does not see the order, and waits: that took twice as long.
     """
     rows, inputs = x_BM.shape
-    n = first
-    while rows == 1 and n + 4 <= last:
-        s0 = s1 = s2 = s3 = f32(0.0)
-        for m in range(inputs):
-            x = x_BM[0, m]
-            s0 += w_NM[n, m] * x
-            s1 += w_NM[n + 1, m] * x
-            s2 += w_NM[n + 2, m] * x
-            s3 += w_NM[n + 3, m] * x
-        out_BN[0, n], out_BN[0, n + 1], out_BN[0, n + 2], out_BN[0, n + 3] = s0, s1, s2, s3
-        n += 4
-    while n + 2 <= last:
-        b = 0
+    half = (last - first) // 2
+    for n in range(first, first + half):
+        k, b = n + half, 0
         while b + 4 <= rows:
             s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = f32(0.0)
             for m in range(inputs):
-                w0, w1 = w_NM[n, m], w_NM[n + 1, m]
+                w0, w1 = f32(w_NM[n, m]), f32(w_NM[k, m])
                 s00 += w0 * x_BM[b, m]
                 s01 += w0 * x_BM[b + 1, m]
                 s02 += w0 * x_BM[b + 2, m]
@@ -221,34 +222,41 @@ def multiply(w_NM, x_BM, out_BN, first, last):
                 s12 += w1 * x_BM[b + 2, m]
                 s13 += w1 * x_BM[b + 3, m]
             out_BN[b, n], out_BN[b + 1, n], out_BN[b + 2, n], out_BN[b + 3, n] = s00, s01, s02, s03
-            out_BN[b, n + 1], out_BN[b + 1, n + 1] = s10, s11
-            out_BN[b + 2, n + 1], out_BN[b + 3, n + 1] = s12, s13
+            out_BN[b, k], out_BN[b + 1, k], out_BN[b + 2, k], out_BN[b + 3, k] = s10, s11, s12, s13
             b += 4
         while b < rows:
             s0 = s1 = f32(0.0)
             for m in range(inputs):
-                s0 += w_NM[n, m] * x_BM[b, m]
-                s1 += w_NM[n + 1, m] * x_BM[b, m]
-            out_BN[b, n], out_BN[b, n + 1] = s0, s1
+                s0 += f32(w_NM[n, m]) * x_BM[b, m]
+                s1 += f32(w_NM[k, m]) * x_BM[b, m]
+            out_BN[b, n], out_BN[b, k] = s0, s1
             b += 1
-        n += 2
-    while n < last:
+    for n in range(first + 2 * half, last):
         for b in range(rows):
             s0 = f32(0.0)
             for m in range(inputs):
-                s0 += w_NM[n, m] * x_BM[b, m]
+                s0 += f32(w_NM[n, m]) * x_BM[b, m]
             out_BN[b, n] = s0
-        n += 1
 
 
 @compiled
-def project(weight, bias, x_BM, out_BN, part, parts):
-    """Write a linear layer's outputs that belong to this part; return the first of them and the one after the last."""
-    outputs = out_BN.shape[1]
+def project(shape, weights, layer, x_BM, out_BN, part, parts):
+    """Write a linear layer's outputs that belong to this part; return the first of them and the one after the last.
+
+    The matrix is at the place `layer` of `weights`. In 8 bits each of its rows has a scale: W = scale * Q.
+    """
+    outputs, inputs = out_BN.shape[1], x_BM.shape[1]
     first, last = share(outputs, part, parts)
-    multiply(matrix(weight, outputs, x_BM.shape[1]), x_BM, out_BN, first, last)
-    if bias != 0:
-        bias_N = vector(bias, outputs)
+    if shape[STORED] == INT8:
+        multiply(int8_matrix(weights[layer], outputs, inputs), x_BM, out_BN, first, last)
+        scale_N = vector(weights[layer + SCALE], outputs)
+        for b in range(len(out_BN)):
+            for n in range(first, last):
+                out_BN[b, n] *= scale_N[n]
+    else:
+        multiply(matrix(weights[layer], outputs, inputs), x_BM, out_BN, first, last)
+    if weights[layer + BIAS] != 0:
+        bias_N = vector(weights[layer + BIAS], outputs)
         for b in range(len(out_BN)):
             for n in range(first, last):
                 out_BN[b, n] += bias_N[n]
@@ -398,20 +406,20 @@ def step(
         w = weights[layer]
         # Every part needs the whole of what is normed, and norms it in its own room: that is faster than waiting.
         normalize(shape, numbers, w[ATTENTION_NORM], w[ATTENTION_NORM_BIAS], x_BC, a_BC)
-        project(w[QKV], w[QKV_BIAS], a_BC, qkv_BN, part, parts)
+        project(shape, w, QKV, a_BC, qkv_BN, part, parts)
         turn = wait_for_all(gate, turn, parts)
         attention(
             shape, numbers, w, turns, places, qkv_BN, keys_LBKDS[layer], values_LBKDS[layer], scores_PS[part],
             mixed_BN, part, parts,
         )  # fmt: skip
         turn = wait_for_all(gate, turn, parts)
-        first, last = project(w[OUTPUT], w[OUTPUT_BIAS], mixed_BN, a_BC, part, parts)
+        first, last = project(shape, w, OUTPUT, mixed_BN, a_BC, part, parts)
         add(a_BC, x_BC, first, last)
         turn = wait_for_all(gate, turn, parts)
         normalize(shape, numbers, w[MLP_NORM], w[MLP_NORM_BIAS], x_BC, a_BC)
-        first, last = project(w[UP], w[UP_BIAS], a_BC, up_BF, part, parts)
+        first, last = project(shape, w, UP, a_BC, up_BF, part, parts)
         if w[GATE] != 0:
-            project(w[GATE], w[GATE_BIAS], a_BC, gate_BF, part, parts)
+            project(shape, w, GATE, a_BC, gate_BF, part, parts)
         for b in range(len(ids)):
             if w[GATE] != 0:
                 activate(shape[ACTIVATION], gate_BF[b, first:last])
@@ -420,9 +428,9 @@ def step(
             else:
                 activate(shape[ACTIVATION], up_BF[b, first:last])
         turn = wait_for_all(gate, turn, parts)
-        first, last = project(w[DOWN], w[DOWN_BIAS], up_BF, a_BC, part, parts)
+        first, last = project(shape, w, DOWN, up_BF, a_BC, part, parts)
         add(a_BC, x_BC, first, last)
         turn = wait_for_all(gate, turn, parts)
     normalize(shape, numbers, rest[FINAL_NORM], rest[FINAL_NORM_BIAS], x_BC, a_BC)
-    project(rest[HEAD], rest[HEAD_BIAS], a_BC, logits_BV, part, parts)
+    project(shape, rest, HEAD, a_BC, logits_BV, part, parts)
     return wait_for_all(gate, turn, parts)

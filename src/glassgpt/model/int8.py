@@ -1,20 +1,26 @@
-"""Weights in 8 bits: a quarter of the memory and, on x86 CPUs, a fraction of the time, at a small loss of precision.
+"""Weights in 8 bits: a quarter of the memory and a fraction of the time per token, at a small loss of precision.
 
 Each row of a matrix (one output) has its own scale, symmetric about 0 (Jacob et al., 2018,
 "Quantization and Training of Neural Networks", section 2; per channel as in Krishnamoorthi, 2018):
 
     s_n = max_c |W_nc| / 127        Q_nc = round(W_nc / s_n)        W_nc ~ s_n Q_nc, off by at most s_n / 2
 
-Where torch has fbgemm (x86), the product is computed in integers. Its kernel also rounds the inputs of each
-call, to 7 bits over their common range, so that a row's result depends a little on the other rows. Elsewhere
-the weights are converted back at each use: that saves memory but no time. Norms, embeddings and attention
-stay as they are. This is for inference, not for training or saving; it is done when a run is opened.
+The rounded weights alone make the result different: it is that of a float32 model with the weights s_n Q_nc. With
+numba the compiled loops (`generation/loops.py`) write with them as they are stored. A large model waits for memory, and
+a quarter of the bytes is read in about a quarter of the time. Torch converts them back, some rows at a time, which
+takes as long as float32. Without numba, and where torch has fbgemm (x86), its product in integers is used instead. It
+also rounds the inputs of each call, to 7 bits over their common range, so that a row's result depends a little on the
+other rows.
+
+Norms, embeddings and attention stay as they are. This is for inference, not for training or saving; it is done when
+a run is opened.
 
 Legend: N outputs, C inputs, `...` any leading axes.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 
 import torch
@@ -23,20 +29,29 @@ from torch import Tensor, nn
 
 from glassgpt.model.gpt import GPT
 
+CONVERTED_AT_ONCE = 1 << 20
+"""Weights that torch converts to float32 at a time: few enough to stay in a CPU's cache until they are multiplied."""
+
 
 def quantize(model: GPT) -> GPT:
     """Replace every linear layer of the model, and the head, with its int8 form; return the same model.
 
     A tied head becomes a separate matrix; the embedding stays as it is.
     """
-    fast = has_integer_kernel(model.token_embedding.weight)
+    packed = not loops_can_write(model.token_embedding.weight)
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear):
-                setattr(module, name, Int8Linear(child.weight, child.bias, fast=fast))
+                setattr(module, name, Int8Linear(child.weight, child.bias, packed=packed))
     if model.config.tied_head:
-        model.head = Int8Linear(model.token_embedding.weight, None, fast=fast)
+        model.head = Int8Linear(model.token_embedding.weight, None, packed=packed)
     return model.requires_grad_(False)
+
+
+def loops_can_write(like: Tensor) -> bool:
+    """Return whether compiled loops can write with int8 weights on a tensor's device, in its dtype."""
+    usable = like.device.type == "cpu" and like.dtype == torch.float32
+    return usable and importlib.util.find_spec("numba") is not None
 
 
 def has_integer_kernel(like: Tensor) -> bool:
@@ -60,22 +75,30 @@ class Int8Linear(nn.Module):
     scale_N: Tensor
     bias_N: Tensor | None
 
-    def __init__(self, weight_NC: Tensor, bias_N: Tensor | None, *, fast: bool) -> None:
+    def __init__(self, weight_NC: Tensor, bias_N: Tensor | None, *, packed: bool = False) -> None:
         super().__init__()
         rounded_NC, scale_N = round_rows(weight_NC.detach())
         bias_N = None if bias_N is None else bias_N.detach()
-        self._packed = _pack(rounded_NC, scale_N, bias_N) if fast else None
+        packed = packed and has_integer_kernel(weight_NC)
+        self._packed = _pack(rounded_NC, scale_N, bias_N) if packed else None
         if self._packed is None:
             self.register_buffer("rounded_NC", rounded_NC, persistent=False)
             self.register_buffer("scale_N", scale_N.to(weight_NC.dtype), persistent=False)
             self.register_buffer("bias_N", bias_N, persistent=False)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the matrix is held in fbgemm's order."""
+        return self._packed is not None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., N)."""
         if self._packed is not None:
             # With the full range, sums of two products would overflow 16 bits on AVX2.
             return torch.ops.quantized.linear_dynamic(x, self._packed, reduce_range=True)
-        out = F.linear(x, self.rounded_NC.to(x.dtype)) * self.scale_N
+        rows = max(1, CONVERTED_AT_ONCE // self.rounded_NC.shape[1])
+        parts = [F.linear(x, some_KC.to(x.dtype)) for some_KC in self.rounded_NC.split(rows)]
+        out = torch.cat(parts, -1) * self.scale_N
         return out if self.bias_N is None else out + self.bias_N
 
 
