@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -11,6 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.markdown import Markdown
+from rich.padding import Padding
+from rich.panel import Panel
+
+from glassgpt.cli.pages import help_
+from glassgpt.cli.terminal import make_console, prose_width
 
 SMALL = (
     "--training.steps=4 --training.evaluate-every=2 --training.batch-size=2 --training.threads=1 "
@@ -179,3 +186,28 @@ def test_no_number_is_cut_in_a_narrow_window(workplace: Path, columns: str) -> N
     assert len(titles) == len(figures)
     for title, figure in zip(titles[1:], figures[1:], strict=True):
         assert figure in printed or title in printed.partition("Not shown")[2]
+
+
+@pytest.mark.parametrize("color", [False, True])
+def test_a_file_has_no_spaces_at_the_ends_of_its_lines(
+    color: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file has no edge. Each line of a story was filled up to 100,000 columns."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if color:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    console = make_console()
+    console.print(Padding("one\ntwo", (1, 4)), style="italic", width=prose_width(console))
+    console.print(Panel(Markdown("# centred")))
+    lines = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert lines[:4] == ["", "    one", "    two", ""]
+    assert not any(line.endswith(" ") for line in lines)
+
+
+def test_a_page_in_a_file_is_as_wide_as_its_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    help_("loops")
+    lines = capsys.readouterr().out.splitlines()
+    assert 100 < max(map(len, lines)) <= 130

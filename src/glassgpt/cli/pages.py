@@ -20,6 +20,8 @@ PLACES = (Path(__file__).parents[1] / "pages", Path(__file__).parents[3] / "docs
 """Where the pages are: in a wheel, and in a checkout."""
 LIST = "pages"
 """The word in place of a page that lists all."""
+IN_A_FILE = 130
+"""Columns of a page where the output is not a window: every line of code fits."""
 LINK = re.compile(r"\[([^\]]+)\]\(([\w-]+)\.md[^)]*\)")
 CELLS = re.compile(r"(?<!\\)\|")
 
@@ -49,7 +51,7 @@ def help_(page: str) -> None:
         raise UsageError(
             f"There is neither a command nor a page {page!r}.{hint} All pages:  {command('help', LIST)}"
         )
-    width = prose_width(console)
+    width = min(prose_width(console), IN_A_FILE)
     console.print(Markdown(for_terminal(_read(name), width), hyperlinks=False), width=width)
 
 

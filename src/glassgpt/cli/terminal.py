@@ -38,6 +38,9 @@ WIDEST = 100  # columns of a sentence, also in a wider window: longer lines are 
 
 _UNBROKEN = re.compile(r"( *)(`[^`]*`\S*|(?<=  )glassgpt\b.*|(?<=:  )\S.*|\S+)")
 
+_CODE_AT_END = re.compile(r"\x1b\[[0-9;]*m\Z")
+LONGEST_CODE = 40
+
 _CONTROL = (*range(32), *range(127, 160))
 _INVISIBLE = (
     0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # writing direction
@@ -181,6 +184,26 @@ class Output:
             ) from error
 
 
+class _Unpadded(Output):
+    """An output that is not a window: what fills a line up to its edge is left out, for there is no edge."""
+
+    def write(self, text: str) -> int:
+        """Write text without the spaces at the ends of its lines."""
+        super().write("\n".join(map(_without_padding, text.split("\n"))))
+        return len(text)
+
+
+def _without_padding(line: str) -> str:
+    """Return a line without the spaces at its end, which may stand before the codes that end a style."""
+    codes = ""
+    while True:
+        line = line.rstrip(" ")
+        found = _CODE_AT_END.search(line, max(0, len(line) - LONGEST_CODE))
+        if found is None:
+            return line + codes
+        line, codes = line[: found.start()], found.group() + codes
+
+
 def silence(stream: IO[str]) -> None:
     """Discard what a broken stream still holds, so that it causes no second error when Python ends."""
     with contextlib.suppress(OSError, ValueError):
@@ -211,14 +234,14 @@ class _Harmless(Console):
 
 def make_console(*, stderr: bool = False, lasting: bool = False, **options: Any) -> Console:
     """Return a console on standard output or error; a `lasting` one for work that continues when its output is lost."""
-    output = Output(sys.stderr if stderr else sys.stdout, lasting=lasting)
+    stream = sys.stderr if stderr else sys.stdout
+    output = Output(stream, lasting=lasting)
     counts = output.isatty() or os.environ.get("COLUMNS", "").isdigit()
     options = {"width": None if counts else UNLIMITED, "highlight": False, "emoji": False, **options}
     if not output.isatty():
-        options = {
-            "force_terminal": False,
-            **options,
-        }  # with a forced terminal, spinners would be sent into a pipe
+        output = _Unpadded(stream, lasting=lasting)
+        # With a forced terminal, spinners would be sent into a pipe.
+        options = {"force_terminal": False, **options}
         if os.environ.get("FORCE_COLOR"):
             options = {"color_system": "standard", **options}
     if os.environ.get("NO_COLOR"):
