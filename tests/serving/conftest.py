@@ -86,7 +86,7 @@ def serve() -> Callable[..., Any]:
     from glassgpt.serving.models import Models
 
     def made(*folders: Path, limits: Any = None, **settings: Any) -> Any:
-        models = Models([RunDirectory(folder) for folder in folders])
+        models = Models([RunDirectory(folder) for folder in folders], check_seconds=0)
         return create_app(models, limits, **settings)
 
     return made

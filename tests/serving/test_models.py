@@ -167,7 +167,7 @@ def test_a_run_is_loaded_once_for_all_who_ask_at_once(runs: Path, monkeypatch: p
 
 def test_what_is_being_written_ends_with_the_weights_that_it_began_with(runs: Path) -> None:
     async def work() -> None:
-        models = Models([RunDirectory(runs / "tales")])
+        models = Models([RunDirectory(runs / "tales")], check_seconds=0)
         async with models.using(None) as before:
             train_further(runs / "tales")
             async with models.using(None) as after:

@@ -92,7 +92,7 @@ def test_each_gets_its_own_and_all_of_it() -> None:
 
 def test_who_leaves_is_cancelled_and_the_others_go_on() -> None:
     async def work(worker: Worker, made: list[Scripted]) -> None:
-        async with worker.writing(asked(10**9, 2)) as inbox:
+        async with worker.writing(asked(10**9, 2), streamed=True) as inbox:
             async for _ in inbox:
                 break
         assert await worker.call(lambda: made[0].busy) is False

@@ -1,7 +1,7 @@
 """The runs that are served, under their names: loaded when first asked for, let go of when memory is needed.
 
-A run that is trained further is served anew: before each request the state of its files is compared with that at
-loading. Requests that are being written finish with the weights that they began with.
+A run that is trained further is served anew: the state of its files is compared with that at loading. Requests that
+are being written finish with the weights that they began with.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ SPARE_MEMORY = 256 * 2**20
 """Bytes that stay free beside a model's weights, for what is written with it."""
 PREFIX_MEMORY = 128 * 2**20
 """Bytes of each model's caches that are kept for prompts that begin alike, such as the history of a chat."""
+CHECK_SECONDS = 0.2
+"""How long it is taken for granted that a run's files have not changed."""
 RETRY_SECONDS = 2.0
 """How long a run that could not be opened is not tried again, unless its files change."""
 State = tuple[tuple[str, int, int], ...]
@@ -63,6 +65,8 @@ class Served:
     directory: RunDirectory
     loaded: Loaded | None = None
     used: float = 0.0
+    checked: float = 0.0
+    """When its files were found to be those that are loaded."""
     failed: tuple[State, float, Exception] | None = None
     """The files with which it could not be opened, when, and why."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -78,6 +82,7 @@ class Models:
         device: torch.device | None = None,
         weights: Weights = "as-saved",
         free: Callable[[torch.device], int] = free_memory,
+        check_seconds: float = CHECK_SECONDS,
     ) -> None:
         self._runs: dict[str, Served] = {}
         for run in runs:
@@ -90,6 +95,7 @@ class Models:
             self._runs.setdefault(run.name, Served(run))
         self._device, self._free = device or torch.device("cpu"), free
         self._weights: Weights = weights
+        self._check_seconds = check_seconds
 
     @property
     def names(self) -> list[str]:
@@ -110,22 +116,20 @@ class Models:
 
     def find(self, name: str | None) -> Served:
         """Return a run by its name, or the only one. Raises `ApiError` naming those that there are."""
-        names = self.names
-        if name is None:
-            if len(self._runs) == 1:
-                name = next(iter(self._runs))
-            else:
-                raise ApiError(
-                    400, f"Several runs are served: name one as model ({', '.join(names)}).", param="model"
-                )
-        if name not in names:
+        if name is None and len(self._runs) > 1:
+            known = ", ".join(self.names)
+            raise ApiError(400, f"Several runs are served: name one as model ({known}).", param="model")
+        name = next(iter(self._runs)) if name is None else name
+        served = self._runs.get(name)
+        if served is None or not served.directory.config.is_file():
+            names = self.names
             gone = "is no longer there" if name in self._runs else "is not served here"
             known = f" Those that are: {', '.join(names)}." if names else ""
             hint = did_you_mean(name[:80], names)
             raise ApiError(
                 404, f"The model {name[:80]!r} {gone}.{hint}{known}", param="model", code="model_not_found"
             )
-        return self._runs[name]
+        return served
 
     @contextlib.asynccontextmanager
     async def using(self, name: str | None) -> AsyncIterator[Loaded]:
@@ -144,11 +148,11 @@ class Models:
 
     async def _current(self, served: Served) -> Loaded:
         """Return a run as its files are now."""
-        if served.loaded is not None and served.loaded.files == files_of(served.directory, served.loaded.run):
+        if served.loaded is not None and self._is_current(served, served.loaded):
             return served.loaded
         async with served.lock:
             before = served.loaded
-            if before is not None and before.files == files_of(served.directory, before.run):
+            if before is not None and self._is_current(served, before):
                 return before
             try:
                 served.loaded = await self._load_if_it_may_succeed(served)
@@ -159,6 +163,14 @@ class Models:
             if before is not None:
                 self._retire(before)
             return served.loaded
+
+    def _is_current(self, served: Served, loaded: Loaded) -> bool:
+        now = time.monotonic()
+        if now - served.checked >= self._check_seconds:
+            if loaded.files != files_of(served.directory, loaded.run):
+                return False
+            served.checked = now
+        return True
 
     async def _load_if_it_may_succeed(self, served: Served) -> Loaded:
         """Return a run; raise the last error again at once where nothing has changed since, because trying is work."""

@@ -1,8 +1,9 @@
 """One thread for each loaded run: it owns the run's `Writer`, which is not thread-safe, and writes for all clients.
 
-The event loop hands requests over and gets events back. A thread and a loop that wake each other for every token
-would do little else, so events of several steps travel together: the first ones of a request and the last ones at
-once, the others after `GATHER_SECONDS` at the latest.
+The event loop hands requests over and gets events back. To tell each token of each of many clients by itself would
+take more time than to write it, so the events of several steps travel together: the first and the last ones of a
+stream at once, the others so that about `TOLD_IN_A_SECOND` chunks of all streams are told. Who waits for the whole
+text is told once, at its end.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from glassgpt.generation.requests import Request
 from glassgpt.generation.text import TextEvent, Writer
 from glassgpt.serving.errors import LOG
 
-GATHER_SECONDS = 0.005
+TOLD_IN_A_SECOND = 1000
+SHORTEST_WAIT = 0.005
+"""Seconds between two chunks of a stream, where there are few: faster than anybody reads."""
 Result = TypeVar("Result")
 
 
@@ -30,8 +33,14 @@ class Inbox:
     """The events of the requests that were submitted together, for the event loop; each with its request's place."""
 
     unfinished: int
-    begun: bool = False
-    """Whether the thread has sent the first events."""
+    streamed: bool
+    """Whether events are wanted as they come, and not only all together."""
+    writing: int = 0
+    """The number of requests that the thread has not finished."""
+    outgoing: list[tuple[int, TextEvent]] = field(default_factory=list)
+    """Events that the thread has not sent yet."""
+    due: float = 0.0
+    """When the thread sends the next ones."""
     _events: list[tuple[int, TextEvent]] = field(default_factory=list)
     _failure: BaseException | None = None
     _came: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,15 +73,15 @@ class Worker:
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._writer = make_writer()
         self._owners: dict[int, tuple[Inbox, int]] = {}
-        self._outgoing: dict[Inbox, list[tuple[int, TextEvent]]] = {}
-        self._sent = 0.0
         self._thread = threading.Thread(target=self._work, name=f"writer of {name}", daemon=True)
         self._thread.start()
 
     @contextlib.asynccontextmanager
-    async def writing(self, requests: Sequence[Request], stop: Sequence[str] = ()) -> AsyncIterator[Inbox]:
+    async def writing(
+        self, requests: Sequence[Request], stop: Sequence[str] = (), *, streamed: bool = False
+    ) -> AsyncIterator[Inbox]:
         """Submit requests, and give their inbox; what is unfinished at the end of the block is cancelled at once."""
-        inbox = Inbox(len(requests))
+        inbox = Inbox(len(requests), streamed)
         self._orders.put(lambda: self._add(inbox, requests, stop))
         try:
             yield inbox
@@ -131,6 +140,7 @@ class Worker:
         try:
             for place, request in enumerate(requests):
                 self._owners[self._writer.add(request, stop=stop)] = inbox, place
+                inbox.writing += 1
         except Exception as error:
             self._cancel(inbox)
             self._in_loop(inbox.put, (), error)
@@ -139,7 +149,6 @@ class Worker:
         for number in [number for number, (owner, _) in self._owners.items() if owner is inbox]:
             self._writer.cancel(number)
             del self._owners[number]
-        self._outgoing.pop(inbox, None)
 
     def _step(self) -> None:
         try:
@@ -147,18 +156,22 @@ class Worker:
         except Exception as error:
             self._begin_again(error)
             return
-        urgent = False
+        came: dict[Inbox, None] = {}
         for event in events:
             inbox, place = self._owners[event.index]
+            inbox.outgoing.append((place, event))
+            came[inbox] = None
             if event.finished:
                 del self._owners[event.index]
-            urgent |= bool(event.finished) or not inbox.begun
-            inbox.begun = True
-            self._outgoing.setdefault(inbox, []).append((place, event))
+                inbox.writing -= 1
         now = time.monotonic()
-        if self._outgoing and (urgent or now - self._sent >= GATHER_SECONDS):
-            self._sent = now
-            outgoing, self._outgoing = self._outgoing, {}
+        ready = [inbox for inbox in came if not inbox.writing or (inbox.streamed and now >= inbox.due)]
+        if ready:
+            wait = max(SHORTEST_WAIT, len(self._owners) / TOLD_IN_A_SECOND)
+            outgoing = []
+            for inbox in ready:
+                outgoing.append((inbox, inbox.outgoing))
+                inbox.outgoing, inbox.due = [], now + wait
             self._in_loop(_deliver, outgoing)
 
     def _begin_again(self, error: Exception) -> None:
@@ -166,7 +179,7 @@ class Worker:
         if not isinstance(error, GlassGPTError):
             LOG.error("Writing failed.", exc_info=error)
         inboxes = {inbox for inbox, _ in self._owners.values()}
-        self._owners, self._outgoing = {}, {}
+        self._owners = {}
         try:
             self._writer = self._make_writer()
         finally:
@@ -178,8 +191,8 @@ class Worker:
             self._loop.call_soon_threadsafe(function, *arguments)
 
 
-def _deliver(outgoing: dict[Inbox, list[tuple[int, TextEvent]]]) -> None:
-    for inbox, events in outgoing.items():
+def _deliver(outgoing: Sequence[tuple[Inbox, list[tuple[int, TextEvent]]]]) -> None:
+    for inbox, events in outgoing:
         inbox.put(events)
 
 

@@ -114,11 +114,13 @@ def make_job(
     return Job(loaded, prompts, requests, asked.stop)
 
 
-async def parts(service: Service, job: Job) -> AsyncGenerator[dict[int, Part], None]:
+async def parts(
+    service: Service, job: Job, *, streamed: bool = True
+) -> AsyncGenerator[dict[int, Part], None]:
     """Yield what is new of each choice, by its place, until all are finished."""
     metrics, began, is_first = service.metrics, time.monotonic(), True
     with service.admission.of(len(job.requests)):
-        async with job.loaded.worker.writing(job.requests, job.stop) as inbox:
+        async with job.loaded.worker.writing(job.requests, job.stop, streamed=streamed) as inbox:
             with metrics.writing(job.loaded.name, len(job.requests), job.prompt_tokens):
                 async for events in inbox:
                     if is_first:
@@ -134,7 +136,7 @@ async def parts(service: Service, job: Job) -> AsyncGenerator[dict[int, Part], N
 async def whole_texts(service: Service, job: Job) -> list[Part]:
     """Return all of each choice."""
     texts = [Part() for _ in job.requests]
-    async with contextlib.aclosing(parts(service, job)) as coming:
+    async with contextlib.aclosing(parts(service, job, streamed=False)) as coming:
         async for new in coming:
             for place, part in new.items():
                 join(texts[place], part)
