@@ -5,6 +5,7 @@ The page is Swagger UI, whose bundled version reads OpenAPI 3.0; so null is told
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,7 +19,14 @@ def add_pages(app: FastAPI) -> None:
     """Add `/docs` and what it loads."""
     describe = app.openapi
     app.openapi_version = "3.0.3"
-    app.openapi = lambda: _older(describe()) | {"security": [{"key": []}, {}]}  # pyright: ignore
+
+    @functools.cache
+    def described() -> dict[str, Any]:
+        older = _older(describe())
+        older["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        return older | {"security": [{"key": []}, {}]}  # a key, or none where the server asks for none
+
+    app.openapi = described  # pyright: ignore[reportAttributeAccessIssue]
     app.mount("/docs/files", StaticFiles(directory=str(swagger_ui_path)), name="files of the page")
 
     @app.get("/docs", include_in_schema=False)
@@ -42,9 +50,11 @@ def _older(described: Any) -> Any:
     older = {name: _older(value) for name, value in described.items() if name != "propertyNames"}
     if "const" in older and "enum" not in older:
         older["enum"] = [older.pop("const")]
-    kinds = older.get("anyOf")
-    if isinstance(kinds, list) and {"type": "null"} in kinds:
-        others = [kind for kind in kinds if kind != {"type": "null"}]
+    if older.get("type") == "null":
+        older |= {"type": "string", "nullable": True, "enum": [None]}
+    kinds = described.get("anyOf")
+    if isinstance(kinds, list) and any(kind.get("type") == "null" for kind in kinds):
+        others = [_older(kind) for kind in kinds if kind.get("type") != "null"]
         del older["anyOf"]
         older |= {"nullable": True} | (
             others[0] if len(others) == 1 and "$ref" not in others[0] else {"anyOf": others}

@@ -380,6 +380,8 @@ class Writing(Asked):
 class CompletionAsked(Writing):
     """The body of `/v1/completions`."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"prompt": "Once upon a time", "max_tokens": 60}})
+
     NOTHING: ClassVar[Mapping[str, tuple[Any, ...]]] = ASKS_FOR_NOTHING
 
     prompt: Prompts = [""]
@@ -390,6 +392,10 @@ class CompletionAsked(Writing):
 
 class ChatAsked(Writing):
     """The body of `/v1/chat/completions`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"messages": [{"role": "user", "content": "Hello"}]}}
+    )
 
     NOTHING: ClassVar[Mapping[str, tuple[Any, ...]]] = IN_A_CHAT_ASKS_FOR_NOTHING
 
@@ -423,6 +429,8 @@ class ChatAsked(Writing):
 class EmbeddingAsked(Asked):
     """The body of `/v1/embeddings`."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"input": ["A cat sat.", "A dog ran."]}})
+
     model: str | None = None
     input: Inputs
     encoding_format: Annotated[str | None, Field(json_schema_extra={"enum": ["float", "base64", None]})] = (
@@ -433,6 +441,8 @@ class EmbeddingAsked(Asked):
 
 class TokenizeAsked(Asked):
     """The body of `/tokenize`: a text, or the messages of a chat."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"prompt": "Once upon a time"}})
 
     model: str | None = None
     prompt: Text | None = None
@@ -449,6 +459,8 @@ class TokenizeAsked(Asked):
 
 class DetokenizeAsked(Asked):
     """The body of `/detokenize`."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"tokens": [1, 2, 3]}})
 
     model: str | None = None
     tokens: Annotated[
