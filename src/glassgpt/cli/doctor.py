@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Flag = Parameter(negative=())
 
 
+ENGINES = {"loops": "the compiled loops", "torch": "torch"}
+
+
 def doctor(
     *,
     json: Annotated[bool, Flag] = False,
@@ -120,6 +123,8 @@ def _machine_rows(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
 
 
 def _measured_rows(measured: Measured) -> Iterator[tuple[str, str]]:
+    from glassgpt.generation.pace import MANY
+
     for product in measured.products:
         yield f"product, {product.dtype}", f"{product.gigaflops:,.0f} GFLOP/s{_with(product.threads)}"
     for threads, gigabytes in measured.copies.items():
@@ -129,6 +134,12 @@ def _measured_rows(measured: Measured) -> Iterator[tuple[str, str]]:
             f"update, {update.layers} x {update.width}",
             f"{update.milliseconds:,.0f} ms, {update.tokens_per_second:,.0f} tokens/s in "
             f"{update.precision}{_with(update.threads)}",
+        )
+    for writing in measured.writing:
+        yield (
+            f"writing, {writing.name}",
+            f"{writing.one:,.0f} tokens/s one text{_with(writing.threads_for_one)}; {writing.many:,.0f} tokens/s "
+            f"{MANY} texts{_with(writing.threads_for_many)}; by {ENGINES[writing.engine]}",
         )
 
 

@@ -11,8 +11,13 @@ from dataclasses import dataclass
 import torch
 
 from glassgpt.device import available_cores, pick_device, threads_set
+from glassgpt.errors import GlassGPTError
+from glassgpt.generation.pace import known_pace, measure_pace
 from glassgpt.machine.load import QUIET, used_by_others
 from glassgpt.model.config import ModelConfig
+from glassgpt.model.gpt import GPT
+from glassgpt.runs.directory import find_run
+from glassgpt.runs.reading import read_config
 from glassgpt.training.choices import bfloat16_products_gain, choose, seconds_per_update
 from glassgpt.training.config import TrainingConfig
 
@@ -45,6 +50,21 @@ class Update:
 
 
 @dataclass(frozen=True)
+class Writing:
+    """How fast a model writes, with the engine and the threads that are fastest."""
+
+    name: str
+    """Layers and width, or the name of the newest run."""
+    engine: str
+    threads_for_one: int
+    threads_for_many: int
+    one: float
+    """Tokens per second of one text."""
+    many: float
+    """Tokens per second of 16 texts together."""
+
+
+@dataclass(frozen=True)
 class Measured:
     """All measurements. `others` is the number of cores used by other programs; if busy, the figures say little."""
 
@@ -54,6 +74,7 @@ class Measured:
     copies: dict[str, float]
     """Gigabytes per second that a copy reads and writes, by the number of threads."""
     updates: tuple[Update, ...]
+    writing: tuple[Writing, ...]
     notes: tuple[str, ...]
 
     @property
@@ -73,7 +94,15 @@ def measure(say: Callable[[str], None] = lambda _: None) -> Measured:
     for layers, width in SHAPES:
         say(f"Training {layers} layers of {width} for some updates ...")
         updates.append(_update(layers, width, device, notes.append))
-    return Measured(str(device), others, products, copies, tuple(updates), tuple(dict.fromkeys(notes)))
+    writing = []
+    if device.type == "cpu":
+        shapes = {f"{layers} x {width}": _shape(layers, width) for layers, width in SHAPES}
+        for name, shape in (shapes | _newest_run()).items():
+            say(f"Writing with {name} ...")
+            writing.append(_writing(name, shape))
+    return Measured(
+        str(device), others, products, copies, tuple(updates), tuple(writing), tuple(dict.fromkeys(notes))
+    )
 
 
 def _counts() -> list[int]:
@@ -101,8 +130,33 @@ def _copy(threads: int) -> float:
         return 2 * COPIED / _median(lambda: target.copy_(source)) / 1e9
 
 
+def _newest_run() -> dict[str, ModelConfig]:
+    """Return the shape of the newest run's model by the run's name; nothing where there is none."""
+    try:
+        run = find_run("latest")
+        return {run.name: read_config(run).model}
+    except GlassGPTError:
+        return {}
+
+
+def _writing(name: str, shape: ModelConfig) -> Writing:
+    model = GPT(shape).eval().requires_grad_(False)
+    pace = known_pace(model) or measure_pace(model, seconds=0.3)
+    return Writing(name, pace.engine, pace.threads_for_one, pace.threads_for_many, pace.one, pace.many)
+
+
 def _update(layers: int, width: int, device: torch.device, note: Callable[[str], None]) -> Update:
-    model = ModelConfig(
+    model = _shape(layers, width)
+    training = TrainingConfig(optimizer="muon", batch_size=TOKENS // CONTEXT)
+    choice = choose(model, training, device, seconds=3.0, say=note)
+    settings = dataclasses.replace(training, threads=choice.threads if device.type == "cpu" else 0)
+    seconds = seconds_per_update(model, settings, device, choice.precision)
+    precision = str(choice.precision).removeprefix("torch.")
+    return Update(layers, width, settings.threads, precision, 1000 * seconds, TOKENS / seconds)
+
+
+def _shape(layers: int, width: int) -> ModelConfig:
+    return ModelConfig(
         vocab_size=VOCABULARY,
         context_length=CONTEXT,
         n_layer=layers,
@@ -110,12 +164,6 @@ def _update(layers: int, width: int, device: torch.device, note: Callable[[str],
         n_embd=width,
         tied_head=False,
     )
-    training = TrainingConfig(optimizer="muon", batch_size=TOKENS // CONTEXT)
-    choice = choose(model, training, device, seconds=3.0, say=note)
-    settings = dataclasses.replace(training, threads=choice.threads if device.type == "cpu" else 0)
-    seconds = seconds_per_update(model, settings, device, choice.precision)
-    precision = str(choice.precision).removeprefix("torch.")
-    return Update(layers, width, settings.threads, precision, 1000 * seconds, TOKENS / seconds)
 
 
 def _median(run: Callable[[], object]) -> float:

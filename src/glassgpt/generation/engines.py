@@ -172,6 +172,11 @@ class Chooser:
         if engine == "steady":
             self._engine = "loops" if loops_can_be_had(model) else "torch"
 
+    def stay_with_torch(self) -> None:
+        """Do not change over to the loops later, where that was left open: they were measured to be slower."""
+        if self._engine == "auto" and not self.is_loops:
+            self._engine = "torch"
+
     def decoder(self, rows: int) -> tuple[Decodes, Decodes | None]:
         """Return the decoder for the next step, with room for this many rows, and the one before it.
 

@@ -29,6 +29,7 @@ from glassgpt.generation.choice import LoopChoice, next_ids
 from glassgpt.generation.decoder import ONE_THREAD_WORK
 from glassgpt.generation.engines import Chooser, Decodes, Engine
 from glassgpt.generation.likelihood import chosen_among
+from glassgpt.generation.pace import Pace, known_pace
 from glassgpt.generation.prefixes import Prefixes
 from glassgpt.generation.reading import Reading
 from glassgpt.generation.requests import Chosen, Request, Written
@@ -39,6 +40,8 @@ from glassgpt.machine.watch import ThreadWatch, alternatives
 from glassgpt.model.gpt import GPT
 from glassgpt.model.summary import byte_size, inference_bytes, matmul_parameters
 
+LOOK_AFTER = 32
+"""Steps after which a kept measurement of this machine is looked up, which takes longer than a token."""
 READ_AT_ONCE = 512
 """Tokens of prompts that are read in a step while others write."""
 WORTH_ASKING = 64 * 2**20
@@ -86,6 +89,8 @@ class Scheduler:
         """The texts that get a token in each step; the place of each here is its row in the cache."""
         self._biases: dict[tuple[object, ...], Tensor] = {}
         self._work = matmul_parameters(model.config)
+        self._steps = 0
+        self._pace: Pace | None = None
         self._watch = ThreadWatch(alternatives(torch.get_num_threads()))
         self._adapt_threads = adapt_threads
         bytes_per_number = model.token_embedding.weight.element_size()
@@ -147,9 +152,10 @@ class Scheduler:
         if self._chooser is None:
             return self._step_without_cache() if self._writing else []
         self._let_moved_windows_go()
-        large = len(self._writing) * self._work > ONE_THREAD_WORK
-        watch = self._watch if large and (self._adapt_threads or self._chooser.is_loops) else None
-        threads = watch.threads if watch else torch.get_num_threads() if large else 1
+        may_adapt = self._adapt_threads or self._chooser.is_loops
+        threads = self._usual_threads(may_adapt)
+        watch = self._watch if threads > 1 and may_adapt else None
+        threads = watch.threads if watch else threads
         began = time.perf_counter()
         events: list[Written] = []
         is_plain = not self._reading
@@ -163,6 +169,17 @@ class Scheduler:
         if len(events) > 1:
             events.sort(key=lambda event: event.number)
         return events
+
+    def _usual_threads(self, may_adapt: bool) -> int:
+        """Return the number of threads for the next step, as measured for this machine where that is known."""
+        self._steps += 1
+        if self._steps == LOOK_AFTER:
+            self._pace = known_pace(self._model)
+            if self._pace is not None and self._pace.engine == "torch" and self._chooser is not None:
+                self._chooser.stay_with_torch()
+        if self._pace is not None and may_adapt:
+            return self._pace.threads(len(self._writing))
+        return torch.get_num_threads() if len(self._writing) * self._work > ONE_THREAD_WORK else 1
 
     def _admit(self) -> None:
         """Let waiting requests begin while there is memory."""

@@ -9,6 +9,7 @@ the training after it measure once.
 from __future__ import annotations
 
 import datetime
+import os
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from glassgpt import files
 from glassgpt.errors import GlassGPTError
 from glassgpt.machine.facts import machine_facts
 
+MEASURE = "GLASSGPT_MEASURE"
 VERSION = 1
 FOR_NOW_SECONDS = 120.0
 
@@ -49,6 +51,11 @@ def all_kept() -> dict[str, Kept]:
     except (OSError, ValueError, msgspec.MsgspecError):
         return {}
     return found.answers if found.version == VERSION else {}
+
+
+def measuring_is_off() -> bool:
+    """Return whether the user wants no choice to depend on a measurement: GLASSGPT_MEASURE=off."""
+    return os.environ.get(MEASURE) == "off"
 
 
 def recall(question: str) -> Kept | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +20,7 @@ import torch
 from glassgpt.device import available_cores, can_compile, dtype_of
 from glassgpt.machine.compare import Comparison, compare
 from glassgpt.machine.facts import free_memory
-from glassgpt.machine.kept import keep, note_for_now, recall, recall_for_now
+from glassgpt.machine.kept import keep, measuring_is_off, note_for_now, recall, recall_for_now
 from glassgpt.machine.load import QUIET, used_by_others
 from glassgpt.machine.watch import SlownessWatch, ThreadWatch, alternatives
 from glassgpt.model.config import ModelConfig
@@ -42,8 +41,6 @@ PRECISION_LEAD = 1.5
 Small models gain 1.2 to 1.3 on the processors that were tried; at such a ratio noise would decide.
 """
 COMPILE_LEAD = 1.05
-MEASURE = "GLASSGPT_MEASURE"
-"""Environment variable; "off" makes no choice depend on a measurement: all cores and float32."""
 PRODUCT = 384
 """Size of the matrix product that shows whether bfloat16 is worth a trial."""
 
@@ -73,7 +70,7 @@ def choose(
     of processes that share the cores; each takes its share. `say` gets a line where a choice may surprise.
     """
     threads, precision = training.threads, training.precision
-    if os.environ.get(MEASURE) == "off":
+    if measuring_is_off():
         threads = threads or max(1, available_cores() // processes)
         return Choice(threads, dtype_of(precision))
     probe = _Probe(model, training, device, seconds, say)
@@ -96,7 +93,7 @@ def thread_watch(
     the result. Any other run promises the same bits however often it is interrupted. None where neither helps.
     """
     cores = available_cores()
-    if device.type != "cpu" or processes > 1 or os.environ.get(MEASURE) == "off":
+    if device.type != "cpu" or processes > 1 or measuring_is_off():
         return None
     if training.seconds is None or training.threads or cores < 2:
         return SlownessWatch()
