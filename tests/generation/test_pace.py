@@ -19,6 +19,7 @@ from glassgpt.machine.kept import keep
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("GLASSGPT_CACHE", str(tmp_path))
+    monkeypatch.delenv("GLASSGPT_MEASURE", raising=False)
     monkeypatch.setattr(pace, "used_by_others", lambda: 0.0)
     pace._recalled.cache_clear()
 
