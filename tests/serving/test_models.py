@@ -185,3 +185,14 @@ def test_an_unknown_name_in_an_empty_house(tmp_path: Path) -> None:
     models = Models([RunDirectory(tmp_path / "nowhere")])
     with pytest.raises(ApiError, match="no longer there"):
         models.find(None)
+
+
+def test_a_folder_whose_name_is_no_valid_unicode_is_told_and_cannot_be_opened(
+    runs: Path, serve: Callable[..., Any]
+) -> None:
+    folder = Path(shutil.copytree(runs / "tales", runs / "tal\udcffes"))
+    with TestClient(serve(folder)) as client:
+        (card,) = client.get("/v1/models").json()["data"]
+        assert card["id"] == "tal\\udcffes"
+        assert client.post("/v1/completions", json=ASKED).json()["error"]["code"] == "model_unavailable"
+        assert client.get("/metrics").status_code == 200

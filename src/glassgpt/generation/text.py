@@ -365,6 +365,11 @@ def _decoder_after(tokenizer: FastTokenizer, prompt: Sequence[int]) -> StreamDec
 def _overlap(text: str, stops: Sequence[str]) -> int:
     """Return the length of the longest end of `text` that is the beginning of a stop string."""
     return max(
-        (size for stop in stops for size in range(1, len(stop)) if text.endswith(stop[:size])),
+        (
+            size
+            for stop in stops
+            for size in range(1, min(len(stop), len(text) + 1))
+            if text.endswith(stop[:size])
+        ),
         default=0,
     )

@@ -129,7 +129,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         "/v1/models/{name:path}", tags=["models"], summary="One run", responses=described(answers.ModelCard)
     )
     async def show_model(name: str) -> Response:
-        return Answer(card(models.find(name).directory.name))
+        return Answer(card(models.find(name).name))
 
     def card(name: str) -> answers.ModelCard:
         return {"id": name, "object": "model", "created": models.created(name), "owned_by": "glassgpt"}

@@ -19,6 +19,7 @@ import torch
 from glassgpt.chat.conversation import template_of
 from glassgpt.chat.templates import ChatTemplate
 from glassgpt.errors import GlassGPTError, MemoryFullError, RunError, did_you_mean
+from glassgpt.files import as_utf8
 from glassgpt.generation.text import Writer
 from glassgpt.machine.facts import free_memory
 from glassgpt.runs.directory import RunDirectory
@@ -62,6 +63,7 @@ class Loaded:
 class Served:
     """A run under its name, loaded or not."""
 
+    name: str
     directory: RunDirectory
     loaded: Loaded | None = None
     used: float = 0.0
@@ -86,13 +88,14 @@ class Models:
     ) -> None:
         self._runs: dict[str, Served] = {}
         for run in runs:
-            other = self._runs.get(run.name)
+            name = as_utf8(run.name)  # of a folder, which may be no valid Unicode
+            other = self._runs.get(name)
             if other is not None and other.directory.path.resolve() != run.path.resolve():
                 raise RunError(
                     f"Two runs are called {run.name}: {other.directory.path} and {run.path}. Each needs a name of its "
                     "own: rename the folder of one."
                 )
-            self._runs.setdefault(run.name, Served(run))
+            self._runs.setdefault(name, Served(name, run))
         self._device, self._free = device or torch.device("cpu"), free
         self._weights: Weights = weights
         self._check_seconds = check_seconds
@@ -159,7 +162,7 @@ class Models:
             except (GlassGPTError, OSError) as error:
                 if before is not None and served.directory.config.is_file():
                     return before
-                raise self._cannot_open(served.directory.name) from error
+                raise self._cannot_open(served.name) from error
             if before is not None:
                 self._retire(before)
             return served.loaded
@@ -176,53 +179,53 @@ class Models:
         """Return a run; raise the last error again at once where nothing has changed since, because trying is work."""
         state, now, failed = files_of(served.directory), time.monotonic(), served.failed
         if failed is not None and failed[0] == state and now - failed[1] < RETRY_SECONDS:
-            raise failed[2]
+            raise failed[2].with_traceback(None)
         try:
-            loaded = await self._load(served.directory)
+            loaded = await self._load(served)
         except (GlassGPTError, OSError) as error:
             old = "; the weights of before are served" if served.loaded is not None else ""
-            LOG.warning("%s cannot be opened%s: %s", served.directory.name, old, error)
+            LOG.warning("%s cannot be opened%s: %s", served.name, old, error)
             served.failed = state, now, error
             raise
         served.failed = None
         return loaded
 
-    async def _load(self, directory: RunDirectory) -> Loaded:
-        self._make_room(directory)
+    async def _load(self, served: Served) -> Loaded:
+        self._make_room(served)
         while True:
             try:
-                run, state = await asyncio.to_thread(self._open, directory)
+                run, state = await asyncio.to_thread(self._open, served.directory)
                 break
             except (MemoryFullError, MemoryError):
-                if not self._let_go_of_one(but=directory):
+                if not self._let_go_of_one(but=served):
                     raise
         template = template_of(run)
         if template is not None:
-            template = replace(template, name=f"The chat template of {directory.name}")  # not its path
+            template = replace(template, name=f"The chat template of {served.name}")  # not its path
 
         def make_writer() -> Writer:
             return Writer(run.model, run.tokenizer, engine="auto", prefix_memory=PREFIX_MEMORY)
 
-        worker = Worker(make_writer, name=directory.name)
-        return Loaded(directory.name, run, worker, template, state)
+        worker = Worker(make_writer, name=served.name)
+        return Loaded(served.name, run, worker, template, state)
 
     def _open(self, directory: RunDirectory) -> tuple[Run, State]:
         before = files_of(directory)  # before reading: what changes meanwhile is detected
         run = open_run(str(directory.path), device=self._device, weights=self._weights)
         return run, before + files_of_base(directory, run)
 
-    def _make_room(self, directory: RunDirectory) -> None:
+    def _make_room(self, served: Served) -> None:
         """Let go of the runs that were used least lately, until there is memory for another."""
-        need = sum(size for _, size, _ in files_of(directory)) + SPARE_MEMORY
-        while self._free(self._device) < need and self._let_go_of_one(but=directory):
+        need = sum(size for _, size, _ in files_of(served.directory)) + SPARE_MEMORY
+        while self._free(self._device) < need and self._let_go_of_one(but=served):
             pass
 
-    def _let_go_of_one(self, *, but: RunDirectory) -> bool:
+    def _let_go_of_one(self, *, but: Served) -> bool:
         """Remove the run that was used least lately from memory, of those that nobody uses; return whether any was."""
         idle = [
             served
             for served in self._runs.values()
-            if served.loaded is not None and not served.loaded.users and served.directory is not but
+            if served.loaded is not None and not served.loaded.users and served is not but
         ]
         if not idle:
             return False

@@ -46,8 +46,9 @@ def prompt_of(run: Run, given: str | Sequence[int], where: str = "prompt") -> Pr
         refuse_unknown_ids(run, given, where)
         before = run.before
         hidden = [] if list(given[: len(before)]) == before else before
-        text = run.tokenizer.decode(given, skip_special=False)
-        prompt = Prompt([*hidden, *given], len(hidden), text)
+        prompt = Prompt([*hidden, *given], len(hidden), "")
+        refuse_too_long(run, prompt, where)  # before it is decoded
+        return replace(prompt, text=run.tokenizer.decode(given, skip_special=False))
     refuse_too_long(run, prompt, where)
     return prompt
 

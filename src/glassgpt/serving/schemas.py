@@ -25,6 +25,8 @@ from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.serving.errors import ApiError
 
 MOST_STOPS = 32
+LONGEST_STOP = 1000
+MOST_BIASES = 1024
 MOST_LIKELIEST = 20
 SEEDS = 2**64
 LABELS: dict[str, tuple[type, ...]] = {
@@ -131,7 +133,10 @@ def _stops(value: Any) -> tuple[str, ...]:
         raise ApiError(
             400, f"stop has {len(several)} texts; at most {MOST_STOPS} are possible.", param="stop"
         )
-    return tuple(text for text in (_text(one, "stop") for one in several) if text)
+    texts = [_text(one, "stop") for one in several]
+    if any(len(text) > LONGEST_STOP for text in texts):
+        raise ApiError(400, f"stop has a text of more than {LONGEST_STOP:,} characters.", param="stop")
+    return tuple(text for text in texts if text)
 
 
 def _bias(value: Any) -> dict[int, float]:
@@ -140,6 +145,12 @@ def _bias(value: Any) -> dict[int, float]:
         return {}
     if not isinstance(value, dict):
         raise ApiError(400, "logit_bias must be an object of token ids and numbers.", param="logit_bias")
+    if len(value) > MOST_BIASES:
+        raise ApiError(
+            400,
+            f"logit_bias has {len(value):,} tokens; at most {MOST_BIASES:,} are possible.",
+            param="logit_bias",
+        )
     found = {}
     for key, number in value.items():
         is_number = isinstance(number, int | float) and not isinstance(number, bool)
@@ -253,8 +264,12 @@ Stops = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string"},
-                {"type": "array", "items": {"type": "string"}, "maxItems": MOST_STOPS},
+                {"type": "string", "maxLength": LONGEST_STOP},
+                {
+                    "type": "array",
+                    "items": {"type": "string", "maxLength": LONGEST_STOP},
+                    "maxItems": MOST_STOPS,
+                },
                 {"type": "null"},
             ]
         }
@@ -268,6 +283,7 @@ Bias = Annotated[
             "type": "object",
             "propertyNames": {"pattern": "^[0-9]{1,11}$"},
             "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+            "maxProperties": MOST_BIASES,
         }
     ),
 ]

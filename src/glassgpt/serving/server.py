@@ -102,6 +102,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 ws="none",
+                timeout_keep_alive=75,  # longer than clients keep a connection: they must not use one that closes
                 timeout_graceful_shutdown=max(1, round(limits.drain_seconds)),
             )
         )
