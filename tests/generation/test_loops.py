@@ -17,8 +17,9 @@ from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.model.attention import using
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
-from glassgpt.model.int8 import Int8Linear, quantize
+from glassgpt.model.int8 import quantize
 from glassgpt.model.points import looking
+from glassgpt.model.stored import StoredLinear, halve
 
 pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
 
@@ -96,20 +97,24 @@ def test_logits_are_those_of_the_model(parts: dict[str, Any], rows: int, count: 
 
 
 def widened(model: GPT, exact: GPT) -> GPT:
-    """Return a float32 model with the weights that an int8 one stands for."""
+    """Return a float32 model with the weights that the stored ones stand for."""
     exact.head = exact.head or nn.Linear(exact.config.n_embd, exact.config.vocab_size, bias=False)
     for name, module in model.named_modules():
-        if isinstance(module, Int8Linear):
-            matrix = module.rounded_NC.float() * module.scale_N[:, None]
+        if isinstance(module, StoredLinear):
+            scale = 1 if module.scale_N is None else module.scale_N[:, None]
+            matrix = module.matrix_NC.float() * scale
             exact.get_submodule(name).weight = nn.Parameter(matrix, requires_grad=False)
     return exact
 
 
 @pytest.mark.parametrize(("rows", "count"), [(1, 1), (6, 2), (5, 3)])
+@pytest.mark.parametrize("store", [quantize, halve])
 @pytest.mark.parametrize("parts", PARTS, ids=words)
-def test_int8_weights_are_those_of_the_widened_model(parts: dict[str, Any], rows: int, count: int) -> None:
+def test_stored_weights_are_those_of_the_widened_model(
+    parts: dict[str, Any], store: Any, rows: int, count: int
+) -> None:
     """Nothing else is rounded: neither the inputs nor what torch reads."""
-    model, generator = quantize(model_with(**parts)), torch.Generator().manual_seed(1)
+    model, generator = store(model_with(**parts)), torch.Generator().manual_seed(1)
     ids_BT = torch.randint(0, model.config.vocab_size, (rows, 24), generator=generator)
     logits_BTV = widened(model, model_with(**parts))(ids_BT)
     largest = logits_BTV.abs().max()
@@ -179,10 +184,13 @@ def test_parts_that_the_loops_do_not_have_are_named() -> None:
     other = model_with()
     other.blocks[1].get_submodule("mlp").up = nn.utils.parametrizations.weight_norm(nn.Linear(32, 88))
     assert "blocks.1.mlp.up" in str(why_not(other))
-    other = quantize(model_with())
-    assert why_not(other) is None
-    other.blocks[1].get_submodule("mlp").up = nn.Linear(32, 88)
-    assert "some of its matrices" in str(why_not(other))
+    for store, kind in ((quantize, "int8"), (halve, "bfloat16")):
+        other = store(model_with())
+        assert why_not(other) is None
+        other.blocks[1].get_submodule("mlp").up = nn.Linear(32, 88)
+        assert why_not(other) in (f"matrices in {kind} and float32", f"matrices in float32 and {kind}")
+    assert "float64" in str(why_not(halve(model_with().double())))
+    assert "bfloat16" in str(why_not(model_with().bfloat16()))
     assert "float64" in str(why_not(quantize(model_with().double())))
     other = model_with()
     with using(other, "explicit"):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from glassgpt.model import int8
+from glassgpt.model import stored
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.model.int8 import Int8Linear, has_integer_kernel, quantize, round_rows
@@ -86,8 +86,22 @@ def test_a_matrix_larger_than_what_is_converted_at_once(monkeypatch):
     torch.manual_seed(0)
     linear, x = Int8Linear(torch.randn(50, 8), torch.randn(50)), torch.randn(3, 8)
     whole = linear(x)
-    monkeypatch.setattr(int8, "CONVERTED_AT_ONCE", 60)
+    monkeypatch.setattr(stored, "CONVERTED_AT_ONCE", 60)
     torch.testing.assert_close(linear(x), whole)
+
+
+def test_bfloat16_weights_are_rounded_to_8_bits_of_precision():
+    torch.manual_seed(2)
+    model, ids = GPT(ModelConfig(**TINY)).eval(), torch.randint(61, (2, 16))
+    before, state = model(ids), list(model.state_dict())
+    assert stored.halve(model) is model
+    error = (model(ids) - before).norm() / before.norm()
+    assert 0 < error < 0.005
+    assert model(ids).dtype == torch.float32
+    # As in memory, not what is saved.
+    assert set(model.state_dict()) < set(state)
+    matrix = model.blocks[0].get_submodule("mlp.up").matrix_NC
+    assert matrix.dtype == torch.bfloat16
 
 
 def test_float64_and_half_take_the_widened_way():

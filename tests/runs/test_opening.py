@@ -67,9 +67,10 @@ sys.exit("torch._dynamo" in sys.modules)
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_int8_weights_are_made_on_opening_and_change_no_file(run):
+@pytest.mark.parametrize("weights", ["int8", "bfloat16"])
+def test_weights_in_fewer_bits_are_made_on_opening_and_change_no_file(run, weights):
     before = files.hash_file(run.weights)
-    opened = open_run("first", weights="int8")
+    opened = open_run("first", weights=weights)
     assert not any(isinstance(module, torch.nn.Linear) for module in opened.model.modules())
     assert len(opened.complete(["", "Once"], GenerationConfig(max_tokens=5, seed=0), count=2)) == 4
     assert files.hash_file(run.weights) == before

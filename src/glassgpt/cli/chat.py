@@ -39,7 +39,7 @@ def chat(
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int | None = None,
-    weights: Literal["as-saved", "int8"] = "as-saved",
+    weights: Literal["as-saved", "bfloat16", "int8"] = "as-saved",
     device: str = "auto",
     given: Given = (),
 ) -> None:
@@ -56,7 +56,7 @@ def chat(
         top_k: Keep only the k likeliest tokens; 0 keeps all.
         top_p: Keep the likeliest tokens that together reach this probability.
         seed: The same seed and the same lines give the same conversation.
-        weights: int8 stores the weights in 8 bits: less memory, and a large model writes faster.
+        weights: int8 stores the weights in 8 bits, bfloat16 in 16: less memory, and a large model writes faster.
         device: auto, cpu, cuda or mps.
     """
     refuse_misplaced(run, *more, most=0)  # before torch is imported: it takes seconds

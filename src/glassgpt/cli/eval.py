@@ -40,7 +40,7 @@ def eval_(
     seed: int = 0,
     json: Annotated[Path | None, Parameter(name="--json")] = None,
     force: Annotated[bool, Parameter(negative=())] = False,
-    weights: Literal["as-saved", "int8"] = "as-saved",
+    weights: Literal["as-saved", "bfloat16", "int8"] = "as-saved",
     device: str = "auto",
     given: Given = (),
 ) -> None:
@@ -65,7 +65,7 @@ def eval_(
         seed: The same seed gives the same random draws.
         json: Also write the results to this file.
         force: Overwrite an existing file.
-        weights: int8 stores the weights in 8 bits: less memory, and a large model writes faster.
+        weights: int8 stores the weights in 8 bits, bfloat16 in 16: less memory, and a large model writes faster.
         device: auto, cpu, cuda or mps.
     """
     from glassgpt.runs.directory import find_run
@@ -109,7 +109,7 @@ def _answer(
     further: Questions,
     *,
     json: Path | None,
-    weights: Literal["as-saved", "int8"],
+    weights: Literal["as-saved", "bfloat16", "int8"],
     device: str,
 ) -> None:
     """Measure, ask, print, and write to `json`: the loss first, since it needs no more than the text."""

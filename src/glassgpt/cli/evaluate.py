@@ -19,7 +19,7 @@ def evaluate(
     moved: Annotated[tuple[str, ...], Parameter(name="--corpus.sources")] = (),
     split: str = "validation",
     stories: int = 0,
-    weights: Literal["as-saved", "int8"] = "as-saved",
+    weights: Literal["as-saved", "bfloat16", "int8"] = "as-saved",
     device: str = "auto",
     text_field: TextField = None,
     given: Given = (),
@@ -32,7 +32,7 @@ def evaluate(
         moved: Where the run's own text is now, if it was moved; it must be the same.
         split: Which split of the run's own text: train, validation or test.
         stories: Number of stories to write and to score with the built-in grammar.
-        weights: int8 stores the weights in 8 bits: less memory, and a large model writes faster.
+        weights: int8 stores the weights in 8 bits, bfloat16 in 16: less memory, and a large model writes faster.
         device: auto, cpu, cuda or mps.
         text_field: The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """

@@ -328,10 +328,12 @@ def _undecodable(what: str, byte: int) -> GlassGPTError:
 
 
 def say_if_not_faster(model: GPT, weights: str) -> None:
-    """If torch has no kernel for int8 weights, say that they only save memory."""
-    from glassgpt.model.int8 import has_integer_kernel
+    """If nothing here writes faster with weights in fewer bits, say that they only save memory."""
+    from glassgpt.model.int8 import has_integer_kernel, loops_can_write
 
-    if weights == "int8" and not has_integer_kernel(model.token_embedding.weight):
+    embedding = model.token_embedding.weight
+    faster = loops_can_write(embedding) or (weights == "int8" and has_integer_kernel(embedding))
+    if weights != "as-saved" and not faster:
         make_console(stderr=True, lasting=True, soft_wrap=True).print(
-            "This device has no fast int8 product: int8 weights save memory but no time."
+            f"This device has no fast {weights} product: {weights} weights save memory but no time."
         )

@@ -32,11 +32,10 @@ from glassgpt.finetuning.config import KINDS, Kind
 from glassgpt.finetuning.settings import ChatConfig, FineTuneConfig
 from glassgpt.finetuning.start import make_start
 from glassgpt.finetuning.task import HEAD, Start, Task
-from glassgpt.model.int8 import quantize
 from glassgpt.registry import imported
 from glassgpt.runs.checkpoints import read_tensors
 from glassgpt.runs.facts import DataFacts
-from glassgpt.runs.opening import Run, Weights, find_base, open_run
+from glassgpt.runs.opening import Run, Weights, find_base, open_run, store
 
 
 @dataclass(frozen=True)
@@ -159,8 +158,7 @@ def measure_held_out(run: Run, moved: Sequence[str] = (), weights: Weights = "as
         raise _not_known(run, f"{reading[:-1]},", "Measure it with that version")
     # Rounded weights cannot be taken over: the exact ones are rounded after that.
     _take_weights(task, run if weights == "as-saved" else open_run(str(directory.path), device=device))
-    if weights == "int8":
-        quantize(language_model(task))
+    store(language_model(task), weights)
     split = msgspec.convert({"sources": [], **task.data}, DataFacts).splits.get("validation")
     held = split.told if split is not None else 0
     text = f"its {held:,} held-out example{'s' * (held != 1)}"

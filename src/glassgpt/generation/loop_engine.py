@@ -32,6 +32,7 @@ from glassgpt.model.gpt import GPT, Block
 from glassgpt.model.int8 import Int8Linear
 from glassgpt.model.layers import MLP, GatedMLP, RMSNorm
 from glassgpt.model.positions import rope_frequencies, rotation, sinusoids
+from glassgpt.model.stored import Bfloat16Linear, StoredLinear
 from glassgpt.model.summary import parameter_shapes
 
 NORMS = {"layernorm": loops.LAYERNORM, "rmsnorm": loops.RMSNORM}
@@ -42,9 +43,10 @@ ACTIVATIONS = {
     "relu2": loops.RELU2,
     "swiglu": loops.SWIGLU,
 }
+STORED = {torch.float32: loops.FLOAT32, torch.bfloat16: loops.BFLOAT16, torch.int8: loops.INT8}
 KNOWN = (
-    GPT, Block, Attention, MLP, GatedMLP, RMSNorm, nn.ModuleList, nn.Linear, Int8Linear, nn.Embedding, nn.LayerNorm,
-    nn.Dropout,
+    GPT, Block, Attention, MLP, GatedMLP, RMSNorm, nn.ModuleList, nn.Linear, Int8Linear, Bfloat16Linear,
+    nn.Embedding, nn.LayerNorm, nn.Dropout,
 )  # fmt: skip
 """Modules that the loops compute. Any other, such as an adapter, is another computation."""
 STEP: Any = loops.step
@@ -67,36 +69,36 @@ def why_not(model: GPT) -> str | None:
             return f"another norm at {name}"
         if isinstance(module, Int8Linear) and module.is_packed:
             return f"a matrix in the order of another library at {name}"
-    if _is_int8(model) and not all(isinstance(linear, Int8Linear) for linear in _linears(model)):
-        return "8 bits in some of its matrices alone"
+    if len(kinds := _kinds(model)) > 1:
+        return "matrices in " + " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
     weights, shapes = _weights(model), parameter_shapes(model.config)
     found = {name: tuple(weight.shape) for name, weight in weights.items() if not name.endswith(".scale")}
     for name in {**shapes, **found}:
         if found.get(name) != shapes.get(name, _shape_beside(name, found)):
             return f"{name} of the shape {found.get(name)}"
     for name, weight in weights.items():
-        known = weight.dtype in (torch.float32, torch.int8)
+        stored = name.endswith(".weight") and isinstance(model.get_submodule(name[:-7]), StoredLinear)
+        known = weight.dtype in (STORED if stored else (torch.float32,))
         if weight.device.type != "cpu" or not known or not weight.is_contiguous():
             return f"weights in {weight.dtype} on {weight.device.type} at {name}"
     return None
 
 
-def _linears(model: GPT) -> list[nn.Module]:
-    """Return the layers that multiply by a matrix; a tied head is its embedding."""
-    found: list[nn.Module] = [m for m in model.modules() if isinstance(m, nn.Linear | Int8Linear)]
-    return found if model.head is not None else [*found, model.token_embedding]
-
-
-def _is_int8(model: GPT) -> bool:
-    return any(isinstance(linear, Int8Linear) for linear in _linears(model))
+def _kinds(model: GPT) -> set[torch.dtype]:
+    """Return in which dtypes the matrices of linear layers are stored; a tied head is the embedding's."""
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear | StoredLinear)]
+    tied = {model.token_embedding.weight.dtype} if model.head is None else set()
+    return tied | {_linear(module)[0].dtype for module in linear}
 
 
 def _weights(model: GPT) -> dict[str, Tensor]:
-    """Return the parameters, and what stands for some of them in 8 bits, by name."""
+    """Return the parameters, and what stands for some of them in fewer bits, by name."""
     found: dict[str, Tensor] = dict(model.named_parameters())
     for name, module in model.named_modules():
-        if isinstance(module, Int8Linear):
-            found[f"{name}.weight"], found[f"{name}.scale"] = module.rounded_NC, module.scale_N
+        if isinstance(module, StoredLinear):
+            found[f"{name}.weight"] = module.matrix_NC
+            if module.scale_N is not None:
+                found[f"{name}.scale"] = module.scale_N
             if module.bias_N is not None:
                 found[f"{name}.bias"] = module.bias_N
     return found
@@ -235,8 +237,8 @@ class LoopDecoder:
 
 def _linear(module: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Return the matrix of a linear layer, its bias, and the scale of each output."""
-    if isinstance(module, Int8Linear):
-        return module.rounded_NC, module.bias_N, module.scale_N
+    if isinstance(module, StoredLinear):
+        return module.matrix_NC, module.bias_N, module.scale_N
     return module.weight, module.bias, None
 
 
@@ -252,7 +254,8 @@ def _described(model: GPT) -> tuple[np.ndarray, np.ndarray]:
     shape[loops.WINDOW] = EVERYTHING if config.attention == "full" else config.local_window
     shape[loops.STRIDE] = (config.stride or 1) if config.attention == "strided" else 0
     shape[loops.ROTARY] = config.positions == "rotary"
-    shape[loops.STORED] = loops.INT8 if _is_int8(model) else loops.FLOAT32
+    (stored,) = _kinds(model)
+    shape[loops.STORED] = STORED[stored]
     numbers = np.zeros(2, np.float32)
     numbers[loops.EPSILON] = config.norm_epsilon
     numbers[loops.EMBEDDING_SCALE] = math.sqrt(config.n_embd) if config.positions == "sinusoidal" else 1.0
@@ -305,7 +308,7 @@ def _addresses(model: GPT, positions: Tensor | None) -> np.ndarray:
     note(rest, loops.EMBEDDING, model.token_embedding.weight)
     note(rest, loops.POSITIONS, positions)
     note_norm(rest, loops.FINAL_NORM, model.final_norm)
-    if isinstance(model.head, Int8Linear):
+    if isinstance(model.head, StoredLinear):
         note_linear(rest, loops.HEAD, model.head)
     else:
         note(rest, loops.HEAD, model.head_weight)

@@ -6,10 +6,10 @@ It is the same computation as `model.gpt`, without tensors. Read it like a small
 whole model, and what it calls stands above it. numba compiles it for the CPU that it runs on, so nothing is left of a
 step but its arithmetic. `loop_engine` lays out the arrays that are passed here.
 
-All numbers are float32. Matrices may be stored in 8 bits; they become float32 in the registers. The rows of a step are
-the texts that are written together; each weight is read once for all of them. Several threads may run `step` at the
-same time on the same arrays, each as its own `part` of `parts`: they share the outputs of each product, and wait at a
-gate before those are used.
+All numbers are float32. Matrices may be stored in 8 or 16 bits; they become float32 in the registers. The rows of a
+step are the texts that are written together; each weight is read once for all of them. Several threads may run `step`
+at the same time on the same arrays, each as its own `part` of `parts`: they share the outputs of each product, and wait
+at a gate before those are used.
 
 Legend: B rows, C = n_embd, H query heads, K key/value heads, D head width, E = D / 2 pairs, F MLP width, V vocabulary,
 S tokens in the cache, L layers, M inputs and N outputs of a product.
@@ -24,7 +24,14 @@ import math
 import numpy as np
 from numba import carray, njit
 
-from glassgpt.generation.machine_words import address_of, arrivals, arrive, bits_as_float, let_others_run
+from glassgpt.generation.machine_words import (
+    address_of,
+    arrivals,
+    arrive,
+    bits_as_float,
+    let_others_run,
+    widened,
+)
 
 compiled = njit(
     # Sums may be taken in any order, and a product and a sum may become one instruction. Only then do loops use the
@@ -42,7 +49,7 @@ f32, i32 = np.float32, np.int32
 SHAPE_SIZE = 11
 LAYERNORM, RMSNORM = range(2)
 RELU, GELU, GELU_TANH, RELU2, SWIGLU = range(5)
-FLOAT32, INT8 = range(2)
+FLOAT32, BFLOAT16, INT8 = range(3)
 # What `numbers` says.
 EPSILON, EMBEDDING_SCALE = range(2)
 # Addresses of a layer's weights in a row of `weights`; 0 for those that the model does not have.
@@ -65,15 +72,9 @@ def vector(address, size):
 
 
 @compiled
-def matrix(address, rows, columns):
-    """Return the float32 matrix at an address, (rows, columns)."""
-    return carray(address_of(address), (rows, columns), np.float32)
-
-
-@compiled
-def int8_matrix(address, rows, columns):
-    """Return the int8 matrix at an address, (rows, columns)."""
-    return carray(address_of(address), (rows, columns), np.int8)
+def matrix(address, rows, columns, dtype):
+    """Return the matrix at an address, (rows, columns)."""
+    return carray(address_of(address), (rows, columns), dtype)
 
 
 @compiled
@@ -201,9 +202,10 @@ def rotate(x_D, cos_E, sin_E):
 def multiply(w_NM, x_BM, out_BN, first, last):
     """Write out[b, n] = sum over m of w[n, m] x[b, m], for the outputs from `first` to before `last`.
 
-    A weight is read from memory once. Two outputs at a time share the loads of x, and four rows those of the weights.
-    The two are half of all apart, so that memory is read as two long streams, which the CPU fetches ahead of time. Of
-    several short rows beside each other it does not see the order, and waits: that took twice as long.
+    The weights may be stored in fewer bits. Each is read from memory once. Two outputs at a time share the loads of x,
+    and four rows those of the weights. The two are half of all apart, so that memory is read as two long streams, which
+    the CPU fetches ahead of time. Of several short rows beside each other it does not see the order, and waits: that
+    took twice as long.
     """
     rows, inputs = x_BM.shape
     half = (last - first) // 2
@@ -212,7 +214,7 @@ def multiply(w_NM, x_BM, out_BN, first, last):
         while b + 4 <= rows:
             s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = f32(0.0)
             for m in range(inputs):
-                w0, w1 = f32(w_NM[n, m]), f32(w_NM[k, m])
+                w0, w1 = widened(w_NM[n, m]), widened(w_NM[k, m])
                 s00 += w0 * x_BM[b, m]
                 s01 += w0 * x_BM[b + 1, m]
                 s02 += w0 * x_BM[b + 2, m]
@@ -227,15 +229,15 @@ def multiply(w_NM, x_BM, out_BN, first, last):
         while b < rows:
             s0 = s1 = f32(0.0)
             for m in range(inputs):
-                s0 += f32(w_NM[n, m]) * x_BM[b, m]
-                s1 += f32(w_NM[k, m]) * x_BM[b, m]
+                s0 += widened(w_NM[n, m]) * x_BM[b, m]
+                s1 += widened(w_NM[k, m]) * x_BM[b, m]
             out_BN[b, n], out_BN[b, k] = s0, s1
             b += 1
     for n in range(first + 2 * half, last):
         for b in range(rows):
             s0 = f32(0.0)
             for m in range(inputs):
-                s0 += f32(w_NM[n, m]) * x_BM[b, m]
+                s0 += widened(w_NM[n, m]) * x_BM[b, m]
             out_BN[b, n] = s0
 
 
@@ -248,13 +250,15 @@ def project(shape, weights, layer, x_BM, out_BN, part, parts):
     outputs, inputs = out_BN.shape[1], x_BM.shape[1]
     first, last = share(outputs, part, parts)
     if shape[STORED] == INT8:
-        multiply(int8_matrix(weights[layer], outputs, inputs), x_BM, out_BN, first, last)
+        multiply(matrix(weights[layer], outputs, inputs, np.int8), x_BM, out_BN, first, last)
         scale_N = vector(weights[layer + SCALE], outputs)
         for b in range(len(out_BN)):
             for n in range(first, last):
                 out_BN[b, n] *= scale_N[n]
+    elif shape[STORED] == BFLOAT16:
+        multiply(matrix(weights[layer], outputs, inputs, np.uint16), x_BM, out_BN, first, last)
     else:
-        multiply(matrix(weights[layer], outputs, inputs), x_BM, out_BN, first, last)
+        multiply(matrix(weights[layer], outputs, inputs, np.float32), x_BM, out_BN, first, last)
     if weights[layer + BIAS] != 0:
         bias_N = vector(weights[layer + BIAS], outputs)
         for b in range(len(out_BN)):
@@ -368,12 +372,12 @@ def attention(
 def embed(shape, numbers, weights, ids, places, x_BC):
     """Write the vector that enters the first block, for each row."""
     width = x_BC.shape[1]
-    embedding_VC = matrix(weights[EMBEDDING], shape[VOCABULARY], width)
+    embedding_VC = matrix(weights[EMBEDDING], shape[VOCABULARY], width, np.float32)
     for b in range(len(ids)):
         for c in range(width):
             x_BC[b, c] = embedding_VC[ids[b], c] * numbers[EMBEDDING_SCALE]
         if weights[POSITIONS] != 0:
-            position_C = matrix(weights[POSITIONS], places[b] + 1, width)[places[b]]
+            position_C = matrix(weights[POSITIONS], places[b] + 1, width, np.float32)[places[b]]
             for c in range(width):
                 x_BC[b, c] += position_C[c]
 

@@ -44,6 +44,21 @@ def float_as_bits(_context: Any, _number: Any) -> Any:
 
 
 @intrinsic
+def widened(_context: Any, stored: Any) -> Any:
+    """Take a stored number as the float32 that it stands for: a float32, an int8, or a bfloat16's bits as uint16."""
+
+    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        if stored == types.float32:
+            return arguments[0]
+        if stored == types.int8:
+            return builder.sitofp(arguments[0], ir.FloatType())
+        bits = builder.zext(arguments[0], ir.IntType(32))
+        return builder.bitcast(builder.shl(bits, ir.Constant(ir.IntType(32), 16)), ir.FloatType())
+
+    return types.float32(stored), generate
+
+
+@intrinsic
 def arrive(_context: Any, _address: Any) -> Any:
     """Add 1 to the int64 at an address, whole even when several threads do it at once."""
 

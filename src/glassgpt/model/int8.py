@@ -12,8 +12,7 @@ takes as long as float32. Without numba, and where torch has fbgemm (x86), its p
 also rounds the inputs of each call, to 7 bits over their common range, so that a row's result depends a little on the
 other rows.
 
-Norms, embeddings and attention stay as they are. This is for inference, not for training or saving; it is done when
-a run is opened.
+Norms, embeddings and attention stay as they are. It is done when a run is opened (see `stored`).
 
 Legend: N outputs, C inputs, `...` any leading axes.
 """
@@ -24,13 +23,10 @@ import importlib.util
 import warnings
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from glassgpt.model.gpt import GPT
-
-CONVERTED_AT_ONCE = 1 << 20
-"""Weights that torch converts to float32 at a time: few enough to stay in a CPU's cache until they are multiplied."""
+from glassgpt.model.stored import StoredLinear, replace_linear
 
 
 def quantize(model: GPT) -> GPT:
@@ -39,13 +35,7 @@ def quantize(model: GPT) -> GPT:
     A tied head becomes a separate matrix; the embedding stays as it is.
     """
     packed = not loops_can_write(model.token_embedding.weight)
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, nn.Linear):
-                setattr(module, name, Int8Linear(child.weight, child.bias, packed=packed))
-    if model.config.tied_head:
-        model.head = Int8Linear(model.token_embedding.weight, None, packed=packed)
-    return model.requires_grad_(False)
+    return replace_linear(model, lambda weight_NC, bias_N: Int8Linear(weight_NC, bias_N, packed=packed))
 
 
 def loops_can_write(like: Tensor) -> bool:
@@ -68,12 +58,8 @@ def round_rows(weight_NC: Tensor) -> tuple[Tensor, Tensor]:
     return rounded_NC.to(torch.int8), scale_N
 
 
-class Int8Linear(nn.Module):
+class Int8Linear(StoredLinear):
     """x W^T + b with W in int8."""
-
-    rounded_NC: Tensor
-    scale_N: Tensor
-    bias_N: Tensor | None
 
     def __init__(self, weight_NC: Tensor, bias_N: Tensor | None, *, packed: bool = False) -> None:
         super().__init__()
@@ -82,9 +68,7 @@ class Int8Linear(nn.Module):
         packed = packed and has_integer_kernel(weight_NC)
         self._packed = _pack(rounded_NC, scale_N, bias_N) if packed else None
         if self._packed is None:
-            self.register_buffer("rounded_NC", rounded_NC, persistent=False)
-            self.register_buffer("scale_N", scale_N.to(weight_NC.dtype), persistent=False)
-            self.register_buffer("bias_N", bias_N, persistent=False)
+            self.hold(rounded_NC, scale_N.to(weight_NC.dtype), bias_N)
 
     @property
     def is_packed(self) -> bool:
@@ -96,10 +80,7 @@ class Int8Linear(nn.Module):
         if self._packed is not None:
             # With the full range, sums of two products would overflow 16 bits on AVX2.
             return torch.ops.quantized.linear_dynamic(x, self._packed, reduce_range=True)
-        rows = max(1, CONVERTED_AT_ONCE // self.rounded_NC.shape[1])
-        parts = [F.linear(x, some_KC.to(x.dtype)) for some_KC in self.rounded_NC.split(rows)]
-        out = torch.cat(parts, -1) * self.scale_N
-        return out if self.bias_N is None else out + self.bias_N
+        return super().forward(x)
 
 
 def _pack(rounded_NC: Tensor, scale_N: Tensor, bias_N: Tensor | None) -> object | None:

@@ -21,6 +21,7 @@ from glassgpt.generation.engines import Engine
 from glassgpt.generation.text import GenerationConfig, TextEvent, joined, prompt_ids, stream, unseen_part
 from glassgpt.model.gpt import GPT
 from glassgpt.model.int8 import quantize
+from glassgpt.model.stored import halve
 from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory, find_run, list_runs, runs_folder
@@ -104,14 +105,20 @@ class Run:
         return joined(events, prompt, count)
 
 
-Weights = Literal["as-saved", "int8"]
+Weights = Literal["as-saved", "bfloat16", "int8"]
+
+
+def store(model: GPT, weights: Weights) -> GPT:
+    """Round the matrices of a model as `weights` says; return the same model."""
+    return {"as-saved": lambda same: same, "bfloat16": halve, "int8": quantize}[weights](model)
 
 
 @explaining
 def open_run(name: str, *, device: torch.device | None = None, weights: Weights = "as-saved") -> Run:
     """Open the run at a path, with a name, or the `latest`, its model in evaluation mode on `device`.
 
-    With int8 weights (see `glassgpt.model.int8`) the model takes less memory and time, and is a little less exact.
+    With int8 or bfloat16 weights (see `glassgpt.model.stored`) the model takes less memory and time, and is a little
+    less exact.
 
     A run still training (or killed) opens with its best checkpoint so far; reading never disturbs training.
     Raises `RunError` when a part is missing or does not fit the others.
@@ -122,7 +129,7 @@ def open_run(name: str, *, device: torch.device | None = None, weights: Weights 
     tokenizer = open_tokenizer(directory, lineage)
     model = _open_model(directory, config, tokenizer, lineage)
     model = model.to(device or torch.device("cpu")).eval()
-    return Run(directory, config, quantize(model) if weights == "int8" else model, tokenizer, lineage)
+    return Run(directory, config, store(model, weights), tokenizer, lineage)
 
 
 def open_tokenizer(directory: RunDirectory, lineage: Lineage) -> FastTokenizer:
