@@ -139,6 +139,25 @@ def test_an_answer_that_takes_too_long_is_ended(trained: Path, serve: Callable[.
         until(lambda: numbers(address)["glassgpt_texts"] == 0)
 
 
+def test_what_is_not_finished_when_the_server_ends_is_told_so(
+    trained: Path, serve: Callable[..., Any]
+) -> None:
+    limits = Limits(drain_seconds=1)
+    server = contextlib.ExitStack()
+    address = server.enter_context(listening(serve(trained / "tales", limits=limits), limits))
+    with connected(address) as stream, connected(address) as whole:
+        post(stream, {**LONG, "n": 8, "stream": True})
+        answer = stream.getresponse()
+        assert answer.readline().startswith(b"data: ")
+        post(whole, {**LONG, "n": 8})
+        until(lambda: numbers(address)["glassgpt_texts"] == 16)
+        server.close()
+        *_, last, done = answer.read().decode().strip().split("\n\n")
+        assert json.loads(last.removeprefix("data: "))["error"]["code"] == "shutdown"
+        assert done == "data: [DONE]"
+        assert whole.getresponse().status == 503
+
+
 def test_a_body_that_does_not_come_is_not_waited_for(trained: Path, serve: Callable[..., Any]) -> None:
     limits = Limits(body_seconds=0.2)
     with listening(serve(trained / "tales", limits=limits), limits) as address, connected(address) as slow:

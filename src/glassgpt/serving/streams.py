@@ -40,7 +40,7 @@ class Answer(Response):
 async def unless_left(receive: Receive, work: Coroutine[Any, Any, Result], seconds: float) -> Result:
     """Return the result of some work; end it at once when the client closes the connection, or after some seconds.
 
-    Raises `ClientLeft`, or `ApiError` when time is over.
+    Raises `ClientLeft`, or `ApiError` when time is over or the server ends.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_left(receive))
@@ -53,6 +53,8 @@ async def unless_left(receive: Receive, work: Coroutine[Any, Any, Result], secon
         raise ApiError(
             504, f"The answer took longer than {seconds:g} seconds. Ask for fewer tokens.", code="timeout"
         )
+    except asyncio.CancelledError:  # only the server's end cancels a request: its limit is over
+        raise ApiError(503, "The server is ending. Try again when it is back.", code="shutdown") from None
     finally:
         for task in (working, leaving):
             task.cancel()
