@@ -1,4 +1,4 @@
-"""Generation: one stream, the first token, a batch, and int8 weights.
+"""Generation: one stream, the first token, a batch, int8 weights, and all of them beside a busy core.
 
 The peer is `generate` of transformers, with its cache, on the same weights. Both are greedy and must give the same
 ids. The peer is measured with one CPU thread, which is faster at this size, and with torch's default. Ours writes with
@@ -15,13 +15,14 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.measure import alternate, fresh, timed
+from benchmarks.measure import alternate, busy_core, fresh, timed
 from benchmarks.peers import llama_cpp, transformers_gpt2
 from benchmarks.report import Figure
 from glassgpt.device import available_cores
 from glassgpt.generation.engine import generate_batch, generate_ids
 from glassgpt.generation.engines import Engine, has_numba
 from glassgpt.generation.sampling import SamplingConfig
+from glassgpt.interop.llama_server import Llama
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.model.int8 import quantize
@@ -30,6 +31,7 @@ from glassgpt.model.presets import PRESETS
 SMALL = replace(
     PRESETS["gpt2-small"], vocab_size=1024, context_length=256, n_layer=4, n_head=4, n_embd=128, dropout=0.0
 )
+LARGE = replace(PRESETS["gpt2-small"], context_length=256, dropout=0.0)
 GREEDY = SamplingConfig(temperature=0)
 PROMPT = list(range(5, 21))
 ROWS = 32
@@ -38,7 +40,12 @@ BEST: Engine = "loops" if has_numba() else "torch"
 
 def run(quick: bool) -> list[Figure]:
     """Return the figures of one stream, a batch, and int8 weights."""
-    return [*small_model(quick), beside_llama_cpp(quick), *int8_weights(quick)]
+    return [
+        *small_model(quick),
+        *beside_llama_cpp(quick),
+        *int8_weights(quick),
+        *beside_a_busy_core(quick),
+    ]
 
 
 def small_model(quick: bool) -> list[Figure]:
@@ -61,7 +68,6 @@ def small_model(quick: bool) -> list[Figure]:
         "batch with torch": lambda: write_batch(ours, tokens, "torch"),
         "nano batch": lambda: write_batch(nano, tokens),
     }
-    # The warm-up rounds are those after which a step is recorded.
     seconds = alternate(subjects, rounds=rounds, warmups=1 if quick else 2)
     speed = {name: tokens * (ROWS if "batch" in name else 1) / value for name, value in seconds.items()}
     return [
@@ -81,27 +87,69 @@ def small_model(quick: bool) -> list[Figure]:
     ]
 
 
-def beside_llama_cpp(quick: bool) -> Figure:
-    """Compare one stream of the same model with llama.cpp on one thread, both in float32, alternately."""
+def beside_llama_cpp(quick: bool) -> list[Figure]:
+    """Compare one stream of the same model with llama.cpp: 1M on one thread, 124M on all, in float32 and in 8 bits."""
     tokens, rounds = (40, 2) if quick else (200, 7)
-    ours, llama = llama_cpp.pair(SMALL)
+    found = [llama_figure("1M", llama_cpp.pair(SMALL), tokens, rounds, 1, "float32", 1.5)]
+    name, config = ("1M", SMALL) if quick else ("124M", LARGE)
+    for int8 in (False, True):
+        pair = llama_cpp.pair(config, int8=int8, threads=available_cores())
+        kind = "8 bits (q8_0)" if int8 else "float32"
+        found.append(
+            llama_figure(name, pair, 4 if quick else 40, 2 if quick else 5, available_cores(), kind, 1.0)
+        )
+    return found
+
+
+def llama_figure(
+    name: str, pair: tuple[GPT, Llama], tokens: int, rounds: int, threads: int, kind: str, mark: float
+) -> Figure:
+    """Return the speeds of a pair that writes alternately."""
+    ours, llama = pair
     speeds: dict[str, list[float]] = {"ours": [], "llama.cpp": []}
     for _ in range(rounds + 2):
-        speeds["ours"].append(tokens / timed(lambda: write(ours, tokens)))
+        speeds["ours"].append(tokens / timed(lambda: in_threads(threads, lambda: write(ours, tokens))))
         speeds["llama.cpp"].append(llama_cpp.tokens_per_second(llama, PROMPT, tokens))
+    llama.close()
     speed = {name: statistics.median(values[2:]) for name, values in speeds.items()}
-    return Figure(
-        "one stream, 1M GPT-2; llama.cpp with one thread, float32",
-        *(f"{speed[name]:,.0f} tokens/s" for name in ("ours", "llama.cpp")),
-        speed["ours"] / speed["llama.cpp"],
-        "at least 1.5x",
-        speed["ours"] >= 1.5 * speed["llama.cpp"],
+    cores = f"{threads} thread{'' if threads == 1 else 's'}"
+    return faster(
+        f"one stream, {name} GPT-2; llama.cpp with {cores}, {kind}", speed, "ours", "llama.cpp", mark
     )
+
+
+def beside_a_busy_core(quick: bool) -> list[Figure]:
+    """Measure what another program that keeps one core busy leaves of each speed."""
+    tokens, few = (40, 4) if quick else (200, 40)
+    torch.manual_seed(0)
+    name, large = ("1M", SMALL) if quick else ("124M", LARGE)
+    small, exact, rounded = GPT(SMALL).eval(), big_model(large, int8=False), big_model(large, int8=True)
+    subjects = {
+        "one stream, 1M GPT-2": lambda: write(small, tokens),
+        "32 prompts, 1M GPT-2": lambda: write_batch(small, tokens),
+        f"one stream, {name} GPT-2, float32": lambda: write(exact, few),
+        f"one stream, {name} GPT-2, int8": lambda: write(rounded, few),
+    }
+    rounds = 1 if quick else 3
+    quiet = alternate(subjects, rounds=rounds)
+    with busy_core():
+        busy = alternate(subjects, rounds=rounds)
+    return [
+        Figure(
+            f"{name} beside a program that keeps a core busy; quiet",
+            f"{count / busy[name]:,.1f} tokens/s",
+            f"{count / quiet[name]:,.1f} tokens/s",
+            quiet[name] / busy[name],
+            "at least 0.6x",
+            None if quick else quiet[name] / busy[name] >= 0.6,
+        )
+        for name, count in zip(subjects, (tokens, ROWS * tokens, few, few), strict=True)
+    ]
 
 
 def int8_weights(quick: bool) -> list[Figure]:
     """Measure a random model of GPT-2's smallest size in float32 and int8: its speed, and the memory of a process."""
-    tokens, config = (4, SMALL) if quick else (24, replace(PRESETS["gpt2-small"], dropout=0.0))
+    tokens, config = (4, SMALL) if quick else (24, LARGE)
     exact, rounded = big_model(config, int8=False), big_model(config, int8=True)
     seconds = alternate(
         {

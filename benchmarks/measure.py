@@ -7,10 +7,13 @@ of its memory it no longer needs.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,18 @@ def timed(subject: Callable[[], object]) -> float:
     began = time.perf_counter()
     subject()
     return time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def busy_core() -> Iterator[None]:
+    """Keep one core busy with another program during the block."""
+    spinner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    time.sleep(0.5)
+    try:
+        yield
+    finally:
+        spinner.kill()
+        spinner.wait()
 
 
 @dataclass(frozen=True)

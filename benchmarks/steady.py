@@ -5,7 +5,6 @@ The first figure has no peer; that of the others is the best number of threads, 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import statistics
@@ -14,18 +13,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from benchmarks.measure import fresh
+from benchmarks.measure import busy_core, fresh
 from benchmarks.report import Figure
 
 DEMO_SECONDS = 118.0
 TOKENS = 120
-SPIN = "while True: pass"
 
 
 def run(quick: bool) -> list[Figure]:
@@ -66,18 +63,6 @@ def _plan(cache: str) -> str:
     plan = make_plan(RunConfig(), DEMO_SECONDS)
     precision = str(plan.machine.precision).removeprefix("torch.")
     return f"{plan.machine.threads} threads, {precision}, {plan.config.model.n_layer} x {plan.config.model.n_embd}"
-
-
-@contextlib.contextmanager
-def busy_core() -> Iterator[None]:
-    """Keep one core busy with another program during the block."""
-    spinner = subprocess.Popen([sys.executable, "-c", SPIN])
-    time.sleep(0.5)
-    try:
-        yield
-    finally:
-        spinner.kill()
-        spinner.wait()
 
 
 def _training(seconds: float, quick: bool) -> Figure:
@@ -158,8 +143,9 @@ def _decoding(weights: str, quick: bool) -> Figure:
 
 
 def _decode(weights: str, rounds: int, tokens: int) -> dict[str, float]:
-    from glassgpt.generation.engine import Batch
+    from glassgpt.generation.requests import Request
     from glassgpt.generation.sampling import SamplingConfig
+    from glassgpt.generation.scheduler import Scheduler
     from glassgpt.model.gpt import GPT
     from glassgpt.model.int8 import quantize
     from glassgpt.model.presets import get_preset
@@ -171,10 +157,11 @@ def _decode(weights: str, rounds: int, tokens: int) -> dict[str, float]:
     for _ in range(rounds):
         for name, speeds in found.items():
             torch.set_num_threads(2 if name == "open" else int(name))
-            batch = Batch(model, [[1, 2, 3]], SamplingConfig(temperature=0), adapt_threads=name == "open")
+            writer = Scheduler(model, engine="steady", adapt_threads=name == "open")
+            writer.add(Request([1, 2, 3], SamplingConfig(temperature=0), max_tokens=tokens))
             began = time.perf_counter()
-            for _ in range(tokens):
-                batch.step()
+            while writer.busy:
+                writer.step()
             speeds.append(tokens / (time.perf_counter() - began))
     return {name: statistics.median(speeds) for name, speeds in found.items()}
 

@@ -15,13 +15,14 @@ from glassgpt.model.gpt import GPT
 from glassgpt.runs.opening import open_run
 
 
-def pair(config: ModelConfig) -> tuple[GPT, Llama]:
-    """Return a random GPT-2 of this shape as ours, and llama.cpp with the same weights in float32."""
+def pair(config: ModelConfig, *, int8: bool = False, threads: int = 1) -> tuple[GPT, Llama]:
+    """Return a random GPT-2 of this shape as ours, and llama.cpp with the same weights, both in float32 or 8 bits."""
     with tempfile.TemporaryDirectory(prefix="glassgpt-peer-") as folder, working_in(Path(folder)):
         write_folder(Path("hf"), config)
         import_model("hf", name="pair")
-        exported = export_run("pair", "gguf", output=Path("pair.gguf"))
-        return open_run("pair").model, Llama(exported.path)
+        dtype, weights = ("q8_0", "int8") if int8 else ("f32", "as-saved")
+        exported = export_run("pair", "gguf", output=Path("pair.gguf"), dtype=dtype)
+        return open_run("pair", weights=weights).model, Llama(exported.path, threads=threads)
 
 
 def tokens_per_second(llama: Llama, prompt: list[int], tokens: int) -> float:

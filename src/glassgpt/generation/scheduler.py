@@ -59,8 +59,9 @@ class Scheduler:
     """Writes any number of requests with one model, which must not be in training mode. Not thread-safe.
 
     `memory` is the number of bytes that their caches may take together (default: half of what is free), and
-    `prefix_memory` that of the caches kept for later requests that begin alike. The loops' number of threads follows
-    what other programs leave, which changes no number; with `adapt_threads` torch's does, too.
+    `prefix_memory` that of the caches kept for later requests that begin alike. The number of threads may
+    follow what other programs leave: with `adapt_threads` always, by default (None) with the loops, whose numbers do
+    not depend on it.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Scheduler:
         use_cache: bool = True,
         memory: int | None = None,
         prefix_memory: int = 0,
-        adapt_threads: bool = False,
+        adapt_threads: bool | None = None,
     ) -> None:
         self._model = model
         self._context = model.config.context_length
@@ -152,7 +153,7 @@ class Scheduler:
         if self._chooser is None:
             return self._step_without_cache() if self._writing else []
         self._let_moved_windows_go()
-        may_adapt = self._adapt_threads or self._chooser.is_loops
+        may_adapt = self._chooser.is_loops if self._adapt_threads is None else self._adapt_threads
         threads = self._usual_threads(may_adapt)
         watch = self._watch if threads > 1 and may_adapt else None
         threads = watch.threads if watch else threads

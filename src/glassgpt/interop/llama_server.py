@@ -29,14 +29,20 @@ class CannotOpen(InteropError):
 
 
 class Llama:
-    """llama.cpp with one model, quiet and on one thread, reached over HTTP on this machine; `close` ends it.
+    """llama.cpp with one model, quiet and on one thread by default, reached over HTTP on this machine; `close` ends it.
 
     By default it keeps keys and values in float16, and computes attention with similar rounding; both can be turned
     off.
     """
 
     def __init__(
-        self, path: Path, *, context: int = 512, own_template: bool = True, patience: float = PATIENCE
+        self,
+        path: Path,
+        *,
+        context: int = 512,
+        threads: int = 1,
+        own_template: bool = True,
+        patience: float = PATIENCE,
     ) -> None:
         """Open a file, with its own chat template or a plain one.
 
@@ -47,7 +53,15 @@ class Llama:
 
         self._patience = patience
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(path), str(context), *[PLAIN] * (not own_template)],
+            [
+                sys.executable,
+                "-m",
+                __name__,
+                str(path),
+                str(context),
+                str(threads),
+                *[PLAIN] * (not own_template),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -133,7 +147,7 @@ def _end(process: subprocess.Popen[str]) -> None:
             stream.close()
 
 
-def serve(path: str, context: int, *, own_template: bool) -> None:
+def serve(path: str, context: int, threads: int, *, own_template: bool) -> None:
     """Listen until the input ends, then exit without shutting anything down."""
     xllamacpp: Any = importlib.import_module("xllamacpp")
     settings = xllamacpp.CommonParams()
@@ -146,7 +160,7 @@ def serve(path: str, context: int, *, own_template: bool) -> None:
     settings.verbosity = -1
     settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
     server = xllamacpp.Server(settings)
     print(server.listening_address, flush=True)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads the rest of the output
@@ -155,4 +169,4 @@ def serve(path: str, context: int, *, own_template: bool) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]), own_template=PLAIN not in sys.argv[3:])
+    serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), own_template=PLAIN not in sys.argv[4:])
