@@ -24,6 +24,7 @@ from glassgpt.finetuning.losses import answer_loss
 from glassgpt.finetuning.packing import pack
 from glassgpt.finetuning.records import read_conversations
 from glassgpt.generation.engine import generate_batch, generate_ids
+from glassgpt.generation.engines import Engine
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
@@ -41,7 +42,7 @@ ROWS, TOKENS = 2, 256
 def run(quick: bool) -> list[Figure]:
     """Return the figures of memory and time, packing, and batched answers."""
     config = replace(BIG, n_layer=2, n_embd=192, n_head=3) if quick else BIG
-    return [*lora(config, quick), packing(), answers(quick)]
+    return [*lora(config, quick), packing(), *answers(quick)]
 
 
 def lora(config: ModelConfig, quick: bool) -> list[Figure]:
@@ -116,26 +117,35 @@ def packing() -> Figure:
     )
 
 
-def answers(quick: bool) -> Figure:
-    """Compare 32 answers written as in reinforcement, in a batch and one after another."""
+def answers(quick: bool) -> list[Figure]:
+    """Compare 32 answers written as in reinforcement: by the loops and by torch, in a batch and one after another."""
     torch.manual_seed(0)
     model, tokens = GPT(PRESETS["nano"]).eval(), 16 if quick else 64
     prompts = [[index + 5, 7, 9] for index in range(32)]
     drawn = SamplingConfig(temperature=1.0)
 
-    def together() -> Any:
-        return list(generate_batch(model, prompts, drawn, max_tokens=tokens, seed=1))
+    def together(engine: Engine) -> Any:
+        return list(generate_batch(model, prompts, drawn, max_tokens=tokens, seed=1, engine=engine))
 
     def apart() -> Any:
         return [
-            list(itertools.islice(generate_ids(model, prompt, drawn, seed=1), tokens)) for prompt in prompts
+            list(itertools.islice(generate_ids(model, prompt, drawn, seed=1, engine="steady"), tokens))
+            for prompt in prompts
         ]
 
-    subjects: dict[str, Callable[[], object]] = {"together": together, "apart": apart}
+    subjects: dict[str, Callable[[], object]] = {
+        "together": lambda: together("steady"),
+        "apart": apart,
+        "torch": lambda: together("torch"),
+    }
     seconds = alternate(subjects, rounds=2 if quick else 5, warmups=2)
-    return Figure(
-        "32 answers of GRPO, `nano`, written in a batch; one after another",
-        f"{32 * tokens / seconds['together']:,.0f} tokens/s",
-        f"{32 * tokens / seconds['apart']:,.0f} tokens/s",
-        seconds["apart"] / seconds["together"],
-    )
+    speed = {name: f"{32 * tokens / value:,.0f} tokens/s" for name, value in seconds.items()}
+    return [
+        Figure(
+            f"32 answers of GRPO, `nano`, written in a batch; {other}",
+            speed["together"],
+            speed[name],
+            seconds[name] / seconds["together"],
+        )
+        for name, other in (("apart", "one after another"), ("torch", "with torch"))
+    ]
