@@ -42,6 +42,12 @@ def test_the_description_is_of_the_version_that_the_page_reads(client: Any) -> N
         assert isinstance(part.get("exclusiveMinimum", True), bool)
 
 
+def test_streams_are_described(client: Any) -> None:
+    for path in ("/v1/completions", "/v1/chat/completions"):
+        kinds = described(client)["paths"][path]["post"]["responses"]["200"]["content"]
+        assert set(kinds) == {"application/json", "text/event-stream"}
+
+
 def test_every_field_is_described(client: Any) -> None:
     schemas = described(client)["components"]["schemas"]
     for asked in (CompletionAsked, ChatAsked):

@@ -24,7 +24,9 @@ TRACKED = "Use {track} wandb. Its project and name are set by the variables WAND
 AS_SAVED = "The weights are used as they were saved, or with {weights} int8 in a quarter of the memory."
 INT8 = "Use {weights} int8."
 
-SERVES = "Nothing here serves a run over HTTP yet. llama.cpp does, from  glassgpt export RUN --to gguf"
+SERVES = (
+    "A run is served over HTTP, for every program that knows OpenAI's interface, with  glassgpt serve RUN"
+)
 
 ANSWERS = {
     "A run writes with  glassgpt generate RUN": "sample complete completion write run infer inference predict",
@@ -33,7 +35,7 @@ ANSWERS = {
     "A run learns from records with  glassgpt finetune sft RUN DATA": "sft dpo grpo lora distill tune instruct align",
     "The runs are listed by  glassgpt runs": "ls list ps models status history",
     "A run becomes a file for llama.cpp with  glassgpt export RUN --to gguf": "convert quantize gguf onnx save",
-    SERVES: "serve server web ui studio api",
+    SERVES: "server web ui studio api",
     "Text is looked at with  glassgpt data inspect TEXT": "prepare dataset preprocess inspect corpus",
     "A run is removed, and can come back, with  glassgpt runs remove RUN": "rm remove delete del",
     "A run gets another name with  glassgpt runs rename RUN NAME": "mv rename",

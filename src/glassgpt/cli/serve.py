@@ -60,7 +60,25 @@ def serve(
 
         models = Models(directories, device=pick_device(device), weights=weights)
         app = create_app(models, limits, api_key=api_key, origins=allow_origin, hosts=hosts_of(host, api_key))
+        _log_to_terminal()
         Server(app, limits, ready=lambda: _say(models.names, address_of(bound))).run([bound])
+
+
+def _log_to_terminal() -> None:
+    """Print what the server logs: why a run cannot be opened, what failed. Names in it may hold any character."""
+    import logging
+
+    from glassgpt.cli.terminal import visible
+    from glassgpt.serving.errors import LOG
+
+    class Shown(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return visible(super().format(record), lines=True)
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Shown("%(asctime)s %(message)s", "%H:%M:%S"))
+    LOG.addHandler(handler)
+    LOG.propagate = False
 
 
 def _say(names: list[str], address: str) -> None:

@@ -104,8 +104,9 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         async with models.using(model) as loaded:
             return await asyncio.to_thread(function, loaded, *arguments)
 
-    def described(shape: Any) -> dict[int | str, dict[str, Any]]:
-        return {200: {"model": shape}, **FAILURES}
+    def described(shape: Any, *, streams: bool = False) -> dict[int | str, dict[str, Any]]:
+        events = {"content": {"text/event-stream": {"schema": {"type": "string"}}}} if streams else {}
+        return {200: {"model": shape, **events}, **FAILURES}
 
     @app.get("/health", tags=["server"], summary="Whether the server is up")
     async def health() -> dict[str, str]:
@@ -138,7 +139,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         "/v1/completions",
         tags=["writing"],
         summary="Continue a text",
-        responses=described(answers.Completion),
+        responses=described(answers.Completion, streams=True),
     )
     async def completions(request: Request, asked: CompletionAsked) -> Response:
         if asked.stream:
@@ -149,7 +150,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         "/v1/chat/completions",
         tags=["writing"],
         summary="Answer in a chat",
-        responses=described(answers.ChatCompletion),
+        responses=described(answers.ChatCompletion, streams=True),
     )
     async def chat_completions(request: Request, asked: ChatAsked) -> Response:
         if asked.stream:

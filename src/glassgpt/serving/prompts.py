@@ -84,7 +84,7 @@ def _pieces(template: ChatTemplate, messages: Sequence[Message]) -> list[tuple[s
             failure = error
             continue
         text = "".join(piece for piece, _ in pieces)
-        if all(words in text for words in system):
+        if all(words in text for words in system) or not any(message.role == "system" for message in tried):
             return pieces
         failure = ConfigError(f"{template.name} leaves out what the system says.")
     raise ApiError(400, f"These messages cannot be written: {failure}", param="messages")

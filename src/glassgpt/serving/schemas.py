@@ -217,12 +217,13 @@ def _content(value: Any, where: str, role: str) -> str:
     return "\n".join(texts)
 
 
+_IDS_SCHEMA = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 _PROMPT_SCHEMA = {
     "anyOf": [
         {"type": "string"},
         {"type": "array", "items": {"type": "string"}, "minItems": 1},
-        {"type": "array", "items": {"type": "integer"}, "minItems": 1},
-        {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}, "minItems": 1},
+        _IDS_SCHEMA,
+        {"type": "array", "items": _IDS_SCHEMA, "minItems": 1},
     ]
 }
 _TEXT_PART = {
@@ -482,5 +483,5 @@ class DetokenizeAsked(Asked):
     tokens: Annotated[
         list[int],
         PlainValidator(lambda value: _ids(value, "tokens")),
-        WithJsonSchema({"type": "array", "items": {"type": "integer"}}),
+        WithJsonSchema({**_IDS_SCHEMA, "minItems": 0}),
     ]
