@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -82,7 +83,7 @@ class Scheduler:
         self._loop_choice: LoopChoice | None = None
         """For the texts that are being written, made when others join or leave."""
         self._decoder: Decodes | None = None
-        self._prefixes = Prefixes(prefix_memory) if prefix_memory and use_cache else None
+        self._prefixes = Prefixes(prefix_memory, self._context) if prefix_memory and use_cache else None
         self._count = 0
         self._waiting: deque[Text] = deque()
         self._reading: deque[tuple[Reading, list[Text]]] = deque()
@@ -210,9 +211,10 @@ class Scheduler:
         held = self._decoder.rows * self._context * self._token_bytes if self._decoder else 0
         return int(held + FREE_SHARE * free_memory(self._model.token_embedding.weight.device))
 
-    def _begin_to_read(self, texts: list[Text]) -> None:
-        """Group texts by what can be read together."""
+    def _begin_to_read(self, texts: list[Text], *, ahead: bool = False) -> None:
+        """Group texts by what can be read together; those that were being written go `ahead` of prompts."""
         alike: dict[int, list[Text]] = {}
+        readings: list[tuple[Reading, list[Text]]] = []
         for text in texts:
             text.start = window_start(len(text.ids), self._context)
             window = text.ids[text.start :]
@@ -223,7 +225,7 @@ class Scheduler:
             if known is not None or of_prompt:
                 likeliest = (text.likeliest or 0) if of_prompt else None
                 reading = Reading(self._model, [window], known=known, length=length, likeliest=likeliest)
-                self._reading.append((reading, [text]))
+                readings.append((reading, [text]))
             else:
                 alike.setdefault(len(window), []).append(text)
         for length, together in alike.items():
@@ -231,7 +233,11 @@ class Scheduler:
             for first in range(0, len(together), most):
                 some = together[first : first + most]
                 reading = Reading(self._model, [text.ids[text.start :] for text in some])
-                self._reading.append((reading, some))
+                readings.append((reading, some))
+        if ahead:
+            self._reading.extendleft(reversed(readings))
+        else:
+            self._reading.extend(readings)
 
     def _all_reading(self) -> Iterator[Text]:
         for _, texts in self._reading:
@@ -245,7 +251,7 @@ class Scheduler:
             return
         texts = [self._writing[place] for place in moved]
         self._leave(moved)
-        self._begin_to_read(texts)
+        self._begin_to_read(texts, ahead=True)
 
     def _write(self, threads: int) -> Tensor | None:
         """Return the logits (B, V) after the newest id of each text; None where they all have to be read again."""
@@ -255,7 +261,7 @@ class Scheduler:
         self._decoder = decoder
         if is_new and former is None:
             texts, self._writing, self._loop_choice = self._writing, [], None
-            self._begin_to_read(texts)
+            self._begin_to_read(texts, ahead=True)
             return None
         if is_new and former is not None:
             for row, text in enumerate(self._writing):
@@ -302,8 +308,8 @@ class Scheduler:
         self._loop_choice = None
         if self._prefixes is not None:
             for text, source in zip(texts, sources, strict=True):
-                if not text.start and not self._prefixes.is_known(text.ids):
-                    self._prefixes.keep(text.ids, reading.of(source))
+                if not text.start:
+                    self._prefixes.keep(text.ids, partial(reading.of, source))
 
     @torch.inference_mode()
     def _step_without_cache(self) -> list[Written]:
@@ -371,8 +377,8 @@ class Scheduler:
             for place in places:
                 text = self._writing[place]
                 cached = text.ids[:-1]  # the newest id was not read
-                if not text.start and not self._prefixes.is_known(cached):
-                    self._prefixes.keep(cached, self._decoder.take(place, len(cached)))
+                if not text.start:
+                    self._prefixes.keep(cached, partial(self._decoder.take, place, len(cached)))
         self._leave(places)
 
     def _leave(self, places: list[int]) -> None:
