@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 
@@ -28,7 +29,7 @@ class Metrics:
         )
         self.first_token = Histogram(
             "glassgpt_first_token_seconds",
-            "Time from a request to its first token.",
+            "Time from a request to the first token of its stream.",
             ("model",),
             buckets=SECONDS,
             registry=registry,
@@ -53,7 +54,7 @@ class Metrics:
         self.texts.labels(model).inc(texts)
         try:
             yield
-        except BaseException:
+        except (asyncio.CancelledError, GeneratorExit):
             self.cancelled.labels(model).inc()
             raise
         finally:

@@ -6,6 +6,7 @@ clients send such values by default, or where it is only a label (`user`). Types
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -145,7 +146,7 @@ class Writing(Asked):
             "min_p": self.min_p,
             "repetition_penalty": self.repetition_penalty,
         }
-        return SamplingConfig(**{name: value for name, value in given.items() if value is not None})
+        return _sampling(*((name, value) for name, value in given.items() if value is not None))
 
     @property
     def seed_from_0(self) -> int | None:
@@ -156,6 +157,12 @@ class Writing(Asked):
     def include_usage(self) -> bool:
         """Whether a stream ends with the numbers of tokens."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+
+@functools.lru_cache(maxsize=256)
+def _sampling(*given: tuple[str, Any]) -> SamplingConfig:
+    """Return the same object for the same values: requests that choose alike are chosen for together."""
+    return SamplingConfig(**dict(given))
 
 
 class CompletionAsked(Writing):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from glassgpt.generation.requests import Chosen, Request
@@ -78,7 +78,7 @@ def make_job(
     max_tokens: int,
     likeliest: int | None,
     of_prompt: bool = False,
-    ends: Sequence[int] = (),
+    ends: Iterable[int] = (),
     documents: bool,
 ) -> Job:
     """Return the requests for some prompts. Raises `ApiError` for more than the limits."""
@@ -94,16 +94,17 @@ def make_job(
             param="max_tokens",
         )
     refuse_unknown_ids(run, list(asked.logit_bias), "logit_bias")
+    sampling, ends = asked.sampling(), frozenset({run.tokenizer.end_of_text, *ends})
     exclude = never_written(run.tokenizer, documents=documents, vocab_size=run.model.config.vocab_size)
     requests = [
         Request(
             ids=prompt.ids,
-            sampling=asked.sampling(),
+            sampling=sampling,
             max_tokens=max_tokens,
             seed=asked.seed_from_0,
             stream=number,
-            ends=frozenset({run.tokenizer.end_of_text, *ends}),
-            exclude=tuple(exclude),
+            ends=ends,
+            exclude=exclude,
             bias=asked.logit_bias,
             likeliest=likeliest,
             of_prompt=of_prompt,
@@ -118,7 +119,7 @@ async def parts(
     service: Service, job: Job, *, streamed: bool = True
 ) -> AsyncGenerator[dict[int, Part], None]:
     """Yield what is new of each choice, by its place, until all are finished."""
-    metrics, began, is_first = service.metrics, time.monotonic(), True
+    metrics, began, is_first = service.metrics, time.monotonic(), streamed
     with service.admission.of(len(job.requests)):
         async with job.loaded.worker.writing(job.requests, job.stop, streamed=streamed) as inbox:
             with metrics.writing(job.loaded.name, len(job.requests), job.prompt_tokens):
