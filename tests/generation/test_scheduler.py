@@ -259,6 +259,32 @@ def test_log_probabilities_are_those_of_the_model(make: Any, engine: Engine) -> 
     assert [len(one.likeliest) for one in events[2][0].prompt] == [0, 2, 2, 2, 2]
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_last_id_of_a_told_prompt_needs_no_place_in_the_context(make: Any, engine: Engine) -> None:
+    """It is only predicted, as in an evaluation; what follows it is written as after any prompt of this length."""
+    model = make(context_length=12).float()
+    prompt = list(range(1, 14))
+    writer = Scheduler(model, engine=engine, prefix_memory=10**6)
+    for _ in range(2):
+        writer.add(Request(prompt, GREEDY, max_tokens=6, likeliest=1, of_prompt=True))
+        writer.add(Request(prompt, likeliest=1, of_prompt=True, max_tokens=0))
+        writer.add(Request([5, 6], GREEDY, max_tokens=9))
+    events = finish(writer)
+    with torch.no_grad():
+        expected = model(torch.tensor([prompt[:-1]]))[0].double().log_softmax(-1)
+    of_ids = expected.gather(1, torch.tensor(prompt[1:])[:, None])[:, 0].tolist()
+    for number in (0, 1, 3, 4):
+        told = events[number][0].prompt
+        assert told is not None
+        assert [one.id for one in told] == prompt
+        assert [one.log_probability for one in told[1:]] == pytest.approx(of_ids, abs=2e-5)
+        assert [len(one.likeliest) for one in told[1:]] == [1] * 12
+    for number in (0, 3):
+        assert ids_of(events[number]) == alone(model, Request(prompt, GREEDY, max_tokens=6), engine)
+    assert [event.finished for event in events[1]] == ["length"]
+    assert ids_of(events[2]) == alone(model, Request([5, 6], GREEDY, max_tokens=9), engine)
+
+
 def test_what_can_never_be_written_is_refused(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = Scheduler(make())
     for wrong, message in (
@@ -273,8 +299,8 @@ def test_what_can_never_be_written_is_refused(make: Any, monkeypatch: pytest.Mon
             writer.add(Request(ids, GREEDY))
     with pytest.raises(ModelError, match="outside the model's vocabulary"):
         writer.add(Request([1], GREEDY, bias={40: 1.0}))
-    with pytest.raises(GenerationError, match="13 tokens in the model's context, which has 12"):
-        writer.add(Request([1] * 13, GREEDY, max_tokens=1, of_prompt=True))
+    with pytest.raises(GenerationError, match="14 tokens but the last in the model's context, which has 12"):
+        writer.add(Request([1] * 14, GREEDY, max_tokens=1, of_prompt=True))
     monkeypatch.setattr(scheduler, "WORTH_ASKING", 0)
     with pytest.raises(GenerationError, match="Write fewer tokens"):
         Scheduler(make(), memory=10).add(Request([1], GREEDY))

@@ -76,6 +76,31 @@ def test_ids_that_begin_as_texts_do_are_left_as_they_are(client: Any, tales: Run
     answer = completed(client, prompt=ids, max_tokens=1, temperature=0, logprobs=0, echo=True)
     assert answer["usage"]["prompt_tokens"] == len(ids)
     assert answer["choices"][0]["logprobs"]["tokens"][0] == "<|endoftext|>"
+    assert answer["choices"][0]["logprobs"]["text_offset"][:2] == [0, len("<|endoftext|>")]
+    as_text = completed(
+        client, prompt=f"<|endoftext|>{PROMPT}", max_tokens=1, temperature=0, logprobs=0, echo=True
+    )
+    assert as_text["choices"] == answer["choices"]
+    assert as_text["usage"] == answer["usage"]
+
+
+def test_a_prompt_that_is_told_may_be_a_window_within_a_text(client: Any, tales: Run) -> None:
+    """Its last token is only predicted, so that one more than the context fits; then nothing is put before it."""
+    context = tales.model.config.context_length
+    ids = (tales.tokenizer.encode(PROMPT) * context)[: context + 1]
+    with torch.inference_mode():
+        of_all = tales.model(torch.tensor([ids[:-1]]))[0].log_softmax(-1)
+    expected = of_all.gather(1, torch.tensor(ids[1:])[:, None])[:, 0].tolist()
+    found = completed(client, prompt=ids, max_tokens=1, temperature=0, logprobs=1, echo=True)["choices"][0][
+        "logprobs"
+    ]
+    assert found["token_logprobs"][1:-1] == pytest.approx(expected, abs=1e-4)
+    only = completed(client, prompt=ids, max_tokens=0, logprobs=1, echo=True)["choices"][0]["logprobs"]
+    assert only["token_logprobs"] == found["token_logprobs"][:-1]
+    for prompt, more in ((ids, {}), ([*ids, 5], {"logprobs": 1, "echo": True})):
+        body = {"model": "tales", "prompt": prompt, "max_tokens": 1, **more}
+        error = client.post("/v1/completions", json=body).json()["error"]
+        assert error["code"] == "context_length_exceeded"
 
 
 @pytest.mark.parametrize("echo", [False, True])

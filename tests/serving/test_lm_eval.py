@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +20,12 @@ import datasets.config
 from lm_eval.evaluator import evaluate
 from lm_eval.models.openai_completions import LocalCompletionsAPI
 
-from glassgpt.evaluation.harness import load_tasks
+from glassgpt.evaluation.harness import ask_tasks, load_tasks
 from glassgpt.evaluation.harness_model import HarnessModel
-from glassgpt.runs.opening import open_run
+from glassgpt.interop.exports import export_run
+from glassgpt.runs.opening import Run, open_run
 from tests.fixtures.tasks import write_task
-from tests.serving.conftest import listening
+from tests.serving.conftest import CONTEXT, listening
 
 QUESTIONS = [
     {"question": "the cat", "choices": [" sat", " sang to them", "\n"], "answer": 0},
@@ -28,7 +33,10 @@ QUESTIONS = [
     {"question": "the dog sat ", "choices": ["on", "to", "a"], "answer": 1},
     {"question": "them\n", "choices": ["the dog", "a mat\nthe dog"], "answer": 0},
 ]
-TEXTS = [{"text": "the dog sat"}, {"text": "a bird sang to them\n"}]
+LONG = "a bird sang to the dog on the log\n" * 9
+"""Longer than any context here."""
+BEYOND = [*QUESTIONS, {"question": LONG, "choices": ["a bird", "the cat sat", "on"], "answer": 1}]
+TEXTS = [{"text": "the dog sat"}, {"text": LONG}, {"text": "a bird sang to them\n"}]
 LIKELY = {
     "output_type": "loglikelihood",
     "doc_to_text": "{{question}}",
@@ -54,8 +62,8 @@ WRITTEN = {
 def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     folder = tmp_path / "tasks"
-    write_task(folder, "chosen", QUESTIONS, metric_list=[{"metric": "acc"}, {"metric": "acc_norm"}])
-    write_task(folder, "likely", QUESTIONS, form=LIKELY)
+    write_task(folder, "chosen", BEYOND, metric_list=[{"metric": "acc"}, {"metric": "acc_norm"}])
+    write_task(folder, "likely", BEYOND, form=LIKELY)
     write_task(folder, "whole", TEXTS, form=WHOLE)
     write_task(folder, "written", QUESTIONS, form=WRITTEN)
     return folder
@@ -82,27 +90,79 @@ def flat(answers: list[Any]) -> list[float]:
     return [float(number) for number in np.array(list(itertools.chain(*answers))).flat]
 
 
-@pytest.mark.parametrize("settings", [{"batch_size": 3}, {"num_concurrent": 4}])
+def assert_equal(found: Any, expected: Any) -> None:
+    """Equal up to the order of sums in float32."""
+    (of_tasks, said), (expected_of_tasks, expected_said) = found, expected
+    assert len(expected_of_tasks) == 7
+    assert of_tasks == pytest.approx(expected_of_tasks, rel=1e-6)
+    assert said["written"] == expected_said["written"]
+    for task in ("chosen", "likely", "whole"):
+        assert flat(said[task]) == pytest.approx(flat(expected_said[task]), abs=1e-4), task
+
+
+def client_of(address: str, run: Run, **settings: Any) -> Any:
+    """lm-eval's client, told what no server can tell it; see docs/serve.md."""
+    return LocalCompletionsAPI(
+        base_url=f"{address}/v1/completions",
+        model=run.directory.name,
+        # lm-eval keeps two tokens back: one that it asks for and has no use for, and the last one, which is not read.
+        max_length=run.model.config.context_length + 2,
+        max_retries=1,
+        # lm-eval takes the first token for no token if its id is 0, as that of a line end here.
+        custom_prefix_token_id=run.prompt_ids("")[-1],
+        **settings,
+    )
+
+
 @pytest.mark.parametrize("name", ["tales", "letters"])  # a model of documents, and one of a single text
 def test_the_numbers_are_those_of_eval(
-    trained: Path, serve: Callable[..., Any], tasks: Path, name: str, settings: dict[str, Any]
+    trained: Path, serve: Callable[..., Any], tasks: Path, name: str
 ) -> None:
+    """Also where texts are longer than the context, which each side cuts by itself."""
     run = open_run(str(trained / name))
-    expected, expected_said = numbers(HarnessModel(run), tasks)
+    expected = numbers(HarnessModel(run), tasks)
     with listening(serve(trained / name)) as address:
-        model = LocalCompletionsAPI(
-            base_url=f"{address}/v1/completions",
-            model=name,
-            max_length=run.model.config.context_length,
-            max_retries=1,
-            # lm-eval takes the first token for no token if its id is 0, as that of a line end here.
-            custom_prefix_token_id=run.prompt_ids("")[-1],
-            **settings,
-        )
-        assert model.tokenizer_backend == "remote"  # found by itself
-        found, said = numbers(model, tasks)
-    assert len(expected) == 7
-    assert found == pytest.approx(expected, rel=1e-6)  # only the order of sums in float32 may differ
-    assert said.pop("written") == expected_said.pop("written")
-    for task, answers in expected_said.items():
-        assert flat(said[task]) == pytest.approx(flat(answers), abs=1e-4), task
+        for settings in ({"batch_size": 3}, {"num_concurrent": 4}):
+            model = client_of(address, run, **settings)
+            assert model.tokenizer_backend == "remote"  # found by itself
+            assert_equal(numbers(model, tasks), expected)
+
+
+def test_prompts_may_be_sent_as_texts(trained: Path, serve: Callable[..., Any], tasks: Path) -> None:
+    """A character is a token, so that what lm-eval cuts is cut alike; see docs/serve.md for other tokenizers."""
+    run = open_run(str(trained / "letters"))
+    with listening(serve(trained / "letters")) as address:
+        model = client_of(address, run, tokenized_requests=False, batch_size=2)
+        assert_equal(numbers(model, tasks), numbers(HarnessModel(run), tasks))
+
+
+@pytest.mark.slow
+def test_an_exported_tokenizer_gives_the_same(
+    trained: Path, serve: Callable[..., Any], tasks: Path, tmp_path: Path
+) -> None:
+    run = open_run(str(trained / "tales"))
+    export_run(str(trained / "tales"), "hf", output=tmp_path / "exported")
+    with listening(serve(trained / "tales")) as address:
+        model = client_of(address, run, tokenizer_backend="huggingface", tokenizer=str(tmp_path / "exported"))
+        assert_equal(numbers(model, tasks), numbers(HarnessModel(run), tasks))
+
+
+@pytest.mark.slow
+def test_the_command_shows_what_eval_shows(
+    trained: Path, serve: Callable[..., Any], tasks: Path, tmp_path: Path
+) -> None:
+    """The command of docs/serve.md, and `glassgpt eval`: the same digits."""
+    names = "chosen,whole,written"
+    with listening(serve(trained / "tales")) as address:
+        settings = f"model=tales,base_url={address}/v1/completions,max_length={CONTEXT + 2}"
+        command = [sys.executable, "-m", "lm_eval", "--model", "local-completions", "--model_args", settings]
+        command += ["--tasks", names, "--include_path", str(tasks), "--output_path", str(tmp_path / "found")]
+        subprocess.run(command, cwd=tasks, check=True, timeout=280, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    (found,) = (tmp_path / "found").rglob("results_*.json")
+    results = json.loads(found.read_text())["results"]
+    scores = ask_tasks(open_run(str(trained / "tales")), load_tasks(names.split(","), include=tasks))
+    assert [score.name for score in scores] == names.split(",")
+    for score in scores:
+        shown = {score.measures.removeprefix("lm-eval, "): score.value, **score.details}
+        for metric, value in shown.items():
+            assert f"{results[score.name][f'{metric},none']:.6g}" == f"{value:.6g}"  # as float32 has

@@ -216,14 +216,14 @@ class Scheduler:
         alike: dict[int, list[Text]] = {}
         readings: list[tuple[Reading, list[Text]]] = []
         for text in texts:
-            text.start = window_start(len(text.ids), self._context)
-            window = text.ids[text.start :]
-            of_prompt = text.request.of_prompt and len(text.ids) == len(text.request.ids)
+            # The last id of a prompt that is told is only predicted: one more than the context fits.
+            text.start = 0 if text.tells else window_start(len(text.ids), self._context)
+            window = text.ids[text.start : text.start + self._context]
             known, length = None, 0
-            if self._prefixes is not None and not text.start and not of_prompt:
+            if self._prefixes is not None and not text.start and not text.tells:
                 known, length = self._prefixes.longest(window)
-            if known is not None or of_prompt:
-                likeliest = (text.likeliest or 0) if of_prompt else None
+            if known is not None or text.tells:
+                likeliest = (text.likeliest or 0) if text.tells else None
                 reading = Reading(self._model, [window], known=known, length=length, likeliest=likeliest)
                 readings.append((reading, [text]))
             else:
@@ -283,9 +283,11 @@ class Scheduler:
             self._reading.popleft()
             for text in texts:
                 if reading.chosen is not None:
-                    events.append(_after_prompt(text, reading.chosen))
+                    events.append(self._told(text, reading.chosen, after_NV))
             kept = [index for index, text in enumerate(texts) if len(text.ids) < text.most]
-            if kept:
+            if kept and len(texts[0].ids) - texts[0].start > self._context:
+                self._begin_to_read(texts)  # a prompt that was told fills more than a window
+            elif kept:
                 found.append(after_NV[[reading.sources[index] for index in kept]])
                 self._join(
                     reading, [texts[index] for index in kept], [reading.sources[index] for index in kept]
@@ -293,6 +295,16 @@ class Scheduler:
         if not found:
             return logits_BV
         return torch.cat(found if logits_BV is None else [logits_BV, *found])
+
+    def _told(self, text: Text, chosen: tuple[Chosen, ...], after_1V: Tensor) -> Written:
+        """Return the event that brings the log-probabilities of a prompt; `after_1V` predicts the id after a window."""
+        text.tells = False
+        if len(text.ids) > self._context:
+            chosen += tuple(chosen_among(after_1V, text.ids[-1:], text.likeliest or 0))
+        if any(math.isnan(one.log_probability or 0.0) for one in chosen):
+            text.most = 0  # nothing is written after it
+            return Written(text.number, None, "error", error=ModelError(BROKEN))
+        return Written(text.number, None, "length" if text.request.max_tokens == 0 else "", prompt=chosen)
 
     def _join(self, reading: Reading, texts: list[Text], sources: list[int]) -> None:
         """Give each text a row of the cache."""
@@ -415,10 +427,10 @@ class Scheduler:
                     f"The token id {id} is outside the model's vocabulary of {vocabulary}. Encode the text with the "
                     "tokenizer that this model was trained with."
                 )
-        if request.of_prompt and (len(request.ids) > self._context or not self._use_cache):
+        if request.of_prompt and (len(request.ids) > self._context + 1 or not self._use_cache):
             raise GenerationError(
-                f"The log-probabilities of a prompt need a cache, and all of its {len(request.ids):,} tokens in the "
-                f"model's context, which has {self._context:,}."
+                f"The log-probabilities of a prompt need a cache, and all of its {len(request.ids):,} tokens but the "
+                f"last in the model's context, which has {self._context:,}."
             )
         if not self._use_cache:
             return
@@ -432,11 +444,3 @@ class Scheduler:
                 f"The cache of a text of {min(tokens, self._context):,} tokens needs {byte_size(need)} of memory, and "
                 f"{byte_size(free)} are free. Write fewer tokens (--max-tokens), or do without a cache (--no-cache)."
             )
-
-
-def _after_prompt(text: Text, chosen: tuple[Chosen, ...]) -> Written:
-    """Return the event that brings the log-probabilities of a prompt."""
-    if any(math.isnan(one.log_probability or 0.0) for one in chosen):
-        text.most = 0  # nothing is written after it
-        return Written(text.number, None, "error", error=ModelError(BROKEN))
-    return Written(text.number, None, "length" if text.request.max_tokens == 0 else "", prompt=chosen)

@@ -24,6 +24,7 @@ class Text:
         "request",
         "sampling",
         "start",
+        "tells",
     )
 
     def __init__(self, number: int, request: Request, bias: Tensor | None, context_length: int) -> None:
@@ -32,6 +33,8 @@ class Text:
         self.start = 0
         """Where the window begins whose tokens are cached."""
         self.bias = bias
+        self.tells = request.of_prompt
+        """Whether the log-probabilities of the prompt are still to be told."""
         # What each step looks at.
         self.sampling, self.ends, self.likeliest = request.sampling, request.ends, request.likeliest
         self.most = math.inf if request.max_tokens is None else len(self.ids) + request.max_tokens

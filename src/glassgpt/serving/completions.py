@@ -49,8 +49,9 @@ async def stream_completion(service: Service, asked: CompletionAsked) -> AsyncGe
 
 def _job(service: Service, asked: CompletionAsked, loaded: Loaded) -> Job:
     several = len(asked.prompt) > 1
+    told = (bool(asked.echo) and asked.logprobs is not None) or asked.max_tokens == 0
     prompts = [
-        prompt_of(loaded.run, given, f"prompt.{index}" if several else "prompt")
+        prompt_of(loaded.run, given, f"prompt.{index}" if several else "prompt", told=told)
         for index, given in enumerate(asked.prompt)
     ]
     return make_job(
@@ -60,7 +61,7 @@ def _job(service: Service, asked: CompletionAsked, loaded: Loaded) -> Job:
         service.limits,
         max_tokens=MAX_TOKENS if asked.max_tokens is None else asked.max_tokens,
         likeliest=asked.logprobs,
-        of_prompt=(bool(asked.echo) and asked.logprobs is not None) or asked.max_tokens == 0,
+        of_prompt=told,
         documents=loaded.run.knows_documents,
     )
 

@@ -1,7 +1,7 @@
 """From what a client sends to the ids that the model reads.
 
 A prompt is the beginning of a text, as in training: the ids that began every text there (`<|endoftext|>` for a model
-of documents) are put before it, whether it came as text or as ids, unless ids begin with them already. They are not
+of documents) are put before it, whether it came as text or as ids, unless it begins with them already. They are not
 part of the prompt: they are neither counted nor echoed. So log-probabilities over HTTP are those of `glassgpt eval`.
 """
 
@@ -31,25 +31,31 @@ class Prompt:
         return self.ids[self.before :]
 
 
-def prompt_of(run: Run, given: str | Sequence[int], where: str = "prompt") -> Prompt:
+def prompt_of(run: Run, given: str | Sequence[int], where: str = "prompt", *, told: bool = False) -> Prompt:
     """Return a prompt given as text or ids.
 
-    Raises `ApiError` for ids or text that are not in the vocabulary, and for one that is longer than the context.
+    With `told`, its log-probabilities are wanted. Then its last token is only predicted, so that it may have one more
+    than the context; and one that leaves no room for what begins every text is a window from within a text. Raises
+    `ApiError` for ids or text that are not in the vocabulary, and for one that is longer than the context.
     """
+    before = run.before
     if isinstance(given, str):
+        begin = run.tokenizer.decode(before, skip_special=False)
         try:
-            ids = run.prompt_ids(given)
+            ids = run.prompt_ids(given.removeprefix(begin))
         except GenerationError as error:
             raise ApiError(400, str(error), param=where) from error
-        prompt = Prompt(ids, len(ids) - len(run.tokenizer.encode(given)), given)
+        own = len(ids) if begin and given.startswith(begin) else len(run.tokenizer.encode(given))
+        prompt = Prompt(ids, len(ids) - own, given)
     else:
         refuse_unknown_ids(run, given, where)
-        before = run.before
         hidden = [] if list(given[: len(before)]) == before else before
         prompt = Prompt([*hidden, *given], len(hidden), "")
-        refuse_too_long(run, prompt, where)  # before it is decoded
-        return replace(prompt, text=run.tokenizer.decode(given, skip_special=False))
-    refuse_too_long(run, prompt, where)
+    if told and len(prompt.ids) > run.model.config.context_length + 1:
+        prompt = replace(prompt, ids=prompt.own, before=0)
+    refuse_too_long(run, prompt, where, room=-1 if told else 0)
+    if not isinstance(given, str):  # after its length is known
+        prompt = replace(prompt, text=run.tokenizer.decode(given, skip_special=False))
     return prompt
 
 
@@ -119,7 +125,7 @@ def refuse_too_long(run: Run, prompt: Prompt, where: str, *, room: int = 0) -> N
     context = run.model.config.context_length
     if len(prompt.ids) + room > context:
         begun = f" and {prompt.before} that begin every text" if prompt.before else ""
-        answer = ", and the answer needs at least one" if room else ""
+        answer = ", and the answer needs at least one" if room > 0 else ""
         raise ApiError(
             400,
             f"{where} has {len(prompt.own):,} tokens{begun}, and this model's context is {context:,} tokens{answer}. "

@@ -66,19 +66,22 @@ class OldForm:
     def of_prompt(self, chosen: Sequence[Chosen]) -> dict[str, list[Any]]:
         """Return the entries of the prompt, the first without a log-probability."""
         own = chosen[self.prompt.before :]
-        return (
-            self.of(own[:1], known=False)
-            if len(own) < 2
-            else _joined(self.of(own[:1], False), self.of(own[1:]))
+        return join_old_forms(
+            [self._entries(own[:1], of_prompt=True, known=False), self._entries(own[1:], of_prompt=True)]
         )
 
-    def of(self, chosen: Sequence[Chosen], known: bool = True) -> dict[str, list[Any]]:
-        """Return the entries of some tokens."""
+    def of(self, chosen: Sequence[Chosen]) -> dict[str, list[Any]]:
+        """Return the entries of some tokens that were written."""
+        return self._entries(chosen)
+
+    def _entries(
+        self, chosen: Sequence[Chosen], *, of_prompt: bool = False, known: bool = True
+    ) -> dict[str, list[Any]]:
         names = [token_text(self.tokenizer, one.id) for one in chosen]
         offsets = []
-        for one in chosen:
+        for one, name in zip(chosen, names, strict=True):
             offsets.append(self._offset)
-            self._offset += len(self._decoder.push(one.id)) if one.id < self.tokenizer.vocab_size else 0
+            self._offset += self._length(one.id, name, of_prompt)
         return {
             "tokens": names,
             "token_logprobs": [told(one.log_probability) if known else None for one in chosen],
@@ -88,6 +91,13 @@ class OldForm:
             "text_offset": offsets,
         }
 
+    def _length(self, id: int, name: str, of_prompt: bool) -> int:
+        """Return how many characters a token adds: a special one is in the text of a prompt, and in no other."""
+        if id >= self.tokenizer.vocab_size:
+            return 0
+        added = len(self._decoder.push(id))
+        return len(name) if of_prompt and self.tokenizer.is_special(id) else added
+
     def _top(self, chosen: Chosen, name: str) -> dict[str, float | None]:
         """Return the likeliest tokens, likeliest first, and the chosen one."""
         top: dict[str, float | None] = {}
@@ -95,10 +105,6 @@ class OldForm:
             top.setdefault(token_text(self.tokenizer, id), told(log_probability))
         top.setdefault(name, told(chosen.log_probability))
         return top
-
-
-def _joined(first: dict[str, list[Any]], second: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    return {name: first[name] + second[name] for name in first}
 
 
 def join_old_forms(parts: Sequence[dict[str, list[Any]]]) -> dict[str, list[Any]]:
