@@ -19,6 +19,7 @@ from glassgpt.dataset.shards import open_shards
 from glassgpt.errors import CheckpointError, ConfigError, ModelError, RunError, TokenizerError
 from glassgpt.evaluation.loss import evaluate
 from glassgpt.generation.text import GenerationConfig, complete
+from glassgpt.model.forms import form_of
 from glassgpt.runs.checkpoints import CheckpointStore, load_checkpoint
 from glassgpt.runs.config import PromptsConfig, RunConfig
 from glassgpt.runs.directory import RunDirectory
@@ -74,6 +75,11 @@ def test_weights_in_fewer_bits_are_made_on_opening_and_change_no_file(run, weigh
     assert not any(isinstance(module, torch.nn.Linear) for module in opened.model.modules())
     assert len(opened.complete(["", "Once"], GenerationConfig(max_tokens=5, seed=0), count=2)) == 4
     assert files.hash_file(run.weights) == before
+
+
+def test_auto_takes_the_fastest_form(run, monkeypatch):
+    monkeypatch.setattr("glassgpt.runs.opening.fastest_form", lambda model: "bfloat16")
+    assert form_of(open_run("first", weights="auto").model) == "bfloat16"
 
 
 def test_the_loss_of_the_opened_model_is_the_one_that_was_noted(run, trained):

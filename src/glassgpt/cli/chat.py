@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from glassgpt.cli.given import Given, refuse_misplaced
-from glassgpt.cli.terminal import Output, make_console, printable, say_if_not_faster, shown, typed
+from glassgpt.cli.terminal import Output, make_console, printable, say_form, shown, typed
 from glassgpt.commands import command
 from glassgpt.errors import GenerationError, GlassGPTError
 from glassgpt.idle import refuse_idle
@@ -39,7 +39,7 @@ def chat(
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int | None = None,
-    weights: Literal["as-saved", "bfloat16", "int8"] = "as-saved",
+    weights: Literal["as-saved", "bfloat16", "int8", "auto"] = "as-saved",
     device: str = "auto",
     given: Given = (),
 ) -> None:
@@ -56,7 +56,8 @@ def chat(
         top_k: Keep only the k likeliest tokens; 0 keeps all.
         top_p: Keep the likeliest tokens that together reach this probability.
         seed: The same seed and the same lines give the same conversation.
-        weights: int8 stores the weights in 8 bits, bfloat16 in 16: less memory, and a large model writes faster.
+        weights: int8 stores the weights in 8 bits, bfloat16 in 16: less memory, and a large model writes faster. auto
+            takes what this machine writes fastest with; it is measured once.
         device: auto, cpu, cuda or mps.
     """
     refuse_misplaced(run, *more, most=0)  # before torch is imported: it takes seconds
@@ -69,7 +70,7 @@ def chat(
     )
     refuse_idle(config, given)
     opened = open_run(run, device=pick_device(device), weights=weights)
-    say_if_not_faster(opened.model, weights)
+    say_form(opened.model, weights)
     console = make_console()
     _converse(_partner(opened, config, system, console), console)
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from glassgpt.cli import loss, questions
 from glassgpt.cli.given import Given
 from glassgpt.cli.options import TextField
-from glassgpt.cli.terminal import make_console, print_table, say, say_if_not_faster, shown
+from glassgpt.cli.terminal import make_console, print_table, say, say_form, shown
 from glassgpt.idle import OnlyWith, refuse_idle
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def eval_(
     seed: int = 0,
     json: Annotated[Path | None, Parameter(name="--json")] = None,
     force: Annotated[bool, Parameter(negative=())] = False,
-    weights: Literal["as-saved", "bfloat16", "int8"] = "as-saved",
+    weights: Literal["as-saved", "bfloat16", "int8", "auto"] = "as-saved",
     device: str = "auto",
     given: Given = (),
 ) -> None:
@@ -65,7 +65,8 @@ def eval_(
         seed: The same seed gives the same random draws.
         json: Also write the results to this file.
         force: Overwrite an existing file.
-        weights: int8 stores the weights in 8 bits, bfloat16 in 16: less memory, and a large model writes faster.
+        weights: int8 stores the weights in 8 bits, bfloat16 in 16: less memory, and a large model writes faster. auto
+            takes what this machine writes fastest with; it is measured once.
         device: auto, cpu, cuda or mps.
     """
     from glassgpt.runs.directory import find_run
@@ -109,7 +110,7 @@ def _answer(
     further: Questions,
     *,
     json: Path | None,
-    weights: Literal["as-saved", "bfloat16", "int8"],
+    weights: Literal["as-saved", "bfloat16", "int8", "auto"],
     device: str,
 ) -> None:
     """Measure, ask, print, and write to `json`: the loss first, since it needs no more than the text."""
@@ -118,12 +119,12 @@ def _answer(
 
     set_threads(0)
     run = open_run(name, device=pick_device(device), weights=weights)
-    say_if_not_faster(run.model, weights)
+    say_form(run.model, weights)
     console = make_console()
     with console.status("Loading tasks ..."):
         tasks = further.load()
     with console.status("Measuring the loss ..."):
-        found = asked.measure_or_say(run, alone=not further.named, weights=weights)
+        found = asked.measure_or_say(run, alone=not further.named)
     facts: dict[str, Any] = {"run": run.directory.name, "loss": None}
     notes: list[str] = []
     if isinstance(found, str):

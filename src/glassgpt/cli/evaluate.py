@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from glassgpt.cli.given import Given
 from glassgpt.cli.loss import ONLY_WITH, Asked, show_loss, show_stories
 from glassgpt.cli.options import TextField
-from glassgpt.cli.terminal import make_console, say_if_not_faster
+from glassgpt.cli.terminal import make_console, say_form
 from glassgpt.idle import refuse_idle
 
 
@@ -19,7 +19,7 @@ def evaluate(
     moved: Annotated[tuple[str, ...], Parameter(name="--corpus.sources")] = (),
     split: str = "validation",
     stories: int = 0,
-    weights: Literal["as-saved", "bfloat16", "int8"] = "as-saved",
+    weights: Literal["as-saved", "bfloat16", "int8", "auto"] = "as-saved",
     device: str = "auto",
     text_field: TextField = None,
     given: Given = (),
@@ -32,7 +32,8 @@ def evaluate(
         moved: Where the run's own text is now, if it was moved; it must be the same.
         split: Which split of the run's own text: train, validation or test.
         stories: Number of stories to write and to score with the built-in grammar.
-        weights: int8 stores the weights in 8 bits, bfloat16 in 16: less memory, and a large model writes faster.
+        weights: int8 stores the weights in 8 bits, bfloat16 in 16: less memory, and a large model writes faster. auto
+            takes what this machine writes fastest with; it is measured once.
         device: auto, cpu, cuda or mps.
         text_field: The field of .jsonl, .json, .csv and .parquet records that holds the text.
     """
@@ -47,8 +48,8 @@ def evaluate(
     asked.refuse_wrong()
     set_threads(0)
     opened = open_run(run, device=pick_device(device), weights=weights)
-    say_if_not_faster(opened.model, weights)
-    show_loss(opened, asked.measure(opened, weights))
+    say_form(opened.model, weights)
+    show_loss(opened, asked.measure(opened))
     score = asked.write_stories(opened)
     if score:
         show_stories(score)

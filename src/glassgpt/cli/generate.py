@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from glassgpt.cli.flow import Writer
 from glassgpt.cli.given import Given, refuse_misplaced
-from glassgpt.cli.terminal import Output, make_console, say_if_not_faster, typed
+from glassgpt.cli.terminal import Output, make_console, say_form, typed
 from glassgpt.errors import GenerationError
 from glassgpt.idle import OnlyWith, refuse_idle
 
@@ -38,7 +38,7 @@ def generate(
     seed: int | None = None,
     count: int = 1,
     cache: bool = True,
-    weights: Literal["as-saved", "bfloat16", "int8"] = "as-saved",
+    weights: Literal["as-saved", "bfloat16", "int8", "auto"] = "as-saved",
     device: str = "auto",
     given: Given = (),
 ) -> None:
@@ -59,7 +59,8 @@ def generate(
         seed: The same seed writes the same text.
         count: Number of continuations. A single one streams; several are written together.
         cache: Keep the keys and values of earlier tokens. Without them the same is written, only slower.
-        weights: int8 stores the weights in 8 bits, bfloat16 in 16: less memory, and a large model writes faster.
+        weights: int8 stores the weights in 8 bits, bfloat16 in 16: less memory, and a large model writes faster. auto
+            takes what this machine writes fastest with; it is measured once.
         device: auto, cpu, cuda or mps.
     """
     # Before torch is imported: it takes seconds.
@@ -83,13 +84,15 @@ def generate(
     _write(prompt, opened.stream(prompt, config, count=count, use_cache=cache, engine="auto"), count)
 
 
-def _opened(name: str, prompt: str, weights: Literal["as-saved", "bfloat16", "int8"], device: str) -> Run:
+def _opened(
+    name: str, prompt: str, weights: Literal["as-saved", "bfloat16", "int8", "auto"], device: str
+) -> Run:
     """Open a run, and say what of the prompt it cannot see."""
     from glassgpt.device import pick_device
     from glassgpt.runs.opening import open_run
 
     opened = open_run(name, device=pick_device(device), weights=weights)
-    say_if_not_faster(opened.model, weights)
+    say_form(opened.model, weights)
     _say([opened.unseen(prompt)], style=None)
     return opened
 

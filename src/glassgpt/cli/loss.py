@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from glassgpt.corpus.tinytales.score import StoryScore
     from glassgpt.finetuning.measuring import Figures
     from glassgpt.pretraining.measuring import Measurement
-    from glassgpt.runs.opening import Run, Weights
+    from glassgpt.runs.opening import Run
 
 MOST_STORIES = 1_000_000
 ONLY_WITH = (
@@ -59,7 +59,7 @@ class Asked:
                 "only one of the two."
             )
 
-    def measure(self, run: Run, weights: Weights = "as-saved") -> Measurement | Figures:
+    def measure(self, run: Run) -> Measurement | Figures:
         """Measure the loss, or what a fine-tuned run is measured by.
 
         Raises the errors of `glassgpt.pretraining.measuring` and `glassgpt.finetuning.measuring`.
@@ -73,7 +73,7 @@ class Asked:
             return found or measure_sources(run, self.sources, self.text_field)
         if is_finetuned:
             self._refuse_other_split(run)
-            return measure_held_out(run, self.moved, weights)
+            return measure_held_out(run, self.moved)
         return measure_own(run, self.split, self.moved)
 
     def _refuse_other_split(self, run: Run) -> None:
@@ -85,9 +85,7 @@ class Asked:
                 "only. Leave out --split."
             )
 
-    def measure_or_say(
-        self, run: Run, *, alone: bool, weights: Weights = "as-saved"
-    ) -> Measurement | Figures | str:
+    def measure_or_say(self, run: Run, *, alone: bool) -> Measurement | Figures | str:
         """Return the loss, or the reason why it cannot be measured.
 
         An error is raised instead if the command line names the text to measure on, or if the loss is all that is
@@ -98,7 +96,7 @@ class Asked:
         from glassgpt.pretraining.measuring import why_no_text
 
         try:
-            return self.measure(run, weights)
+            return self.measure(run)
         except (ConfigError, CorpusError, DatasetError, EvaluationError, RunError) as error:
             has_own = why_no_text(run) is None or run.directory.finetune.is_file()
             if self.names_text:

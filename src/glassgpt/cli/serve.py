@@ -20,7 +20,7 @@ def serve(
     queue: int = 1024,
     seconds: float = 600.0,
     drain_seconds: float = 30.0,
-    weights: Literal["as-saved", "bfloat16", "int8"] = "as-saved",
+    weights: Literal["as-saved", "bfloat16", "int8", "auto"] = "as-saved",
     device: str = "auto",
 ) -> None:
     """Serve runs over HTTP. Any program that can talk to OpenAI can then talk to them.
@@ -37,7 +37,8 @@ def serve(
         queue: The most texts that are written or waiting at once; more are refused with the status 429.
         seconds: The longest time that an answer may take.
         drain_seconds: How long running answers may go on after SIGTERM or Ctrl-C.
-        weights: int8 stores the weights in 8 bits, bfloat16 in 16: less memory, and a large model writes faster.
+        weights: int8 stores the weights in 8 bits, bfloat16 in 16: less memory, and a large model writes faster. auto
+            takes what this machine writes fastest with; it is measured once.
         device: auto, cpu, cuda or mps.
     """
     for module in ("fastapi", "uvicorn", "prometheus_client", "swagger_ui_bundle"):

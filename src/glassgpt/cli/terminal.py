@@ -327,13 +327,17 @@ def _undecodable(what: str, byte: int) -> GlassGPTError:
     )
 
 
-def say_if_not_faster(model: GPT, weights: str) -> None:
-    """If nothing here writes faster with weights in fewer bits, say that they only save memory."""
+def say_form(model: GPT, weights: str) -> None:
+    """Say which form of the weights `auto` chose, or that a form writes no faster here and only saves memory."""
+    from glassgpt.model.forms import form_of
     from glassgpt.model.int8 import has_integer_kernel, loops_can_write
 
-    embedding = model.token_embedding.weight
-    faster = loops_can_write(embedding) or (weights == "int8" and has_integer_kernel(embedding))
-    if weights != "as-saved" and not faster:
-        make_console(stderr=True, lasting=True, soft_wrap=True).print(
-            f"This device has no fast {weights} product: {weights} weights save memory but no time."
-        )
+    embedding, form = model.token_embedding.weight, form_of(model)
+    console = make_console(stderr=True, lasting=True, soft_wrap=True)
+    if weights == "auto":
+        chosen = "stay as saved" if form == "as-saved" else f"are rounded to {form}"
+        console.print(f"The weights {chosen}: so this machine writes fastest.", style="dim")
+    elif weights != "as-saved" and not (
+        loops_can_write(embedding) or (form == "int8" and has_integer_kernel(embedding))
+    ):
+        console.print(f"This device has no fast {form} product: {form} weights save memory but no time.")

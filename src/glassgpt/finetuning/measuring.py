@@ -32,10 +32,11 @@ from glassgpt.finetuning.config import KINDS, Kind
 from glassgpt.finetuning.settings import ChatConfig, FineTuneConfig
 from glassgpt.finetuning.start import make_start
 from glassgpt.finetuning.task import HEAD, Start, Task
+from glassgpt.model.forms import form_of, store
 from glassgpt.registry import imported
 from glassgpt.runs.checkpoints import read_tensors
 from glassgpt.runs.facts import DataFacts
-from glassgpt.runs.opening import Run, Weights, find_base, open_run, store
+from glassgpt.runs.opening import Run, find_base, open_run
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def _device_of(run: Run) -> torch.device:
     return run.model.token_embedding.weight.device
 
 
-def measure_held_out(run: Run, moved: Sequence[str] = (), weights: Weights = "as-saved") -> Figures:
+def measure_held_out(run: Run, moved: Sequence[str] = ()) -> Figures:
     """Measure an opened fine-tuned run on its held-out examples; `moved` says where its data is now.
 
     Raises `RunError` for a base or data that cannot be found, and `EvaluationError` for data that has changed or is
@@ -157,8 +158,9 @@ def measure_held_out(run: Run, moved: Sequence[str] = (), weights: Weights = "as
     if (reading := other_reading(directory, lineage, task.data, choice)) is not None:
         raise _not_known(run, f"{reading[:-1]},", "Measure it with that version")
     # Rounded weights cannot be taken over: the exact ones are rounded after that.
-    _take_weights(task, run if weights == "as-saved" else open_run(str(directory.path), device=device))
-    store(language_model(task), weights)
+    form = form_of(run.model)
+    _take_weights(task, run if form == "as-saved" else open_run(str(directory.path), device=device))
+    store(language_model(task), form)
     split = msgspec.convert({"sources": [], **task.data}, DataFacts).splits.get("validation")
     held = split.told if split is not None else 0
     text = f"its {held:,} held-out example{'s' * (held != 1)}"

@@ -17,6 +17,7 @@ from glassgpt.generation.engines import Decodes, loops_can_be_had
 from glassgpt.machine.compare import compare
 from glassgpt.machine.kept import keep, measuring_is_off, recall
 from glassgpt.machine.load import QUIET, used_by_others
+from glassgpt.model.forms import form_of
 from glassgpt.model.gpt import GPT
 from glassgpt.model.modes import evaluating
 
@@ -133,6 +134,8 @@ def _question(model: GPT) -> str:
     kinds = "+".join(
         sorted({str(weight.dtype).removeprefix("torch.") for weight in model.state_dict().values()})
     )
+    if (form := form_of(model)) != "as-saved":
+        kinds += f"+{form}"
     return (
         f"writing {config.n_layer}x{config.n_embd} heads={config.n_head}/{config.kv_heads}x{config.head_dim} "
         f"mlp={config.activation}{config.mlp_width} words={config.vocab_size} context={config.context_length} {kinds}"

@@ -18,10 +18,10 @@ from glassgpt.adapters.peft_format import merge_adapter
 from glassgpt.commands import command
 from glassgpt.errors import ModelError, RunError, TokenizerError
 from glassgpt.generation.engines import Engine
+from glassgpt.generation.fastest import fastest_form
 from glassgpt.generation.text import GenerationConfig, TextEvent, joined, prompt_ids, stream, unseen_part
+from glassgpt.model.forms import store
 from glassgpt.model.gpt import GPT
-from glassgpt.model.int8 import quantize
-from glassgpt.model.stored import halve
 from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
 from glassgpt.runs.config import RunConfig
 from glassgpt.runs.directory import RunDirectory, find_run, list_runs, runs_folder
@@ -105,12 +105,7 @@ class Run:
         return joined(events, prompt, count)
 
 
-Weights = Literal["as-saved", "bfloat16", "int8"]
-
-
-def store(model: GPT, weights: Weights) -> GPT:
-    """Round the matrices of a model as `weights` says; return the same model."""
-    return {"as-saved": lambda same: same, "bfloat16": halve, "int8": quantize}[weights](model)
+Weights = Literal["as-saved", "bfloat16", "int8", "auto"]
 
 
 @explaining
@@ -118,7 +113,7 @@ def open_run(name: str, *, device: torch.device | None = None, weights: Weights 
     """Open the run at a path, with a name, or the `latest`, its model in evaluation mode on `device`.
 
     With int8 or bfloat16 weights (see `glassgpt.model.stored`) the model takes less memory and time, and is a little
-    less exact.
+    less exact. `auto` takes what this machine writes fastest with, and measures that where it is not known.
 
     A run still training (or killed) opens with its best checkpoint so far; reading never disturbs training.
     Raises `RunError` when a part is missing or does not fit the others.
@@ -129,7 +124,8 @@ def open_run(name: str, *, device: torch.device | None = None, weights: Weights 
     tokenizer = open_tokenizer(directory, lineage)
     model = _open_model(directory, config, tokenizer, lineage)
     model = model.to(device or torch.device("cpu")).eval()
-    return Run(directory, config, store(model, weights), tokenizer, lineage)
+    form = fastest_form(model) if weights == "auto" else weights
+    return Run(directory, config, store(model, form), tokenizer, lineage)
 
 
 def open_tokenizer(directory: RunDirectory, lineage: Lineage) -> FastTokenizer:
