@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from glassgpt.errors import ConfigError
-from glassgpt.serving.errors import ApiError
+from glassgpt.serving.errors import Refused
 from glassgpt.serving.limits import Admission, Limits
 from glassgpt.serving.server import hosts_of
 
@@ -103,7 +103,7 @@ def test_a_full_server_says_when_to_try_again() -> None:
     """A request in the middle of the limit is let in when another has ended."""
     admission = Admission(4)
     with admission.of(3):
-        with pytest.raises(ApiError) as refused, admission.of(2):
+        with pytest.raises(Refused) as refused, admission.of(2):
             pass
         assert refused.value.status == 429
         assert int(refused.value.headers["Retry-After"]) >= 1

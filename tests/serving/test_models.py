@@ -19,7 +19,7 @@ from glassgpt.errors import RunError
 from glassgpt.generation.text import GenerationConfig
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.opening import open_run
-from glassgpt.serving.errors import ApiError
+from glassgpt.serving.errors import Refused
 from glassgpt.serving.models import SPARE_MEMORY, Models
 
 Result = TypeVar("Result")
@@ -183,7 +183,7 @@ def test_what_is_being_written_ends_with_the_weights_that_it_began_with(runs: Pa
 
 def test_an_unknown_name_in_an_empty_house(tmp_path: Path) -> None:
     models = Models([RunDirectory(tmp_path / "nowhere")])
-    with pytest.raises(ApiError, match="no longer there"):
+    with pytest.raises(Refused, match="no longer there"):
         models.find(None)
 
 

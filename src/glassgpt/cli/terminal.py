@@ -188,8 +188,9 @@ class _Unpadded(Output):
     """An output that is not a window: what fills a line up to its edge is left out, for there is no edge."""
 
     def write(self, text: str) -> int:
-        """Write text without the spaces at the ends of its lines."""
-        super().write("\n".join(map(_without_padding, text.split("\n"))))
+        """Write text without the spaces at the ends of its lines; the last line may go on, as a prompt does."""
+        *lines, rest = text.split("\n")
+        super().write("\n".join([*map(_without_padding, lines), rest]))
         return len(text)
 
 

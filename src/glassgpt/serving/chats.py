@@ -10,7 +10,7 @@ from typing import Any
 from glassgpt.chat.templates import id_of
 from glassgpt.commands import command
 from glassgpt.serving.answers import REASONS, ChatCompletion, head, usage, with_usage
-from glassgpt.serving.errors import ApiError
+from glassgpt.serving.errors import Refused
 from glassgpt.serving.models import Loaded
 from glassgpt.serving.prompts import chat_prompt
 from glassgpt.serving.schemas import ChatAsked
@@ -70,7 +70,7 @@ def _job(service: Service, asked: ChatAsked, loaded: Loaded) -> Job:
     run, template = loaded.run, loaded.template
     if template is None:
         teach = command("finetune", "sft", loaded.name, "DATA")
-        raise ApiError(
+        raise Refused(
             400,
             f"{loaded.name} is a base model: it continues texts and was not taught to answer. Send a prompt to "
             f"/v1/completions, or teach it:  {teach}",

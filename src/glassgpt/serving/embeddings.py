@@ -18,7 +18,7 @@ from torch import Tensor
 from glassgpt.generation.engine import evaluating
 from glassgpt.model.gpt import GPT
 from glassgpt.serving.answers import Embeddings
-from glassgpt.serving.errors import ApiError
+from glassgpt.serving.errors import Refused
 from glassgpt.serving.models import Loaded
 from glassgpt.serving.prompts import Prompt, prompt_of
 from glassgpt.serving.schemas import EmbeddingAsked
@@ -31,11 +31,11 @@ TOKENS_AT_ONCE = 4096
 async def embed(service: Service, asked: EmbeddingAsked) -> Embeddings:
     """Return the vector of each text."""
     if asked.encoding_format not in (None, "float", "base64"):
-        raise ApiError(400, "encoding_format must be float or base64.", param="encoding_format")
+        raise Refused(400, "encoding_format must be float or base64.", param="encoding_format")
     async with service.models.using(asked.model) as loaded:
         width = loaded.run.model.config.n_embd
         if asked.dimensions not in (None, width):
-            raise ApiError(
+            raise Refused(
                 400,
                 f"The vectors of {loaded.name} have {width} numbers; no other is possible.",
                 param="dimensions",
@@ -65,7 +65,7 @@ def _prompts(asked: EmbeddingAsked, loaded: Loaded) -> list[Prompt]:
         where = f"input.{index}" if several else "input"
         prompts.append(prompt_of(loaded.run, given, where))
         if not prompts[-1].own:
-            raise ApiError(400, f"{where} is empty: there is nothing to place.", param=where)
+            raise Refused(400, f"{where} is empty: there is nothing to place.", param=where)
     return prompts
 
 

@@ -34,7 +34,7 @@ ABOUT_THE_REQUEST = (GenerationError, TokenizerError)
 """Errors of generation that a client can correct. None of them names a file."""
 
 
-class ApiError(Exception):
+class Refused(Exception):
     """A request that is refused: the HTTP status, what is wrong and the way out, and the field that it is about."""
 
     def __init__(
@@ -63,27 +63,27 @@ class ApiError(Exception):
         return JSONResponse(self.content(), status_code=self.status, headers=self.headers)
 
 
-def as_api_error(error: BaseException) -> ApiError:
+def as_api_error(error: BaseException) -> Refused:
     """Return what a client is told about any error; what is not about its request is logged, and told in general."""
-    if isinstance(error, ApiError):
+    if isinstance(error, Refused):
         return error
     if isinstance(error, ABOUT_THE_REQUEST):
-        return ApiError(400, str(error))
+        return Refused(400, str(error))
     if isinstance(error, MemoryFullError | MemoryError):
         LOG.warning("Memory is full: %s", error)
-        return ApiError(
+        return Refused(
             503, "The server's memory is full. Try again later, or ask for less.", code="memory_full"
         )
     if isinstance(error, GlassGPTError):
         LOG.error("%s", error)
-        return ApiError(500, "The model could not write this text. The server's log says why.")
+        return Refused(500, "The model could not write this text. The server's log says why.")
     LOG.error("A request failed.", exc_info=error)
-    return ApiError(500, "The server has an error of its own. Its log says more.", code="internal_error")
+    return Refused(500, "The server has an error of its own. Its log says more.", code="internal_error")
 
 
 def tell_errors(app: FastAPI) -> None:
     """Let an app answer with these errors, whatever goes wrong."""
-    for kind in (ApiError, GlassGPTError, MemoryError, Exception):
+    for kind in (Refused, GlassGPTError, MemoryError, Exception):
         app.add_exception_handler(kind, _answer)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _by_status)
@@ -102,7 +102,7 @@ async def _by_status(request: Request, error: Exception) -> JSONResponse:
         405: f"{where} is not possible: this address takes {(error.headers or {}).get('Allow', 'another method')}.",
     }
     message = messages.get(error.status_code, "The body of the request cannot be read as JSON.")
-    return ApiError(error.status_code, message, headers=error.headers).response()
+    return Refused(error.status_code, message, headers=error.headers).response()
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
@@ -110,19 +110,19 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     return _first(error.errors()[0]).response()
 
 
-def _first(found: Mapping[str, Any]) -> ApiError:
+def _first(found: Mapping[str, Any]) -> Refused:
     """Return an error of pydantic as ours; only its place and its sentence, never the value."""
     if found["type"] == "json_invalid":
-        return ApiError(400, f"The body of the request is not JSON: {found.get('ctx', {}).get('error', '')}.")
+        return Refused(400, f"The body of the request is not JSON: {found.get('ctx', {}).get('error', '')}.")
     where = ".".join(str(part) for part in found["loc"] if part not in ("body", "query"))
     if not where:
-        return ApiError(
+        return Refused(
             400, "The body of the request must be a JSON object, sent with Content-Type: application/json."
         )
     if found["type"] == "missing":
-        return ApiError(400, f"{where} is missing.", param=where)
+        return Refused(400, f"{where} is missing.", param=where)
     what = str(found["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
     said = (
         f"must be {what}" if str(found["msg"]).startswith("Input should be ") else f"cannot be used: {what}"
     )
-    return ApiError(400, f"{where} {said}.", param=where)
+    return Refused(400, f"{where} {said}.", param=where)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from glassgpt.chat.messages import Message
-from glassgpt.serving.errors import ApiError
+from glassgpt.serving.errors import Refused
 
 MOST_STOPS = 32
 LONGEST_STOP = 1000
@@ -28,12 +28,12 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str):
-        raise ApiError(400, f"{where} must be a text, not {kind_of(value)}.", param=where)
+        raise Refused(400, f"{where} must be a text, not {kind_of(value)}.", param=where)
     try:
         value.encode()
     except UnicodeEncodeError:
         message = f"{where} is not valid Unicode: it has half of a surrogate pair, such as \\ud83d."
-        raise ApiError(400, message, param=where) from None
+        raise Refused(400, message, param=where) from None
     return value
 
 
@@ -52,7 +52,7 @@ def _prompts(value: Any, where: str) -> list[str | list[int]]:
     if isinstance(value, str):
         return [_text(value, where)]
     if not isinstance(value, list) or not value:
-        raise ApiError(
+        raise Refused(
             400,
             f"{where} must be a text, an array of token ids, or an array of several of them that is not empty.",
             param=where,
@@ -67,13 +67,13 @@ def _prompts(value: Any, where: str) -> list[str | list[int]]:
 
 def _ids(value: Any, where: str) -> list[int]:
     if not isinstance(value, list) or not all(map(_is_id, value)):
-        raise ApiError(400, f"{where} must hold token ids, which are whole numbers.", param=where)
+        raise Refused(400, f"{where} must hold token ids, which are whole numbers.", param=where)
     return value
 
 
 def _some_ids(value: Any, where: str) -> list[int]:
     if not value:
-        raise ApiError(400, f"{where} is an empty array. An empty text begins a new document.", param=where)
+        raise Refused(400, f"{where} is an empty array. An empty text begins a new document.", param=where)
     return _ids(value, where)
 
 
@@ -82,12 +82,10 @@ def _stops(value: Any) -> tuple[str, ...]:
         return ()
     several = value if isinstance(value, list) else [value]
     if len(several) > MOST_STOPS:
-        raise ApiError(
-            400, f"stop has {len(several)} texts; at most {MOST_STOPS} are possible.", param="stop"
-        )
+        raise Refused(400, f"stop has {len(several)} texts; at most {MOST_STOPS} are possible.", param="stop")
     texts = [_text(one, "stop") for one in several]
     if any(len(text) > LONGEST_STOP for text in texts):
-        raise ApiError(400, f"stop has a text of more than {LONGEST_STOP:,} characters.", param="stop")
+        raise Refused(400, f"stop has a text of more than {LONGEST_STOP:,} characters.", param="stop")
     return tuple(text for text in texts if text)
 
 
@@ -96,9 +94,9 @@ def _bias(value: Any) -> dict[int, float]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ApiError(400, "logit_bias must be an object of token ids and numbers.", param="logit_bias")
+        raise Refused(400, "logit_bias must be an object of token ids and numbers.", param="logit_bias")
     if len(value) > MOST_BIASES:
-        raise ApiError(
+        raise Refused(
             400,
             f"logit_bias has {len(value):,} tokens; at most {MOST_BIASES:,} are possible.",
             param="logit_bias",
@@ -107,18 +105,18 @@ def _bias(value: Any) -> dict[int, float]:
     for key, number in value.items():
         is_number = isinstance(number, int | float) and not isinstance(number, bool)
         if not (key.isascii() and key.isdigit() and len(key) < 12):
-            raise ApiError(
+            raise Refused(
                 400, f"logit_bias has the key {key[:40]!r}, which is no token id.", param="logit_bias"
             )
         if not (is_number and -100 <= number <= 100):
-            raise ApiError(400, f"logit_bias of {key} must be a number from -100 to 100.", param="logit_bias")
+            raise Refused(400, f"logit_bias of {key} must be a number from -100 to 100.", param="logit_bias")
         found[int(key)] = float(number)
     return found
 
 
 def _messages(value: Any) -> list[Message]:
     if not isinstance(value, list) or not value:
-        raise ApiError(400, "messages must be an array of at least one message.", param="messages")
+        raise Refused(400, "messages must be an array of at least one message.", param="messages")
     return [_message(one, f"messages.{index}") for index, one in enumerate(value)]
 
 
@@ -131,12 +129,12 @@ EMPTY_IN_A_MESSAGE = (
 
 def _message(value: Any, where: str) -> Message:
     if not isinstance(value, dict):
-        raise ApiError(
+        raise Refused(
             400, f"{where} must be an object with role and content, not {kind_of(value)}.", param=where
         )
     role = value.get("role")
     if not isinstance(role, str) or role not in ROLES:
-        raise ApiError(
+        raise Refused(
             400,
             f"{where}.role must be one of {', '.join(ROLES)}: these models know nothing of others.",
             param=f"{where}.role",
@@ -144,7 +142,7 @@ def _message(value: Any, where: str) -> Message:
     for name in value:
         if name in ("role", "content") or (name in EMPTY_IN_A_MESSAGE and value[name] in (None, [], "")):
             continue
-        raise ApiError(400, f"{where}.{name} is not supported. Leave it out.", param=f"{where}.{name}")
+        raise Refused(400, f"{where}.{name} is not supported. Leave it out.", param=f"{where}.{name}")
     return Message(ROLES[role], _content(value.get("content"), f"{where}.content", role))
 
 
@@ -158,11 +156,9 @@ def _content(value: Any, where: str, role: str) -> str:
     for index, part in enumerate(value):
         place = f"{where}.{index}"
         if not isinstance(part, dict) or part.get("type") != "text":
-            raise ApiError(
-                400, f"{place} must be a part of type text: nothing else can be read.", param=place
-            )
+            raise Refused(400, f"{place} must be a part of type text: nothing else can be read.", param=place)
         if more := [name for name in part if name not in ("type", "text")]:
-            raise ApiError(
+            raise Refused(
                 400, f"{place}.{more[0]} is not supported. Leave it out.", param=f"{place}.{more[0]}"
             )
         texts.append(_text(part.get("text"), f"{place}.text"))

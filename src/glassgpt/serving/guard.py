@@ -15,7 +15,7 @@ from collections.abc import Collection
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from glassgpt.serving.errors import ApiError
+from glassgpt.serving.errors import Refused
 from glassgpt.serving.limits import Limits
 from glassgpt.serving.metrics import Metrics
 
@@ -88,7 +88,7 @@ class Guard:
         try:
             self._refuse(scope)
             body = await self._body(Headers(scope=scope), receive)
-        except ApiError as error:
+        except Refused as error:
             await error.response()(scope, receive, send)
             return
         if body is None:
@@ -109,7 +109,7 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if self._hosts is not None and re.sub(r":\d+$", "", host).lower() not in self._hosts:
-            raise ApiError(
+            raise Refused(
                 403,
                 "The server is not reached under this name. Use one of this machine's (http://127.0.0.1), or let the "
                 "server ask for a key (--api-key).",
@@ -121,7 +121,7 @@ class Guard:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         # Compared in a time that says nothing about how much of it is right.
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._key):
-            raise ApiError(
+            raise Refused(
                 401,
                 "The API key is missing or wrong. Send it as  Authorization: Bearer KEY",
                 code="invalid_api_key",
@@ -129,9 +129,9 @@ class Guard:
             )
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
-        """Return the body, or None where the client left meanwhile. Raises `ApiError` beyond the limits."""
+        """Return the body, or None where the client left meanwhile. Raises `Refused` beyond the limits."""
         most = self._limits.body_bytes
-        too_long = ApiError(413, f"The body is longer than {most:,} bytes, which is this server's limit.")
+        too_long = Refused(413, f"The body is longer than {most:,} bytes, which is this server's limit.")
         stated = headers.get("content-length", "0")
         if stated.isdecimal() and len(stated) < 20 and int(stated) > most:
             raise too_long
@@ -149,5 +149,5 @@ class Guard:
                         raise too_long
                     more = message.get("more_body", False)
         except TimeoutError:
-            raise ApiError(408, f"The body took longer than {self._limits.body_seconds:g} seconds.") from None
+            raise Refused(408, f"The body took longer than {self._limits.body_seconds:g} seconds.") from None
         return b"".join(parts)

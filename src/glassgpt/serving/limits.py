@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from glassgpt.errors import ConfigError
-from glassgpt.serving.errors import ApiError
+from glassgpt.serving.errors import Refused
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,16 @@ class Admission:
 
     @contextlib.contextmanager
     def of(self, texts: int) -> Iterator[None]:
-        """Count this many texts during the block. Raises `ApiError` 429 where there is no room for them now."""
+        """Count this many texts during the block. Raises `Refused` 429 where there is no room for them now."""
         if texts > self.most:
-            raise ApiError(
+            raise Refused(
                 400,
                 f"The request asks for {texts:,} texts at once, and this server writes at most {self.most:,}. "
                 "Send them in several requests.",
                 param="prompt",
             )
         if self.now + texts > self.most:
-            raise ApiError(
+            raise Refused(
                 429,
                 f"The server is writing {self.now:,} texts and has room for {self.most:,}. Try again later.",
                 code="queue_full",

@@ -25,7 +25,7 @@ from glassgpt.machine.facts import free_memory
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.opening import Run, Weights, find_base, open_run
 from glassgpt.runs.reading import readable_lineage
-from glassgpt.serving.errors import LOG, ApiError
+from glassgpt.serving.errors import LOG, Refused
 from glassgpt.serving.worker import Worker
 
 SPARE_MEMORY = 256 * 2**20
@@ -118,10 +118,10 @@ class Models:
         return 0
 
     def find(self, name: str | None) -> Served:
-        """Return a run by its name, or the only one. Raises `ApiError` naming those that there are."""
+        """Return a run by its name, or the only one. Raises `Refused` naming those that there are."""
         if name is None and len(self._runs) > 1:
             known = ", ".join(self.names)
-            raise ApiError(400, f"Several runs are served: name one as model ({known}).", param="model")
+            raise Refused(400, f"Several runs are served: name one as model ({known}).", param="model")
         name = next(iter(self._runs)) if name is None else name
         served = self._runs.get(name)
         if served is None or not served.directory.config.is_file():
@@ -129,14 +129,14 @@ class Models:
             gone = "is no longer there" if name in self._runs else "is not served here"
             known = f" Those that are: {', '.join(names)}." if names else ""
             hint = did_you_mean(name[:80], names)
-            raise ApiError(
+            raise Refused(
                 404, f"The model {name[:80]!r} {gone}.{hint}{known}", param="model", code="model_not_found"
             )
         return served
 
     @contextlib.asynccontextmanager
     async def using(self, name: str | None) -> AsyncIterator[Loaded]:
-        """Give a loaded run for the time of the block. Raises `ApiError` when it cannot be had."""
+        """Give a loaded run for the time of the block. Raises `Refused` when it cannot be had."""
         served = self.find(name)
         served.used = time.monotonic()
         loaded = await self._current(served)
@@ -240,12 +240,12 @@ class Models:
         if not loaded.users:
             loaded.worker.close()
 
-    def _cannot_open(self, name: str) -> ApiError:
+    def _cannot_open(self, name: str) -> Refused:
         if name not in self.names:
-            return ApiError(
+            return Refused(
                 404, f"The model {name!r} is no longer there.", param="model", code="model_not_found"
             )
-        return ApiError(
+        return Refused(
             503,
             f"The model {name!r} cannot be opened now. The server's log says why.",
             code="model_unavailable",

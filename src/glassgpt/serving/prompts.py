@@ -14,7 +14,7 @@ from glassgpt.chat.messages import Message
 from glassgpt.chat.templates import ChatTemplate, plain_text
 from glassgpt.errors import ConfigError, GenerationError
 from glassgpt.runs.opening import Run
-from glassgpt.serving.errors import ApiError
+from glassgpt.serving.errors import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def prompt_of(run: Run, given: str | Sequence[int], where: str = "prompt", *, to
 
     With `told`, its log-probabilities are wanted. Then its last token is only predicted, so that it may have one more
     than the context; and one that leaves no room for what begins every text is a window from within a text. Raises
-    `ApiError` for ids or text that are not in the vocabulary, and for one that is longer than the context.
+    `Refused` for ids or text that are not in the vocabulary, and for one that is longer than the context.
     """
     before = run.before
     if isinstance(given, str):
@@ -44,7 +44,7 @@ def prompt_of(run: Run, given: str | Sequence[int], where: str = "prompt", *, to
         try:
             ids = run.prompt_ids(given.removeprefix(begin))
         except GenerationError as error:
-            raise ApiError(400, str(error), param=where) from error
+            raise Refused(400, str(error), param=where) from error
         own = len(ids) if begin and given.startswith(begin) else len(run.tokenizer.encode(given))
         prompt = Prompt(ids, len(ids) - own, given)
     else:
@@ -62,12 +62,12 @@ def prompt_of(run: Run, given: str | Sequence[int], where: str = "prompt", *, to
 def chat_prompt(
     run: Run, template: ChatTemplate, messages: Sequence[Message], where: str = "messages"
 ) -> Prompt:
-    """Return the prompt of a conversation, up to where the assistant's answer begins. Raises `ApiError`."""
+    """Return the prompt of a conversation, up to where the assistant's answer begins. Raises `Refused`."""
     pieces = _pieces(template, messages)
     text = plain_text(pieces)
     if unknown := run.tokenizer.unknown(text):
         shown = ", ".join(map(repr, unknown[:8]))
-        raise ApiError(
+        raise Refused(
             400, f"The messages have text that is not in this model's vocabulary: {shown}.", param=where
         )
     prompt = Prompt(run.tokenizer.encode_pieces(pieces), 0, "".join(piece for piece, _ in pieces))
@@ -93,7 +93,7 @@ def _pieces(template: ChatTemplate, messages: Sequence[Message]) -> list[tuple[s
         if all(words in text for words in system) or not any(message.role == "system" for message in tried):
             return pieces
         failure = ConfigError(f"{template.name} leaves out what the system says.")
-    raise ApiError(400, f"These messages cannot be written: {failure}", param="messages")
+    raise Refused(400, f"These messages cannot be written: {failure}", param="messages")
 
 
 def _joined(messages: Sequence[Message]) -> list[Message]:
@@ -113,20 +113,20 @@ def _without_system(messages: Sequence[Message]) -> list[Message]:
 
 
 def refuse_unknown_ids(run: Run, ids: Sequence[int], where: str) -> None:
-    """Raise `ApiError` for an id that the model does not have."""
+    """Raise `Refused` for an id that the model does not have."""
     size = run.tokenizer.vocab_size
     wrong = next((id for id in ids if not 0 <= id < size), None)
     if wrong is not None:
-        raise ApiError(400, f"{where} has the token id {wrong}; this model has 0 to {size - 1}.", param=where)
+        raise Refused(400, f"{where} has the token id {wrong}; this model has 0 to {size - 1}.", param=where)
 
 
 def refuse_too_long(run: Run, prompt: Prompt, where: str, *, room: int = 0) -> None:
-    """Raise `ApiError` for a prompt that leaves less than `room` tokens of the context."""
+    """Raise `Refused` for a prompt that leaves less than `room` tokens of the context."""
     context = run.model.config.context_length
     if len(prompt.ids) + room > context:
         begun = f" and {prompt.before} that begin every text" if prompt.before else ""
         answer = ", and the answer needs at least one" if room > 0 else ""
-        raise ApiError(
+        raise Refused(
             400,
             f"{where} has {len(prompt.own):,} tokens{begun}, and this model's context is {context:,} tokens{answer}. "
             "Send a shorter one.",

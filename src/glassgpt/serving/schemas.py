@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from glassgpt.errors import did_you_mean
 from glassgpt.generation.sampling import SamplingConfig
-from glassgpt.serving.errors import ApiError
+from glassgpt.serving.errors import Refused
 from glassgpt.serving.fields import Bias, Ids, Inputs, Messages, Number, Prompts, Stops, Text, Whole, kind_of
 
 MOST_LIKELIEST = 20
@@ -74,7 +74,7 @@ class Asked(BaseModel):
                 _refuse_unless_nothing(name, value, cls.NOTHING)
             else:
                 hint = did_you_mean(name[:60], cls.model_fields)
-                raise ApiError(
+                raise Refused(
                     400,
                     f"{name[:60]} is not a field that this server knows.{hint} Leave it out.",
                     param=name[:60],
@@ -87,9 +87,9 @@ def _refuse_unless_nothing(name: str, value: Any, nothing: Mapping[str, tuple[An
         return
     if name in LABELS:
         if not isinstance(value, LABELS[name]):
-            raise ApiError(400, f"{name} cannot be {kind_of(value)}.", param=name)
+            raise Refused(400, f"{name} cannot be {kind_of(value)}.", param=name)
     elif not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in nothing[name]):
-        raise ApiError(
+        raise Refused(
             400, f"{name} is not supported: with this value it asks for what no run here can do.", param=name
         )
 
@@ -126,11 +126,11 @@ class Writing(Asked):
     def _stream_options_need_a_stream(self) -> Writing:
         if self.stream_options is not None:
             if not self.stream:
-                raise ApiError(
+                raise Refused(
                     400, "stream_options has no effect without stream: true.", param="stream_options"
                 )
             if self.stream_options.include_obfuscation:
-                raise ApiError(
+                raise Refused(
                     400,
                     "stream_options.include_obfuscation is not supported.",
                     param="stream_options.include_obfuscation",
@@ -199,11 +199,11 @@ class ChatAsked(Writing):
     @model_validator(mode="after")
     def _fits_together(self) -> ChatAsked:
         if self.top_logprobs is not None and not self.logprobs:
-            raise ApiError(400, "top_logprobs has no effect without logprobs: true.", param="top_logprobs")
+            raise Refused(400, "top_logprobs has no effect without logprobs: true.", param="top_logprobs")
         if None not in (self.max_tokens, self.max_completion_tokens) and (
             self.max_tokens != self.max_completion_tokens
         ):
-            raise ApiError(
+            raise Refused(
                 400, "max_tokens and max_completion_tokens differ. Give one of the two.", param="max_tokens"
             )
         return self
@@ -241,7 +241,7 @@ class TokenizeAsked(Asked):
     @model_validator(mode="after")
     def _one_of_two(self) -> TokenizeAsked:
         if (self.prompt is None) == (self.messages is None):
-            raise ApiError(400, "Give either prompt or messages.", param="prompt")
+            raise Refused(400, "Give either prompt or messages.", param="prompt")
         return self
 
 

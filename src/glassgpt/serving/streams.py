@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from glassgpt.serving.errors import ApiError, as_api_error
+from glassgpt.serving.errors import Refused, as_api_error
 
 Result = TypeVar("Result")
 DONE = b"data: [DONE]\n\n"
@@ -40,7 +40,7 @@ class Answer(Response):
 async def unless_left(receive: Receive, work: Coroutine[Any, Any, Result], seconds: float) -> Result:
     """Return the result of some work; end it at once when the client closes the connection, or after some seconds.
 
-    Raises `ClientLeft`, or `ApiError` when time is over or the server ends.
+    Raises `ClientLeft`, or `Refused` when time is over or the server ends.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_left(receive))
@@ -50,11 +50,11 @@ async def unless_left(receive: Receive, work: Coroutine[Any, Any, Result], secon
             return working.result()
         if leaving.done():
             raise ClientLeft
-        raise ApiError(
+        raise Refused(
             504, f"The answer took longer than {seconds:g} seconds. Ask for fewer tokens.", code="timeout"
         )
     except asyncio.CancelledError:  # only the server's end cancels a request: its limit is over
-        raise ApiError(503, "The server is ending. Try again when it is back.", code="shutdown") from None
+        raise Refused(503, "The server is ending. Try again when it is back.", code="shutdown") from None
     finally:
         for task in (working, leaving):
             task.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glassgpt.serving.answers import Detokenized, Tokenized, TokenizerInfo
-from glassgpt.serving.errors import ApiError
+from glassgpt.serving.errors import Refused
 from glassgpt.serving.models import Loaded
 from glassgpt.serving.prompts import chat_prompt, refuse_unknown_ids
 from glassgpt.serving.schemas import DetokenizeAsked, TokenizeAsked
@@ -19,7 +19,7 @@ def tokenize(loaded: Loaded, asked: TokenizeAsked) -> Tokenized:
     run = loaded.run
     if asked.messages is not None:
         if loaded.template is None:
-            raise ApiError(400, f"{loaded.name} has no chat template.", param="messages")
+            raise Refused(400, f"{loaded.name} has no chat template.", param="messages")
         ids = chat_prompt(run, loaded.template, asked.messages).ids
     else:
         text = asked.prompt or ""

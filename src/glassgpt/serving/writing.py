@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from glassgpt.generation.requests import Chosen, Request
 from glassgpt.generation.text import TextEvent, never_written
-from glassgpt.serving.errors import ApiError
+from glassgpt.serving.errors import Refused
 from glassgpt.serving.limits import Admission, Limits
 from glassgpt.serving.metrics import Metrics
 from glassgpt.serving.models import Loaded, Models
@@ -81,14 +81,14 @@ def make_job(
     ends: Iterable[int] = (),
     documents: bool,
 ) -> Job:
-    """Return the requests for some prompts. Raises `ApiError` for more than the limits."""
+    """Return the requests for some prompts. Raises `Refused` for more than the limits."""
     run, n = loaded.run, asked.n or 1
     if n > limits.choices:
-        raise ApiError(
+        raise Refused(
             400, f"n is {n:,}; this server writes at most {limits.choices} texts for a prompt.", param="n"
         )
     if max_tokens > limits.max_tokens:
-        raise ApiError(
+        raise Refused(
             400,
             f"max_tokens is {max_tokens:,}; this server writes at most {limits.max_tokens:,} tokens.",
             param="max_tokens",
