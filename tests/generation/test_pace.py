@@ -45,7 +45,7 @@ def test_nothing_is_kept_while_others_work(make: Any, monkeypatch: pytest.Monkey
 
 def test_an_answer_that_makes_no_sense_is_no_answer(make: Any) -> None:
     model = make().float()
-    keep(pace._question(model), "loops", speed=3.0)
+    keep(pace.question_about(model), "loops", speed=3.0)
     assert known_pace(model) is None
 
 

@@ -3,31 +3,67 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
-from glassgpt.generation.pace import Pace, known_pace, measure_pace
-from glassgpt.machine.kept import measuring_is_off
+from glassgpt.generation.decoder import Decoder
+from glassgpt.generation.engines import Decodes, loops_can_be_had
+from glassgpt.generation.pace import STEPS_SECONDS, question_about
+from glassgpt.machine.compare import compare
+from glassgpt.machine.kept import keep, measuring_is_off, recall
+from glassgpt.machine.load import QUIET, used_by_others
 from glassgpt.model.forms import FORMS, Form, store
 from glassgpt.model.gpt import GPT
+from glassgpt.model.modes import evaluating
 
 WORTH = 1.2
 """How many times as fast a form must write to be worth its rounding."""
-SECONDS = 0.15
-"""The longest time for each comparison, of which there are four for each form and engine."""
+SECONDS = 2.0
+"""The longest time for each of the two comparisons."""
 
 
 def fastest_form(model: GPT) -> Form:
-    """Return the form that one text is written with fastest, by the measurements of this machine and model shape.
+    """Return the form that one text is written with fastest, as measured on this machine for the model's shape.
 
-    What is not known is measured, in some seconds, and kept while the machine is quiet. A form that rounds more must be
-    faster by `WORTH`. On other devices than the CPU, and where measuring is off, the weights stay as saved.
+    What is not known is measured in pairs of steps, some seconds long, and kept while the machine is quiet. A form that
+    rounds more must be `WORTH` times as fast beyond the noise. On other devices than the CPU, and where measuring is
+    off, the weights stay as saved.
     """
     if measuring_is_off() or model.token_embedding.weight.device.type != "cpu":
         return "as-saved"
-    best: Form = "as-saved"
-    paces: dict[Form, Pace] = {}
+    question = f"weights, {question_about(model)}"
+    known = recall(question)
     for form in FORMS:
-        stored = model if form == "as-saved" else store(copy.deepcopy(model), form)
-        paces[form] = known_pace(stored) or measure_pace(stored, seconds=SECONDS)
-        if paces[form].one > WORTH * paces[best].one:
-            best = form
+        if known is not None and known.choice == form:
+            return form
+    others, best, fastest, ratios = used_by_others(), "as-saved", steps_of(model), {}
+    for form in ("bfloat16", "int8"):
+        steps = steps_of(store(copy.deepcopy(model), form))
+        found = compare(fastest, steps, lead=WORTH, seconds=SECONDS)
+        ratios[f"{form} over {best}"] = found.ratio
+        if found.wins:
+            best, fastest = form, steps
+    if max(others, used_by_others()) <= QUIET:
+        keep(question, best, **ratios)
     return best
+
+
+def steps_of(model: GPT) -> Callable[[], None]:
+    """Return what takes some steps of one text, in the middle of the context.
+
+    They take one thread: beside another program, several would wait for each other longer than for the weights.
+    """
+    decoder: Decodes = Decoder(model, 1)
+    if loops_can_be_had(model):
+        from glassgpt.generation.loop_engine import LoopDecoder
+
+        decoder = LoopDecoder(model, 1)
+    place = model.config.context_length // 2
+
+    def take(count: int) -> None:
+        with evaluating(model):
+            for _ in range(count):
+                decoder.step([0], [place], 1)
+
+    single = compare(lambda: take(1), lambda: take(1), seconds=0.0, most=2).usual_seconds
+    count = max(1, round(STEPS_SECONDS / max(single, 1e-6)))
+    return lambda: take(count)

@@ -49,7 +49,7 @@ def known_pace(model: GPT) -> Pace | None:
     """Return what was measured for models of this shape on this machine, or None."""
     if measuring_is_off() or model.token_embedding.weight.device.type != "cpu":
         return None
-    return _recalled(_question(model))
+    return _recalled(question_about(model))
 
 
 @lru_cache(maxsize=64)
@@ -95,7 +95,7 @@ def measure_pace(model: GPT, *, seconds: float = SECONDS) -> Pace:
     pace = Pace(engine, of_one, of_many, 1 / one, MANY / many)
     if max(others, used_by_others()) <= QUIET:
         keep(
-            _question(model),
+            question_about(model),
             engine,
             **{
                 "threads for one": of_one,
@@ -128,7 +128,7 @@ def _best_threads(decoder: Decodes, places: list[int], seconds: float) -> tuple[
     return all, found.usual_seconds / count
 
 
-def _question(model: GPT) -> str:
+def question_about(model: GPT) -> str:
     """Return what names a shape, and how its numbers are stored."""
     config = model.config
     kinds = "+".join(
