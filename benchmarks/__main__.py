@@ -18,6 +18,7 @@ BENCHMARKS = (
     "steady",
     "tokenize",
     "generate",
+    "serve",
     "train_step",
     "finetune",
     "prepare",
