@@ -39,7 +39,7 @@ def reference(logits_V: np.ndarray, config: SamplingConfig, uniform: float, *, s
         before = np.cumsum(p_V[order]) - p_V[order]
         p_V[order[before >= config.top_p + slack]] = 0.0
     if config.min_p > 0:
-        p_V[p_V < config.min_p * (1 - slack) * p_V.max()] = 0.0
+        p_V[p_V < min(1.0, config.min_p * (1 - slack)) * p_V.max()] = 0.0  # the likeliest always stays
     upto_V = np.cumsum(p_V)
     return int(np.searchsorted(upto_V, min(max(uniform, 0.0), 1 - 1e-16) * upto_V[-1], side="right"))
 

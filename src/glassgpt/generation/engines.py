@@ -89,11 +89,11 @@ def begin_loading() -> None:
     """Begin to load the loops in a thread, unless that was begun before."""
     with _LOADING.lock:
         if _LOADING.thread is None and has_numba():
-            _LOADING.thread = threading.Thread(target=_load, daemon=True)
+            _LOADING.thread = threading.Thread(target=_load, args=(_LOADING,), daemon=True)
             _LOADING.thread.start()
 
 
-def _load() -> None:
+def _load(loading: _Loading) -> None:
     try:
         from glassgpt.generation import loop_engine
 
@@ -107,10 +107,10 @@ def _load() -> None:
                 start_new_session=True,
             )
         loop_engine.compile_step()
-        _LOADING.done = True
+        loading.done = True
     except Exception as error:
         # A library of the system that is too old, a folder that cannot be written: torch goes on writing.
-        _LOADING.failure = f"{type(error).__name__}: {error}"
+        loading.failure = f"{type(error).__name__}: {error}"
 
 
 def loops_are_loaded(engine: Engine) -> bool:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from glassgpt.generation import loop_choice, loops
-from glassgpt.generation.decoder import SMALLEST_CACHE, doubled
+from glassgpt.generation.decoder import SMALLEST_CACHE
 from glassgpt.generation.loop_choice import LoopChooser
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.model.attend import fused
@@ -51,6 +51,8 @@ KNOWN = (
 """Modules that the loops compute. Any other, such as an adapter, is another computation."""
 STEP: Any = loops.step
 CHOOSE: Any = loop_choice.choose
+GROWTH = 32
+"""Tokens by which a cache grows at least. What is empty between two rows breaks the stream in which memory is read."""
 EVERYTHING = 2**62
 """A window that no text fills."""
 
@@ -222,10 +224,11 @@ class LoopDecoder:
         return normed, np.empty((parts, config.context_length), np.float32)
 
     def _make_room(self, tokens: int) -> None:
-        """Double the cache until `tokens` fit."""
-        held = self._keys.shape[-1]
-        if tokens > held:
-            self._resize(self.rows, doubled(held, tokens, self.model.config.context_length))
+        """Let the cache grow until `tokens` fit: by little, so that few places between two rows are empty."""
+        if tokens > self._keys.shape[-1]:
+            more = max(GROWTH, tokens // 8 // GROWTH * GROWTH)
+            capacity = -(-tokens // more) * more
+            self._resize(self.rows, min(capacity, self.model.config.context_length))
 
     def _resize(self, rows: int, capacity: int) -> None:
         smaller = self._keys, self._values

@@ -61,6 +61,8 @@ BIAS, SCALE = 1, 2
 EMBEDDING, POSITIONS, FINAL_NORM, FINAL_NORM_BIAS, HEAD = range(5)
 ADDRESSES = 21
 
+PAIRS = 4
+"""Pairs of outputs that are computed for all rows before the next ones."""
 SPINS = 2000
 """How often a thread looks whether the others have arrived before it lets another program run on its core."""
 
@@ -205,33 +207,38 @@ def multiply(w_NM, x_BM, out_BN, first, last):
     The weights may be stored in fewer bits. Each is read from memory once. Two outputs at a time share the loads of x,
     and four rows those of the weights. The two are half of all apart, so that memory is read as two long streams, which
     the CPU fetches ahead of time. Of several short rows beside each other it does not see the order, and waits: that
-    took twice as long.
+    took twice as long. Some pairs of outputs are computed for all rows before the next, so that neither their weights
+    nor the rows have to be fetched again.
     """
     rows, inputs = x_BM.shape
     half = (last - first) // 2
-    for n in range(first, first + half):
-        k, b = n + half, 0
+    for near in range(first, first + half, PAIRS):
+        far, b = min(near + PAIRS, first + half), 0
         while b + 4 <= rows:
-            s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = f32(0.0)
-            for m in range(inputs):
-                w0, w1 = widened(w_NM[n, m]), widened(w_NM[k, m])
-                s00 += w0 * x_BM[b, m]
-                s01 += w0 * x_BM[b + 1, m]
-                s02 += w0 * x_BM[b + 2, m]
-                s03 += w0 * x_BM[b + 3, m]
-                s10 += w1 * x_BM[b, m]
-                s11 += w1 * x_BM[b + 1, m]
-                s12 += w1 * x_BM[b + 2, m]
-                s13 += w1 * x_BM[b + 3, m]
-            out_BN[b, n], out_BN[b + 1, n], out_BN[b + 2, n], out_BN[b + 3, n] = s00, s01, s02, s03
-            out_BN[b, k], out_BN[b + 1, k], out_BN[b + 2, k], out_BN[b + 3, k] = s10, s11, s12, s13
+            for n in range(near, far):
+                k = n + half
+                s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = f32(0.0)
+                for m in range(inputs):
+                    w0, w1 = widened(w_NM[n, m]), widened(w_NM[k, m])
+                    s00 += w0 * x_BM[b, m]
+                    s01 += w0 * x_BM[b + 1, m]
+                    s02 += w0 * x_BM[b + 2, m]
+                    s03 += w0 * x_BM[b + 3, m]
+                    s10 += w1 * x_BM[b, m]
+                    s11 += w1 * x_BM[b + 1, m]
+                    s12 += w1 * x_BM[b + 2, m]
+                    s13 += w1 * x_BM[b + 3, m]
+                out_BN[b, n], out_BN[b + 1, n], out_BN[b + 2, n], out_BN[b + 3, n] = s00, s01, s02, s03
+                out_BN[b, k], out_BN[b + 1, k], out_BN[b + 2, k], out_BN[b + 3, k] = s10, s11, s12, s13
             b += 4
         while b < rows:
-            s0 = s1 = f32(0.0)
-            for m in range(inputs):
-                s0 += widened(w_NM[n, m]) * x_BM[b, m]
-                s1 += widened(w_NM[k, m]) * x_BM[b, m]
-            out_BN[b, n], out_BN[b, k] = s0, s1
+            for n in range(near, far):
+                k = n + half
+                s0 = s1 = f32(0.0)
+                for m in range(inputs):
+                    s0 += widened(w_NM[n, m]) * x_BM[b, m]
+                    s1 += widened(w_NM[k, m]) * x_BM[b, m]
+                out_BN[b, n], out_BN[b, k] = s0, s1
             b += 1
     for n in range(first + 2 * half, last):
         for b in range(rows):
@@ -278,27 +285,24 @@ def see(shape, place, scores_S):
 
 
 @compiled
-def attend(shape, place, q_D, keys_DS, values_DS, scores_S, out_D):
+def attend(shape, place, q_D, key_D, value_D, keys_DS, values_DS, scores_S, out_D):
     """Write the values mixed by softmax(q k / sqrt(D)), for one head of one token (Vaswani et al. 2017, equation 1).
 
     The cache holds the first number of every key, then the second number of every key, and so on. One instruction then
-    reads the same number of many keys, and no sum runs across a register. Values are held in the same way.
+    reads the same number of many keys, and no sum runs across a register. Values are held in the same way. Both are
+    read from one end to the other. Several rows at a time would share the loads of the scores, but the processor
+    fetches one long stream ahead and gives up on several short ones; with many texts that took twice as long. For the
+    same reason the token's own key and value are passed beside the cache, which gets them later.
     """
     width, count = len(q_D), place + 1
     scale = f32(1.0) / math.sqrt(f32(width))
     for s in range(count):
         scores_S[s] = f32(0.0)
-    d = 0
-    while d + 2 <= width:
-        q0, q1 = q_D[d] * scale, q_D[d + 1] * scale
-        for s in range(count):
-            scores_S[s] += q0 * keys_DS[d, s] + q1 * keys_DS[d + 1, s]
-        d += 2
-    while d < width:
-        q0 = q_D[d] * scale
-        for s in range(count):
-            scores_S[s] += q0 * keys_DS[d, s]
-        d += 1
+    for d in range(width):
+        q = q_D[d] * scale
+        for s in range(place):
+            scores_S[s] += q * keys_DS[d, s]
+        scores_S[place] += q * key_D[d]
     if count > shape[WINDOW]:
         see(shape, place, scores_S)
     highest = scores_S[0]
@@ -309,30 +313,18 @@ def attend(shape, place, q_D, keys_DS, values_DS, scores_S, out_D):
         scores_S[s] = exp(scores_S[s] - highest)
         total += scores_S[s]
     part = f32(1.0) / total
-    d = 0
-    while d + 4 <= width:
-        s0 = s1 = s2 = s3 = f32(0.0)
-        for s in range(count):
-            weight = scores_S[s]
-            s0 += weight * values_DS[d, s]
-            s1 += weight * values_DS[d + 1, s]
-            s2 += weight * values_DS[d + 2, s]
-            s3 += weight * values_DS[d + 3, s]
-        out_D[d], out_D[d + 1], out_D[d + 2], out_D[d + 3] = s0 * part, s1 * part, s2 * part, s3 * part
-        d += 4
-    while d < width:
-        s0 = f32(0.0)
-        for s in range(count):
-            s0 += scores_S[s] * values_DS[d, s]
-        out_D[d] = s0 * part
-        d += 1
+    for d in range(width):
+        mixed = scores_S[place] * value_D[d]
+        for s in range(place):
+            mixed += scores_S[s] * values_DS[d, s]
+        out_D[d] = mixed * part
 
 
 @compiled
 def attention(
     shape, numbers, weights, turns, places, qkv_BN, keys_BKDS, values_BKDS, scores_S, out_BN, part, parts
 ):
-    """Add each row's key and value to the cache, and write what its heads read there.
+    """Write what each row's heads read in the cache, and add the row's key and value to it.
 
     A part has its own key/value heads, with the query heads that read them.
     """
@@ -348,9 +340,6 @@ def attention(
             normalize_head(weights[KEY_NORM], numbers[EPSILON], key_D)
         if shape[ROTARY]:
             rotate(key_D, turns[0, place], turns[1, place])
-        for d in range(width):
-            keys_BKDS[b, k, d, place] = key_D[d]
-            values_BKDS[b, k, d, place] = value_D[d]
         for h in range(k * group, (k + 1) * group):
             q_D = qkv_BN[b, h * width : (h + 1) * width]
             if weights[QUERY_NORM] != 0:
@@ -361,11 +350,16 @@ def attention(
                 shape,
                 place,
                 q_D,
+                key_D,
+                value_D,
                 keys_BKDS[b, k],
                 values_BKDS[b, k],
                 scores_S,
                 out_BN[b, h * width : (h + 1) * width],
             )
+        for d in range(width):  # now that the cache was read: each number goes to another place in memory
+            keys_BKDS[b, k, d, place] = key_D[d]
+            values_BKDS[b, k, d, place] = value_D[d]
 
 
 @compiled
