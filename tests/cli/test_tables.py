@@ -17,7 +17,7 @@ from glassgpt.cli import doctor, plan, session
 from glassgpt.cli.main import main
 from glassgpt.cli.terminal import make_console
 from glassgpt.doctor.check import Step
-from glassgpt.doctor.measure import Measured
+from glassgpt.doctor.measure import Measured, Writing
 from glassgpt.doctor.report import Diagnosis
 from glassgpt.doctor.surroundings import Extra, Space
 from glassgpt.machine.facts import machine_facts
@@ -75,10 +75,11 @@ def show_diagnosis() -> None:
     space = Space(free_memory=12_300_000_000, memory=16_000_000_000, free_disk=1_230_000, disk=10**12)
     steps = [Step("resume to the same bits", 12.5), Step("export", 0.5, trouble="It broke at 12,345 places.")]
     extras = [Extra("hf", {"transformers": "5.12.34"}, ()), Extra("data", {}, ("pyarrow", "datasketch"))]
+    writing = Writing("a-run-with-a-long-name-of-its-own-1", "loops", 1, 16, 12345.6, 1234567.8)
     found = Diagnosis(
         facts=machine_facts(), space=space, versions={"torch": "2.13.0", "numpy": "2.4.6"}, extras=extras,
-        hubs={"Hugging Face": False}, caches=[], measured=Measured("cpu", 0.0, (), {"1": 12.5, "16": 1234.5}, (), ()),
-        kept={}, steps=steps,
+        hubs={"Hugging Face": False}, caches=[], kept={}, steps=steps,
+        measured=Measured("cpu", 0.0, (), {"1": 12.5, "16": 1234.5}, (), (writing,), ()),
     )  # fmt: skip
     doctor._show(make_console(), found)
 

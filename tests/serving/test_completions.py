@@ -227,7 +227,16 @@ def test_a_stream_joins_to_the_whole(client: Any, more: dict[str, Any]) -> None:
         assert [part["finish_reason"] for part in parts if part["finish_reason"]] == [choice["finish_reason"]]
         if choice["logprobs"]:
             for name, entries in choice["logprobs"].items():
-                assert [entry for part in parts for entry in part["logprobs"][name]] == entries
+                streamed = [entry for part in parts for entry in part["logprobs"][name]]
+                # The compiled loops may take over from torch between the two requests, which round differently.
+                assert streamed == [_near(entry) for entry in entries]
+
+
+def _near(entry: Any) -> Any:
+    """Numbers within rounding, anything else as it is."""
+    if isinstance(entry, dict):
+        return pytest.approx(entry, abs=1e-5)
+    return pytest.approx(entry, abs=1e-5) if isinstance(entry, float) else entry
 
 
 def test_a_stream_has_no_usage_unless_it_is_wanted(client: Any) -> None:
