@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -87,8 +88,8 @@ def isolated_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
     return folder
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
     """Compute on one core, if torch is in use: with models this small, a second core is only waited for."""
     torch = sys.modules.get("torch")
     if torch is None:
@@ -96,8 +97,24 @@ def one_thread() -> Iterator[None]:
         return
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Every test computes on one core."""
+    with _one_thread():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Iterator[None]:
+    """What several tests share is made on one core, too: it is made before `one_thread` of the first of them."""
+    with _one_thread() if fixturedef.scope != "function" else contextlib.nullcontext():
+        return (yield)
 
 
 @pytest.fixture
