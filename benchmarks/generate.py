@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.measure import alternate, busy_core, fresh, timed
+from benchmarks.measure import alternate, busy_core, fresh, resident_bytes, timed
 from benchmarks.peers import llama_cpp, transformers_gpt2
 from benchmarks.report import Figure
 from glassgpt.device import available_cores
@@ -197,12 +197,6 @@ def resident(config: ModelConfig, int8: bool) -> int:
     after = resident_bytes()
     assert model is not None
     return after - before
-
-
-def resident_bytes() -> int:
-    """Return the bytes of this process that are in memory now (Linux)."""
-    with open("/proc/self/status") as status:
-        return 1024 * int(next(line for line in status if line.startswith("VmRSS")).split()[1])
 
 
 def write(model: GPT, tokens: int, engine: Engine = BEST) -> list[int]:

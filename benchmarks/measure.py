@@ -51,6 +51,12 @@ def busy_core() -> Iterator[None]:
         spinner.wait()
 
 
+def resident_bytes(process: int | str = "self") -> int:
+    """Return the bytes of a process that are in memory now (Linux)."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+
+
 @dataclass(frozen=True)
 class Fresh:
     """What a function returned in a separate process, how long it took there, and how much memory it needed."""

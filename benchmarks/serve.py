@@ -1,9 +1,9 @@
 """Serving: 64 clients at once against one, the first token beside two other servers, and memory over 10,000 requests.
 
 The peers serve the same weights: `transformers serve`, and FastAPI around `generate` with a lock, which is the server
-that people write first. All are greedy and write as many tokens as are asked for. The clients are a process of their
-own on the same cores; what they take is told, too. All servers run during the whole measurement, and the loads
-alternate.
+that people write first. All are greedy and write as many tokens as are asked for. The clients run in another process
+on the same cores, and the time that they take is shown as well. All servers run during the whole measurement, and
+their loads alternate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmarks.generate import SMALL
 from benchmarks.load import Load, load
-from benchmarks.measure import fresh
+from benchmarks.measure import fresh, resident_bytes
 from benchmarks.report import Figure
 from benchmarks.travel import working_in
 from glassgpt.interop.exports import export_run
@@ -96,11 +96,6 @@ class Served:
     def load(self, *shape: int, stream: bool = True, seed: int = 0) -> Load:
         """Return what that many clients saw, with that many requests each of that many tokens."""
         return fresh(load, self.port, "/v1/completions", self.bodies(*shape, stream=stream, seed=seed)).value
-
-    def resident(self) -> int:
-        """Return the bytes of the server that are in memory (Linux)."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
 
 
 def run(quick: bool) -> list[Figure]:
@@ -208,7 +203,7 @@ def memory(ours: Served, quick: bool) -> Figure:
             each = max(1, min(target - sent, 1_000) // CLIENTS)
             lost += ours.load(CLIENTS, each, 8, stream=bool(sent // CLIENTS % 2), seed=sent).lost
             sent += CLIENTS * each
-        held[target] = ours.resident()
+        held[target] = resident_bytes(ours.process.pid)
     growth = held[late] / held[early] - 1
     shown = [f"{held[target] / 1e6:,.0f} MB" for target in (late, early)]
     return Figure(f"memory after {late:,} requests; after {early:,}", *shown, held[early] / held[late],

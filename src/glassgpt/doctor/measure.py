@@ -131,7 +131,7 @@ def _copy(threads: int) -> float:
 
 
 def _newest_run() -> dict[str, ModelConfig]:
-    """Return the shape of the newest run's model by the run's name; nothing where there is none."""
+    """Return the name of the newest run with the shape of its model; empty if there are no runs."""
     try:
         run = find_run("latest")
         return {run.name: read_config(run).model}

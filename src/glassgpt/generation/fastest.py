@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from glassgpt.generation.decoder import Decoder
 from glassgpt.generation.engines import Decodes, loops_can_be_had
-from glassgpt.generation.pace import STEPS_SECONDS, question_about
+from glassgpt.generation.pace import group_of_steps, question_about, steps_in_a_group
 from glassgpt.machine.compare import compare
 from glassgpt.machine.kept import keep, measuring_is_off, recall
 from glassgpt.machine.load import QUIET, used_by_others
@@ -57,13 +57,12 @@ def steps_of(model: GPT) -> Callable[[], None]:
         from glassgpt.generation.loop_engine import LoopDecoder
 
         decoder = LoopDecoder(model, 1)
-    place = model.config.context_length // 2
+    places = [model.config.context_length // 2]
+    with evaluating(model):
+        steps = group_of_steps(decoder, places, 1, steps_in_a_group(decoder, places))
 
-    def take(count: int) -> None:
+    def take() -> None:
         with evaluating(model):
-            for _ in range(count):
-                decoder.step([0], [place], 1)
+            steps()
 
-    single = compare(lambda: take(1), lambda: take(1), seconds=0.0, most=2).usual_seconds
-    count = max(1, round(STEPS_SECONDS / max(single, 1e-6)))
-    return lambda: take(count)
+    return take

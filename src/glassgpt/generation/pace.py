@@ -108,21 +108,34 @@ def measure_pace(model: GPT, *, seconds: float = SECONDS) -> Pace:
     return pace
 
 
-def _best_threads(decoder: Decodes, places: list[int], seconds: float) -> tuple[int, float]:
-    """Return the best number of threads for a step with rows at some places, and its seconds."""
+def steps_in_a_group(decoder: Decodes, places: list[int]) -> int:
+    """Return how many steps of one thread, with rows at some places, take about `STEPS_SECONDS`."""
+    single = group_of_steps(decoder, places, 1, 1)
+    return max(
+        1, round(STEPS_SECONDS / max(compare(single, single, seconds=0.0, most=2).usual_seconds, 1e-6))
+    )
+
+
+def group_of_steps(decoder: Decodes, places: list[int], threads: int, count: int) -> Callable[[], None]:
+    """Return what takes `count` steps with rows at some places."""
     ids = [0] * len(places)
 
-    def steps(threads: int, count: int) -> Callable[[], None]:
-        def take() -> None:
-            for _ in range(count):
-                decoder.step(ids, places, threads)
+    def take() -> None:
+        for _ in range(count):
+            decoder.step(ids, places, threads)
 
-        return take
+    return take
 
-    single = compare(steps(1, 1), steps(1, 1), seconds=0.0, most=2).usual_seconds
-    count = max(1, round(STEPS_SECONDS / max(single, 1e-6)))
-    all = available_cores()
-    found = compare(steps(all, count), steps(1, count), lead=1.0, seconds=seconds)
+
+def _best_threads(decoder: Decodes, places: list[int], seconds: float) -> tuple[int, float]:
+    """Return the best number of threads for a step with rows at some places, and its seconds."""
+    all, count = available_cores(), steps_in_a_group(decoder, places)
+    found = compare(
+        group_of_steps(decoder, places, all, count),
+        group_of_steps(decoder, places, 1, count),
+        lead=1.0,
+        seconds=seconds,
+    )
     if all == 1 or found.ratio > 1.0:
         return 1, found.other_seconds / count
     return all, found.usual_seconds / count

@@ -79,7 +79,7 @@ class Reading:
 
     @torch.inference_mode()
     def of(self, row: int) -> KVCache:
-        """Return the cache of one row: this one where it has no other rows, else a copy."""
+        """Return the cache of one row: this cache itself if it has only that row, else a copy."""
         if self.cache.batch_size == 1:
             return self.cache
         alone = self._model.new_cache(1, capacity=self.cache.capacity)

@@ -152,7 +152,7 @@ class Scheduler:
         if self._waiting:
             self._admit()
         if self._chooser is None:
-            return self._step_without_cache() if self._writing else []
+            return _in_order(self._step_without_cache() if self._writing else [])
         self._let_moved_windows_go()
         may_adapt = self._chooser.is_loops if self._adapt_threads is None else self._adapt_threads
         threads = self._usual_threads(may_adapt)
@@ -168,9 +168,7 @@ class Scheduler:
             events += self._choose(logits_BV, threads)
         if watch and is_plain:  # reading a text takes longer and says nothing
             watch.note(time.perf_counter() - began)
-        if len(events) > 1:
-            events.sort(key=lambda event: event.number)
-        return events
+        return _in_order(events)
 
     def _usual_threads(self, may_adapt: bool) -> int:
         """Return the number of threads for the next step, as measured for this machine where that is known."""
@@ -216,7 +214,7 @@ class Scheduler:
         alike: dict[int, list[Text]] = {}
         readings: list[tuple[Reading, list[Text]]] = []
         for text in texts:
-            # The last id of a prompt that is told is only predicted: one more than the context fits.
+            # Where the log-probabilities of a prompt are wanted, its last id is only predicted and needs no place.
             text.start = 0 if text.tells else window_start(len(text.ids), self._context)
             window = text.ids[text.start : text.start + self._context]
             known, length = None, 0
@@ -363,7 +361,7 @@ class Scheduler:
                 over.append(place)
         if over:
             self._finish(over)
-        return sorted(events, key=lambda event: event.number) if len(events) > 1 else events
+        return events
 
     def _chosen(self, logits_BV: Tensor, ids: list[int]) -> dict[int, Chosen]:
         """Return the log-probabilities of the ids at the places where they were asked for."""
@@ -444,3 +442,10 @@ class Scheduler:
                 f"The cache of a text of {min(tokens, self._context):,} tokens needs {byte_size(need)} of memory, and "
                 f"{byte_size(free)} are free. Write fewer tokens (--max-tokens), or do without a cache (--no-cache)."
             )
+
+
+def _in_order(events: list[Written]) -> list[Written]:
+    """Sort events by the numbers of their requests; those of one request stay in their order."""
+    if len(events) > 1:
+        events.sort(key=lambda event: event.number)
+    return events

@@ -1,4 +1,4 @@
-"""The addresses of the server, each one thin: what is sent is a schema, what is done is in a module of its own."""
+"""The addresses of the server. `schemas` describes what each one accepts; other modules do the work."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Refused(Exception):
 
 
 def as_api_error(error: BaseException) -> Refused:
-    """Return what a client is told about any error; what is not about its request is logged, and told in general."""
+    """Return the refusal for any error. What is not about the request is logged, and described in general."""
     if isinstance(error, Refused):
         return error
     if isinstance(error, ABOUT_THE_REQUEST):

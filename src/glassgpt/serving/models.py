@@ -1,7 +1,7 @@
 """The runs that are served, under their names: loaded when first asked for, let go of when memory is needed.
 
-A run that is trained further is served anew: the state of its files is compared with that at loading. Requests that
-are being written finish with the weights that they began with.
+When a run is trained further, it is loaded again: its files are compared with their state at loading. Requests that are
+being written finish with the weights that they began with.
 """
 
 from __future__ import annotations

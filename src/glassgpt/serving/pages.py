@@ -1,6 +1,6 @@
 """The page that describes every address and lets one try them, from files of this installation: no network is needed.
 
-The page is Swagger UI, whose bundled version reads OpenAPI 3.0; so null is told in that version's way.
+The page is Swagger UI, whose bundled version reads OpenAPI 3.0; so null is written as in that version.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from glassgpt.serving.errors import Refused
 from glassgpt.serving.fields import Bias, Ids, Inputs, Messages, Number, Prompts, Stops, Text, Whole, kind_of
 
 MOST_LIKELIEST = 20
-"""The most of the likeliest tokens that are told for a place."""
+"""The largest number of likeliest tokens that an answer shows for a place."""
 SEEDS = 2**64
 LABELS: dict[str, tuple[type, ...]] = {
     "user": (str,),
