@@ -21,10 +21,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numba import carray, njit
+from numba import njit
 
 from glassgpt.generation.loops import exp, vector
-from glassgpt.generation.machine_words import address_of, bits_as_float, float_as_bits
+from glassgpt.generation.machine_words import bits_as_float, float_as_bits, matrix
 from glassgpt.generation.sampling import TINY, SamplingConfig
 
 compiled = njit(
@@ -256,7 +256,7 @@ def choose(logits_BV, settings_BS, addresses_BA, uniforms_B, room_4V, ids_V, sum
     for b in range(len(logits_BV)):
         s, logits_V, count, is_all = settings_BS[b], logits_BV[b], size, True
         if addresses_BA[b, BIAS] != 0 or addresses_BA[b, SEEN] != 0:
-            seen = carray(address_of(addresses_BA[b, SEEN]), (addresses_BA[b, SEEN_COUNT],), np.int64)
+            seen = matrix(addresses_BA[b, SEEN], 1, addresses_BA[b, SEEN_COUNT], np.int64)[0]
             change(addresses_BA[b, BIAS], seen, f32(s[PENALTY]), logits_V, room_4V[0])
             logits_V = room_4V[0]
         largest = largest_of_blocks(logits_V, largest_N)

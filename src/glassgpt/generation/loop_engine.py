@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from glassgpt.generation import loop_choice, loops
 from glassgpt.generation.decoder import SMALLEST_CACHE
 from glassgpt.generation.loop_choice import LoopChooser
+from glassgpt.generation.loops import WIDE
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.model.attend import fused
 from glassgpt.model.attention import Attention
@@ -51,8 +52,10 @@ KNOWN = (
 """Modules that the loops compute. Any other, such as an adapter, is another computation."""
 STEP: Any = loops.step
 CHOOSE: Any = loop_choice.choose
-GROWTH = 32
-"""Tokens by which a cache grows at least. What is empty between two rows breaks the stream in which memory is read."""
+FEW = 3
+"""Rows up to which each is a tile: one wide tile costs as much as this many."""
+LINE = 64
+"""Bytes of a cache line."""
 EVERYTHING = 2**62
 """A window that no text fills."""
 
@@ -130,9 +133,8 @@ class LoopDecoder:
         self._turns, self._positions = _tables(model)
         self._weights = _addresses(model, self._positions)
         self._gate, self._turn = np.zeros(1, np.int64), 0
-        capacity = min(SMALLEST_CACHE, config.context_length)
-        self._keys, self._values = (self._new_cache(rows, capacity) for _ in range(2))
-        self._make_rooms(rows)
+        self._keys, self._values = _new_cache(config, rows, min(SMALLEST_CACHE, config.context_length))
+        self._prepared, self._layout = (0, 0), (0, 0, 0)
 
     @property
     def rows(self) -> int:
@@ -142,15 +144,21 @@ class LoopDecoder:
     def put(self, rows: list[int], held: KVCache, sources: list[int]) -> None:
         """Replace the contents of `rows` by those of the rows `sources` of a cache."""
         self._make_room(held.length)
-        for ours, theirs in ((self._keys, held.keys_LBKSD), (self._values, held.values_LBKSD)):
-            new_LBKSD = theirs[:, sources, :, : held.length].numpy()
-            ours[:, rows, :, :, : held.length] = new_LBKSD.swapaxes(-1, -2)
+        length, groups = held.length, -(-held.length // WIDE)
+        self._values[:, rows, :, :length] = held.values_LBKSD[:, sources, :, :length].numpy()
+        new_LBKSD = held.keys_LBKSD[:, sources, :, :length].numpy()
+        keys_LBKSD = np.zeros((*new_LBKSD.shape[:3], groups * WIDE, new_LBKSD.shape[4]), np.float32)
+        keys_LBKSD[:, :, :, :length] = new_LBKSD
+        keys_LBKGWD = keys_LBKSD.reshape(*new_LBKSD.shape[:3], groups, WIDE, -1)
+        self._keys[:, rows, :, :groups] = keys_LBKGWD.swapaxes(-1, -2)
 
     def take(self, row: int, length: int) -> KVCache:
         """Return a copy of the first `length` tokens of a row."""
-        taken = self.model.new_cache(1, capacity=length)
-        for ours, theirs in ((self._keys, taken.keys_LBKSD), (self._values, taken.values_LBKSD)):
-            theirs[:, 0] = torch.from_numpy(ours[:, row, :, :, :length]).swapaxes(-1, -2)
+        taken, groups = self.model.new_cache(1, capacity=length), -(-length // WIDE)
+        taken.values_LBKSD[:, 0] = torch.from_numpy(self._values[:, row, :, :length])
+        keys_LKGWD = self._keys[:, row, :, :groups].swapaxes(-1, -2)
+        keys_LKSD = keys_LKGWD.reshape(*keys_LKGWD.shape[:2], groups * WIDE, -1)
+        taken.keys_LBKSD[:, 0] = torch.from_numpy(keys_LKSD[:, :, :length])
         taken.length = length
         return taken
 
@@ -170,10 +178,11 @@ class LoopDecoder:
         """Lay out the arguments of a step of `count` rows: all but the turn stay the same from step to step."""
         self._prepared = count, threads
         self._ids_B, self._places_B = np.empty(count, np.int64), np.empty(count, np.int64)
-        if len(self._of_parts[1]) < threads:
-            self._of_parts = self._room_for(threads)
-        normed, scores_PS = self._of_parts
-        width = self.model.config.n_embd
+        rows = 1 if count <= FEW else WIDE
+        layout = -(-count // rows), rows, threads
+        if layout != self._layout:
+            self._layout, self._rooms = layout, _rooms(self.model.config, *layout)
+        *rooms, logits_BV = self._rooms
         self._arguments = (
             self._ids_B,
             self._places_B,
@@ -183,59 +192,65 @@ class LoopDecoder:
             self._turns,
             self._keys,
             self._values,
-            self._stream[:count],
-            normed[: threads * count * width].reshape(threads, count, width),
-            *(room[:count] for room in self._room),
-            scores_PS,
-            self._logits[:count],
+            *rooms,
+            logits_BV[:count],
             self._gate.ctypes.data,
         )
-        self._logits_BV = torch.from_numpy(self._logits[:count])
+        self._logits_BV = torch.from_numpy(logits_BV[:count])
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the `length` tokens of row `source` to row `target`."""
-        for cache in (self._keys, self._values):
-            cache[:, target, ..., :length] = cache[:, source, ..., :length]
+        groups = -(-length // WIDE)
+        self._keys[:, target, :, :groups] = self._keys[:, source, :, :groups]
+        self._values[:, target, :, :length] = self._values[:, source, :, :length]
 
     def grow(self, rows: int) -> None:
         """Make room for `rows` rows."""
-        self._resize(rows, self._keys.shape[-1])
-        self._make_rooms(rows)
-
-    def _make_rooms(self, rows: int) -> None:
-        """Make the room that a step of `rows` rows works in."""
-        config = self.model.config
-        qkv = (config.n_head + 2 * config.kv_heads) * config.head_dim
-        sizes = (config.n_embd, qkv, config.attention_width, config.mlp_width, config.mlp_width)
-        self._stream, *self._room = (np.empty((rows, size), np.float32) for size in sizes)
-        self._logits = np.empty((rows, config.vocab_size), np.float32)
-        self._of_parts = self._room_for(1)
-        self._prepared = 0, 0
-
-    def _new_cache(self, rows: int, capacity: int) -> np.ndarray:
-        """Return room for keys or values, (L, B, K, D, S): the first numbers of all tokens, then the second ones."""
-        config = self.model.config
-        return np.zeros((config.n_layer, rows, config.kv_heads, config.head_dim, capacity), np.float32)
-
-    def _room_for(self, parts: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return what each part of a step has for itself: normed rows (P B C,), and scores of attention (P, S)."""
-        config = self.model.config
-        normed = np.empty(parts * self.rows * config.n_embd, np.float32)
-        return normed, np.empty((parts, config.context_length), np.float32)
+        self._resize(rows, self._values.shape[3])
 
     def _make_room(self, tokens: int) -> None:
-        """Let the cache grow until `tokens` fit: by little, so that few places between two rows are empty."""
-        if tokens > self._keys.shape[-1]:
-            more = max(GROWTH, tokens // 8 // GROWTH * GROWTH)
-            capacity = -(-tokens // more) * more
-            self._resize(self.rows, min(capacity, self.model.config.context_length))
+        """Let the cache grow until `tokens` fit: to twice its size, so that each token is copied once or twice."""
+        if tokens > (capacity := self._values.shape[3]):
+            self._resize(self.rows, min(max(tokens, 2 * capacity), self.model.config.context_length))
 
     def _resize(self, rows: int, capacity: int) -> None:
         smaller = self._keys, self._values
         self._prepared = 0, 0
-        self._keys, self._values = (self._new_cache(rows, capacity) for _ in range(2))
+        self._keys, self._values = _new_cache(self.model.config, rows, capacity)
         for old, new in zip(smaller, (self._keys, self._values), strict=True):
-            new[:, : old.shape[1], ..., : old.shape[-1]] = old
+            new[:, : old.shape[1], :, : old.shape[3]] = old
+
+
+def _new_cache(config: ModelConfig, rows: int, capacity: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return room for keys (L, B, K, G, D, W), in groups of W tokens, and for values (L, B, K, S, D)."""
+    shape = config.n_layer, rows, config.kv_heads
+    keys = _aligned(*shape, -(-capacity // WIDE), config.head_dim, WIDE, zero=False)
+    return keys, _aligned(*shape, capacity, config.head_dim, zero=False)
+
+
+def _rooms(config: ModelConfig, tiles: int, rows: int, threads: int) -> tuple[np.ndarray, ...]:
+    """Return the room that `loops.step` works in, in the order of its arguments; the last are the logits (B, V)."""
+    qkv = (config.n_head + 2 * config.kv_heads) * config.head_dim
+    widths = (qkv, config.attention_width, config.mlp_width, config.mlp_width)
+    logits_BV = _aligned(tiles * rows, config.vocab_size)
+    scores = -(-config.context_length // WIDE) * WIDE
+    return (
+        _aligned(tiles, config.n_embd, rows),
+        _aligned(threads, tiles, config.n_embd, rows),
+        *(_aligned(tiles, width, rows) for width in widths),
+        _aligned(tiles, config.vocab_size, rows) if rows == WIDE else logits_BV[:, :, None],
+        _aligned(threads, 4, config.head_dim),
+        _aligned(threads, scores),
+        _aligned(threads, loops.SIX * max(config.n_embd, *widths)),
+        logits_BV,
+    )
+
+
+def _aligned(*shape: int, zero: bool = True) -> np.ndarray:
+    """Return numbers that begin where a cache line begins, so that no register is filled from two lines."""
+    numbers = (np.zeros if zero else np.empty)(math.prod(shape) + LINE // 4, np.float32)
+    first = -numbers.ctypes.data % LINE // 4
+    return numbers[first : first + math.prod(shape)].reshape(shape)
 
 
 def _linear(module: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:

@@ -6,13 +6,16 @@ It is the same computation as `model.gpt`, without tensors. Read it like a small
 whole model, and what it calls stands above it. numba compiles it for the CPU that it runs on, so nothing is left of a
 step but its arithmetic. `loop_engine` lays out the arrays that are passed here.
 
-All numbers are float32. Matrices may be stored in 8 or 16 bits; they become float32 in the registers. The rows of a
-step are the texts that are written together; each weight is read once for all of them. Several threads may run `step`
-at the same time on the same arrays, each as its own `part` of `parts`: they share the outputs of each product, and wait
-at a gate before those are used.
+All numbers are float32. Matrices may be stored in 8 or 16 bits; they become float32 on the way. The rows of a step are
+the texts that are written together; each weight is read once for all of them. They lie in tiles. One row, or a few, are a
+tile each. Many are put into tiles of `WIDE` rows, whose first numbers lie beside each other, then their second
+numbers, and so on: then one instruction computes the same for all rows of a tile (`Lanes`), and what no text fills is
+computed as well. Several threads may run `step` at the same time on the same arrays, each as its own `part` of `parts`:
+they share the outputs of each product, and wait at a gate before those are used.
 
-Legend: B rows, C = n_embd, H query heads, K key/value heads, D head width, E = D / 2 pairs, F MLP width, V vocabulary,
-S tokens in the cache, L layers, M inputs and N outputs of a product.
+Legend: B rows, T tiles, W rows of a tile, C = n_embd, H query heads, K key/value heads, D head width, E = D / 2 pairs,
+F MLP width, V vocabulary, S tokens in the cache, G groups of WIDE tokens there, L layers, M inputs and N outputs of a
+product.
 """
 
 from __future__ import annotations
@@ -22,14 +25,24 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import carray, njit
+from numba import njit
 
 from glassgpt.generation.machine_words import (
-    address_of,
+    LANES,
+    address_in,
+    ask_for,
     arrivals,
     arrive,
+    beside,
     bits_as_float,
+    lanes_at,
     let_others_run,
+    matrix,
+    put_lanes,
+    spread,
+    square_roots,
+    stay_apart,
+    vector,
     widened,
 )
 
@@ -41,6 +54,7 @@ compiled = njit(
     boundscheck=False,
     nogil=True,
     cache=True,
+    _nrt=False,
 )
 f32, i32 = np.float32, np.int32
 
@@ -61,22 +75,18 @@ BIAS, SCALE = 1, 2
 EMBEDDING, POSITIONS, FINAL_NORM, FINAL_NORM_BIAS, HEAD = range(5)
 ADDRESSES = 21
 
+WIDE = 2 * LANES
+"""Rows of a wide tile, and tokens of a group of keys."""
+SIX = 6
+"""Outputs of a wide tile that are computed at once: twelve sums fit into the registers, beside what is multiplied."""
+AHEAD = 1024
+"""Numbers of the next head's keys and values that are fetched ahead."""
+LINE = 64
+"""Bytes of a cache line."""
 PAIRS = 4
 """Pairs of outputs that are computed for all rows before the next ones."""
 SPINS = 2000
 """How often a thread looks whether the others have arrived before it lets another program run on its core."""
-
-
-@compiled
-def vector(address, size):
-    """Return the float32 numbers at an address, (size,)."""
-    return carray(address_of(address), (size,), np.float32)
-
-
-@compiled
-def matrix(address, rows, columns, dtype):
-    """Return the matrix at an address, (rows, columns)."""
-    return carray(address_of(address), (rows, columns), dtype)
 
 
 @compiled
@@ -116,6 +126,7 @@ def erf(x):
 @compiled
 def activate(kind, x):
     """Apply the MLP's activation to each number of x, (N,), in place."""
+    stay_apart()
     if kind == RELU:
         for n in range(len(x)):
             x[n] = max(x[n], f32(0.0))
@@ -156,26 +167,85 @@ def wait_for_all(gate, turn, parts):
 
 
 @compiled
-def normalize(shape, numbers, weight, bias, x_BC, out_BC):
+def add_bias(bias_N, out_TNW, first, last):
+    """Add to each output its bias, for the outputs from `first` to before `last`."""
+    for t in range(len(out_TNW)):
+        if out_TNW.shape[2] == WIDE:
+            for n in range(first, last):
+                for w in range(WIDE):
+                    out_TNW[t, n, w] += bias_N[n]
+        else:
+            out_N = beside(out_TNW, t * out_TNW.shape[1], out_TNW.shape[1])
+            for n in range(first, last):
+                out_N[n] += bias_N[n]
+
+
+@compiled
+def scale_by(scale_N, out_TNW, first, last):
+    """Multiply each output by its scale, for the outputs from `first` to before `last`."""
+    for t in range(len(out_TNW)):
+        if out_TNW.shape[2] == WIDE:
+            for n in range(first, last):
+                for w in range(WIDE):
+                    out_TNW[t, n, w] *= scale_N[n]
+        else:
+            out_N = beside(out_TNW, t * out_TNW.shape[1], out_TNW.shape[1])
+            for n in range(first, last):
+                out_N[n] *= scale_N[n]
+
+
+@compiled
+def normalize_row(norm, epsilon, weight_C, x_C, out_C):
+    """Write the LayerNorm or RMSNorm of one row."""
+    width = len(weight_C)
+    mean = f32(0.0)
+    if norm == LAYERNORM:
+        for c in range(width):
+            mean += x_C[c]
+        mean /= f32(width)
+    square = f32(0.0)
+    for c in range(width):
+        square += (x_C[c] - mean) ** 2
+    scale = f32(1.0) / math.sqrt(square / f32(width) + epsilon)
+    for c in range(width):
+        out_C[c] = (x_C[c] - mean) * scale * weight_C[c]
+
+
+@compiled
+def normalize_tile(norm, epsilon, weight_C, x_CW, out_CW):
+    """Write the same of all rows of a wide tile."""
+    width = len(weight_C)
+    count = spread(f32(width))
+    for first in (0, LANES):
+        mean = square = spread(f32(0.0))
+        if norm == LAYERNORM:
+            for c in range(width):
+                mean += lanes_at(x_CW, c * WIDE + first)
+            mean /= count
+        for c in range(width):
+            x = lanes_at(x_CW, c * WIDE + first) - mean
+            square += x * x
+        scale = spread(f32(1.0)) / square_roots(square / count + spread(epsilon))
+        for c in range(width):
+            x = lanes_at(x_CW, c * WIDE + first) - mean
+            put_lanes(out_CW, c * WIDE + first, x * scale * spread(weight_C[c]))
+
+
+@compiled
+def normalize(shape, numbers, weight, bias, x_TCW, out_TCW):
     """Write the LayerNorm or RMSNorm of each row of x."""
-    rows, width = x_BC.shape
+    stay_apart()
+    tiles, width, rows = x_TCW.shape
     weight_C = vector(weight, width)
-    for b in range(rows):
-        mean = f32(0.0)
-        if shape[NORM] == LAYERNORM:
-            for c in range(width):
-                mean += x_BC[b, c]
-            mean /= f32(width)
-        square = f32(0.0)
-        for c in range(width):
-            square += (x_BC[b, c] - mean) ** 2
-        scale = f32(1.0) / math.sqrt(square / f32(width) + numbers[EPSILON])
-        for c in range(width):
-            out_BC[b, c] = (x_BC[b, c] - mean) * scale * weight_C[c]
-        if bias != 0:
-            bias_C = vector(bias, width)
-            for c in range(width):
-                out_BC[b, c] += bias_C[c]
+    for t in range(tiles):
+        size = width * rows
+        x, out = beside(x_TCW, t * size, size), beside(out_TCW, t * size, size)
+        if rows == WIDE:
+            normalize_tile(shape[NORM], numbers[EPSILON], weight_C, x, out)
+        else:
+            normalize_row(shape[NORM], numbers[EPSILON], weight_C, x, out)
+    if bias != 0:
+        add_bias(vector(bias, width), out_TCW, 0, width)
 
 
 @compiled
@@ -202,44 +272,25 @@ def rotate(x_D, cos_E, sin_E):
 
 @compiled
 def multiply(w_NM, x_BM, out_BN, first, last):
-    """Write out[b, n] = sum over m of w[n, m] x[b, m], for the outputs from `first` to before `last`.
+    """Write out[b, n] = sum over m of w[n, m] x[b, m], for the outputs from `first` to before `last`: a few rows.
 
-    The weights may be stored in fewer bits. Each is read from memory once. Two outputs at a time share the loads of x,
-    and four rows those of the weights. The two are half of all apart, so that memory is read as two long streams, which
-    the CPU fetches ahead of time. Of several short rows beside each other it does not see the order, and waits: that
-    took twice as long. Some pairs of outputs are computed for all rows before the next, so that neither their weights
-    nor the rows have to be fetched again.
+    The weights may be stored in fewer bits. Each is read from memory once. Two outputs at a time share the loads of x.
+    The two are half of all apart, so that memory is read as two long streams, which the CPU fetches ahead of time. Of
+    several short rows beside each other it does not see the order, and waits: that took twice as long. Some pairs of
+    outputs are computed for all rows before the next, so that their weights do not have to be fetched again.
     """
+    stay_apart()
     rows, inputs = x_BM.shape
     half = (last - first) // 2
     for near in range(first, first + half, PAIRS):
-        far, b = min(near + PAIRS, first + half), 0
-        while b + 4 <= rows:
-            for n in range(near, far):
-                k = n + half
-                s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = f32(0.0)
-                for m in range(inputs):
-                    w0, w1 = widened(w_NM[n, m]), widened(w_NM[k, m])
-                    s00 += w0 * x_BM[b, m]
-                    s01 += w0 * x_BM[b + 1, m]
-                    s02 += w0 * x_BM[b + 2, m]
-                    s03 += w0 * x_BM[b + 3, m]
-                    s10 += w1 * x_BM[b, m]
-                    s11 += w1 * x_BM[b + 1, m]
-                    s12 += w1 * x_BM[b + 2, m]
-                    s13 += w1 * x_BM[b + 3, m]
-                out_BN[b, n], out_BN[b + 1, n], out_BN[b + 2, n], out_BN[b + 3, n] = s00, s01, s02, s03
-                out_BN[b, k], out_BN[b + 1, k], out_BN[b + 2, k], out_BN[b + 3, k] = s10, s11, s12, s13
-            b += 4
-        while b < rows:
-            for n in range(near, far):
+        for b in range(rows):
+            for n in range(near, min(near + PAIRS, first + half)):
                 k = n + half
                 s0 = s1 = f32(0.0)
                 for m in range(inputs):
                     s0 += widened(w_NM[n, m]) * x_BM[b, m]
                     s1 += widened(w_NM[k, m]) * x_BM[b, m]
                 out_BN[b, n], out_BN[b, k] = s0, s1
-            b += 1
     for n in range(first + 2 * half, last):
         for b in range(rows):
             s0 = f32(0.0)
@@ -249,28 +300,109 @@ def multiply(w_NM, x_BM, out_BN, first, last):
 
 
 @compiled
-def project(shape, weights, layer, x_BM, out_BN, part, parts):
+def multiply_six(w_6M, x_MW, out_NW, n):
+    """Write the outputs n to n + 5 of the rows of a wide tile.
+
+    Two loads of x and six of weights make twelve products of whole registers, and no sum runs across a register: the
+    tile of Goto and van de Geijn (2008, Anatomy of high-performance matrix multiplication, section 6).
+    """
+    stay_apart()
+    a0 = a1 = b0 = b1 = c0 = c1 = d0 = d1 = e0 = e1 = f0 = f1 = spread(f32(0.0))
+    for m in range(w_6M.shape[1]):
+        x0, x1 = lanes_at(x_MW, m * WIDE), lanes_at(x_MW, m * WIDE + LANES)
+        a, b, c = spread(w_6M[0, m]), spread(w_6M[1, m]), spread(w_6M[2, m])
+        d, e, f = spread(w_6M[3, m]), spread(w_6M[4, m]), spread(w_6M[5, m])
+        a0, a1, b0, b1, c0, c1 = a0 + a * x0, a1 + a * x1, b0 + b * x0, b1 + b * x1, c0 + c * x0, c1 + c * x1
+        d0, d1, e0, e1, f0, f1 = d0 + d * x0, d1 + d * x1, e0 + e * x0, e1 + e * x1, f0 + f * x0, f1 + f * x1
+    put_lanes(out_NW, n * WIDE, a0)
+    put_lanes(out_NW, n * WIDE + LANES, a1)
+    put_lanes(out_NW, (n + 1) * WIDE, b0)
+    put_lanes(out_NW, (n + 1) * WIDE + LANES, b1)
+    put_lanes(out_NW, (n + 2) * WIDE, c0)
+    put_lanes(out_NW, (n + 2) * WIDE + LANES, c1)
+    put_lanes(out_NW, (n + 3) * WIDE, d0)
+    put_lanes(out_NW, (n + 3) * WIDE + LANES, d1)
+    put_lanes(out_NW, (n + 4) * WIDE, e0)
+    put_lanes(out_NW, (n + 4) * WIDE + LANES, e1)
+    put_lanes(out_NW, (n + 5) * WIDE, f0)
+    put_lanes(out_NW, (n + 5) * WIDE + LANES, f1)
+
+
+@compiled
+def multiply_one(w_6M, x_MW, out_NW, n):
+    """Write the output n of the rows of a wide tile, with the first row of weights."""
+    stay_apart()
+    a0 = a1 = spread(f32(0.0))
+    for m in range(w_6M.shape[1]):
+        w = spread(w_6M[0, m])
+        a0 += w * lanes_at(x_MW, m * WIDE)
+        a1 += w * lanes_at(x_MW, m * WIDE + LANES)
+    put_lanes(out_NW, n * WIDE, a0)
+    put_lanes(out_NW, n * WIDE + LANES, a1)
+
+
+@compiled
+def multiply_tiles(w_NM, x_TMW, out_TNW, room, first, last):
+    """Write the same as `multiply`, for wide tiles.
+
+    Six rows of stored weights are first made float32, in `room`: for all tiles at once, and many at a time.
+    """
+    stay_apart()
+    tiles, inputs, _ = x_TMW.shape
+    rows_6M = matrix(address_in(room, 0), SIX, inputs, np.float32)
+    outputs = out_TNW.shape[1]
+    n = first
+    while n < last:
+        count = SIX if last - first >= SIX else 1
+        n = min(n, last - count)  # the last six may have been computed in part: the same again
+        for i in range(count):
+            for m in range(inputs):
+                rows_6M[i, m] = widened(w_NM[n + i, m])
+        for line in range((n + count) * inputs, (n + 2 * count) * inputs, LINE // w_NM.itemsize):
+            ask_for(w_NM, line)
+        for t in range(tiles):
+            x_MW = beside(x_TMW, t * inputs * WIDE, inputs * WIDE)
+            out_NW = beside(out_TNW, t * outputs * WIDE, outputs * WIDE)
+            if count == SIX:
+                multiply_six(rows_6M, x_MW, out_NW, n)
+            else:
+                multiply_one(rows_6M, x_MW, out_NW, n)
+        n += count
+
+
+@compiled
+def multiply_as_stored(w_NM, x_TMW, out_TNW, room, first, last):
+    """Write the outputs of `multiply` with tiles of any number of rows."""
+    tiles, inputs, rows = x_TMW.shape
+    if rows == WIDE:
+        multiply_tiles(w_NM, x_TMW, out_TNW, room, first, last)
+    else:
+        x_BM = matrix(address_in(x_TMW, 0), tiles, inputs, np.float32)
+        out_BN = matrix(address_in(out_TNW, 0), tiles, out_TNW.shape[1], np.float32)
+        multiply(w_NM, x_BM, out_BN, first, last)
+
+
+@compiled
+def project(shape, weights, layer, x_TMW, out_TNW, room, part, parts):
     """Write a linear layer's outputs that belong to this part; return the first of them and the one after the last.
 
     The matrix is at the place `layer` of `weights`. In 8 bits each of its rows has a scale: W = scale * Q.
     """
-    outputs, inputs = out_BN.shape[1], x_BM.shape[1]
+    stay_apart()
+    outputs, inputs = out_TNW.shape[1], x_TMW.shape[1]
     first, last = share(outputs, part, parts)
     if shape[STORED] == INT8:
-        multiply(matrix(weights[layer], outputs, inputs, np.int8), x_BM, out_BN, first, last)
-        scale_N = vector(weights[layer + SCALE], outputs)
-        for b in range(len(out_BN)):
-            for n in range(first, last):
-                out_BN[b, n] *= scale_N[n]
+        w_NM = matrix(weights[layer], outputs, inputs, np.int8)
+        multiply_as_stored(w_NM, x_TMW, out_TNW, room, first, last)
+        scale_by(vector(weights[layer + SCALE], outputs), out_TNW, first, last)
     elif shape[STORED] == BFLOAT16:
-        multiply(matrix(weights[layer], outputs, inputs, np.uint16), x_BM, out_BN, first, last)
+        w_NM = matrix(weights[layer], outputs, inputs, np.uint16)
+        multiply_as_stored(w_NM, x_TMW, out_TNW, room, first, last)
     else:
-        multiply(matrix(weights[layer], outputs, inputs, np.float32), x_BM, out_BN, first, last)
+        w_NM = matrix(weights[layer], outputs, inputs, np.float32)
+        multiply_as_stored(w_NM, x_TMW, out_TNW, room, first, last)
     if weights[layer + BIAS] != 0:
-        bias_N = vector(weights[layer + BIAS], outputs)
-        for b in range(len(out_BN)):
-            for n in range(first, last):
-                out_BN[b, n] += bias_N[n]
+        add_bias(vector(weights[layer + BIAS], outputs), out_TNW, first, last)
     return first, last
 
 
@@ -285,24 +417,64 @@ def see(shape, place, scores_S):
 
 
 @compiled
-def attend(shape, place, q_D, key_D, value_D, keys_DS, values_DS, scores_S, out_D):
+def score(q_D, keys_GDW, place, scores_S):
+    """Write q k for the keys before `place`. Some scores beyond it are written, too, and mean nothing."""
+    width = len(q_D)
+    for g in range((place + WIDE - 1) // WIDE):
+        keys_DW = beside(keys_GDW, g * width * WIDE, width * WIDE)
+        s0 = s1 = t0 = t1 = spread(f32(0.0))
+        d = 0
+        while d + 2 <= width:  # four sums: each waits for the last product of its own
+            q, r = spread(q_D[d]), spread(q_D[d + 1])
+            ask_for(keys_DW, d * WIDE + AHEAD)
+            ask_for(keys_DW, (d + 1) * WIDE + AHEAD)
+            s0 += q * lanes_at(keys_DW, d * WIDE)
+            s1 += q * lanes_at(keys_DW, d * WIDE + LANES)
+            t0 += r * lanes_at(keys_DW, (d + 1) * WIDE)
+            t1 += r * lanes_at(keys_DW, (d + 1) * WIDE + LANES)
+            d += 2
+        if d < width:
+            s0 += spread(q_D[d]) * lanes_at(keys_DW, d * WIDE)
+            s1 += spread(q_D[d]) * lanes_at(keys_DW, d * WIDE + LANES)
+        put_lanes(scores_S, g * WIDE, s0 + t0)
+        put_lanes(scores_S, g * WIDE + LANES, s1 + t1)
+
+
+@compiled
+def mix(scores_S, values_SD, place, out_D):
+    """Add the values before `place` to `out_D`, each as often as its score says."""
+    s = 0
+    while s + 4 <= place:
+        for d in range(0, 4 * len(out_D), LINE // 4):
+            ask_for(values_SD, s * len(out_D) + d + AHEAD)
+        p0, p1, p2, p3 = scores_S[s], scores_S[s + 1], scores_S[s + 2], scores_S[s + 3]
+        for d in range(len(out_D)):
+            out_D[d] += (p0 * values_SD[s, d] + p1 * values_SD[s + 1, d]) + (
+                p2 * values_SD[s + 2, d] + p3 * values_SD[s + 3, d]
+            )
+        s += 4
+    while s < place:
+        for d in range(len(out_D)):
+            out_D[d] += scores_S[s] * values_SD[s, d]
+        s += 1
+
+
+@compiled
+def attend(shape, place, q_D, key_D, value_D, keys_GDW, values_SD, scores_S, out_D):
     """Write the values mixed by softmax(q k / sqrt(D)), for one head of one token (Vaswani et al. 2017, equation 1).
 
-    The cache holds the first number of every key, then the second number of every key, and so on. One instruction then
-    reads the same number of many keys, and no sum runs across a register. Values are held in the same way. Both are
-    read from one end to the other. Several rows at a time would share the loads of the scores, but the processor
-    fetches one long stream ahead and gives up on several short ones; with many texts that took twice as long. For the
-    same reason the token's own key and value are passed beside the cache, which gets them later.
+    The cache holds keys in groups: the first numbers of `WIDE` keys, then their second numbers, and so on. One
+    instruction then reads the same number of many keys, and no sum runs across a register. Values are held one after
+    the other. Both are read as one long stream, which the processor fetches ahead. For the same reason the token's own
+    key and value are passed beside the cache, which gets them later.
     """
-    width, count = len(q_D), place + 1
-    scale = f32(1.0) / math.sqrt(f32(width))
-    for s in range(count):
-        scores_S[s] = f32(0.0)
-    for d in range(width):
-        q = q_D[d] * scale
-        for s in range(place):
-            scores_S[s] += q * keys_DS[d, s]
-        scores_S[place] += q * key_D[d]
+    stay_apart()
+    count, scale, own = place + 1, f32(1.0) / math.sqrt(f32(len(q_D))), f32(0.0)
+    for d in range(len(q_D)):
+        q_D[d] *= scale
+        own += q_D[d] * key_D[d]
+    score(q_D, keys_GDW, place, scores_S)
+    scores_S[place] = own
     if count > shape[WINDOW]:
         see(shape, place, scores_S)
     highest = scores_S[0]
@@ -312,123 +484,146 @@ def attend(shape, place, q_D, key_D, value_D, keys_DS, values_DS, scores_S, out_
     for s in range(count):
         scores_S[s] = exp(scores_S[s] - highest)
         total += scores_S[s]
-    part = f32(1.0) / total
-    for d in range(width):
-        mixed = scores_S[place] * value_D[d]
-        for s in range(place):
-            mixed += scores_S[s] * values_DS[d, s]
-        out_D[d] = mixed * part
+    for d in range(len(out_D)):
+        out_D[d] = scores_S[place] * value_D[d]
+    mix(scores_S, values_SD, place, out_D)
+    for d in range(len(out_D)):
+        out_D[d] /= total
 
 
 @compiled
 def attention(
-    shape, numbers, weights, turns, places, qkv_BN, keys_BKDS, values_BKDS, scores_S, out_BN, part, parts
+    shape, numbers, weights, turns, places, qkv_TNW, keys_BKGDW, values_BKSD, head_D, scores_S, out_TNW, part, parts
 ):
     """Write what each row's heads read in the cache, and add the row's key and value to it.
 
     A part has its own key/value heads, with the query heads that read them.
     """
-    heads, kv_heads, width = shape[HEADS], shape[KV_HEADS], shape[HEAD_DIM]
+    stay_apart()
+    heads, kv_heads, width, rows = shape[HEADS], shape[KV_HEADS], shape[HEAD_DIM], qkv_TNW.shape[2]
     group, units = heads // kv_heads, len(places) * kv_heads
+    q_D, key_D, value_D, out_D = head_D[0], head_D[1], head_D[2], head_D[3]
     first, last = units * part // parts, units * (part + 1) // parts
     for unit in range(first, last):
         b, k = unit // kv_heads, unit % kv_heads
-        place = places[b]
-        key_D = qkv_BN[b, (heads + k) * width : (heads + k + 1) * width]
-        value_D = qkv_BN[b, (heads + kv_heads + k) * width : (heads + kv_heads + k + 1) * width]
+        place, t, w = places[b], b // rows, b % rows
+        if unit + 1 < last:  # what begins anew is not fetched ahead by itself
+            b_next, k_next = (unit + 1) // kv_heads, (unit + 1) % kv_heads
+            for line in range(0, AHEAD, LINE // 4):
+                ask_for(keys_BKGDW[b_next, k_next], line)
+                ask_for(values_BKSD[b_next, k_next], line)
+        for d in range(width):
+            key_D[d] = qkv_TNW[t, (heads + k) * width + d, w]
+            value_D[d] = qkv_TNW[t, (heads + kv_heads + k) * width + d, w]
         if weights[KEY_NORM] != 0:
             normalize_head(weights[KEY_NORM], numbers[EPSILON], key_D)
         if shape[ROTARY]:
             rotate(key_D, turns[0, place], turns[1, place])
         for h in range(k * group, (k + 1) * group):
-            q_D = qkv_BN[b, h * width : (h + 1) * width]
+            for d in range(width):
+                q_D[d] = qkv_TNW[t, h * width + d, w]
             if weights[QUERY_NORM] != 0:
                 normalize_head(weights[QUERY_NORM], numbers[EPSILON], q_D)
             if shape[ROTARY]:
                 rotate(q_D, turns[0, place], turns[1, place])
-            attend(
-                shape,
-                place,
-                q_D,
-                key_D,
-                value_D,
-                keys_BKDS[b, k],
-                values_BKDS[b, k],
-                scores_S,
-                out_BN[b, h * width : (h + 1) * width],
-            )
-        for d in range(width):  # now that the cache was read: each number goes to another place in memory
-            keys_BKDS[b, k, d, place] = key_D[d]
-            values_BKDS[b, k, d, place] = value_D[d]
+            attend(shape, place, q_D, key_D, value_D, keys_BKGDW[b, k], values_BKSD[b, k], scores_S, out_D)
+            for d in range(width):
+                out_TNW[t, h * width + d, w] = out_D[d]
+        for d in range(width):  # now that the cache was read
+            keys_BKGDW[b, k, place // WIDE, d, place % WIDE] = key_D[d]
+            values_BKSD[b, k, place, d] = value_D[d]
 
 
 @compiled
-def embed(shape, numbers, weights, ids, places, x_BC):
-    """Write the vector that enters the first block, for each row."""
-    width = x_BC.shape[1]
+def embed(shape, numbers, weights, ids, places, x_TCW):
+    """Write the vector that enters the first block, for each row; what no text fills is 0."""
+    tiles, width, rows = x_TCW.shape
     embedding_VC = matrix(weights[EMBEDDING], shape[VOCABULARY], width, np.float32)
-    for b in range(len(ids)):
+    for b in range(tiles * rows):
+        t, w = b // rows, b % rows
         for c in range(width):
-            x_BC[b, c] = embedding_VC[ids[b], c] * numbers[EMBEDDING_SCALE]
-        if weights[POSITIONS] != 0:
+            x_TCW[t, c, w] = embedding_VC[ids[b], c] * numbers[EMBEDDING_SCALE] if b < len(ids) else f32(0.0)
+        if b < len(ids) and weights[POSITIONS] != 0:
             position_C = matrix(weights[POSITIONS], places[b] + 1, width, np.float32)[places[b]]
             for c in range(width):
-                x_BC[b, c] += position_C[c]
+                x_TCW[t, c, w] += position_C[c]
 
 
 @compiled
-def add(from_BC, to_BC, first, last):
+def add(from_TCW, to_TCW, first, last):
     """Add a branch to the residual stream, where this part computed it."""
-    for b in range(len(to_BC)):
-        for c in range(first, last):
-            to_BC[b, c] += from_BC[b, c]
+    tiles, width, rows = to_TCW.shape
+    for t in range(tiles):
+        begin, size = (t * width + first) * rows, (last - first) * rows
+        from_N, to_N = beside(from_TCW, begin, size), beside(to_TCW, begin, size)
+        for n in range(size):
+            to_N[n] += from_N[n]
+
+
+@compiled
+def write_rows(logits_TVW, logits_BV, first, last):
+    """Write the logits of tiles row by row, for the tokens from `first` to before `last`."""
+    rows = logits_TVW.shape[2]
+    for t in range(len(logits_TVW)):
+        for near in range(first, last, WIDE):
+            for b in range(t * rows, min((t + 1) * rows, len(logits_BV))):
+                for v in range(near, min(near + WIDE, last)):
+                    logits_BV[b, v] = logits_TVW[t, v, b - t * rows]
 
 
 @compiled
 def step(
-    ids, places, shape, numbers, weights, turns, keys_LBKDS, values_LBKDS,
-    x_BC, a_PBC, qkv_BN, mixed_BN, gate_BF, up_BF, scores_PS, logits_BV, gate, turn, part, parts,
+    ids, places, shape, numbers, weights, turns, keys_LBKGDW, values_LBKSD,
+    x_TCW, a_PTCW, qkv_TNW, mixed_TNW, gate_TFW, up_TFW, logits_TVW, heads_P4D, scores_PS, room_PM,
+    logits_BV, gate, turn, part, parts,
 ):  # fmt: skip
     """Write the logits (B, V) after one more token in each row, and add the token to the cache.
 
     `ids` (B,) are the tokens and `places` (B,) the numbers of tokens before them. `turns` (2, S, E) are the cosines and
-    sines of the rotary positions. The arrays from `x_BC` to `scores_PS` are room to work in. `gate` is the address
-    of the number of arrivals at the gate, and `turn` that number when the step begins. Returns what it is at the end.
+    sines of the rotary positions. The arrays from `x_TCW` to `room_PM` are room to work in; where a tile is one row,
+    `logits_TVW` may be the memory of `logits_BV`. `gate` is the address of the number of arrivals at the gate, and
+    `turn` that number when the step begins. Returns what it is at the end.
     """
-    layers, a_BC = shape[LAYERS], a_PBC[part]
+    layers, a_TCW, room = shape[LAYERS], a_PTCW[part], room_PM[part]
     rest = weights[layers]
     if part == 0:
-        embed(shape, numbers, rest, ids, places, x_BC)
+        embed(shape, numbers, rest, ids, places, x_TCW)
     turn = wait_for_all(gate, turn, parts)
     for layer in range(layers):
         w = weights[layer]
         # Every part needs the whole of what is normed, and norms it in its own room: that is faster than waiting.
-        normalize(shape, numbers, w[ATTENTION_NORM], w[ATTENTION_NORM_BIAS], x_BC, a_BC)
-        project(shape, w, QKV, a_BC, qkv_BN, part, parts)
+        normalize(shape, numbers, w[ATTENTION_NORM], w[ATTENTION_NORM_BIAS], x_TCW, a_TCW)
+        project(shape, w, QKV, a_TCW, qkv_TNW, room, part, parts)
         turn = wait_for_all(gate, turn, parts)
         attention(
-            shape, numbers, w, turns, places, qkv_BN, keys_LBKDS[layer], values_LBKDS[layer], scores_PS[part],
-            mixed_BN, part, parts,
+            shape, numbers, w, turns, places, qkv_TNW, keys_LBKGDW[layer], values_LBKSD[layer],
+            heads_P4D[part], scores_PS[part], mixed_TNW, part, parts,
         )  # fmt: skip
         turn = wait_for_all(gate, turn, parts)
-        first, last = project(shape, w, OUTPUT, mixed_BN, a_BC, part, parts)
-        add(a_BC, x_BC, first, last)
+        first, last = project(shape, w, OUTPUT, mixed_TNW, a_TCW, room, part, parts)
+        add(a_TCW, x_TCW, first, last)
         turn = wait_for_all(gate, turn, parts)
-        normalize(shape, numbers, w[MLP_NORM], w[MLP_NORM_BIAS], x_BC, a_BC)
-        first, last = project(shape, w, UP, a_BC, up_BF, part, parts)
+        normalize(shape, numbers, w[MLP_NORM], w[MLP_NORM_BIAS], x_TCW, a_TCW)
+        first, last = project(shape, w, UP, a_TCW, up_TFW, room, part, parts)
         if w[GATE] != 0:
-            project(shape, w, GATE, a_BC, gate_BF, part, parts)
-        for b in range(len(ids)):
+            project(shape, w, GATE, a_TCW, gate_TFW, room, part, parts)
+        tiles, width, rows = up_TFW.shape
+        for t in range(tiles):
+            begin, size = (t * width + first) * rows, (last - first) * rows
+            up_F = beside(up_TFW, begin, size)
             if w[GATE] != 0:
-                activate(shape[ACTIVATION], gate_BF[b, first:last])
-                for n in range(first, last):
-                    up_BF[b, n] *= gate_BF[b, n]
+                gate_F = beside(gate_TFW, begin, size)
+                activate(shape[ACTIVATION], gate_F)
+                for n in range(size):
+                    up_F[n] *= gate_F[n]
             else:
-                activate(shape[ACTIVATION], up_BF[b, first:last])
+                activate(shape[ACTIVATION], up_F)
         turn = wait_for_all(gate, turn, parts)
-        first, last = project(shape, w, DOWN, up_BF, a_BC, part, parts)
-        add(a_BC, x_BC, first, last)
+        first, last = project(shape, w, DOWN, up_TFW, a_TCW, room, part, parts)
+        add(a_TCW, x_TCW, first, last)
         turn = wait_for_all(gate, turn, parts)
-    normalize(shape, numbers, rest[FINAL_NORM], rest[FINAL_NORM_BIAS], x_BC, a_BC)
-    project(shape, rest, HEAD, a_BC, logits_BV, part, parts)
+    normalize(shape, numbers, rest[FINAL_NORM], rest[FINAL_NORM_BIAS], x_TCW, a_TCW)
+    first, last = project(shape, rest, HEAD, a_TCW, logits_TVW, room, part, parts)
+    if logits_TVW.shape[2] == WIDE:
+        write_rows(logits_TVW, logits_BV, first, last)
     return wait_for_all(gate, turn, parts)

@@ -1,26 +1,98 @@
-"""The few things that `loops` needs from below Python: numbers at an address, and threads that wait for each other.
+"""The few things that `loops` needs from below Python: numbers at an address, lanes, and threads that wait.
 
-Each is one instruction of the compiler (LLVM). numba inlines them.
+Each is one instruction of the compiler (LLVM), or a few. numba inlines them.
 """
 
 from __future__ import annotations
 
+import operator
 import sys
 from typing import Any
 
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import types
-from numba.extending import intrinsic
+from numba.core import cgutils, config
+from numba.extending import intrinsic, models, overload, register_model
+from numba.np.arrayobj import populate_array
 
 
 @intrinsic
-def address_of(_context: Any, _number: Any) -> Any:
-    """Take an int64 as the address of something: `carray(address_of(a), shape, dtype)` are the numbers there."""
+def stay_apart(_context: Any) -> Any:
+    """Keep the function in which this stands from being copied into those that call it.
+
+    Its loops then have the registers for themselves, and it is compiled once.
+    """
+
+    def generate(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def vector(_context: Any, _address: Any, _size: Any) -> Any:
+    """Return the float32 numbers at an address, an int64, as an array (size,)."""
+    kind = types.Array(types.float32, 1, "C")
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+        return _array(context, builder, kind, arguments[0], arguments[1:])
 
-    return types.voidptr(types.int64), generate
+    return kind(types.int64, types.intp), generate
+
+
+@intrinsic
+def matrix(_context: Any, _address: Any, _rows: Any, _columns: Any, dtype: Any) -> Any:
+    """Return the numbers of a dtype at an address as an array (rows, columns)."""
+    kind = types.Array(dtype.dtype, 2, "C")
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return _array(context, builder, kind, arguments[0], arguments[1:3])
+
+    return kind(types.int64, types.intp, types.intp, dtype), generate
+
+
+@intrinsic
+def address_in(_context: Any, array: Any, _index: Any) -> Any:
+    """Return the address of the number `index` of a contiguous array, counted over all its axes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        numbers = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.ptrtoint(builder.gep(numbers.data, [arguments[1]]), ir.IntType(64))
+
+    return types.int64(array, types.intp), generate
+
+
+@intrinsic
+def beside(_context: Any, array: Any, _first: Any, _size: Any) -> Any:
+    """Return the numbers of a contiguous float32 array from `first` on, counted over all its axes: (size,)."""
+    kind = types.Array(types.float32, 1, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        numbers = context.make_array(signature.args[0])(context, builder, arguments[0])
+        address = builder.ptrtoint(builder.gep(numbers.data, [arguments[1]]), ir.IntType(64))
+        return _array(context, builder, kind, address, arguments[2:])
+
+    return kind(array, types.intp, types.intp), generate
+
+
+def _array(context: Any, builder: Any, kind: Any, address: Any, shape: Any) -> Any:
+    """Return a contiguous array over memory that somebody else owns."""
+    array, width = context.make_array(kind)(context, builder), context.get_abi_sizeof(context.get_data_type(kind.dtype))
+    size, strides = ir.Constant(ir.IntType(64), width), []
+    for count in reversed(shape):
+        strides.append(size)
+        size = builder.mul(size, count)
+    populate_array(
+        array,
+        data=builder.inttoptr(address, array.data.type),
+        shape=shape,
+        strides=strides[::-1],
+        itemsize=ir.Constant(ir.IntType(64), width),
+        meminfo=None,
+    )
+    return array._getvalue()
 
 
 @intrinsic
@@ -56,6 +128,123 @@ def widened(_context: Any, stored: Any) -> Any:
         return builder.bitcast(builder.shl(bits, ir.Constant(ir.IntType(32), 16)), ir.FloatType())
 
     return types.float32(stored), generate
+
+
+LANES = 16 if "+avx512f" in (config.CPU_FEATURES or get_host_cpu_features().flatten()) else 8
+"""How many float32 numbers are computed at once: as many as a register holds, or two where registers are short."""
+
+
+class LanesType(types.Type):
+    """Float32 numbers that lie beside each other in a register. `+`, `-`, `*` and `/` compute with all of them at once."""
+
+    def __init__(self) -> None:
+        super().__init__(name=f"Lanes({LANES})")
+
+
+Lanes = LanesType()
+_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+
+
+@register_model(LanesType)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _VECTOR)
+
+
+def _place_of(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """Return a pointer to the lanes that begin at a number of an array: arguments are the array and the number."""
+    array = context.make_array(signature.args[0])(context, builder, arguments[0])
+    return builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.PointerType(_VECTOR))
+
+
+@intrinsic
+def lanes_at(_context: Any, array: Any, _index: Any) -> Any:
+    """Return the lanes from the number `index` on of a contiguous float32 array, counted over all its axes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        loaded = builder.load(_place_of(context, builder, signature, arguments))
+        loaded.align = 4
+        return loaded
+
+    return Lanes(array, types.intp), generate
+
+
+@intrinsic
+def put_lanes(_context: Any, array: Any, _index: Any, _lanes: Any) -> Any:
+    """Write lanes from the number `index` on of a contiguous float32 array, counted over all its axes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        stored = builder.store(arguments[2], _place_of(context, builder, signature, arguments))
+        stored.align = 4
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, Lanes), generate
+
+
+@intrinsic
+def spread(_context: Any, _number: Any) -> Any:
+    """Return lanes that all hold one number."""
+
+    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        nothing, whole = ir.Constant(_VECTOR, ir.Undefined), ir.IntType(32)
+        first = builder.insert_element(nothing, arguments[0], ir.Constant(whole, 0))
+        everywhere = ir.Constant(ir.VectorType(whole, LANES), [0] * LANES)
+        return builder.shuffle_vector(first, nothing, everywhere)
+
+    return Lanes(types.float32), generate
+
+
+@intrinsic
+def ask_for(_context: Any, array: Any, _index: Any) -> Any:
+    """Let the processor fetch the cache line of the number `index` of a contiguous array, and do not wait for it.
+
+    It does no harm where the number does not exist.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        numbers = context.make_array(signature.args[0])(context, builder, arguments[0])
+        pointer, whole = ir.PointerType(ir.IntType(8)), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, whole, whole, whole])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        place = builder.bitcast(builder.gep(numbers.data, [arguments[1]]), pointer)
+        builder.call(fetch, [place, *(ir.Constant(whole, number) for number in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
+@intrinsic
+def square_roots(_context: Any, _lanes: Any) -> Any:
+    """Return the square root of each lane."""
+
+    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(_VECTOR, [_VECTOR])
+        root = cgutils.get_or_insert_function(builder.module, kind, f"llvm.sqrt.v{LANES}f32")
+        return builder.call(root, arguments)
+
+    return Lanes(Lanes), generate
+
+
+def _computes(sign: Any, instruction: str) -> None:
+    """Let a sign between two lanes stand for an instruction."""
+
+    @intrinsic
+    def compute(_context: Any, _left: Any, _right: Any) -> Any:
+        def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            return getattr(builder, instruction)(*arguments)
+
+        return Lanes(Lanes, Lanes), generate
+
+    @overload(sign)
+    def with_lanes(left, right):  # numba wants the same signature as that of the function below
+        if left == Lanes and right == Lanes:
+            return lambda left, right: compute(left, right)
+        return None
+
+
+for _name, _instruction in (("add", "fadd"), ("sub", "fsub"), ("mul", "fmul"), ("truediv", "fdiv")):
+    for _sign in (getattr(operator, _name), getattr(operator, f"i{_name}")):
+        _computes(_sign, _instruction)
 
 
 @intrinsic
