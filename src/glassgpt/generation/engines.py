@@ -65,6 +65,14 @@ class Decodes(Protocol):
         ...
 
 
+class ReadsAtOnce(Decodes, Protocol):
+    """One that also reads texts itself: several of any lengths in one step."""
+
+    def read(self, rows: list[int], texts: list[list[int]], starts: list[int], threads: int) -> Tensor:
+        """Add the ids of a text to each of some rows, from its place on; return the logits (B, V) after them."""
+        ...
+
+
 @dataclass
 class _Loading:
     """How far the loops are in this process."""
@@ -176,6 +184,11 @@ class Chooser:
         """Do not change over to the loops later, where that was left open: they were measured to be slower."""
         if self._engine == "auto" and not self.is_loops:
             self._engine = "torch"
+
+    @property
+    def may_be_loops(self) -> bool:
+        """Whether the next decoder may be that of the loops; asking begins nothing."""
+        return self._engine == "loops" or (self._engine == "auto" and _LOADING.done)
 
     def decoder(self, rows: int) -> tuple[Decodes, Decodes | None]:
         """Return the decoder for the next step, with room for this many rows, and the one before it.

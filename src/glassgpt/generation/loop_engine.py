@@ -52,10 +52,14 @@ KNOWN = (
 """Modules that the loops compute. Any other, such as an adapter, is another computation."""
 STEP: Any = loops.step
 CHOOSE: Any = loop_choice.choose
-FEW = 3
-"""Rows up to which each is a tile: one wide tile costs as much as this many."""
+FEW = 3 * WIDE // 4
+"""Rows up to which each is a tile: a wide one takes as long as about this many."""
 LINE = 64
 """Bytes of a cache line."""
+MOST_READ = 256
+"""Tokens of texts that are read in one step."""
+MOST_LAYOUTS = 8
+"""Numbers of tiles for which room to work in is kept."""
 EVERYTHING = 2**62
 """A window that no text fills."""
 
@@ -134,7 +138,7 @@ class LoopDecoder:
         self._weights = _addresses(model, self._positions)
         self._gate, self._turn = np.zeros(1, np.int64), 0
         self._keys, self._values = _new_cache(config, rows, min(SMALLEST_CACHE, config.context_length))
-        self._prepared, self._layout = (0, 0), (0, 0, 0)
+        self._prepared, self._rooms = (0, 0, 0), {}
 
     @property
     def rows(self) -> int:
@@ -168,24 +172,53 @@ class LoopDecoder:
         They are overwritten by the next step.
         """
         self._make_room(max(places) + 1)
-        if self._prepared != (len(ids), threads):
-            self._prepare(len(ids), threads)
+        if self._prepared != (len(ids), len(ids), threads):
+            self._prepare(len(ids), len(ids), threads)
+            self._rows_B[:] = self._wanted[:] = range(len(ids))
         self._ids_B[:], self._places_B[:] = ids, places
         self._turn = CREW.run((*self._arguments, self._turn), threads)
         return self._logits_BV
 
-    def _prepare(self, count: int, threads: int) -> None:
-        """Lay out the arguments of a step of `count` rows: all but the turn stay the same from step to step."""
-        self._prepared = count, threads
-        self._ids_B, self._places_B = np.empty(count, np.int64), np.empty(count, np.int64)
-        rows = 1 if count <= FEW else WIDE
-        layout = -(-count // rows), rows, threads
-        if layout != self._layout:
-            self._layout, self._rooms = layout, _rooms(self.model.config, *layout)
-        *rooms, logits_BV = self._rooms
+    def read(self, rows: list[int], texts: list[list[int]], starts: list[int], threads: int) -> Tensor:
+        """Add the ids of a text to each of some rows, from its place on; return the logits (B, V) after them.
+
+        Texts of any lengths are read together.
+        """
+        self._make_room(max(start + len(text) for start, text in zip(starts, texts, strict=True)))
+        tokens = [
+            (id, place, row, id_place == len(text) - 1)
+            for row, text, start in zip(rows, texts, starts, strict=True)
+            for id_place, (id, place) in enumerate(zip(text, range(start, start + len(text)), strict=True))
+        ]
+        found = []
+        for first in range(0, len(tokens), MOST_READ):
+            ids, places, of_rows, is_last = zip(*tokens[first : first + MOST_READ], strict=True)
+            wanted = [number for number, last in enumerate(is_last) if last] or [0]
+            self._prepare(len(ids), len(wanted), threads)
+            self._ids_B[:], self._places_B[:] = ids, places
+            self._rows_B[:], self._wanted[:] = of_rows, wanted
+            self._turn = CREW.run((*self._arguments, self._turn), threads)
+            if any(is_last):
+                found.append(self._logits_BV.clone())
+        self._prepared = 0, 0, 0
+        return torch.cat(found)
+
+    def _prepare(self, count: int, wanted: int, threads: int) -> None:
+        """Lay out the arguments of a step of `count` tokens: all but the turn stay the same from step to step."""
+        self._prepared = count, wanted, threads
+        self._ids_B, self._places_B, self._rows_B = (np.empty(count, np.int64) for _ in range(3))
+        self._wanted = np.empty(wanted, np.int64)
+        layout = _tiles(count), _tiles(wanted), threads
+        if layout not in self._rooms:
+            if len(self._rooms) == MOST_LAYOUTS:
+                self._rooms.clear()
+            self._rooms[layout] = _rooms(self.model.config, *layout)
+        *rooms, logits_BV = self._rooms[layout]
         self._arguments = (
             self._ids_B,
             self._places_B,
+            self._rows_B,
+            self._wanted,
             self._shape,
             self._numbers,
             self._weights,
@@ -193,10 +226,10 @@ class LoopDecoder:
             self._keys,
             self._values,
             *rooms,
-            logits_BV[:count],
+            logits_BV[:wanted],
             self._gate.ctypes.data,
         )
-        self._logits_BV = torch.from_numpy(logits_BV[:count])
+        self._logits_BV = torch.from_numpy(logits_BV[:wanted])
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the `length` tokens of row `source` to row `target`."""
@@ -215,7 +248,7 @@ class LoopDecoder:
 
     def _resize(self, rows: int, capacity: int) -> None:
         smaller = self._keys, self._values
-        self._prepared = 0, 0
+        self._prepared = 0, 0, 0
         self._keys, self._values = _new_cache(self.model.config, rows, capacity)
         for old, new in zip(smaller, (self._keys, self._values), strict=True):
             new[:, : old.shape[1], :, : old.shape[3]] = old
@@ -228,17 +261,30 @@ def _new_cache(config: ModelConfig, rows: int, capacity: int) -> tuple[np.ndarra
     return keys, _aligned(*shape, capacity, config.head_dim, zero=False)
 
 
-def _rooms(config: ModelConfig, tiles: int, rows: int, threads: int) -> tuple[np.ndarray, ...]:
-    """Return the room that `loops.step` works in, in the order of its arguments; the last are the logits (B, V)."""
+def _tiles(count: int) -> tuple[int, int]:
+    """Return how many tiles a number of rows is put into, and how many rows each has room for."""
+    rows = 1 if count <= FEW else WIDE
+    return -(-count // rows), rows
+
+
+def _rooms(
+    config: ModelConfig, body: tuple[int, int], head: tuple[int, int], threads: int
+) -> tuple[np.ndarray, ...]:
+    """Return the room that `loops.step` works in, in the order of its arguments; the last are the logits (B, V).
+
+    `body` and `head` are the tiles of all tokens, and of those whose logits are wanted.
+    """
     qkv = (config.n_head + 2 * config.kv_heads) * config.head_dim
     widths = (qkv, config.attention_width, config.mlp_width, config.mlp_width)
-    logits_BV = _aligned(tiles * rows, config.vocab_size)
+    (tiles, rows), (last_tiles, last_rows) = body, head
+    logits_BV = _aligned(last_tiles * last_rows, config.vocab_size)
     scores = -(-config.context_length // WIDE) * WIDE
     return (
         _aligned(tiles, config.n_embd, rows),
         _aligned(threads, tiles, config.n_embd, rows),
         *(_aligned(tiles, width, rows) for width in widths),
-        _aligned(tiles, config.vocab_size, rows) if rows == WIDE else logits_BV[:, :, None],
+        _aligned(threads, last_tiles, config.n_embd, last_rows),
+        _aligned(last_tiles, config.vocab_size, last_rows) if last_rows == WIDE else logits_BV[:, :, None],
         _aligned(threads, 4, config.head_dim),
         _aligned(threads, scores),
         _aligned(threads, loops.SIX * max(config.n_embd, *widths)),

@@ -7,13 +7,13 @@ whole model, and what it calls stands above it. numba compiles it for the CPU th
 step but its arithmetic. `loop_engine` lays out the arrays that are passed here.
 
 All numbers are float32. Matrices may be stored in 8 or 16 bits; they become float32 on the way. The rows of a step are
-the texts that are written together; each weight is read once for all of them. They lie in tiles. One row, or a few, are a
+the tokens that are computed together; each weight is read once for all of them. They lie in tiles. One row, or a few, are a
 tile each. Many are put into tiles of `WIDE` rows, whose first numbers lie beside each other, then their second
 numbers, and so on: then one instruction computes the same for all rows of a tile (`Lanes`), and what no text fills is
 computed as well. Several threads may run `step` at the same time on the same arrays, each as its own `part` of `parts`:
 they share the outputs of each product, and wait at a gate before those are used.
 
-Legend: B rows, T tiles, W rows of a tile, C = n_embd, H query heads, K key/value heads, D head width, E = D / 2 pairs,
+Legend: B rows, R rows of the cache, T tiles, W rows of a tile, C = n_embd, H query heads, K key/value heads, D head width, E = D / 2 pairs,
 F MLP width, V vocabulary, S tokens in the cache, G groups of WIDE tokens there, L layers, M inputs and N outputs of a
 product.
 """
@@ -68,21 +68,18 @@ FLOAT32, BFLOAT16, INT8 = range(3)
 EPSILON, EMBEDDING_SCALE = range(2)
 # Addresses of a layer's weights in a row of `weights`; 0 for those that the model does not have.
 (ATTENTION_NORM, ATTENTION_NORM_BIAS, MLP_NORM, MLP_NORM_BIAS, QUERY_NORM, KEY_NORM) = range(6)
-# A linear layer has three: its matrix, and at the next two places its bias and the scale of each output.
-QKV, OUTPUT, GATE, UP, DOWN = range(6, 21, 3)
+# A linear layer has three: its matrix, and at the next two places its bias and the scale of each output. These numbers
+# are not Python's, because numba compiles a function anew for each of those.
+QKV, OUTPUT, GATE, UP, DOWN = np.arange(6, 21, 3)
 BIAS, SCALE = 1, 2
 # The same in its last row, for what belongs to no layer.
-EMBEDDING, POSITIONS, FINAL_NORM, FINAL_NORM_BIAS, HEAD = range(5)
+EMBEDDING, POSITIONS, FINAL_NORM, FINAL_NORM_BIAS, HEAD = np.arange(5)
 ADDRESSES = 21
 
 WIDE = 2 * LANES
 """Rows of a wide tile, and tokens of a group of keys."""
 SIX = 6
 """Outputs of a wide tile that are computed at once: twelve sums fit into the registers, beside what is multiplied."""
-AHEAD = 1024
-"""Numbers of the next head's keys and values that are fetched ahead."""
-LINE = 64
-"""Bytes of a cache line."""
 PAIRS = 4
 """Pairs of outputs that are computed for all rows before the next ones."""
 SPINS = 2000
@@ -272,25 +269,46 @@ def rotate(x_D, cos_E, sin_E):
 
 @compiled
 def multiply(w_NM, x_BM, out_BN, first, last):
-    """Write out[b, n] = sum over m of w[n, m] x[b, m], for the outputs from `first` to before `last`: a few rows.
+    """Write out[b, n] = sum over m of w[n, m] x[b, m], for the outputs from `first` to before `last`: for a few
+    rows.
 
-    The weights may be stored in fewer bits. Each is read from memory once. Two outputs at a time share the loads of x.
-    The two are half of all apart, so that memory is read as two long streams, which the CPU fetches ahead of time. Of
-    several short rows beside each other it does not see the order, and waits: that took twice as long. Some pairs of
-    outputs are computed for all rows before the next, so that their weights do not have to be fetched again.
+    The weights may be stored in fewer bits. Each is read from memory once. Two outputs at a time share the loads of x,
+    and four rows those of the weights. The two are half of all apart, so that memory is read as two long streams, which
+    the CPU fetches ahead of time. Of several short rows beside each other it does not see the order, and waits: that
+    took twice as long. Some pairs of outputs are computed for all rows before the next, so that neither their weights
+    nor the rows have to be fetched again.
     """
     stay_apart()
     rows, inputs = x_BM.shape
     half = (last - first) // 2
     for near in range(first, first + half, PAIRS):
-        for b in range(rows):
-            for n in range(near, min(near + PAIRS, first + half)):
+        far, b = min(near + PAIRS, first + half), 0
+        while b + 4 <= rows:
+            for n in range(near, far):
+                k = n + half
+                s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = f32(0.0)
+                for m in range(inputs):
+                    w0, w1 = widened(w_NM[n, m]), widened(w_NM[k, m])
+                    s00 += w0 * x_BM[b, m]
+                    s01 += w0 * x_BM[b + 1, m]
+                    s02 += w0 * x_BM[b + 2, m]
+                    s03 += w0 * x_BM[b + 3, m]
+                    s10 += w1 * x_BM[b, m]
+                    s11 += w1 * x_BM[b + 1, m]
+                    s12 += w1 * x_BM[b + 2, m]
+                    s13 += w1 * x_BM[b + 3, m]
+                out_BN[b, n], out_BN[b + 1, n], out_BN[b + 2, n], out_BN[b + 3, n] = s00, s01, s02, s03
+                out_BN[b, k], out_BN[b + 1, k], out_BN[b + 2, k], out_BN[b + 3, k] = s10, s11, s12, s13
+            b += 4
+        while b < rows:
+            for n in range(near, far):
                 k = n + half
                 s0 = s1 = f32(0.0)
                 for m in range(inputs):
                     s0 += widened(w_NM[n, m]) * x_BM[b, m]
                     s1 += widened(w_NM[k, m]) * x_BM[b, m]
                 out_BN[b, n], out_BN[b, k] = s0, s1
+            b += 1
     for n in range(first + 2 * half, last):
         for b in range(rows):
             s0 = f32(0.0)
@@ -300,8 +318,10 @@ def multiply(w_NM, x_BM, out_BN, first, last):
 
 
 @compiled
-def multiply_six(w_6M, x_MW, out_NW, n):
+def multiply_six(w_6M, x_MW, out_NW, n, next_NM, ahead, stride):
     """Write the outputs n to n + 5 of the rows of a wide tile.
+
+    The weights that follow are fetched meanwhile, from the number `ahead` of `next_NM` on, `stride` for each m.
 
     Two loads of x and six of weights make twelve products of whole registers, and no sum runs across a register: the
     tile of Goto and van de Geijn (2008, Anatomy of high-performance matrix multiplication, section 6).
@@ -309,6 +329,7 @@ def multiply_six(w_6M, x_MW, out_NW, n):
     stay_apart()
     a0 = a1 = b0 = b1 = c0 = c1 = d0 = d1 = e0 = e1 = f0 = f1 = spread(f32(0.0))
     for m in range(w_6M.shape[1]):
+        ask_for(next_NM, ahead + m * stride)
         x0, x1 = lanes_at(x_MW, m * WIDE), lanes_at(x_MW, m * WIDE + LANES)
         a, b, c = spread(w_6M[0, m]), spread(w_6M[1, m]), spread(w_6M[2, m])
         d, e, f = spread(w_6M[3, m]), spread(w_6M[4, m]), spread(w_6M[5, m])
@@ -358,13 +379,11 @@ def multiply_tiles(w_NM, x_TMW, out_TNW, room, first, last):
         for i in range(count):
             for m in range(inputs):
                 rows_6M[i, m] = widened(w_NM[n + i, m])
-        for line in range((n + count) * inputs, (n + 2 * count) * inputs, LINE // w_NM.itemsize):
-            ask_for(w_NM, line)
         for t in range(tiles):
             x_MW = beside(x_TMW, t * inputs * WIDE, inputs * WIDE)
             out_NW = beside(out_TNW, t * outputs * WIDE, outputs * WIDE)
             if count == SIX:
-                multiply_six(rows_6M, x_MW, out_NW, n)
+                multiply_six(rows_6M, x_MW, out_NW, n, w_NM, (n + SIX) * inputs, SIX if t == 0 else 0)
             else:
                 multiply_one(rows_6M, x_MW, out_NW, n)
         n += count
@@ -426,8 +445,6 @@ def score(q_D, keys_GDW, place, scores_S):
         d = 0
         while d + 2 <= width:  # four sums: each waits for the last product of its own
             q, r = spread(q_D[d]), spread(q_D[d + 1])
-            ask_for(keys_DW, d * WIDE + AHEAD)
-            ask_for(keys_DW, (d + 1) * WIDE + AHEAD)
             s0 += q * lanes_at(keys_DW, d * WIDE)
             s1 += q * lanes_at(keys_DW, d * WIDE + LANES)
             t0 += r * lanes_at(keys_DW, (d + 1) * WIDE)
@@ -445,8 +462,6 @@ def mix(scores_S, values_SD, place, out_D):
     """Add the values before `place` to `out_D`, each as often as its score says."""
     s = 0
     while s + 4 <= place:
-        for d in range(0, 4 * len(out_D), LINE // 4):
-            ask_for(values_SD, s * len(out_D) + d + AHEAD)
         p0, p1, p2, p3 = scores_S[s], scores_S[s + 1], scores_S[s + 2], scores_S[s + 3]
         for d in range(len(out_D)):
             out_D[d] += (p0 * values_SD[s, d] + p1 * values_SD[s + 1, d]) + (
@@ -492,26 +507,34 @@ def attend(shape, place, q_D, key_D, value_D, keys_GDW, values_SD, scores_S, out
 
 
 @compiled
-def attention(
-    shape, numbers, weights, turns, places, qkv_TNW, keys_BKGDW, values_BKSD, head_D, scores_S, out_TNW, part, parts
-):
-    """Write what each row's heads read in the cache, and add the row's key and value to it.
+def first_unit(share, rows_B, heads):
+    """Return the first unit of attention from a number on that does not go on with a text: see `attention`."""
+    count = len(rows_B)
+    while share < heads * count and share % count > 0 and rows_B[share % count] == rows_B[share % count - 1]:
+        share += 1
+    return share
 
-    A part has its own key/value heads, with the query heads that read them.
+
+@compiled
+def attention(
+    shape, numbers, weights, turns, places, rows_B, is_many, qkv_TNW, keys_RKGDW, values_RKSD, head_4D, scores_S,
+    out_TNW, part, parts,
+):  # fmt: skip
+    """Write what each token's heads read in the cache, and add the token's key and value to it.
+
+    A unit of this work is one token and one key/value head, with the query heads that read it. Where several tokens are
+    of one text (`is_many`), a part has all of them that it needs in the cache: they lie beside each other.
     """
     stay_apart()
-    heads, kv_heads, width, rows = shape[HEADS], shape[KV_HEADS], shape[HEAD_DIM], qkv_TNW.shape[2]
-    group, units = heads // kv_heads, len(places) * kv_heads
-    q_D, key_D, value_D, out_D = head_D[0], head_D[1], head_D[2], head_D[3]
+    heads, kv_heads, width, wide = shape[HEADS], shape[KV_HEADS], shape[HEAD_DIM], qkv_TNW.shape[2]
+    group, units, count = heads // kv_heads, len(places) * kv_heads, len(places)
+    q_D, key_D, value_D, out_D = head_4D[0], head_4D[1], head_4D[2], head_4D[3]
     first, last = units * part // parts, units * (part + 1) // parts
+    if is_many:
+        first, last = first_unit(first, rows_B, kv_heads), first_unit(last, rows_B, kv_heads)
     for unit in range(first, last):
-        b, k = unit // kv_heads, unit % kv_heads
-        place, t, w = places[b], b // rows, b % rows
-        if unit + 1 < last:  # what begins anew is not fetched ahead by itself
-            b_next, k_next = (unit + 1) // kv_heads, (unit + 1) % kv_heads
-            for line in range(0, AHEAD, LINE // 4):
-                ask_for(keys_BKGDW[b_next, k_next], line)
-                ask_for(values_BKSD[b_next, k_next], line)
+        b, k = (unit % count, unit // count) if is_many else (unit // kv_heads, unit % kv_heads)
+        place, row, t, w = places[b], rows_B[b], b // wide, b % wide
         for d in range(width):
             key_D[d] = qkv_TNW[t, (heads + k) * width + d, w]
             value_D[d] = qkv_TNW[t, (heads + kv_heads + k) * width + d, w]
@@ -526,12 +549,12 @@ def attention(
                 normalize_head(weights[QUERY_NORM], numbers[EPSILON], q_D)
             if shape[ROTARY]:
                 rotate(q_D, turns[0, place], turns[1, place])
-            attend(shape, place, q_D, key_D, value_D, keys_BKGDW[b, k], values_BKSD[b, k], scores_S, out_D)
+            attend(shape, place, q_D, key_D, value_D, keys_RKGDW[row, k], values_RKSD[row, k], scores_S, out_D)
             for d in range(width):
                 out_TNW[t, h * width + d, w] = out_D[d]
         for d in range(width):  # now that the cache was read
-            keys_BKGDW[b, k, place // WIDE, d, place % WIDE] = key_D[d]
-            values_BKSD[b, k, place, d] = value_D[d]
+            keys_RKGDW[row, k, place // WIDE, d, place % WIDE] = key_D[d]
+            values_RKSD[row, k, place, d] = value_D[d]
 
 
 @compiled
@@ -561,6 +584,17 @@ def add(from_TCW, to_TCW, first, last):
 
 
 @compiled
+def pick(x_TCW, wanted, out_TCW):
+    """Write the rows of x that are `wanted`, one after the other, into tiles that may have another width."""
+    wide, width = x_TCW.shape[2], x_TCW.shape[1]
+    tiles, _, rows = out_TCW.shape
+    for i in range(tiles * rows):
+        b = wanted[min(i, len(wanted) - 1)]  # what no row fills repeats the last
+        for c in range(width):
+            out_TCW[i // rows, c, i % rows] = x_TCW[b // wide, c, b % wide]
+
+
+@compiled
 def write_rows(logits_TVW, logits_BV, first, last):
     """Write the logits of tiles row by row, for the tokens from `first` to before `last`."""
     rows = logits_TVW.shape[2]
@@ -573,16 +607,17 @@ def write_rows(logits_TVW, logits_BV, first, last):
 
 @compiled
 def step(
-    ids, places, shape, numbers, weights, turns, keys_LBKGDW, values_LBKSD,
-    x_TCW, a_PTCW, qkv_TNW, mixed_TNW, gate_TFW, up_TFW, logits_TVW, heads_P4D, scores_PS, room_PM,
+    ids, places, rows_B, wanted, shape, numbers, weights, turns, keys_LRKGDW, values_LRKSD,
+    x_TCW, a_PTCW, qkv_TNW, mixed_TNW, gate_TFW, up_TFW, last_PTCW, logits_TVW, heads_P4D, scores_PS, room_PM,
     logits_BV, gate, turn, part, parts,
 ):  # fmt: skip
-    """Write the logits (B, V) after one more token in each row, and add the token to the cache.
+    """Add tokens to texts in the cache, and write the logits (B, V) after those that are `wanted`.
 
-    `ids` (B,) are the tokens and `places` (B,) the numbers of tokens before them. `turns` (2, S, E) are the cosines and
-    sines of the rotary positions. The arrays from `x_TCW` to `room_PM` are room to work in; where a tile is one row,
-    `logits_TVW` may be the memory of `logits_BV`. `gate` is the address of the number of arrivals at the gate, and
-    `turn` that number when the step begins. Returns what it is at the end.
+    `ids` (B,) are the tokens, `places` (B,) the numbers of tokens before them, and `rows_B` the rows of the cache where
+    their texts are. A text that is written gets one token. One that is read gets several, beside each other and in
+    order. `turns` (2, S, E) are the cosines and sines of the rotary positions. The arrays from `x_TCW` to `room_PM` are
+    room to work in; where a tile is one row, `logits_TVW` may be the memory of `logits_BV`. `gate` is the address of
+    the number of arrivals at the gate, and `turn` that number when the step begins. Returns what it is at the end.
     """
     layers, a_TCW, room = shape[LAYERS], a_PTCW[part], room_PM[part]
     rest = weights[layers]
@@ -596,8 +631,8 @@ def step(
         project(shape, w, QKV, a_TCW, qkv_TNW, room, part, parts)
         turn = wait_for_all(gate, turn, parts)
         attention(
-            shape, numbers, w, turns, places, qkv_TNW, keys_LBKGDW[layer], values_LBKSD[layer],
-            heads_P4D[part], scores_PS[part], mixed_TNW, part, parts,
+            shape, numbers, w, turns, places, rows_B, len(wanted) < len(ids), qkv_TNW, keys_LRKGDW[layer],
+            values_LRKSD[layer], heads_P4D[part], scores_PS[part], mixed_TNW, part, parts,
         )  # fmt: skip
         turn = wait_for_all(gate, turn, parts)
         first, last = project(shape, w, OUTPUT, mixed_TNW, a_TCW, room, part, parts)
@@ -622,8 +657,10 @@ def step(
         first, last = project(shape, w, DOWN, up_TFW, a_TCW, room, part, parts)
         add(a_TCW, x_TCW, first, last)
         turn = wait_for_all(gate, turn, parts)
-    normalize(shape, numbers, rest[FINAL_NORM], rest[FINAL_NORM_BIAS], x_TCW, a_TCW)
-    first, last = project(shape, rest, HEAD, a_TCW, logits_TVW, room, part, parts)
+    last_TCW = last_PTCW[part]
+    pick(x_TCW, wanted, last_TCW)
+    normalize(shape, numbers, rest[FINAL_NORM], rest[FINAL_NORM_BIAS], last_TCW, last_TCW)
+    first, last = project(shape, rest, HEAD, last_TCW, logits_TVW, room, part, parts)
     if logits_TVW.shape[2] == WIDE:
         write_rows(logits_TVW, logits_BV, first, last)
     return wait_for_all(gate, turn, parts)

@@ -1,28 +1,35 @@
 """Prompts are read in pieces, so that texts that are being written do not wait for a long one.
 
 Texts of the same length are read together, and equal ones only once. The pieces of a text depend on its length alone,
-never on the company.
+never on the company. Where the loops write, they read short texts as well, of any lengths in one step: torch takes
+longer to begin than they take for all of it.
 
-Legend: N different texts, T tokens, C width, V vocabulary.
+Legend: N different texts, B texts, T tokens, C width, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from glassgpt.device import threads_set
 from glassgpt.generation.decoder import ONE_THREAD_WORK
+from glassgpt.generation.engines import ReadsAtOnce
 from glassgpt.generation.likelihood import chosen_after
+from glassgpt.generation.prefixes import Prefixes
 from glassgpt.generation.requests import Chosen
+from glassgpt.generation.texts import Text
 from glassgpt.model.cache import KVCache
 from glassgpt.model.gpt import GPT
 from glassgpt.model.summary import matmul_parameters
 
 PIECE = 256
 """Tokens of each text that are read at a time."""
+SHORT = 128
+"""Tokens up to which the loops read what is not known of a text."""
 
 
 class Reading:
@@ -86,3 +93,35 @@ class Reading:
         alone.length = self.cache.length
         alone.put([0], self.cache, [row])
         return alone
+
+
+def read_at_once(
+    decoder: ReadsAtOnce, texts: list[Text], first: int, prefixes: Prefixes | None, threads: int
+) -> tuple[list[Text], Tensor]:
+    """Read texts into the rows of a decoder from `first` on; return them in that order, and the logits (B, V) after.
+
+    Equal ones are read once, and what is known of their beginnings is copied.
+    """
+    alike: dict[tuple[int, ...], list[Text]] = {}
+    for text in texts:
+        alike.setdefault(tuple(text.window), []).append(text)
+    rows = list(range(first, first + len(alike)))
+    unread, starts = [], []
+    for row, (window, (text, *_)) in zip(rows, alike.items(), strict=True):
+        known, length = (None, 0) if prefixes is None or text.start else prefixes.longest(window)
+        if known is not None:
+            decoder.put([row], known, [0])
+        unread.append(list(window[length:]))
+        starts.append(length)
+    read_NV = decoder.read(rows, unread, starts, threads)
+    joined, sources = [same[0] for same in alike.values()], list(range(len(alike)))
+    for source, (window, (_, *others)) in enumerate(alike.items()):
+        for text in others:
+            decoder.move(first + source, first + len(joined), len(window))
+            joined.append(text)
+            sources.append(source)
+    if prefixes is not None:
+        for row, text in enumerate(joined, first):
+            if not text.start:
+                prefixes.keep(text.ids, partial(decoder.take, row, len(text.ids)))
+    return joined, read_NV[sources]

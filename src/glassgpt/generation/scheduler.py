@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -28,11 +29,11 @@ from glassgpt.device import threads_set
 from glassgpt.errors import GenerationError, ModelError
 from glassgpt.generation.choice import LoopChoice, next_ids
 from glassgpt.generation.decoder import ONE_THREAD_WORK
-from glassgpt.generation.engines import Chooser, Decodes, Engine
+from glassgpt.generation.engines import Chooser, Decodes, Engine, ReadsAtOnce
 from glassgpt.generation.likelihood import chosen_among
 from glassgpt.generation.pace import Pace, known_pace
 from glassgpt.generation.prefixes import Prefixes
-from glassgpt.generation.reading import Reading
+from glassgpt.generation.reading import SHORT, Reading, read_at_once
 from glassgpt.generation.requests import Chosen, Request, Written
 from glassgpt.generation.texts import Text
 from glassgpt.generation.window import window_start
@@ -87,6 +88,8 @@ class Scheduler:
         self._count = 0
         self._waiting: deque[Text] = deque()
         self._reading: deque[tuple[Reading, list[Text]]] = deque()
+        self._short: deque[Text] = deque()
+        """Texts that the loops read whole, together with others of any length."""
         self._writing: list[Text] = []
         """The texts that get a token in each step; the place of each here is its row in the cache."""
         self._biases: dict[tuple[object, ...], Tensor] = {}
@@ -117,6 +120,7 @@ class Scheduler:
                 self._finish([place])
                 return
         self._waiting = deque(text for text in self._waiting if text.number != number)
+        self._short = deque(text for text in self._short if text.number != number)
         for reading, texts in list(self._reading):
             kept = [index for index, text in enumerate(texts) if text.number != number]
             if len(kept) < len(texts):
@@ -133,12 +137,12 @@ class Scheduler:
     @property
     def busy(self) -> bool:
         """Whether there is anything to do for `step`."""
-        return bool(self._writing or self._waiting or self._reading)
+        return bool(self._writing or self._waiting or self._reading or self._short)
 
     @property
     def active(self) -> int:
         """The number of requests that have begun."""
-        return len(self._writing) + sum(len(texts) for _, texts in self._reading)
+        return len(self._writing) + len(list(self._all_reading()))
 
     def note(self) -> str:
         """Return a sentence about a change of threads since the last call, or ""."""
@@ -160,8 +164,10 @@ class Scheduler:
         threads = watch.threads if watch else threads
         began = time.perf_counter()
         events: list[Written] = []
-        is_plain = not self._reading
+        is_plain = not self._reading and not self._short
         logits_BV = self._write(threads) if self._writing else None
+        if self._short:
+            logits_BV = self._read_short(logits_BV)
         if self._reading:
             logits_BV = self._read(logits_BV, events)
         if logits_BV is not None:
@@ -213,6 +219,8 @@ class Scheduler:
         """Group texts by what can be read together; those that were being written go `ahead` of prompts."""
         alike: dict[int, list[Text]] = {}
         readings: list[tuple[Reading, list[Text]]] = []
+        by_loops = self._loops_read(len(texts)) if texts else False
+        short: list[Text] = []
         for text in texts:
             # Where the log-probabilities of a prompt are wanted, its last id is only predicted and needs no place.
             text.start = 0 if text.tells else window_start(len(text.ids), self._context)
@@ -220,6 +228,9 @@ class Scheduler:
             known, length = None, 0
             if self._prefixes is not None and not text.start and not text.tells:
                 known, length = self._prefixes.longest(window)
+            if by_loops and not text.tells and len(window) - length <= SHORT:
+                short.append(text)
+                continue
             if known is not None or text.tells:
                 likeliest = (text.likeliest or 0) if text.tells else None
                 reading = Reading(self._model, [window], known=known, length=length, likeliest=likeliest)
@@ -234,10 +245,20 @@ class Scheduler:
                 readings.append((reading, some))
         if ahead:
             self._reading.extendleft(reversed(readings))
+            self._short.extendleft(reversed(short))
         else:
             self._reading.extend(readings)
+            self._short.extend(short)
+
+    def _loops_read(self, count: int) -> bool:
+        """Return whether the loops write now, or will as soon as this many texts are read."""
+        assert self._chooser is not None
+        if not self._writing and self._chooser.may_be_loops:
+            self._decoder, _ = self._chooser.decoder(count)
+        return self._chooser.is_loops
 
     def _all_reading(self) -> Iterator[Text]:
+        yield from self._short
         for _, texts in self._reading:
             yield from texts
 
@@ -294,6 +315,30 @@ class Scheduler:
             return logits_BV
         return torch.cat(found if logits_BV is None else [logits_BV, *found])
 
+    def _read_short(self, logits_BV: Tensor | None) -> Tensor | None:
+        """Let the loops read short texts, which join; their logits are added to the others' (B, V)."""
+        if not self._loops_read(len(self._short)):  # the model is looked into since then, or is another one
+            texts = list(self._short)
+            self._short.clear()
+            self._begin_to_read(texts, ahead=True)
+            return logits_BV
+        texts, tokens, first = [], 0, len(self._writing)
+        while self._short and not (first and tokens >= READ_AT_ONCE):
+            texts.append(self._short.popleft())
+            tokens += len(texts[-1].window)
+        self._make_rows(first + len(texts))
+        threads = torch.get_num_threads() if tokens * self._work > ONE_THREAD_WORK else 1
+        texts, read_NV = read_at_once(cast("ReadsAtOnce", self._decoder), texts, first, self._prefixes, threads)
+        self._writing += texts
+        self._loop_choice = None
+        return read_NV if logits_BV is None else torch.cat([logits_BV, read_NV])
+
+    def _make_rows(self, count: int) -> None:
+        """Make room in the cache for this many rows, and for those that follow."""
+        assert self._decoder is not None
+        if self._decoder.rows < count:
+            self._decoder.grow(max(count, 2 * self._decoder.rows))
+
     def _told(self, text: Text, chosen: tuple[Chosen, ...], after_1V: Tensor) -> Written:
         """Return the event that brings the log-probabilities of a prompt; `after_1V` predicts the id after a window."""
         text.tells = False
@@ -311,8 +356,8 @@ class Scheduler:
         if self._decoder is None or not first:
             more = sum(len(others) for _, others in self._reading)  # those that follow need rows as well
             self._decoder, _ = self._chooser.decoder(first + len(texts) + more)
-        elif self._decoder.rows < first + len(texts):
-            self._decoder.grow(max(first + len(texts), 2 * self._decoder.rows))
+        else:
+            self._make_rows(first + len(texts))
         self._decoder.put(list(range(first, first + len(texts))), reading.cache, sources)
         self._writing += texts
         self._loop_choice = None

@@ -42,3 +42,8 @@ class Text:
         self.need = int(min(self.most, context_length))
         """The most tokens of it that will be cached at a time."""
         self.draws = Draws(request.seed, request.stream) if request.sampling.temperature > 0 else None
+
+    @property
+    def window(self) -> list[int]:
+        """The ids from `start` on: what is cached, and the newest."""
+        return self.ids[self.start :]
