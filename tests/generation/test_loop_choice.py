@@ -154,21 +154,6 @@ def test_broken_logits_have_no_id(bad: float, temperature: float, place: int) ->
     logits_1V[0, place] = bad
     chooser = LoopChooser(1, 100)
     assert chosen(chooser, logits_1V, [SamplingConfig(temperature=temperature)], [0.5]) == [BROKEN]
-    assert chooser.likeliest(logits_1V[0], 3) == []
-
-
-@settings(max_examples=100)
-@given(some_logits(), st.sampled_from([1, 2, 5, 20]))
-def test_the_likeliest_are_in_order(logits_V: np.ndarray, count: int) -> None:
-    order = np.argsort(-logits_V, kind="stable")[:count]
-    assert LoopChooser(1, len(logits_V)).likeliest(logits_V, count) == order.tolist()
-
-
-@settings(max_examples=50)
-@given(some_logits())
-def test_log_probabilities_are_those_of_torch(logits_V: np.ndarray) -> None:
-    expected = torch.from_numpy(logits_V).double().log_softmax(-1).numpy()
-    np.testing.assert_allclose(logits_V - loop_choice.log_sum(logits_V), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_the_choice_is_compiled_once() -> None:
@@ -183,7 +168,4 @@ def test_the_choice_is_compiled_once() -> None:
             [0.1] * rows,
             seen=[np.zeros(1, np.int64)] * rows,
         )
-        chooser.likeliest(logits_BV[0], 5)
-        loop_choice.log_sum(logits_BV[0])
-    for function in (loop_choice.choose, loop_choice.likeliest, loop_choice.log_sum):
-        assert len(function.signatures) == 1
+    assert len(loop_choice.choose.signatures) == 1

@@ -23,7 +23,11 @@ from glassgpt.model.stored import StoredLinear, halve
 
 pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
 
-from glassgpt.generation.loop_engine import ACTIVATIONS, NORMS, LoopDecoder, why_not
+from glassgpt.generation.loop_engine import ACTIVATIONS, FEW, MOST_READ, NORMS, LoopDecoder, why_not
+from glassgpt.generation.loops import WIDE
+
+MANY = max(FEW + 1, WIDE + 3)
+"""Rows that are put into wide tiles, the last of which is not full."""
 
 SMALL = {"vocab_size": 61, "context_length": 24, "n_layer": 2, "n_head": 4, "n_embd": 32}
 GPT2 = {
@@ -77,13 +81,13 @@ def threads() -> Any:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-@pytest.mark.parametrize("rows", [1, 3, 6])
+@pytest.mark.parametrize("rows", [1, 3, 6, MANY])
 @pytest.mark.parametrize("parts", PARTS, ids=words)
 def test_logits_are_those_of_the_model(parts: dict[str, Any], rows: int, count: int, threads: Any) -> None:
     """Within float32 rounding of the largest, at every place of the context, for texts of different lengths."""
     threads(count)
     model, generator = model_with(**parts), torch.Generator().manual_seed(1)
-    lengths = [1 + 3 * row for row in range(rows)]
+    lengths = [1 + 3 * row % 17 for row in range(rows)]
     ids_BT = torch.randint(0, model.config.vocab_size, (rows, 24), generator=generator)
     logits_BTV = model(ids_BT)
     decoder = LoopDecoder(model, rows)
@@ -94,6 +98,75 @@ def test_logits_are_those_of_the_model(parts: dict[str, Any], rows: int, count: 
         ids = [int(ids_BT[row, place]) for row, place in enumerate(places)]
         found = decoder.step(ids, places, count)
         assert (found - logits_BTV[range(rows), places]).abs().max() < 4e-6 * largest
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("parts", PARTS, ids=words)
+def test_texts_that_are_read_together_are_read_as_the_model_does(parts: dict[str, Any], count: int) -> None:
+    """Of any lengths, in any rows, in one piece or in several, and written on; some tiles are full, others not."""
+    model, generator = model_with(**parts), torch.Generator().manual_seed(1)
+    lengths = [1, 5, 20, 7, 13, 20, 2, 11]
+    ids_BT = torch.randint(0, model.config.vocab_size, (len(lengths), 24), generator=generator)
+    logits_BTV = model(ids_BT)
+    largest = logits_BTV.abs().max()
+    for begins in ([0] * 8, [0, 2, 19, 3, 4, 7, 1, 0]):
+        decoder, rows = LoopDecoder(model, 9), [3, 0, 2, 4, 1, 7, 6, 5]
+        for first, last in ((0, 1), (1, 8)):  # one alone, so that few rows are read, and the others together
+            some = [text for text in range(first, last) if begins[text]]
+            if some:
+                heads = [ids_BT[text, : begins[text]].tolist() for text in some]
+                decoder.read([rows[text] for text in some], heads, [0] * len(some), count)
+            tails = [ids_BT[text, begins[text] : lengths[text]].tolist() for text in range(first, last)]
+            found = decoder.read(rows[first:last], tails, begins[first:last], count)
+            places = [lengths[text] - 1 for text in range(first, last)]
+            assert (found - logits_BTV[range(first, last), places]).abs().max() < 4e-6 * largest
+        order = sorted(range(8), key=lambda text: rows[text])
+        places = [lengths[text] for text in order]
+        found = decoder.step(
+            [int(ids_BT[text, place]) for text, place in zip(order, places, strict=True)], places, count
+        )
+        assert (found - logits_BTV[order, places]).abs().max() < 4e-6 * largest
+
+
+def test_more_is_read_than_fits_into_a_step() -> None:
+    """A border between two steps may be anywhere: within a text, right after one, and before the last token."""
+    model = model_with(context_length=MOST_READ + 40)
+    generator = torch.Generator().manual_seed(1)
+    for lengths in ([MOST_READ + 30, 3], [MOST_READ - 1, 2], [MOST_READ, 1], [30] * 20, [MOST_READ + 1]):
+        ids_BT = torch.randint(0, 61, (len(lengths), max(lengths)), generator=generator)
+        texts = [ids_BT[row, :length].tolist() for row, length in enumerate(lengths)]
+        found = LoopDecoder(model, len(lengths)).read(list(range(len(lengths))), texts, [0] * len(lengths), 2)
+        wanted = torch.stack([model(torch.tensor([text]))[0, -1] for text in texts])
+        assert (found - wanted).abs().max() < 4e-6 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("store", [quantize, halve])
+def test_stored_weights_read_and_write_the_same(store: Any) -> None:
+    model = store(model_with(**GPT2))
+    ids_BT = torch.randint(0, 61, (MANY, 20), generator=torch.Generator().manual_seed(1))
+    decoder = LoopDecoder(model, MANY)
+    found = decoder.read(list(range(MANY)), ids_BT.tolist(), [0] * MANY, 2)
+    wanted = model(ids_BT)[:, -1]
+    assert (found - wanted).abs().max() < 4e-6 * wanted.abs().max()
+
+
+def test_a_row_is_taken_moved_and_kept_when_the_cache_grows() -> None:
+    model = model_with(context_length=3 * WIDE + 70)
+    generator = torch.Generator().manual_seed(1)
+    ids_T = torch.randint(0, 61, (3 * WIDE + 70,), generator=generator).tolist()
+    wanted = model(torch.tensor([ids_T]))[0]
+    for length in (1, WIDE - 1, WIDE, WIDE + 1, 63, 64, 65):
+        decoder, reading = LoopDecoder(model, 2), Reading(model, [ids_T[:length]])
+        reading.read()
+        decoder.put([1], reading.cache, [0])
+        taken = decoder.take(1, length)
+        torch.testing.assert_close(taken.keys_LBKSD, reading.cache.keys_LBKSD)
+        torch.testing.assert_close(taken.values_LBKSD, reading.cache.values_LBKSD)
+        decoder.grow(5)
+        decoder.move(1, 0, length)
+        for place in range(length, length + 4):
+            found = decoder.step([ids_T[place]], [place], 1)[0]
+            assert (found - wanted[place]).abs().max() < 4e-6 * wanted.abs().max()
 
 
 def widened(model: GPT, exact: GPT) -> GPT:
@@ -107,7 +180,7 @@ def widened(model: GPT, exact: GPT) -> GPT:
     return exact
 
 
-@pytest.mark.parametrize(("rows", "count"), [(1, 1), (6, 2), (5, 3)])
+@pytest.mark.parametrize(("rows", "count"), [(1, 1), (6, 2), (5, 3), (MANY, 2)])
 @pytest.mark.parametrize("store", [quantize, halve])
 @pytest.mark.parametrize("parts", PARTS, ids=words)
 def test_stored_weights_are_those_of_the_widened_model(
@@ -239,13 +312,31 @@ def test_several_threads_of_a_program_write_at_the_same_time(threads: Any) -> No
             torch.testing.assert_close(ours, theirs)
 
 
+def test_a_decoder_may_go_while_a_helper_still_looks_at_its_gate() -> None:
+    """The gate was passed as an address; a helper that read there after it was freed waited for ever."""
+    model, done = model_with(), threading.Event()
+
+    def write() -> None:
+        for _ in range(300):
+            decoder = LoopDecoder(model, 1)
+            decoder.step([1], [0], 2)
+            assert any(part is decoder._gate for part in decoder._arguments)  # the helper holds it, too
+            del decoder
+            [np.zeros(1, np.int64) for _ in range(20)]  # takes the freed memory
+        done.set()
+
+    threading.Thread(target=write, daemon=True).start()
+    assert done.wait(60)
+
+
 def test_the_step_is_compiled_once_for_all_models() -> None:
     """Another signature would be compiled for seconds in the middle of a text."""
     from glassgpt.generation import loops
 
     for parts in PARTS:
-        decoder = LoopDecoder(model_with(**parts), 4)
-        put(decoder, [[1], [2], [3], [4]])
-        for rows in (4, 2, 1):
-            decoder.step([1] * rows, [5 - rows] * rows, 1)
+        decoder = LoopDecoder(model_with(**parts), MANY)
+        decoder.read([0, 1], [[1, 2], [3]], [0, 0], 1)
+        decoder.read(list(range(MANY)), [[1]] * MANY, [0] * MANY, 1)
+        for rows in (MANY, 2, 1):
+            decoder.step([1] * rows, [1] * rows, 1)
     assert len(loops.step.signatures) == 1

@@ -282,46 +282,6 @@ def choose(logits_BV, settings_BS, addresses_BA, uniforms_B, room_4V, ids_V, sum
         ids_B[b] = chosen if is_all else ids_V[chosen]
 
 
-@compiled
-def log_sum(logits_V):
-    """Return log(sum of e^logit), float64: a logit minus this is the log-probability of its token."""
-    largest, total = number_of(extremes(logits_V)[1]), 0.0
-    for v in range(len(logits_V)):
-        x = logits_V[v] - largest
-        total += exp(x) if x > SMALLEST else f32(0.0)
-    return largest + math.log(total)
-
-
-@compiled
-def insert(id, logits_V, ids_K, count):
-    """Put an id after those of the first `count` whose logits are as large; return 1, or 0 where that is full."""
-    place = count
-    while place > 0 and logits_V[ids_K[place - 1]] < logits_V[id]:
-        place -= 1
-    for later in range(min(count, len(ids_K) - 1), place, -1):
-        ids_K[later] = ids_K[later - 1]
-    if place < len(ids_K):
-        ids_K[place] = id
-    return 1 if count < len(ids_K) else 0
-
-
-@compiled
-def likeliest(logits_V, room_2V, ids_K):
-    """Write the ids of the K largest logits, the largest first, of equal ones the first; return whether none is NaN."""
-    size, k = len(logits_V), len(ids_K)
-    largest_N = room_2V[1, : (size + BLOCK - 1) // BLOCK]
-    largest = largest_of_blocks(logits_V, largest_N)
-    if math.isnan(largest):
-        return False
-    edge = edge_of_top_k(f32(k), largest, logits_V, largest_N, room_2V[0])
-    count = 0
-    for block in range(len(largest_N)):
-        if largest_N[block] >= edge:
-            for v in range(block * BLOCK, min((block + 1) * BLOCK, size)):
-                count += insert(v, logits_V, ids_K, count) if logits_V[v] >= edge else 0
-    return True
-
-
 class LoopChooser:
     """Chooses ids for up to `rows` rows of logits over a vocabulary; it keeps the room that the loops work in."""
 
@@ -378,12 +338,6 @@ class LoopChooser:
             ids_B,
         )
         return ids_B.tolist()
-
-    def likeliest(self, logits_V: np.ndarray, count: int) -> list[int]:
-        """Return the ids of the largest logits of a row, the largest first; none where a logit is NaN."""
-        ids_K = np.zeros(min(count, len(logits_V)), np.int64)
-        fine = likeliest(np.ascontiguousarray(logits_V, np.float32), self._room_4V[:2], ids_K)
-        return ids_K.tolist() if fine else []
 
 
 def _address(numbers: np.ndarray) -> int:

@@ -227,7 +227,7 @@ class LoopDecoder:
             self._values,
             *rooms,
             logits_BV[:wanted],
-            self._gate.ctypes.data,
+            self._gate,
         )
         self._logits_BV = torch.from_numpy(logits_BV[:wanted])
 
@@ -404,6 +404,8 @@ class Crew:
         while True:
             arguments, parts = queue.get()
             STEP(*arguments, part, parts)
+            # They were held until here: the gate is looked at when other threads have left and the decoder is gone.
+            del arguments
 
 
 CREW = Crew()

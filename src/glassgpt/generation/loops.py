@@ -7,15 +7,15 @@ whole model, and what it calls stands above it. numba compiles it for the CPU th
 step but its arithmetic. `loop_engine` lays out the arrays that are passed here.
 
 All numbers are float32. Matrices may be stored in 8 or 16 bits; they become float32 on the way. The rows of a step are
-the tokens that are computed together; each weight is read once for all of them. They lie in tiles. One row, or a few, are a
-tile each. Many are put into tiles of `WIDE` rows, whose first numbers lie beside each other, then their second
-numbers, and so on: then one instruction computes the same for all rows of a tile (`Lanes`), and what no text fills is
-computed as well. Several threads may run `step` at the same time on the same arrays, each as its own `part` of `parts`:
-they share the outputs of each product, and wait at a gate before those are used.
+the tokens that are computed together; each weight is read once for all of them. They lie in tiles. A few rows are one
+tile each. Many are put into tiles of `WIDE` rows, whose first numbers lie beside each other, then their second ones,
+and so on. One instruction then computes the same for many rows, and what no text fills is computed as well. Several
+threads may run `step` at the same time on the same arrays, each as its own `part` of `parts`: they share the outputs
+of each product, and wait at a gate before those are used.
 
-Legend: B rows, R rows of the cache, T tiles, W rows of a tile, C = n_embd, H query heads, K key/value heads, D head width, E = D / 2 pairs,
-F MLP width, V vocabulary, S tokens in the cache, G groups of WIDE tokens there, L layers, M inputs and N outputs of a
-product.
+Legend: B rows, R rows of the cache, T tiles, W rows of a tile, C = n_embd, H query heads, K key/value heads, D head
+width, E = D / 2 pairs, F MLP width, V vocabulary, S tokens in the cache, G groups of WIDE tokens there, L layers,
+M inputs and N outputs of a product.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from numba import njit
 from glassgpt.generation.machine_words import (
     LANES,
     address_in,
-    ask_for,
     arrivals,
     arrive,
+    ask_for,
     beside,
     bits_as_float,
     lanes_at,
@@ -154,9 +154,9 @@ def wait_for_all(gate, turn, parts):
     """Return when all parts have arrived at the gate this time, and the number of arrivals until now."""
     if parts == 1:
         return turn
-    arrive(gate)
-    looks = 0
-    while arrivals(gate) < turn + parts:
+    address, looks = address_in(gate, 0), 0
+    arrive(address)
+    while arrivals(address) < turn + parts:
         looks += 1
         if looks > SPINS:
             let_others_run()
@@ -549,7 +549,9 @@ def attention(
                 normalize_head(weights[QUERY_NORM], numbers[EPSILON], q_D)
             if shape[ROTARY]:
                 rotate(q_D, turns[0, place], turns[1, place])
-            attend(shape, place, q_D, key_D, value_D, keys_RKGDW[row, k], values_RKSD[row, k], scores_S, out_D)
+            attend(
+                shape, place, q_D, key_D, value_D, keys_RKGDW[row, k], values_RKSD[row, k], scores_S, out_D
+            )
             for d in range(width):
                 out_TNW[t, h * width + d, w] = out_D[d]
         for d in range(width):  # now that the cache was read
@@ -616,8 +618,8 @@ def step(
     `ids` (B,) are the tokens, `places` (B,) the numbers of tokens before them, and `rows_B` the rows of the cache where
     their texts are. A text that is written gets one token. One that is read gets several, beside each other and in
     order. `turns` (2, S, E) are the cosines and sines of the rotary positions. The arrays from `x_TCW` to `room_PM` are
-    room to work in; where a tile is one row, `logits_TVW` may be the memory of `logits_BV`. `gate` is the address of
-    the number of arrivals at the gate, and `turn` that number when the step begins. Returns what it is at the end.
+    room to work in; where a tile is one row, `logits_TVW` may be the memory of `logits_BV`. `gate` (1,) is the
+    number of arrivals at the gate, and `turn` that number when the step begins. Returns what it is at the end.
     """
     layers, a_TCW, room = shape[LAYERS], a_PTCW[part], room_PM[part]
     rest = weights[layers]

@@ -79,7 +79,10 @@ def beside(_context: Any, array: Any, _first: Any, _size: Any) -> Any:
 
 def _array(context: Any, builder: Any, kind: Any, address: Any, shape: Any) -> Any:
     """Return a contiguous array over memory that somebody else owns."""
-    array, width = context.make_array(kind)(context, builder), context.get_abi_sizeof(context.get_data_type(kind.dtype))
+    array, width = (
+        context.make_array(kind)(context, builder),
+        context.get_abi_sizeof(context.get_data_type(kind.dtype)),
+    )
     size, strides = ir.Constant(ir.IntType(64), width), []
     for count in reversed(shape):
         strides.append(size)
@@ -135,7 +138,7 @@ LANES = 16 if "+avx512f" in (config.CPU_FEATURES or get_host_cpu_features().flat
 
 
 class LanesType(types.Type):
-    """Float32 numbers that lie beside each other in a register. `+`, `-`, `*` and `/` compute with all of them at once."""
+    """Float32 numbers that lie beside each other in a register: `+`, `-`, `*` and `/` compute with all of them."""
 
     def __init__(self) -> None:
         super().__init__(name=f"Lanes({LANES})")

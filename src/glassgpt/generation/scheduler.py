@@ -328,7 +328,9 @@ class Scheduler:
             tokens += len(texts[-1].window)
         self._make_rows(first + len(texts))
         threads = torch.get_num_threads() if tokens * self._work > ONE_THREAD_WORK else 1
-        texts, read_NV = read_at_once(cast("ReadsAtOnce", self._decoder), texts, first, self._prefixes, threads)
+        texts, read_NV = read_at_once(
+            cast("ReadsAtOnce", self._decoder), texts, first, self._prefixes, threads
+        )
         self._writing += texts
         self._loop_choice = None
         return read_NV if logits_BV is None else torch.cat([logits_BV, read_NV])
