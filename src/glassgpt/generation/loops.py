@@ -23,6 +23,7 @@ from __future__ import annotations
 # pyright: reportCallIssue=false, reportPrivateImportUsage=false
 # It does not know how numba passes arguments to what is compiled.
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -70,10 +71,11 @@ EPSILON, EMBEDDING_SCALE = range(2)
 (ATTENTION_NORM, ATTENTION_NORM_BIAS, MLP_NORM, MLP_NORM_BIAS, QUERY_NORM, KEY_NORM) = range(6)
 # A linear layer has three: its matrix, and at the next two places its bias and the scale of each output. These numbers
 # are not Python's, because numba compiles a function anew for each of those.
-QKV, OUTPUT, GATE, UP, DOWN = np.arange(6, 21, 3)
+numbered: Any = np.arange
+QKV, OUTPUT, GATE, UP, DOWN = numbered(6, 21, 3)
 BIAS, SCALE = 1, 2
 # The same in its last row, for what belongs to no layer.
-EMBEDDING, POSITIONS, FINAL_NORM, FINAL_NORM_BIAS, HEAD = np.arange(5)
+EMBEDDING, POSITIONS, FINAL_NORM, FINAL_NORM_BIAS, HEAD = numbered(5)
 ADDRESSES = 21
 
 WIDE = 2 * LANES

@@ -6,15 +6,18 @@ Each is one instruction of the compiler (LLVM), or a few. numba inlines them.
 from __future__ import annotations
 
 import operator
+import os
 import sys
 from typing import Any
 
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
-from numba import types
-from numba.core import cgutils, config
-from numba.extending import intrinsic, models, overload, register_model
+from numba import extending, types
+from numba.core import cgutils
+from numba.extending import models, overload, register_model
 from numba.np.arrayobj import populate_array
+
+intrinsic: Any = extending.intrinsic  # it adds an argument, which a type checker does not see
 
 
 @intrinsic
@@ -133,7 +136,7 @@ def widened(_context: Any, stored: Any) -> Any:
     return types.float32(stored), generate
 
 
-LANES = 16 if "+avx512f" in (config.CPU_FEATURES or get_host_cpu_features().flatten()) else 8
+LANES = 16 if "+avx512f" in (os.environ.get("NUMBA_CPU_FEATURES") or get_host_cpu_features().flatten()) else 8
 """How many float32 numbers are computed at once: as many as a register holds, or two where registers are short."""
 
 
