@@ -75,7 +75,7 @@ def show_diagnosis() -> None:
     space = Space(free_memory=12_300_000_000, memory=16_000_000_000, free_disk=1_230_000, disk=10**12)
     steps = [Step("resume to the same bits", 12.5), Step("export", 0.5, trouble="It broke at 12,345 places.")]
     extras = [Extra("hf", {"transformers": "5.12.34"}, ()), Extra("data", {}, ("pyarrow", "datasketch"))]
-    writing = Writing("a-run-with-a-long-name-of-its-own-1", "loops", 1, 16, 12345.6, 1234567.8)
+    writing = Writing("a-run-with-a-long-name-of-its-own-1", "loops", 1, 16, 12345.6, 1234567.8, "as-saved")
     found = Diagnosis(
         facts=machine_facts(), space=space, versions={"torch": "2.13.0", "numpy": "2.4.6"}, extras=extras,
         hubs={"Hugging Face": False}, caches=[], kept={}, steps=steps,

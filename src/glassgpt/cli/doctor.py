@@ -139,7 +139,8 @@ def _measured_rows(measured: Measured) -> Iterator[tuple[str, str]]:
         yield (
             f"writing, {writing.name}",
             f"{writing.one:,.0f} tokens/s one text{_with(writing.threads_for_one)}; {writing.many:,.0f} tokens/s "
-            f"{MANY} texts{_with(writing.threads_for_many)}; by {ENGINES[writing.engine]}",
+            f"{MANY} texts{_with(writing.threads_for_many)}; by {ENGINES[writing.engine]}"
+            + (f"; --weights auto: {writing.weights}" if writing.weights else ""),
         )
 
 

@@ -12,6 +12,7 @@ import torch
 
 from glassgpt.device import available_cores, pick_device, threads_set
 from glassgpt.errors import GlassGPTError
+from glassgpt.generation.fastest import fastest_form, known_form
 from glassgpt.generation.pace import known_pace, measure_pace
 from glassgpt.machine.load import QUIET, used_by_others
 from glassgpt.model.config import ModelConfig
@@ -62,6 +63,8 @@ class Writing:
     """Tokens per second of one text."""
     many: float
     """Tokens per second of 16 texts together."""
+    weights: str
+    """The form of the weights that `--weights auto` takes, as far as it was measured; else ""."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +99,13 @@ def measure(say: Callable[[str], None] = lambda _: None) -> Measured:
         updates.append(_update(layers, width, device, notes.append))
     writing = []
     if device.type == "cpu":
-        shapes = {f"{layers} x {width}": _shape(layers, width) for layers, width in SHAPES}
-        for name, shape in (shapes | _newest_run()).items():
+        shapes, newest = (
+            {f"{layers} x {width}": _shape(layers, width) for layers, width in SHAPES},
+            _newest_run(),
+        )
+        for name, shape in (shapes | newest).items():
             say(f"Writing with {name} ...")
-            writing.append(_writing(name, shape))
+            writing.append(_writing(name, shape, compare_forms=name in newest))
     return Measured(
         str(device), others, products, copies, tuple(updates), tuple(writing), tuple(dict.fromkeys(notes))
     )
@@ -139,10 +145,13 @@ def _newest_run() -> dict[str, ModelConfig]:
         return {}
 
 
-def _writing(name: str, shape: ModelConfig) -> Writing:
+def _writing(name: str, shape: ModelConfig, *, compare_forms: bool) -> Writing:
     model = GPT(shape).eval().requires_grad_(False)
     pace = known_pace(model) or measure_pace(model, seconds=0.3)
-    return Writing(name, pace.engine, pace.threads_for_one, pace.threads_for_many, pace.one, pace.many)
+    form = fastest_form(model) if compare_forms else known_form(model)
+    return Writing(
+        name, pace.engine, pace.threads_for_one, pace.threads_for_many, pace.one, pace.many, form or ""
+    )
 
 
 def _update(layers: int, width: int, device: torch.device, note: Callable[[str], None]) -> Update:

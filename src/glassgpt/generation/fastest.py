@@ -30,11 +30,8 @@ def fastest_form(model: GPT) -> Form:
     """
     if measuring_is_off() or model.token_embedding.weight.device.type != "cpu":
         return "as-saved"
-    question = f"weights, {question_about(model)}"
-    known = recall(question)
-    for form in FORMS:
-        if known is not None and known.choice == form:
-            return form
+    if (known := known_form(model)) is not None:
+        return known
     others, best, fastest, ratios = used_by_others(), "as-saved", steps_of(model), {}
     for form in ("bfloat16", "int8"):
         steps = steps_of(store(copy.deepcopy(model), form))
@@ -43,8 +40,18 @@ def fastest_form(model: GPT) -> Form:
         if found.wins:
             best, fastest = form, steps
     if max(others, used_by_others()) <= QUIET:
-        keep(question, best, **ratios)
+        keep(_question(model), best, **ratios)
     return best
+
+
+def known_form(model: GPT) -> Form | None:
+    """Return the form that was measured before on this machine for the model's shape, None if none was."""
+    known = recall(_question(model))
+    return next((form for form in FORMS if known is not None and known.choice == form), None)
+
+
+def _question(model: GPT) -> str:
+    return f"weights, {question_about(model)}"
 
 
 def steps_of(model: GPT) -> Callable[[], None]:
