@@ -214,6 +214,34 @@ def test_a_beginning_that_is_known_is_not_read_again(make: Any, engine: Engine) 
     )
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_equal_prompts_are_read_once_and_written_apart(make: Any, engine: Engine) -> None:
+    """As GRPO asks for many answers to one question: each has a copy of what was read."""
+    model, sampling = make(context_length=64).float(), SamplingConfig(temperature=2.0)
+    prompts = [[1, 2, 3, 4, 5, 6], [7, 8], [1, 2, 3, 4, 5, 6], [9, 10, 11], [7, 8], [1, 2, 3, 4, 5, 6]]
+    requests = [Request(prompt, sampling, max_tokens=12, seed=seed) for seed, prompt in enumerate(prompts)]
+    writer = Scheduler(model, engine=engine)
+    numbers = [writer.add(request) for request in requests]
+    events = finish(writer)
+    found = [ids_of(events[number]) for number in numbers]
+    assert found == [alone(model, request, engine) for request in requests]
+    assert len({tuple(ids) for ids in found}) == len(found)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_kept_of_prompts_read_together_belongs_to_each(make: Any, engine: Engine) -> None:
+    model = make(context_length=64).float()
+    writer = Scheduler(model, engine=engine, prefix_memory=2**20)
+    prompts = [[(start + index) * 7 % 31 for index in range(12)] for start in (0, 5, 11)]
+    for prompt in [*prompts, prompts[1]]:
+        writer.add(Request(prompt, GREEDY, max_tokens=1))
+    finish(writer)
+    for prompt in prompts:
+        longer = Request([*prompt, 3, 4], SamplingConfig(temperature=2.0), max_tokens=8, seed=1)
+        number = writer.add(longer)
+        assert ids_of(finish(writer)[number]) == alone(model, longer, engine)
+
+
 def test_kept_beginnings_are_bounded(make: Any) -> None:
     model = make(context_length=64)
     limit = 100 * Scheduler(model)._token_bytes
