@@ -136,7 +136,12 @@ def test_a_stream_says_who_speaks_then_what_then_why_it_ended(client: Any) -> No
         assert parts[-1]["finish_reason"] == choice["finish_reason"]
         assert "".join(part["delta"].get("content", "") for part in parts) == choice["message"]["content"]
         tokens = [token for part in parts if part["logprobs"] for token in part["logprobs"]["content"]]
-        assert tokens == choice["logprobs"]["content"]
+        # The compiled loops may take over from torch between the two requests, which round differently.
+        expected = choice["logprobs"]["content"]
+        assert [token["bytes"] for token in tokens] == [token["bytes"] for token in expected]
+        assert [token["logprob"] for token in tokens] == pytest.approx(
+            [token["logprob"] for token in expected], abs=1e-5
+        )
 
 
 def test_a_conversation_beyond_the_context_names_the_limit(client: Any) -> None:

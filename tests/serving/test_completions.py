@@ -245,5 +245,14 @@ def test_a_stream_has_no_usage_unless_it_is_wanted(client: Any) -> None:
     assert all("usage" not in event and event["choices"] for event in told)
 
 
+@pytest.mark.parametrize("character", ["\x85", "\u2028", "\u2029", "\x0b", "\x1e"])
+def test_an_event_is_one_line_for_every_client(client: Any, character: str) -> None:
+    """`httpx` ends a line at each of these: an echoed prompt that had one was cut in the middle of its event."""
+    body = {"model": "tales", "prompt": f"A{character}cat", "max_tokens": 1, "stream": True, "echo": True}
+    answer = client.post("/v1/completions", json=body)
+    assert [line for line in answer.iter_lines() if line] == answer.text.split("\n\n")[:-1]
+    assert events(answer)[0]["choices"][0]["text"].startswith(f"A{character}cat")
+
+
 def test_the_fingerprint_is_that_of_the_weights(client: Any, tales: Run) -> None:
     assert completed(client)["system_fingerprint"] == f"fp_{str(tales.lineage.weights_hash)[:10]}"

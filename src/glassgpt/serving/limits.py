@@ -20,6 +20,8 @@ from glassgpt.serving.errors import Refused
 class Limits:
     """The limits of a server."""
 
+    head_seconds: float = 30.0
+    """The longest time in which the request line and the headers must have arrived."""
     body_bytes: int = 4 * 2**20
     """The longest body of a request."""
     body_seconds: float = 30.0

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from glassgpt.commands import command
 from glassgpt.errors import AccessError, ConfigError
 from glassgpt.serving.limits import Limits
+from glassgpt.serving.protocol import protocol_of
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
@@ -97,6 +98,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=protocol_of(limits),
                 log_level="warning",
                 access_log=False,
                 server_header=False,

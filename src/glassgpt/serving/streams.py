@@ -16,6 +16,8 @@ from glassgpt.serving.errors import Refused, as_api_error
 Result = TypeVar("Result")
 DONE = b"data: [DONE]\n\n"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # a proxy passes each event on at once
+LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
+"""The characters at which Python's `splitlines` ends a line and that JSON need not escape, with their escapes."""
 
 
 class ClientLeft(Exception):
@@ -106,5 +108,9 @@ class EventStream(Response):
 
 
 def event(content: Any) -> bytes:
-    """Return an event."""
-    return b"data: " + to_json(content) + b"\n\n"
+    """Return an event: one line for every client.
+
+    Only CR and LF end a line of server-sent events, but clients that read lines with `httpx` also end them at those of
+    Unicode.
+    """
+    return b"data: " + to_json(content).decode().translate(LINE_ENDS).encode() + b"\n\n"
