@@ -196,3 +196,18 @@ def test_a_folder_whose_name_is_no_valid_unicode_is_told_and_cannot_be_opened(
         assert card["id"] == "tal\\udcffes"
         assert client.post("/v1/completions", json=ASKED).json()["error"]["code"] == "model_unavailable"
         assert client.get("/metrics").status_code == 200
+
+
+@pytest.mark.parametrize("form", ["int8", "bfloat16"])
+def test_the_fingerprint_tells_how_the_weights_are_stored(runs: Path, form: Any) -> None:
+    """Rounded weights write other texts, so answers for the same seed differ."""
+
+    async def fingerprint(weights: Any) -> str:
+        models = Models([RunDirectory(runs / "tales")], weights=weights)
+        try:
+            async with models.using(None) as loaded:
+                return loaded.fingerprint
+        finally:
+            await models.close()
+
+    assert asyncio.run(fingerprint(form)) == asyncio.run(fingerprint("as-saved")) + f"_{form}"

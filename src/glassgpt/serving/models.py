@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from glassgpt.errors import GlassGPTError, MemoryFullError, RunError, did_you_me
 from glassgpt.files import as_utf8
 from glassgpt.generation.text import Writer
 from glassgpt.machine.facts import free_memory
+from glassgpt.model.forms import form_of
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.opening import Run, Weights, find_base, open_run
 from glassgpt.runs.reading import readable_lineage
@@ -53,10 +55,11 @@ class Loaded:
     is_old: bool = False
     """Whether newer weights have taken its place: it ends with its last user."""
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A short name of these weights, the `system_fingerprint` of answers."""
-        return f"fp_{(self.run.lineage.weights_hash or '')[:10]}"
+        form = form_of(self.run.model)
+        return f"fp_{(self.run.lineage.weights_hash or '')[:10]}{'' if form == 'as-saved' else f'_{form}'}"
 
 
 @dataclass

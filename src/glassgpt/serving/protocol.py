@@ -19,8 +19,8 @@ class HeadLimited(AutoHTTPProtocol):
     """uvicorn's protocol, which closes a connection when the head of a request takes too long.
 
     The time runs from the connection on, or from the first byte after an answer, until a request is complete enough
-    to be answered. Nothing is said before the end, as nginx and Go's `net/http` do it: a client that is still sending
-    does not read. What is left of a body that was refused before it had all arrived is limited by the same time.
+    to be answered. Nothing is said before the end: a client that is still sending does not read. What is left of a
+    body that was refused before it had all arrived is limited by the same time.
     """
 
     head_seconds: float
