@@ -1,4 +1,4 @@
-"""Clients that send slowly, over raw sockets: a head has a limit of its own, and nothing else is cut short by it."""
+"""Clients that send slowly or never read, over raw sockets: both have limits, and nothing else is cut short."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from glassgpt.serving.guard import Guard
 from glassgpt.serving.limits import Limits
+from glassgpt.serving.streams import EventStream
 from tests.serving.conftest import listening
 
 SHORT, LONGER = 0.5, 1.2
@@ -171,3 +172,43 @@ def test_a_body_that_comes_a_byte_at_a_time_is_refused_and_ended() -> None:
         assert found.startswith(b"HTTP/1.1 408 ")
         connection.settimeout(30)
         assert received_until_closed(connection, bytes_of(b"A" * 1000)) == b""
+
+
+async def endless(scope: Any, receive: Any, send: Any) -> None:
+    """Send events for ever, as a text may for minutes."""
+    if scope["type"] != "http":
+        raise NotImplementedError
+
+    async def events() -> Any:
+        while True:
+            await asyncio.sleep(0)
+            yield b"data: " + b"x" * 10_000 + b"\n\n"
+
+    await EventStream(events(), seconds=2 * LONGER)(scope, receive, send)
+
+
+def test_a_client_that_never_reads_is_let_go() -> None:
+    """Closing waited for all that was not sent yet, so the connection lasted as long as the client wished."""
+    with listening(endless, Limits(send_seconds=SHORT)) as address, connect(address) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(GET)
+        with pytest.raises(ConnectionError):  # a client that writes notices the end without reading
+            write_for(connection, 60)
+
+
+def write_for(connection: socket.socket, seconds: float) -> None:
+    """Send empty lines for some time."""
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        connection.sendall(b"\r\n")
+        time.sleep(0.1)
+
+
+def test_a_client_that_reads_now_and_then_is_not() -> None:
+    with listening(endless, Limits(send_seconds=LONGER)) as address, connect(address) as connection:
+        connection.sendall(GET)
+        read, began = 0, time.monotonic()
+        while time.monotonic() - began < 1.8 * LONGER:
+            read += len(connection.recv(2**20))
+            time.sleep(SHORT / 5)
+        assert read > 2**20

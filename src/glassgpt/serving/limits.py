@@ -34,6 +34,8 @@ class Limits:
     """The most texts that are being written or waiting, of all clients together."""
     seconds: float = 600.0
     """The longest time that an answer may take."""
+    send_seconds: float = 60.0
+    """How long a client may read nothing of what waits for it."""
     drain_seconds: float = 30.0
     """How long running answers may go on after SIGTERM."""
 
