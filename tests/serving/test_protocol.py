@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -179,7 +179,7 @@ async def endless(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] != "http":
         raise NotImplementedError
 
-    async def events() -> Any:
+    async def events() -> AsyncGenerator[bytes, None]:
         while True:
             await asyncio.sleep(0)
             yield b"data: " + b"x" * 10_000 + b"\n\n"
