@@ -58,7 +58,7 @@ IDS = st.lists(st.integers(0, (TALES.tokenizer.vocab_size or 0) - 1), min_size=1
 LOW_IDS = st.integers(0, 15)
 """In every vocabulary here: what ends a text is among them, and so are bytes that are no character by themselves."""
 WAITS = st.sampled_from([0, 0.005])
-"""Seconds between two events of a stream: with 0 each token is told by itself."""
+"""Seconds between two events of a stream: with 0 every token has its own event."""
 OF_ALL_BUT_SEED = optional(
     n=st.integers(1, 2),
     stop=STOPS | st.lists(STOPS, max_size=3),

@@ -73,6 +73,12 @@ class ReadsAtOnce(Decodes, Protocol):
         ...
 
 
+def make_rows(decoder: Decodes, rows: int) -> None:
+    """Make room in a decoder for this many rows, and for those that follow."""
+    if decoder.rows < rows:
+        decoder.grow(max(rows, 2 * decoder.rows))
+
+
 @dataclass
 class _Loading:
     """How far the loops are in this process."""
@@ -205,8 +211,7 @@ class Chooser:
                 self._outline, self._suits = Outline(self._model), why_not(self._model) is None
             loops = self._suits and not self._outline.is_watched()
         if self._decoder is not None and loops == self.is_loops and not (loops and is_other):
-            if self._decoder.rows < rows:
-                self._decoder.grow(max(rows, 2 * self._decoder.rows))
+            make_rows(self._decoder, rows)
             return self._decoder, None
         former = None if is_other else self._decoder
         self.is_loops, self._decoder = loops, self._make(rows, loops)

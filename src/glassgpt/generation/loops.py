@@ -7,11 +7,11 @@ whole model, and what it calls stands above it. numba compiles it for the CPU th
 step but its arithmetic. `loop_engine` lays out the arrays that are passed here.
 
 All numbers are float32. Matrices may be stored in 8 or 16 bits; they become float32 on the way. The rows of a step are
-the tokens that are computed together; each weight is read once for all of them. They lie in tiles. A few rows are one
-tile each. Many are put into tiles of `WIDE` rows, whose first numbers lie beside each other, then their second ones,
-and so on. One instruction then computes the same for many rows, and what no text fills is computed as well. Several
-threads may run `step` at the same time on the same arrays, each as its own `part` of `parts`: they share the outputs
-of each product, and wait at a gate before those are used.
+the tokens that are computed together, and each weight is read once for all of them. Rows are arranged in tiles. With a
+few rows, each is a tile. With many, a tile has `WIDE` rows: it stores the first number of every row, then the second
+number of every row, and so on, so that one instruction computes the same for many rows. Places that no text fills are
+computed as well. Several threads may run `step` at the same time on the same arrays, each as its own `part` of `parts`:
+they share the outputs of each product, and wait at a gate before those are used.
 
 Legend: B rows, R rows of the cache, T tiles, W rows of a tile, C = n_embd, H query heads, K key/value heads, D head
 width, E = D / 2 pairs, F MLP width, V vocabulary, S tokens in the cache, G groups of WIDE tokens there, L layers,
@@ -69,8 +69,8 @@ FLOAT32, BFLOAT16, INT8 = range(3)
 EPSILON, EMBEDDING_SCALE = range(2)
 # Addresses of a layer's weights in a row of `weights`; 0 for those that the model does not have.
 (ATTENTION_NORM, ATTENTION_NORM_BIAS, MLP_NORM, MLP_NORM_BIAS, QUERY_NORM, KEY_NORM) = range(6)
-# A linear layer has three: its matrix, and at the next two places its bias and the scale of each output. These numbers
-# are not Python's, because numba compiles a function anew for each of those.
+# A linear layer has three: its matrix, and at the next two places its bias and the scale of each output. These are
+# numbers of numpy: numba would compile a function again for each Python number that it is called with.
 numbered: Any = np.arange
 QKV, OUTPUT, GATE, UP, DOWN = numbered(6, 21, 3)
 BIAS, SCALE = 1, 2
@@ -445,7 +445,9 @@ def score(q_D, keys_GDW, place, scores_S):
         keys_DW = beside(keys_GDW, g * width * WIDE, width * WIDE)
         s0 = s1 = t0 = t1 = spread(f32(0.0))
         d = 0
-        while d + 2 <= width:  # four sums: each waits for the last product of its own
+        while (
+            d + 2 <= width
+        ):  # in four sums: a sum has to wait for its last addition, the others go on meanwhile
             q, r = spread(q_D[d]), spread(q_D[d + 1])
             s0 += q * lanes_at(keys_DW, d * WIDE)
             s1 += q * lanes_at(keys_DW, d * WIDE + LANES)
@@ -524,8 +526,8 @@ def attention(
 ):  # fmt: skip
     """Write what each token's heads read in the cache, and add the token's key and value to it.
 
-    A unit of this work is one token and one key/value head, with the query heads that read it. Where several tokens are
-    of one text (`is_many`), a part has all of them that it needs in the cache: they lie beside each other.
+    A unit of this work is one token and one key/value head, with the query heads that read it. Where a text has several
+    tokens (`is_many`), each of them reads the keys of those before it, so one part computes them all, in their order.
     """
     stay_apart()
     heads, kv_heads, width, wide = shape[HEADS], shape[KV_HEADS], shape[HEAD_DIM], qkv_TNW.shape[2]

@@ -61,8 +61,7 @@ def address_in(_context: Any, array: Any, _index: Any) -> Any:
     """Return the address of the number `index` of a contiguous array, counted over all its axes."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        numbers = context.make_array(signature.args[0])(context, builder, arguments[0])
-        return builder.ptrtoint(builder.gep(numbers.data, [arguments[1]]), ir.IntType(64))
+        return builder.ptrtoint(_place_of(context, builder, signature, arguments), ir.IntType(64))
 
     return types.int64(array, types.intp), generate
 
@@ -73,11 +72,16 @@ def beside(_context: Any, array: Any, _first: Any, _size: Any) -> Any:
     kind = types.Array(types.float32, 1, "C")
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        numbers = context.make_array(signature.args[0])(context, builder, arguments[0])
-        address = builder.ptrtoint(builder.gep(numbers.data, [arguments[1]]), ir.IntType(64))
+        address = builder.ptrtoint(_place_of(context, builder, signature, arguments), ir.IntType(64))
         return _array(context, builder, kind, address, arguments[2:])
 
     return kind(array, types.intp, types.intp), generate
+
+
+def _place_of(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """Return a pointer to a number of a contiguous array: arguments are the array and the number, over all axes."""
+    array = context.make_array(signature.args[0])(context, builder, arguments[0])
+    return builder.gep(array.data, [arguments[1]])
 
 
 def _array(context: Any, builder: Any, kind: Any, address: Any, shape: Any) -> Any:
@@ -141,7 +145,7 @@ LANES = 16 if "+avx512f" in (os.environ.get("NUMBA_CPU_FEATURES") or get_host_cp
 
 
 class LanesType(types.Type):
-    """Float32 numbers that lie beside each other in a register: `+`, `-`, `*` and `/` compute with all of them."""
+    """The float32 numbers of one register. `+`, `-`, `*` and `/` apply to all of them at once."""
 
     def __init__(self) -> None:
         super().__init__(name=f"Lanes({LANES})")
@@ -157,10 +161,9 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(manager, kind, _VECTOR)
 
 
-def _place_of(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """Return a pointer to the lanes that begin at a number of an array: arguments are the array and the number."""
-    array = context.make_array(signature.args[0])(context, builder, arguments[0])
-    return builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.PointerType(_VECTOR))
+def _lanes_of(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """Return a pointer to the lanes that begin at a number of an array."""
+    return builder.bitcast(_place_of(context, builder, signature, arguments), ir.PointerType(_VECTOR))
 
 
 @intrinsic
@@ -168,7 +171,7 @@ def lanes_at(_context: Any, array: Any, _index: Any) -> Any:
     """Return the lanes from the number `index` on of a contiguous float32 array, counted over all its axes."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        loaded = builder.load(_place_of(context, builder, signature, arguments))
+        loaded = builder.load(_lanes_of(context, builder, signature, arguments))
         loaded.align = 4
         return loaded
 
@@ -180,7 +183,7 @@ def put_lanes(_context: Any, array: Any, _index: Any, _lanes: Any) -> Any:
     """Write lanes from the number `index` on of a contiguous float32 array, counted over all its axes."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        stored = builder.store(arguments[2], _place_of(context, builder, signature, arguments))
+        stored = builder.store(arguments[2], _lanes_of(context, builder, signature, arguments))
         stored.align = 4
         return context.get_dummy_value()
 
@@ -208,11 +211,10 @@ def ask_for(_context: Any, array: Any, _index: Any) -> Any:
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        numbers = context.make_array(signature.args[0])(context, builder, arguments[0])
         pointer, whole = ir.PointerType(ir.IntType(8)), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [pointer, whole, whole, whole])
         fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        place = builder.bitcast(builder.gep(numbers.data, [arguments[1]]), pointer)
+        place = builder.bitcast(_place_of(context, builder, signature, arguments), pointer)
         builder.call(fetch, [place, *(ir.Constant(whole, number) for number in (0, 3, 1))])
         return context.get_dummy_value()
 

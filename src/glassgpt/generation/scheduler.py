@@ -29,7 +29,7 @@ from glassgpt.device import threads_set
 from glassgpt.errors import GenerationError, ModelError
 from glassgpt.generation.choice import LoopChoice, next_ids
 from glassgpt.generation.decoder import ONE_THREAD_WORK
-from glassgpt.generation.engines import Chooser, Decodes, Engine, ReadsAtOnce
+from glassgpt.generation.engines import Chooser, Decodes, Engine, ReadsAtOnce, make_rows
 from glassgpt.generation.likelihood import chosen_among
 from glassgpt.generation.pace import Pace, known_pace
 from glassgpt.generation.prefixes import Prefixes
@@ -226,7 +226,8 @@ class Scheduler:
             text.start = 0 if text.tells else window_start(len(text.ids), self._context)
             window = text.ids[text.start : text.start + self._context]
             known, length = None, 0
-            if self._prefixes is not None and not text.start and not text.tells:
+            is_long = not by_loops or len(window) > SHORT
+            if is_long and self._prefixes is not None and not text.start and not text.tells:
                 known, length = self._prefixes.longest(window)
             if by_loops and not text.tells and len(window) - length <= SHORT:
                 short.append(text)
@@ -326,7 +327,8 @@ class Scheduler:
         while self._short and not (first and tokens >= READ_AT_ONCE):
             texts.append(self._short.popleft())
             tokens += len(texts[-1].window)
-        self._make_rows(first + len(texts))
+        assert self._decoder is not None
+        make_rows(self._decoder, first + len(texts))
         threads = torch.get_num_threads() if tokens * self._work > ONE_THREAD_WORK else 1
         texts, read_NV = read_at_once(
             cast("ReadsAtOnce", self._decoder), texts, first, self._prefixes, threads
@@ -334,12 +336,6 @@ class Scheduler:
         self._writing += texts
         self._loop_choice = None
         return read_NV if logits_BV is None else torch.cat([logits_BV, read_NV])
-
-    def _make_rows(self, count: int) -> None:
-        """Make room in the cache for this many rows, and for those that follow."""
-        assert self._decoder is not None
-        if self._decoder.rows < count:
-            self._decoder.grow(max(count, 2 * self._decoder.rows))
 
     def _told(self, text: Text, chosen: tuple[Chosen, ...], after_1V: Tensor) -> Written:
         """Return the event that brings the log-probabilities of a prompt; `after_1V` predicts the id after a window."""
@@ -359,7 +355,7 @@ class Scheduler:
             more = sum(len(others) for _, others in self._reading)  # those that follow need rows as well
             self._decoder, _ = self._chooser.decoder(first + len(texts) + more)
         else:
-            self._make_rows(first + len(texts))
+            make_rows(self._decoder, first + len(texts))
         self._decoder.put(list(range(first, first + len(texts))), reading.cache, sources)
         self._writing += texts
         self._loop_choice = None
