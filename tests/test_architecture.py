@@ -40,6 +40,7 @@ FLOORS = {
     "chat": 4,
     "evaluation": 5,
     "interop": 5,
+    "inspection": 5,
     "planning": 6,
     "jobs": 6,
     "pretraining": 6,

@@ -17,6 +17,7 @@
     │   └── NonFiniteLossError   the loss became NaN or infinite; the update was not applied
     ├── GenerationError      a prompt or a sampling setting cannot be used
     ├── EvaluationError      a task is unknown, or does not suit a model
+    ├── InspectionError      a text or a place in a model cannot be looked at as asked
     ├── InteropError         a model from another program cannot be read, or ours cannot be written for it
     └── RunError             a run directory is missing, taken, or does not fit together
         ├── CheckpointError     a checkpoint is incomplete, truncated, or altered
@@ -101,6 +102,10 @@ class GenerationError(GlassGPTError):
 
 class EvaluationError(GlassGPTError):
     """A task is unknown, or does not suit this model."""
+
+
+class InspectionError(GlassGPTError):
+    """A text, or a place in a model, cannot be looked at as asked."""
 
 
 class InteropError(GlassGPTError):
