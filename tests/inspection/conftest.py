@@ -29,6 +29,16 @@ KINDS: dict[str, dict[str, Any]] = {
     "strided": {"attention": "strided", "stride": 3, "positions": "none", "activation": "relu"},
 }  # fmt: skip
 
+CONFIG = RunConfig(
+    corpus=CorpusConfig(sources=("builtin:tinytales:60:1",)),
+    tokenizer=TokenizerConfig(kind="bpe", vocab_size=300),
+    model=ModelConfig(context_length=48, n_layer=2, n_head=2, n_embd=16),
+    training=TrainingConfig(
+        steps=12, evaluate_every=4, log_every=2, batch_size=4, evaluate_tokens=512, warmup_steps=2,
+        learning_rate=0.01, threads=1, precision="float32", device="cpu",
+    ),
+)  # fmt: skip
+
 
 def model_of(kind: str, **other: Any) -> GPT:
     """Return a model whose weights are far from their beginning."""
@@ -48,16 +58,7 @@ def model(request: pytest.FixtureRequest) -> GPT:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was trained for a few steps on the built-in stories."""
-    config = RunConfig(
-        corpus=CorpusConfig(sources=("builtin:tinytales:60:1",)),
-        tokenizer=TokenizerConfig(kind="bpe", vocab_size=300),
-        model=ModelConfig(context_length=48, n_layer=2, n_head=2, n_embd=16),
-        training=TrainingConfig(
-            steps=12, evaluate_every=4, log_every=2, batch_size=4, evaluate_tokens=512, warmup_steps=2,
-            learning_rate=0.01, threads=1, precision="float32", device="cpu",
-        ),
-    )  # fmt: skip
-    return trained_in(tmp_path_factory.mktemp("inspected"), config, "first").path
+    return trained_in(tmp_path_factory.mktemp("inspected"), CONFIG, "first").path
 
 
 @pytest.fixture

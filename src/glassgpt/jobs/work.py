@@ -96,7 +96,12 @@ def carry_out(
     and `RunError` when there is nothing to continue from.
     """
     directory = claim.run
-    store = CheckpointStore(directory.checkpoints, work.config.keep_checkpoints)
+    store = CheckpointStore(
+        directory.checkpoints,
+        work.config.keep_checkpoints,
+        directory.snapshots,
+        work.config.keeps_weights_of,
+    )
     with graceful_stop() as stop:
         job = make_job(
             work.config,

@@ -16,6 +16,8 @@ from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.reading import read_config
 
 DEFAULT = "tinytales"
+CAME_LATER = 0.1
+"""Share of all settings that a file may lack and still be one that a run or a plan wrote."""
 
 
 def recipes_folder() -> Path:
@@ -71,10 +73,11 @@ def refuse_idle_recipe(recipe: str, preset: str | None, config: RunConfig) -> No
 
     The command line may override values of a recipe and so make others idle; those are allowed. A setting equal to
     its default is allowed too, and so is a file that names every setting, as runs and plans write it: it is not a
-    list of wishes.
+    list of wishes. One that an earlier version wrote lacks only the settings that came later.
     """
     values = read_recipe(recipe)
-    if configs.to_dict(configs.from_dict(RunConfig, values, origin=recipe)) == values:
+    every = _settings(configs.to_dict(configs.from_dict(RunConfig, values, origin=recipe)))
+    if len(every - _settings(values)) <= CAME_LATER * len(every):
         return
     alone = configs.from_dict(RunConfig, recipe_values(recipe, preset), origin=recipe)
     idle_at_last, usual = {found.setting for found in idle(config)}, RunConfig()
@@ -88,6 +91,14 @@ def refuse_idle_recipe(recipe: str, preset: str | None, config: RunConfig) -> No
     sources = config.corpus.sources
     if "text_field" in corpus and list(corpus.get("sources", sources)) == list(sources):
         refuse_idle_field(sources, f"{recipe}: corpus.text_field")
+
+
+def _settings(values: dict[str, Any], section: str = "") -> set[str]:
+    """Return the names of all settings, with their sections."""
+    found: set[str] = set()
+    for key, value in values.items():
+        found |= _settings(value, f"{section}{key}.") if isinstance(value, dict) else {section + key}
+    return found
 
 
 def _found(run: RunDirectory) -> RunConfig:

@@ -4,7 +4,11 @@
       model.safetensors  optimizer.safetensors  random.safetensors  state.json  manifest.json
 
 The manifest is written last and holds the hash of each file. When a checkpoint is incomplete, truncated or altered, a
-message says so and the one before it is used. The newest few and the best are kept.
+message says so and the one before it is used. The newest few and the best are kept. The weights of some steps, without
+the rest, can be kept for good beside them:
+
+    snapshots/
+      step-00000400.safetensors
 """
 
 from __future__ import annotations
@@ -43,10 +47,15 @@ class CheckpointFacts:
 
 @dataclass(frozen=True)
 class CheckpointStore:
-    """The checkpoints of one run; the `keep` newest ones and the best stay."""
+    """The checkpoints of one run; the `keep` newest ones and the best stay.
+
+    The weights of a step stay in `snapshots` for good where `keeps_weights_of(step, steps of the training)` says so.
+    """
 
     folder: Path
     keep: int = 2
+    snapshots: Path | None = None
+    keeps_weights_of: Callable[[int, int], bool] = lambda _step, _steps: False
 
     def save(self, state: TrainerState, best: bool = False) -> Path:
         """Write a checkpoint of `state`, then remove those that are no longer needed.
@@ -56,6 +65,7 @@ class CheckpointStore:
         """
         path = self.folder / f"step-{state.progress.step:08d}"
         if _is_whole(path):
+            self._keep_weights(path, state.progress)
             return path  # the same step of the same run is the same checkpoint
         with files.atomic_directory(path) as temporary:
             for name in TENSORS:
@@ -69,6 +79,7 @@ class CheckpointStore:
                     "best": best,
                 },
             )
+        self._keep_weights(path, state.progress)
         self._prune(path)
         return path
 
@@ -122,6 +133,14 @@ class CheckpointStore:
     def newest(self) -> Path | None:
         """Return the folder of the newest whole checkpoint, or None."""
         return next((path for path in reversed(self.steps()) if files.broken_seal(path) is None), None)
+
+    def _keep_weights(self, path: Path, progress: Progress) -> None:
+        """Keep the weights of a checkpoint for good, if those of its step are wanted."""
+        if self.snapshots is None or not self.keeps_weights_of(progress.step, progress.steps):
+            return
+        kept = self.snapshots / f"{path.name}.safetensors"
+        with open(path / "model.safetensors", "rb") as weights, files.atomic_write(kept, "wb") as copy:
+            shutil.copyfileobj(weights, copy)
 
     def _prune(self, newest: Path) -> None:
         until = [path for path in self.steps() if path <= newest]

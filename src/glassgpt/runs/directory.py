@@ -1,7 +1,7 @@
 """Where runs are stored and how one is found: `runs/<name>/`, by path, by name, or as `latest`.
 
     config.toml  tokenizer.json  model.safetensors  lineage.json
-    checkpoints/step-*/  metrics.jsonl  samples.md  loss.png  report.html
+    checkpoints/step-*/  snapshots/  metrics.jsonl  samples.md  loss.png  report.html
 
 The layout is the whole interface: every other module of this package reads or writes one of these files.
 """
@@ -71,6 +71,11 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def snapshots(self) -> Path:
+        """The folder of weights that were kept for good, `step-*.safetensors` (`--training.keep-every`)."""
+        return self.path / "snapshots"
 
     @property
     def chat_template(self) -> Path:

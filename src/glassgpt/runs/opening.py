@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from glassgpt import config as configs
@@ -20,6 +21,7 @@ from glassgpt.errors import ModelError, RunError, TokenizerError
 from glassgpt.generation.engines import Engine
 from glassgpt.generation.fastest import fastest_form
 from glassgpt.generation.text import GenerationConfig, TextEvent, joined, prompt_ids, stream, unseen_part
+from glassgpt.model.config import ModelConfig
 from glassgpt.model.forms import store
 from glassgpt.model.gpt import GPT
 from glassgpt.runs.checkpoints import CheckpointStore, read_tensors
@@ -163,8 +165,15 @@ def _open_model(
     weights = read_tensors(
         path, cure="It is written again from the checkpoints with:  " + command("resume", directory.handle)
     )
+    return _with_weights(config.model, path, directory, weights)
+
+
+def _with_weights(
+    config: ModelConfig, path: Path, directory: RunDirectory, weights: dict[str, Tensor]
+) -> GPT:
+    """Return a model with the weights that a file holds."""
     with torch.device("meta"), _WithoutDraws():  # the file has the weights
-        model = GPT(config.model)
+        model = GPT(config)
     try:
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
@@ -176,10 +185,7 @@ def _open_model(
 
 def _open_adapted(directory: RunDirectory, lineage: Lineage) -> GPT:
     """Return the model of the run's base with the run's adapter merged into it."""
-    base = find_base(directory, lineage)
-    base_lineage = read_lineage(base)
-    tokenizer = open_tokenizer(base, base_lineage)
-    model = _open_model(base, read_config(base), tokenizer, base_lineage)
+    model = _base_of(directory, lineage)
     if directory.adapter.is_dir():
         trouble = files.broken_seal(directory.adapter)
         if trouble:
@@ -191,9 +197,33 @@ def _open_adapted(directory: RunDirectory, lineage: Lineage) -> GPT:
     folder = store.best() or store.newest()
     if folder is None:
         raise _no_weights(directory)
+    return _corrected(model, directory, lineage, folder / "model.safetensors")
+
+
+def _base_of(directory: RunDirectory, lineage: Lineage) -> GPT:
+    """Return the model of an adapter's base, without the adapter."""
+    base = find_base(directory, lineage)
+    base_lineage = read_lineage(base)
+    return _open_model(base, read_config(base), open_tokenizer(base, base_lineage), base_lineage)
+
+
+def _corrected(model: GPT, directory: RunDirectory, lineage: Lineage, path: Path) -> GPT:
+    """Merge the corrections of a checkpoint of an adapter into the model of its base."""
     add_lora(model, configs.from_dict(LoRAConfig, lineage.adapter or {}, origin=str(directory.lineage)))
-    load_corrections(model, read_tensors(folder / "model.safetensors"))
+    load_corrections(model, read_tensors(path))
     return merge(model)
+
+
+def model_with(run: Run, path: Path) -> GPT:
+    """Return a run's model with the weights of one of its steps, in evaluation mode, on the run's device.
+
+    Raises `CheckpointError` for a file that cannot be read, `ModelError` for weights of another model.
+    """
+    if run.lineage.adapter:
+        model = _corrected(_base_of(run.directory, run.lineage), run.directory, run.lineage, path)
+    else:
+        model = _with_weights(run.config.model, path, run.directory, read_tensors(path))
+    return model.to(run.model.token_embedding.weight.device).eval()
 
 
 def find_base(directory: RunDirectory, lineage: Lineage) -> RunDirectory:

@@ -65,6 +65,8 @@ class LoopConfig:
     """Steps between checkpoints; evaluate_every when left out."""
     keep_checkpoints: int = 2
     """Number of newest checkpoints to keep, in addition to the best one."""
+    keep_every: int = 0
+    """Steps between weights that are kept for good, so that you can see how the model learned; 0 keeps none."""
     final_weights: Literal["best", "last"] = "best"
     """Which weights the run ends with: those with the lowest validation loss, or the last ones."""
     patience: int = 0
@@ -105,7 +107,7 @@ class LoopConfig:
         self._check_optimizer()
         for name in ("steps", "batch_size", "accumulate", "evaluate_every", "log_every"):
             _require(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("warmup_steps", "patience", "threads", "seed", "sample_every"):
+        for name in ("warmup_steps", "patience", "threads", "seed", "sample_every", "keep_every"):
             _require((getattr(self, name) or 0) >= 0, name, "0 or more")
         _require(
             self.checkpoint_every is None or self.checkpoint_every >= 1, "checkpoint_every", "at least 1"
@@ -151,6 +153,10 @@ class LoopConfig:
     def checkpoint_interval(self) -> int:
         """Steps between checkpoints."""
         return self.checkpoint_every or self.evaluate_every
+
+    def keeps_weights_of(self, step: int, steps: int) -> bool:
+        """Return whether the weights before the update of a step are kept for good: every few steps, and at the end."""
+        return self.keep_every > 0 and (step % self.keep_every == 0 or step >= steps)
 
 
 @dataclass(frozen=True)

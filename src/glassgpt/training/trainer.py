@@ -65,7 +65,8 @@ def train(job: Job, progress: Progress | None = None) -> TrainingFinished:
         resumed_here = progress.saved_at == progress.step  # evaluated, sampled and saved before it ended
         improved = not resumed_here and _evaluate_if_due(job, progress, clock)
         reason = _reason_to_stop(job, progress)
-        due = reason or improved or _due(progress.step, job.config.checkpoint_interval)
+        kept = job.config.keeps_weights_of(progress.step, progress.steps)
+        due = reason or improved or kept or _due(progress.step, job.config.checkpoint_interval)
         if due and not resumed_here:
             log.tell()  # a resumed run logs what comes after, so every update is logged exactly once
             _save(job, progress, clock, best=improved)
