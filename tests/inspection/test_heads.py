@@ -22,7 +22,9 @@ TOKEN, PLACE, BEFORE, NEXT = (
     slice(0, 16), slice(16, 37), slice(37, 53), slice(53, 69)
 )  # fmt: skip
 """The parts of the residual stream: token, place, token before, and token to come, each a one-hot vector."""
-REPEATS = [15, 1, 2, 3, 4, 1, 2]
+START = 15
+"""Texts begin with it."""
+REPEATS = [START, 1, 2, 3, 4, 1, 2]
 
 
 def copier() -> GPT:
@@ -30,7 +32,8 @@ def copier() -> GPT:
 
     Layer 0: head 0 attends to the token before and writes down which it is, head 1 to the first token, head 2 to an
     earlier occurrence of the token, head 3 to all tokens. Layer 1: head 0 attends to the key whose token before is the
-    current token, and writes down the key's token as the one to come; the other heads attend to all tokens.
+    current token, and writes down the key's token as the one to come. Where there is no such key, it rests on the first
+    token and writes nothing. The other heads attend to all tokens.
     """
     model = GPT(
         ModelConfig(
@@ -65,9 +68,10 @@ def copier() -> GPT:
     keys[tokens, TOKEN], keys[places, PLACE] = torch.eye(16), -0.5 * torch.eye(21)
 
     queries, keys, _ = parts(model, 1, 0)
-    queries[tokens, TOKEN], queries[places, PLACE] = large * torch.eye(16), large * torch.eye(21)
-    keys[tokens, BEFORE], keys[places, PLACE] = torch.eye(16), 0.5 * torch.eye(21)
+    queries[tokens, TOKEN], queries[16, PLACE] = large * torch.eye(16), large
+    keys[tokens, BEFORE], keys[16, PLACE.start] = torch.eye(16), 0.5
     copies(model, 1, 0, TOKEN, NEXT, 3)
+    parts(model, 1, 0)[2][START] = 0
     return model
 
 
@@ -122,7 +126,10 @@ def test_heads_built_by_hand_get_their_labels() -> None:
     ]
     for head in heads:
         if head.label is not None:
-            assert head.scores == {pattern: float(pattern == head.label) for pattern in PATTERNS}
+            expected = {pattern: float(pattern == head.label) for pattern in PATTERNS}
+            if head.label == "induction":
+                expected["first"] = 3 / 5  # it rests at three of the five tokens from the third on
+            assert head.scores == expected
     assert heads[0].evidence == Pair(2, 1, 1.0)
     assert heads[1].evidence == Pair(2, 0, 1.0)
     assert heads[2].evidence == Pair(5, 1, 1.0)
@@ -141,8 +148,8 @@ def test_the_copier_copies() -> None:
     assert logits[6:].argmax(-1).tolist() == [8, 1, 9, 4]
 
 
-def test_without_its_partner_the_induction_head_is_none() -> None:
-    """What is replaced in the model while heads are labelled stays replaced."""
+def test_without_its_partner_the_induction_head_only_rests() -> None:
+    """It rests on the first token everywhere. What is replaced in the model while heads are labelled stays replaced."""
 
     def see(_name: str, heads_BHTD: Tensor) -> Tensor:
         return heads_BHTD.index_fill(1, torch.tensor([0]), 0.0)
@@ -150,7 +157,7 @@ def test_without_its_partner_the_induction_head_is_none() -> None:
     model = copier()
     with looking(model, "blocks.0.heads", see=see):
         labels = [head.label for head in label_heads(model, REPEATS)]
-    assert labels == ["previous", "first", "same", None, None, None, None, None]
+    assert labels == ["previous", "first", "same", None, "first", None, None, None]
     assert label_heads(model, REPEATS)[4].label == "induction"
 
 
@@ -179,8 +186,9 @@ def test_scores_are_the_means_of_their_formula(model: GPT) -> None:
             assert head.scores[pattern] == pytest.approx(
                 float(expected[pattern][head.layer, head.head]), abs=1e-5
             )
-        best = max(head.scores.values())
-        assert head.label == (max(PATTERNS, key=head.scores.__getitem__) if best >= 0.4 else None)
+        others = [pattern for pattern in PATTERNS if pattern != "first" and head.scores[pattern] >= 0.4]
+        resting = "first" if head.scores["first"] >= 0.4 else None
+        assert head.label == (max(others, key=head.scores.__getitem__) if others else resting)
 
 
 def test_evidence_is_the_largest_weight_that_the_label_predicts(model: GPT) -> None:
@@ -229,6 +237,7 @@ def test_a_label_without_a_place_in_the_text_has_no_evidence() -> None:
     heads = label_heads(copier(), [15, 1, 2, 3])
     assert (heads[2].label, heads[2].evidence) == ("same", None)
     assert (heads[4].label, heads[4].evidence) == ("induction", None)
+    assert heads[4].scores["first"] == 1  # it rests, which is not what it is named after
     assert heads[0].evidence == Pair(2, 1, 1.0)
 
 

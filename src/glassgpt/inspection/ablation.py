@@ -8,7 +8,7 @@
 A part is replaced by zero, or by its mean over the tokens of a text (mean ablation), each number of its vector by the
 mean of that number. Zero is a value that later layers may never have met, so a part that only adds a constant looks
 important; the mean leaves the constant, and removes only what differs from token to token (Wang et al., 2022,
-"Interpretability in the Wild", section 2.1, where the mean is over other texts).
+"Interpretability in the Wild", who take the mean over many texts of one form).
 
 A small change does not prove that a part does nothing: another part may take over (Wang et al., 2022: backup heads).
 
@@ -187,7 +187,10 @@ def _replaced(model: GPT, removed: Mapping[str, Tensor], means: Mapping[str, Ten
 
 @torch.no_grad()  # tensors of inference mode could not take part in a later pass with gradients
 def _means(model: GPT, ids: Sequence[int], names: set[str]) -> dict[str, Tensor]:
-    """Return the means over the tokens of a text: (H, 1, D) at `heads`, else (1, C); at `output` of what a block adds."""
+    """Return the means over the tokens of a text, (H, 1, D) at `heads` and (1, C) elsewhere.
+
+    At `output` it is the mean of what the block adds.
+    """
     means: dict[str, Tensor] = {}
     inputs: dict[str, Tensor] = {}
 
@@ -198,7 +201,8 @@ def _means(model: GPT, ids: Sequence[int], names: set[str]) -> dict[str, Tensor]
             return
         if point == "output":
             value = value - inputs.pop(scope)
-        means[name] = value[0].float().mean(-2, keepdim=True)
+        wide = torch.promote_types(value.dtype, torch.float32)
+        means[name] = value[0].mean(-2, keepdim=True, dtype=wide)
 
     points = [*names, *(name.replace("output", "input") for name in names if name.endswith("output"))]
     row_1T = as_row(model, ids)

@@ -5,9 +5,10 @@
     same         earlier occurrences of the current token                s < t with the same id
     induction    what followed earlier occurrences of the current token  the places after those
 
-A first-token head often rests: it has found nothing to take. An induction head continues a text as it went on before,
-and needs a head of an earlier layer that tells each token what stands before it (Elhage et al., 2021, "A Mathematical
-Framework for Transformer Circuits"; Olsson et al., 2022, "In-context Learning and Induction Heads").
+Attention to the first token is often rest: the head has found nothing to take. An induction head continues a text as
+it went on before, and needs a head of an earlier layer that tells each token what stands before it (Elhage et al.,
+2021, "A Mathematical Framework for Transformer Circuits"; Olsson et al., 2022, "In-context Learning and Induction
+Heads").
 
 The score of a head for a pattern is a number from 0 to 1:
 
@@ -18,6 +19,9 @@ given text, from its third token on: for the second token both are the same plac
 on rows of random ids that occur twice, where nothing but repetition can be found, with the text's first id before
 them. There, one key is predicted for each token of the second half, and never the first place. A key that the
 attention of the model does not see (sliding, strided) has the weight 0 and counts.
+
+A head gets the label of its highest score, if that reaches a threshold. But `first` is the label only where no other
+pattern reaches it: in a text where nothing occurs twice, an induction head rests on the first token all the time.
 
 What a head does on other texts may be something else, and the label describes where it looks, not what it moves.
 
@@ -65,7 +69,8 @@ class Head:
     scores: dict[str, float]
     """From 0 to 1 for each of `PATTERNS`."""
     label: str | None
-    """The pattern with the highest score, or None where that is below the threshold."""
+    """The pattern with the highest score among those that reach the threshold, or None; `first` only where it is the
+    only one."""
     evidence: Pair | None
     """Where in the given text the head follows its pattern most clearly; None without a label, or where the text has no
     such place."""
@@ -98,9 +103,8 @@ def label_heads(
         for head in range(model.config.n_head):
             scores = {name: on_text[name][layer][head] for name in ON_TEXT}
             scores |= {name: on_rows[name][layer][head] for name in ON_ROWS}
-            best = max(PATTERNS, key=scores.__getitem__)
-            label = best if scores[best] >= threshold else None
-            found.append(Head(layer, head, scores, label, evidence[best][layer][head] if label else None))
+            label = _label(scores, threshold)
+            found.append(Head(layer, head, scores, label, evidence[label][layer][head] if label else None))
     return found
 
 
@@ -120,6 +124,12 @@ def predicted(pattern: str, ids_BT: Tensor) -> Tensor:
     return (keys_TT & from_third_TT).expand(len(ids_BT), -1, -1)
 
 
+def _label(scores: dict[str, float], threshold: float) -> str | None:
+    reached = [name for name in PATTERNS if scores[name] >= threshold]
+    active = [name for name in reached if name != "first"]
+    return max(active or reached, key=scores.__getitem__, default=None)
+
+
 def _rows(model: GPT, ids: Sequence[int], drawn: Iterable[int] | None, seed: int) -> Tensor:
     """Return rows of the text's first id and two equal halves, (B, 1 + 2 length)."""
     config = model.config
@@ -132,8 +142,8 @@ def _rows(model: GPT, ids: Sequence[int], drawn: Iterable[int] | None, seed: int
     fits = min((config.context_length - 1) // 2, len(allowed))
     if fits < LEAST_LENGTH:
         raise InspectionError(
-            f"Heads are measured on {LEAST_LENGTH} or more different tokens that occur twice after the text's first one, "
-            f"which needs a context of {2 * LEAST_LENGTH + 1} tokens (the model has {config.context_length}) and "
+            f"Heads are measured on {LEAST_LENGTH} or more different tokens that occur twice after the text's first. "
+            f"This needs a context of {2 * LEAST_LENGTH + 1} tokens (the model has {config.context_length}) and "
             f"{LEAST_LENGTH} other ids to draw from (there are {len(allowed)})."
         )
     reach = MOST_LENGTH if config.attention == "full" else max(LEAST_LENGTH, config.local_window - 1)
