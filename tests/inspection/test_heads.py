@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from glassgpt.errors import InspectionError
 from glassgpt.inspection.attention import Pair
-from glassgpt.inspection.heads import PATTERNS, label_heads
+from glassgpt.inspection.heads import PATTERNS, label_heads, predicted
 from glassgpt.model.attention import using
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
@@ -208,6 +208,15 @@ def test_evidence_is_the_largest_weight_that_the_label_predicts(model: GPT) -> N
         else:
             assert head.evidence.weight == pytest.approx(max(pairs)[0], abs=1e-5)
             assert head.evidence.key in known(head.label, IDS, head.evidence.query)
+
+
+def test_a_token_that_follows_itself_is_no_evidence_of_induction() -> None:
+    """In `a a` the place after the earlier `a` is the query itself; even a head that attends to it shows nothing."""
+    ids = torch.tensor([[5, 7, 7, 7]])
+    found = predicted("induction", ids)[0].nonzero().tolist()
+    assert found == [[3, 2]]
+    assert predicted("same", ids)[0].nonzero().tolist() == [[2, 1], [3, 1], [3, 2]]
+    assert not any(predicted(pattern, ids)[0].diagonal().any() for pattern in PATTERNS)
 
 
 def test_rows_are_two_equal_halves_that_fit(model: GPT) -> None:

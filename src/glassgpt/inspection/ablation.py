@@ -185,7 +185,7 @@ def _replaced(model: GPT, removed: Mapping[str, Tensor], means: Mapping[str, Ten
         yield
 
 
-@torch.no_grad()  # tensors of inference mode could not take part in a later pass with gradients
+@torch.no_grad()  # and not inference mode: autograd cannot save tensors that were made in it
 def _means(model: GPT, ids: Sequence[int], names: set[str]) -> dict[str, Tensor]:
     """Return the means over the tokens of a text, (H, 1, D) at `heads` and (1, C) elsewhere.
 

@@ -141,6 +141,6 @@ def _require_gap(model: GPT, gap: float, largest: float) -> None:
     noise = 16 * torch.finfo(model.token_embedding.weight.dtype).eps * max(1.0, largest)
     if not abs(gap) > noise:
         raise InspectionError(
-            "The measure, logit(wanted) - logit(unwanted), is the same after the clean and the corrupted text, so there "
-            "is nothing to restore. Choose texts after which the model prefers different answers, or other answers."
+            "The measure, logit(wanted) - logit(unwanted), is the same after both texts, so there is nothing to "
+            "restore. Choose texts after which the model prefers different answers, or other answers."
         )
