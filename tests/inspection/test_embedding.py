@@ -134,7 +134,9 @@ def test_the_model_stays_as_it_is(model: GPT) -> None:
 def test_what_cannot_be_asked_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of("usual")
     for id in (-1, 23):
-        with pytest.raises(InspectionError, match=f"id {id} is not in the vocabulary, which has the ids 0 to 22"):
+        with pytest.raises(
+            InspectionError, match=f"id {id} is not in the vocabulary, which has the ids 0 to 22"
+        ):
             neighbours(model, id)
         with pytest.raises(InspectionError, match=f"id {id} is not in the vocabulary"):
             map_of(model, [1, id])
@@ -143,7 +145,9 @@ def test_what_cannot_be_asked_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InspectionError, match="Choose cosine or dot"):
         neighbours(model, 1, by="angle")  # pyright: ignore[reportArgumentType]
     for dimensions in (0, 17):
-        with pytest.raises(InspectionError, match=f"dimensions = {dimensions}: this embedding has from 1 to 16"):
+        with pytest.raises(
+            InspectionError, match=f"dimensions = {dimensions}: this embedding has from 1 to 16"
+        ):
             map_of(model, dimensions=dimensions)
     with pytest.raises(InspectionError, match="these are 1"):
         map_of(model, [1, 1])

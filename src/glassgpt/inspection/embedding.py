@@ -64,7 +64,9 @@ def neighbours(
         raise InspectionError(f"by = {by!r} is not known. Choose cosine or dot.")
     rows_VC = model.token_embedding.weight
     row_C = rows_VC[id].float()
-    similarities_V = torch.cat([_similarities(part.float(), row_C, by) for part in rows_VC.split(ROWS_AT_ONCE)])
+    similarities_V = torch.cat(
+        [_similarities(part.float(), row_C, by) for part in rows_VC.split(ROWS_AT_ONCE)]
+    )
     ordered, order = similarities_V.sort(descending=True, stable=True)
     pairs = zip(order.tolist(), ordered.tolist(), strict=True)
     return [Neighbour(other, similarity) for other, similarity in pairs if other != id][:most]

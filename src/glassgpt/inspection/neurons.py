@@ -105,7 +105,9 @@ def _chosen(model: GPT, layer: int, neurons: Sequence[int] | None) -> list[int]:
     chosen = list(range(width)) if neurons is None else list(neurons)
     for neuron in chosen:
         if not 0 <= neuron < width:
-            raise InspectionError(f"There is no neuron {neuron}: each layer has the neurons 0 to {width - 1}.")
+            raise InspectionError(
+                f"There is no neuron {neuron}: each layer has the neurons 0 to {width - 1}."
+            )
     return chosen
 
 
@@ -193,7 +195,9 @@ class _Places:
     @classmethod
     def none(cls, neurons: int, around: int) -> _Places:
         nothing_F0 = torch.zeros(neurons, 0, dtype=torch.int64)
-        return cls(nothing_F0.float(), nothing_F0, nothing_F0, nothing_F0[..., None].expand(-1, -1, 2 * around + 1))
+        return cls(
+            nothing_F0.float(), nothing_F0, nothing_F0, nothing_F0[..., None].expand(-1, -1, 2 * around + 1)
+        )
 
     @classmethod
     def best_of(cls, values_BTF: Tensor, texts_B: Tensor, windows_BTW: Tensor, most: int) -> _Places:
