@@ -84,7 +84,8 @@ def _similarities(rows_NC: Tensor, row_C: Tensor, by: str) -> Tensor:
 def map_of(model: GPT, ids: Sequence[int] | None = None, *, dimensions: int = 2) -> Map:
     """Return the principal components of the rows of `ids`, or of all ids (Pearson, 1901; Hotelling, 1933).
 
-        X = rows - their mean        X^T X / N = U diag(l) U^T, l falling        points = X U_A        share_a = l_a / sum l
+        X = rows - their mean        X^T X / N = U diag(l) U^T, l falling
+        points = X U, of which the first A columns        share_a = l_a / sum of l
 
     So the map is the flat picture that loses least of the squared distances to the mean. It is computed in float64
     from the C x C covariance. An axis could as well point the other way; here the first of its largest numbers is

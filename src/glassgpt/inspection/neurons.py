@@ -78,8 +78,8 @@ def excited_by(
 
     Each text is a sequence of ids, of which the first `context_length` are read; an empty text counts as a number but
     has no places. `around` is the number of ids that are shown on each side of a place. Equal values are in the order
-    of the texts: the earlier text comes first, and within a text the earlier place is taken. (Texts that begin alike have
-    equal values there only up to rounding, which depends on the sizes of the batches.)
+    of the texts: the earlier text comes first, and within a text the earlier place is taken. (Texts that begin alike
+    have equal values there only up to rounding, which depends on the sizes of the batches.)
 
     Raises `InspectionError` for a layer or a neuron that the model does not have, and where no text has a token.
     """
