@@ -60,6 +60,19 @@ def test_neighbours_are_those_of_all_dot_products(
         assert [one.similarity for one in found] == pytest.approx(table[id][expected].tolist(), abs=1e-5)
 
 
+def test_many_equal_neighbours_are_in_the_order_of_their_ids() -> None:
+    found = neighbours(with_rows([[1, 0]] * 3000, vocab_size=3000), 1500, most=3000)
+    assert [one.id for one in found] == [*range(1500), *range(1501, 3000)]
+
+
+def test_an_axis_does_not_turn_with_the_last_digits_of_its_numbers() -> None:
+    """Of numbers that are equally large but for rounding, the first is made positive."""
+    for nearly in (0.6 - 1e-12, 0.6, 0.6 + 1e-12):
+        axes_CA = torch.tensor([[0.1], [-nearly], [0.6], [0.2]], dtype=torch.float64)
+        assert torch.equal(embedding._turned(axes_CA), -axes_CA)
+        assert torch.equal(embedding._turned(-axes_CA), -axes_CA)
+
+
 def test_a_map_is_that_of_the_singular_value_decomposition(model: GPT) -> None:
     ids = [3, 20, 7, 1, 0, 22, 9, 4, 11, 5, 16, 2]
     found = map_of(model, ids, dimensions=3)

@@ -234,4 +234,4 @@ def _windows(ids_BT: Tensor, around: int) -> Tensor:
 def _largest(values_FN: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """Return the largest values of each row and their columns, (F, P); of equal values the first come first."""
     values_FN, order_FN = values_FN.sort(dim=1, descending=True, stable=True)
-    return values_FN[:, :most].clone(), order_FN[:, :most]  # cloned, because a view would keep all of them
+    return values_FN[:, :most], order_FN[:, :most]
