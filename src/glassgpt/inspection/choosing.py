@@ -1,7 +1,8 @@
 """What sampling does to a distribution, step by step: from the model's logits to what the next token is drawn from.
 
 The steps are those of `generation.sampling.distribution`, in its order: repetition penalty, temperature, top-k, top-p,
-min-p. Each has its own function there, and it is called here too, so the last step is what is really drawn from.
+min-p. Penalty and filters are the sampler's own functions, and the last step has exactly the probabilities that the
+sampler draws from.
 
 Legend: V vocabulary, P shown ids.
 """
@@ -55,7 +56,8 @@ def steps_of(
     that are listed. The last step has exactly the probabilities of `generation.sampling.distribution`. Temperature 0 is
     the one step `greedy`, which leaves the likeliest token.
 
-    Raises `InspectionError` for logits that are no distribution, and for seen ids outside the vocabulary.
+    Raises `InspectionError` for logits that are no distribution, for seen ids outside the vocabulary, and for
+    `most` below 1.
     """
     _check(logits_V, seen, most)
     found: list[Choice] = []

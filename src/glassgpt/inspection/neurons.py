@@ -76,12 +76,13 @@ def excited_by(
 ) -> list[Neuron]:
     """Return what excites each of `neurons` of one layer's MLP, or all of its neurons, in the order given.
 
-    Each text is a sequence of ids, of which the first `context_length` are read; an empty text counts as a number but
-    has no places. `around` is the number of ids that are shown on each side of a place. Equal values are in the order
+    Each text is a sequence of ids, of which the first `context_length` are read; an empty text has a number
+    but no places. `around` is the number of ids that are shown on each side of a place. Equal values are in the order
     of the texts: the earlier text comes first, and within a text the earlier place is taken. (Texts that begin alike
     have equal values there only up to rounding, which depends on the sizes of the batches.)
 
-    Raises `InspectionError` for a layer or a neuron that the model does not have, and where no text has a token.
+    Raises `InspectionError` for a layer or a neuron that the model does not have, for `most` below 1, for
+    `around` below 0, and where no text has a token.
     """
     chosen = _chosen(model, layer, neurons)
     if most < 1 or around < 0:
@@ -115,13 +116,15 @@ def _batches(texts: Iterable[Sequence[int]], context: int) -> Iterator[tuple[lis
     """Yield the numbers and the ids of some texts at a time, each cut to the context; empty ones are left out."""
     numbers: list[int] = []
     rows: list[list[int]] = []
+    longest = 0
     for number, text in enumerate(texts):
         row = list(text[:context])
         if not row:
             continue
-        if rows and (len(rows) + 1) * max(len(row), *map(len, rows)) > TOKENS_AT_ONCE:
+        longest = max(longest, len(row))
+        if rows and (len(rows) + 1) * longest > TOKENS_AT_ONCE:
             yield numbers, rows
-            numbers, rows = [], []
+            numbers, rows, longest = [], [], len(row)
         numbers.append(number)
         rows.append(row)
     if rows:
