@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from glassgpt.errors import InspectionError, ModelError
+from glassgpt.errors import InspectionError
 from glassgpt.inspection import neurons
 from glassgpt.inspection.neurons import Neuron, Place, excited_by
 from glassgpt.inspection.seen import seen
@@ -155,8 +155,14 @@ def test_the_memory_does_not_grow_with_the_texts(monkeypatch: pytest.MonkeyPatch
 def test_the_model_stays_as_it_is_also_after_an_error(model: GPT) -> None:
     before = model(torch.tensor([IDS]))
     model.train()
-    with pytest.raises(ModelError, match="outside the model's vocabulary"):
-        excited_by(model, [IDS, [1, 99]], 0)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("in the middle")
+
+    handle = model.blocks[2].register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        excited_by(model, [IDS], 0)
+    handle.remove()
     assert model.training
     assert not any(module._forward_pre_hooks for module in model.modules())
     model.eval()
@@ -176,6 +182,11 @@ def test_what_cannot_be_asked_is_named() -> None:
             InspectionError, match=f"no neuron {neuron}: each layer has the neurons 0 to {width - 1}"
         ):
             excited_by(model, [IDS], 0, neurons=[0, neuron])
+    for id in (-1, 23):
+        with pytest.raises(
+            InspectionError, match="Text 2 has an id outside the vocabulary, which has the ids 0 to 22"
+        ):
+            excited_by(model, [IDS, [], [1, id], IDS], 0)
     for texts in ([], [[], []]):
         with pytest.raises(InspectionError, match="no token in the texts"):
             excited_by(model, texts, 0)

@@ -81,8 +81,8 @@ def excited_by(
     of the texts: the earlier text comes first, and within a text the earlier place is taken. (Texts that begin alike
     have equal values there only up to rounding, which depends on the sizes of the batches.)
 
-    Raises `InspectionError` for a layer or a neuron that the model does not have, for `most` below 1, for
-    `around` below 0, and where no text has a token.
+    Raises `InspectionError` for a layer or a neuron that the model does not have, for an id outside the vocabulary,
+    for `most` below 1, for `around` below 0, and where no text has a token.
     """
     chosen = _chosen(model, layer, neurons)
     if most < 1 or around < 0:
@@ -91,7 +91,7 @@ def excited_by(
     record = _Record(len(chosen), most, around)
     columns_F = torch.tensor(chosen, device=device)
     with evaluating(model):
-        for numbers, rows in _batches(texts, model.config.context_length):
+        for numbers, rows in _batches(model, texts):
             values_BTF = _values(model, layer, _padded(rows, 0).to(device), columns_F)
             record.add(values_BTF, numbers, rows)
     if not record.tokens:
@@ -112,15 +112,19 @@ def _chosen(model: GPT, layer: int, neurons: Sequence[int] | None) -> list[int]:
     return chosen
 
 
-def _batches(texts: Iterable[Sequence[int]], context: int) -> Iterator[tuple[list[int], list[list[int]]]]:
+def _batches(model: GPT, texts: Iterable[Sequence[int]]) -> Iterator[tuple[list[int], list[list[int]]]]:
     """Yield the numbers and the ids of some texts at a time, each cut to the context; empty ones are left out."""
     numbers: list[int] = []
     rows: list[list[int]] = []
-    longest = 0
+    longest, size = 0, model.config.vocab_size
     for number, text in enumerate(texts):
-        row = list(text[:context])
+        row = list(text[: model.config.context_length])
         if not row:
             continue
+        if min(row) < 0 or max(row) >= size:
+            raise InspectionError(
+                f"Text {number} has an id outside the vocabulary, which has the ids 0 to {size - 1}."
+            )
         longest = max(longest, len(row))
         if rows and (len(rows) + 1) * longest > TOKENS_AT_ONCE:
             yield numbers, rows
