@@ -103,7 +103,6 @@ def one_update(
         optimizer = (build or partial(_adamw, learning_rate=1e-3))(changed)
         if learning_rate is not None:
             set_learning_rate(optimizer, learning_rate)
-        optimizer.zero_grad()
         with evaluating(changed):
             loss_before = _loss(changed, rows_BT)
             loss_before.backward()
