@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -36,6 +37,18 @@ def model() -> GPT:
     for weight in model.requires_grad_(False).parameters():
         weight.add_(torch.randn_like(weight) * 0.3)
     return model
+
+
+def test_loading_the_loops_does_not_load_torchs_compiler() -> None:
+    """A model on the meta device did, for numbers that nobody used: two seconds in which no token was written."""
+    pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+    code = """
+import sys
+from glassgpt.generation.loop_engine import compile_step
+compile_step()
+sys.exit(any(name in sys.modules for name in ("torch._dynamo", "sympy")))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_text_changes_over_when_the_loops_are_loaded(model: GPT) -> None:

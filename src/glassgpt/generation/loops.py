@@ -39,6 +39,7 @@ from glassgpt.generation.machine_words import (
     lanes_at,
     let_others_run,
     matrix,
+    narrowed,
     put_lanes,
     spread,
     square_roots,
@@ -468,13 +469,13 @@ def mix(scores_S, values_SD, place, out_D):
     while s + 4 <= place:
         p0, p1, p2, p3 = scores_S[s], scores_S[s + 1], scores_S[s + 2], scores_S[s + 3]
         for d in range(len(out_D)):
-            out_D[d] += (p0 * values_SD[s, d] + p1 * values_SD[s + 1, d]) + (
-                p2 * values_SD[s + 2, d] + p3 * values_SD[s + 3, d]
-            )
+            v0, v1 = widened(values_SD[s, d]), widened(values_SD[s + 1, d])
+            v2, v3 = widened(values_SD[s + 2, d]), widened(values_SD[s + 3, d])
+            out_D[d] += (p0 * v0 + p1 * v1) + (p2 * v2 + p3 * v3)
         s += 4
     while s < place:
         for d in range(len(out_D)):
-            out_D[d] += scores_S[s] * values_SD[s, d]
+            out_D[d] += scores_S[s] * widened(values_SD[s, d])
         s += 1
 
 
@@ -559,8 +560,8 @@ def attention(
             for d in range(width):
                 out_TNW[t, h * width + d, w] = out_D[d]
         for d in range(width):  # now that the cache was read
-            keys_RKGDW[row, k, place // WIDE, d, place % WIDE] = key_D[d]
-            values_RKSD[row, k, place, d] = value_D[d]
+            keys_RKGDW[row, k, place // WIDE, d, place % WIDE] = narrowed(key_D[d], keys_RKGDW)
+            values_RKSD[row, k, place, d] = narrowed(value_D[d], values_RKSD)
 
 
 @compiled
