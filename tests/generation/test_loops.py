@@ -343,11 +343,11 @@ def test_parts_that_the_loops_do_not_have_are_named() -> None:
     other = model_with()
     other.blocks[1].get_submodule("mlp").up = nn.utils.parametrizations.weight_norm(nn.Linear(32, 88))
     assert "blocks.1.mlp.up" in str(why_not(other))
-    for store, kind in ((quantize, "int8"), (halve, "bfloat16")):
-        other = store(model_with())
+    for form in ("int8", "bfloat16"):
+        other = store(model_with(), form)
         assert why_not(other) is None
         other.blocks[1].get_submodule("mlp").up = nn.Linear(32, 88)
-        assert why_not(other) in (f"matrices in {kind} and float32", f"matrices in float32 and {kind}")
+        assert why_not(other) in (f"matrices in {form} and float32", f"matrices in float32 and {form}")
     assert "float64" in str(why_not(halve(model_with().double())))
     assert "bfloat16" in str(why_not(model_with().bfloat16()))
     assert "float64" in str(why_not(quantize(model_with().double())))
