@@ -1,6 +1,6 @@
 """Which engine writes: torch, or the plain loops (`loops`), which need numba and are compiled once for a machine.
 
-Loading the loops takes half a second, and the very first time up to a minute more, because they are compiled; the
+Loading the loops takes a second, and the very first time up to a minute more, because they are compiled; the
 result is kept on disk. Nobody waits for that: torch writes, a thread loads, and a batch changes over between two
 tokens. So this happens only after `LOAD_AFTER` steps, or half a second, which a short text of a small model never
 reaches.

@@ -6,12 +6,13 @@ It is the same computation as `model.gpt`, without tensors. Read it like a small
 whole model, and what it calls stands above it. numba compiles it for the CPU that it runs on, so nothing is left of a
 step but its arithmetic. `loop_engine` lays out the arrays that are passed here.
 
-All numbers are float32. Matrices may be stored in 8 or 16 bits; they become float32 on the way. The rows of a step are
-the tokens that are computed together, and each weight is read once for all of them. Rows are arranged in tiles. With a
-few rows, each is a tile. With many, a tile has `WIDE` rows: it stores the first number of every row, then the second
-number of every row, and so on, so that one instruction computes the same for many rows. Places that no text fills are
-computed as well. Several threads may run `step` at the same time on the same arrays, each as its own `part` of `parts`:
-they share the outputs of each product, and wait at a gate before those are used.
+All numbers are float32. Matrices may be stored in 8 or 16 bits, and keys and values in float16; they become float32 on
+the way. The rows of a step are the tokens that are computed together, and each weight is read once for all of them.
+Rows are arranged in tiles. With a few rows, each is a tile. With many, a tile has `WIDE` rows: it stores the first
+number of every row, then the second number of every row, and so on, so that one instruction computes the same for many
+rows. Places that no text fills are computed as well. Several threads may run `step` at the same time on the same
+arrays, each as its own `part` of `parts`: they share the outputs of each product, and wait at a gate before those are
+used.
 
 Legend: B rows, R rows of the cache, T tiles, W rows of a tile, C = n_embd, H query heads, K key/value heads, D head
 width, E = D / 2 pairs, F MLP width, V vocabulary, S tokens in the cache, G groups of WIDE tokens there, L layers,
