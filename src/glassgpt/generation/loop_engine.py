@@ -9,10 +9,11 @@ This module imports numba and compiles, so `engines` decides when it is imported
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import threading
-from pathlib import Path
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
@@ -31,7 +32,7 @@ from glassgpt.model.attention import Attention
 from glassgpt.model.blank import blank
 from glassgpt.model.cache import KVCache
 from glassgpt.model.config import ModelConfig
-from glassgpt.model.forms import store
+from glassgpt.model.forms import Form, store
 from glassgpt.model.gpt import GPT, Block
 from glassgpt.model.int8 import Int8Linear
 from glassgpt.model.layers import MLP, GatedMLP, RMSNorm
@@ -61,6 +62,8 @@ LINE = 64
 """Bytes of a cache line."""
 HALF = np.dtype(np.int16)
 """Holds the bits of float16: numba knows no such numbers on a CPU."""
+CACHES: tuple[Form, ...] = ("as-saved", "bfloat16") if HAS_HALVES else ("as-saved",)
+"""A form of the weights for each dtype of the cache: the loops are compiled once for each."""
 MOST_READ = 256
 """Tokens of texts that are read in one step."""
 MOST_LAYOUTS = 8
@@ -400,51 +403,75 @@ class Crew:
     """Threads that take parts of a step. They wait in Python, and compute without it."""
 
     def __init__(self) -> None:
-        self._queues: list[SimpleQueue[tuple[Any, int]]] = []
+        self._queues: list[SimpleQueue[tuple[Any, int] | None]] = []
+        self._threads: list[threading.Thread] = []
         self._process = 0
 
     def run(self, arguments: tuple[Any, ...], parts: int) -> int:
         """Run a step with several threads, this one among them; return how often the gate was passed."""
         if self._process != os.getpid():  # threads are not there after a fork
-            self._process, self._queues = os.getpid(), []
+            self._process, self._queues, self._threads = os.getpid(), [], []
         while len(self._queues) < parts - 1:
             self._queues.append(SimpleQueue())
             part, queue = len(self._queues), self._queues[-1]
-            threading.Thread(target=self._work, args=(part, queue), daemon=True).start()
+            self._threads.append(threading.Thread(target=self._work, args=(part, queue), daemon=True))
+            self._threads[-1].start()
         for queue in self._queues[: parts - 1]:
             queue.put((arguments, parts))
         return STEP(*arguments, 0, parts)
 
     @staticmethod
-    def _work(part: int, queue: SimpleQueue[tuple[Any, int]]) -> None:
+    def _work(part: int, queue: SimpleQueue[tuple[Any, int] | None]) -> None:
         while True:
-            arguments, parts = queue.get()
+            if (job := queue.get()) is None:
+                return
+            arguments, parts = job
             STEP(*arguments, part, parts)
             # They were held until here: the gate is looked at when other threads have left and the decoder is gone.
-            del arguments
+            del arguments, job
+
+    def end(self) -> None:
+        """Let the threads end, and wait until they have."""
+        if self._process == os.getpid():
+            for queue, thread in zip(self._queues, self._threads, strict=True):
+                queue.put(None)
+                thread.join(1.0)  # one whose others never came to the gate waits there for ever
+            self._queues, self._threads = [], []
 
 
 CREW = Crew()
 """The threads of this process, for every decoder."""
+atexit.register(CREW.end)  # Python ends threads that it finds in compiled code by aborting the process
 
 
 def is_compiled() -> bool:
-    """Return whether an earlier process has compiled the loops and kept them."""
-    return all(
-        any(Path(function._cache.cache_path).glob(f"*.{function.__name__}-*.nbi"))
-        for function in (STEP, CHOOSE)
-    )
+    """Return whether an earlier process has compiled the loops, as they are now, for this processor."""
+    return all(_compiled_before(function) >= count for function, count in ((STEP, len(CACHES)), (CHOOSE, 1)))
 
 
-def compile_step() -> None:
-    """Compile the loops, or load what was compiled before, by a step of the smallest model."""
+def _compiled_before(function: Any) -> int:
+    """Return for how many kinds of arguments numba has kept a function; none of another version or processor counts."""
+    processor = function.targetctx.codegen().magic_tuple()
+    return sum(key[1] == processor for key in function._cache._cache_file._load_index())
+
+
+def compile_step(until: Callable[[], bool] = lambda: False) -> bool:
+    """Compile the loops, or load what was compiled before, by steps of the smallest model.
+
+    `until` is asked in between, and ends it. Returns whether everything is there.
+    """
     config = ModelConfig(vocab_size=1, context_length=1, n_layer=1, n_head=1, n_embd=2)
-    for form in ("as-saved", "bfloat16"):  # with keys and values in float32, and in float16
-        model = store(blank(config, "cpu").requires_grad_(False), form)
+    for form in CACHES:
+        if until():
+            return False
+        model = store(blank(config, "cpu").requires_grad_(False), form)  # its weights may be anything
         LoopDecoder(model, 1).step([0], [0], 1)
+    if until():
+        return False
     chooser = LoopChooser(1, 1)
     chooser.set([SamplingConfig(temperature=0)])
     chooser.next_ids(np.zeros((1, 1), np.float32), [0.0])
+    return True
 
 
 if __name__ == "__main__":
