@@ -72,7 +72,7 @@ def compile_step(until):
         torch.zeros(1)
 loop_engine.is_compiled, loop_engine.compile_step = lambda: True, compile_step
 engines.begin_loading()
-inside.wait()
+inside.wait(60)
 print("end", flush=True)
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
