@@ -7,6 +7,7 @@ the compiled loops where numba is installed, and the same with torch is beside i
 
 from __future__ import annotations
 
+import copy
 import itertools
 import random
 import statistics
@@ -24,6 +25,7 @@ from glassgpt.generation.engines import Engine, has_numba
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.interop.llama_server import Llama
 from glassgpt.model.config import ModelConfig
+from glassgpt.model.forms import store
 from glassgpt.model.gpt import GPT
 from glassgpt.model.int8 import quantize
 from glassgpt.model.presets import PRESETS
@@ -53,6 +55,7 @@ def small_model(quick: bool) -> list[Figure]:
     tokens, rounds = (40, 2) if quick else (200, 7)
     peer = transformers_gpt2.make(SMALL)
     ours, nano = transformers_gpt2.as_ours(peer, SMALL), GPT(PRESETS["nano"]).eval()
+    halved = store(copy.deepcopy(ours), "bfloat16")
     assert write(ours, tokens) == transformers_gpt2.generate(peer, PROMPT, tokens)
     subjects = {
         "peer": lambda: in_threads(1, lambda: transformers_gpt2.generate(peer, PROMPT, tokens)),
@@ -66,6 +69,7 @@ def small_model(quick: bool) -> list[Figure]:
         "peer first": lambda: in_threads(1, lambda: transformers_gpt2.generate(peer, PROMPT, 1)),
         "batch": lambda: write_batch(ours, tokens),
         "batch with torch": lambda: write_batch(ours, tokens, "torch"),
+        "batch in bfloat16": lambda: write_batch(halved, tokens),
         "nano batch": lambda: write_batch(nano, tokens),
     }
     seconds = alternate(subjects, rounds=rounds, warmups=1 if quick else 2)
@@ -83,6 +87,7 @@ def small_model(quick: bool) -> list[Figure]:
         ),
         faster("32 prompts of mixed lengths; one stream of ours", speed, "batch", "ours", 5),
         faster("the same; ours with torch", speed, "batch", "batch with torch", 1),
+        faster("the same, `--weights bfloat16`; float32", speed, "batch in bfloat16", "batch", 1),
         faster("the same, `nano`; one stream of ours", speed, "nano batch", "nano", 5),
     ]
 
@@ -156,6 +161,8 @@ def int8_weights(quick: bool) -> list[Figure]:
             "float32": lambda: write(exact, tokens),
             "torch": lambda: write(exact, tokens, "torch"),
             "int8": lambda: write(rounded, tokens),
+            "batch": lambda: write_batch(exact, tokens),
+            "batch in int8": lambda: write_batch(rounded, tokens),
         },
         rounds=2 if quick else 3,
     )
@@ -173,6 +180,12 @@ def int8_weights(quick: bool) -> list[Figure]:
             f"{tokens / seconds['int8']:.1f} tokens/s",
             f"{tokens / seconds['float32']:.1f} tokens/s",
             seconds["float32"] / seconds["int8"],
+        ),
+        Figure(
+            f"32 prompts of mixed lengths, {name} GPT-2, int8 weights; float32",
+            f"{ROWS * tokens / seconds['batch in int8']:,.0f} tokens/s",
+            f"{ROWS * tokens / seconds['batch']:,.0f} tokens/s",
+            seconds["batch"] / seconds["batch in int8"],
         ),
         Figure(
             f"memory of the model, {name} GPT-2, int8 weights; float32",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -36,6 +38,63 @@ def model() -> GPT:
     for weight in model.requires_grad_(False).parameters():
         weight.add_(torch.randn_like(weight) * 0.3)
     return model
+
+
+def test_loading_the_loops_does_not_load_torchs_compiler() -> None:
+    """A model on the meta device did, for numbers that nobody used: two seconds in which no token was written."""
+    pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+    code = """
+import sys
+from glassgpt.generation.loop_engine import compile_step
+compile_step()
+sys.exit(any(name in sys.modules for name in ("torch._dynamo", "sympy")))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_process_may_end_while_the_loops_are_loading() -> None:
+    """It was aborted when the thread was called by torch's code at that moment: "terminate called without ..."."""
+    pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+    code = """
+import threading, time
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from glassgpt.generation import engines, loop_engine
+inside = threading.Event()
+class Slow(TorchDispatchMode):
+    def __torch_dispatch__(self, *_):
+        inside.set()
+        time.sleep(0.5)
+        print("loaded", flush=True)
+        raise KeyError
+def compile_step(until):
+    with Slow():
+        torch.zeros(1)
+loop_engine.is_compiled, loop_engine.compile_step = lambda: True, compile_step
+engines.begin_loading()
+inside.wait(60)
+print("end", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "end\nloaded\n"), done.stderr
+
+
+def test_a_process_may_end_while_the_loops_are_compiled_elsewhere(tmp_path: Path) -> None:
+    """It does not wait for that."""
+    pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+    code = """
+import time
+from glassgpt.generation import engines, loop_engine
+loop_engine.is_compiled = lambda: False
+began = time.monotonic()
+engines.begin_loading()
+time.sleep(0.5)
+"""
+    slow = tmp_path / "python"
+    slow.write_text("#!/bin/sh\nsleep 60\n")
+    slow.chmod(0o755)
+    code = f"import sys\nsys.executable = {str(slow)!r}\n{code}"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=40).returncode == 0
 
 
 def test_a_text_changes_over_when_the_loops_are_loaded(model: GPT) -> None:
@@ -90,7 +149,7 @@ def test_loops_that_cannot_be_compiled_are_told_and_torch_writes(
     pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
     from glassgpt.generation import loop_engine
 
-    def fail() -> None:
+    def fail(**_: object) -> None:
         raise OSError("no such instruction")
 
     monkeypatch.setattr(loop_engine, "compile_step", fail)

@@ -106,7 +106,7 @@ def test_ids_are_those_of_torch(logits_V: np.ndarray, config: SamplingConfig, un
     assert found == torchs or {found, torchs} <= acceptable(logits_V, config, uniform)
 
 
-@pytest.mark.parametrize("penalty", [1.0, 1.7, 0.6])
+@pytest.mark.parametrize("penalty", [1.0, 1.7, 0.6, 5e-324, 1e-30, 1e300])
 def test_bias_and_penalty_come_first(penalty: float) -> None:
     """As the engine adds a bias and `distribution` penalizes; an id that was seen twice is penalized once."""
     generator, chooser = np.random.default_rng(0), LoopChooser(4, 200)

@@ -110,6 +110,20 @@ def test_repetition_penalty_by_hand():
     assert logits.tolist() == [[2.0, -1.0, 3.0, 0.0]]  # the input is untouched
 
 
+@pytest.mark.parametrize("penalty", [5e-324, 1e-320, 1e-30, 1e30, 1e308])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_extreme_penalty_does_not_look_like_a_broken_model(penalty: float, temperature: float):
+    """Logits became infinite, or NaN where they were 0, and a server said that its model was broken."""
+    logits = torch.tensor([[3.0, -2.0, 0.0, -math.inf, 1.0]])
+    config = SamplingConfig(temperature=temperature, repetition_penalty=penalty)
+    found = distribution(logits, torch.tensor([[0, 1, 2, 3]]), config)
+    assert found.isfinite().all()
+    assert found[0, 3] == 0
+    assert found.argmax() == (0 if penalty < 1 else 4)
+    broken = torch.tensor([[math.inf, 1.0]])
+    assert not penalize_repetition(broken, torch.tensor([[0]]), penalty).isfinite().all()
+
+
 def test_repetition_penalty_counts_for_greedy_too():
     logits = torch.tensor([[2.0, -1.0, 3.0]])
     greedy = distribution(logits, torch.tensor([[2]]), SamplingConfig(temperature=0, repetition_penalty=2))

@@ -1,6 +1,6 @@
 """Which engine writes: torch, or the plain loops (`loops`), which need numba and are compiled once for a machine.
 
-Loading the loops takes half a second, and the very first time up to a minute more, because they are compiled; the
+Loading the loops takes a second, and the very first time up to a minute more, because they are compiled; the
 result is kept on disk. Nobody waits for that: torch writes, a thread loads, and a batch changes over between two
 tokens. So this happens only after `LOAD_AFTER` steps, or half a second, which a short text of a small model never
 reaches.
@@ -8,6 +8,7 @@ reaches.
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import subprocess
 import sys
@@ -88,6 +89,8 @@ class _Loading:
     thread: threading.Thread | None = None
     done: bool = False
     failure: str = ""
+    ending: threading.Event = field(default_factory=threading.Event)
+    """Set when the process ends."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -113,18 +116,28 @@ def _load(loading: _Loading) -> None:
 
         if not loop_engine.is_compiled():
             # In another process: compiling holds Python's lock, and torch is writing meanwhile. It outlives this one.
-            subprocess.run(
+            compiling = subprocess.Popen(
                 [sys.executable, "-m", loop_engine.__name__],
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        loop_engine.compile_step()
-        loading.done = True
+            while compiling.poll() is None:
+                if loading.ending.wait(0.05):
+                    return
+        loading.done = loop_engine.compile_step(until=loading.ending.is_set)
     except Exception as error:
         # A library of the system that is too old, a folder that cannot be written: torch goes on writing.
         loading.failure = f"{type(error).__name__}: {error}"
+
+
+@atexit.register
+def _end_loading() -> None:
+    """Let the thread end first: Python ends threads that it finds in a library's code by aborting the process."""
+    _LOADING.ending.set()
+    if _LOADING.thread is not None:
+        _LOADING.thread.join()
 
 
 def loops_are_loaded(engine: Engine) -> bool:

@@ -25,7 +25,7 @@ from numba import njit
 
 from glassgpt.generation.loops import exp, vector
 from glassgpt.generation.machine_words import bits_as_float, float_as_bits, matrix
-from glassgpt.generation.sampling import TINY, SamplingConfig
+from glassgpt.generation.sampling import MOST, TINY, SamplingConfig, usable_penalty
 
 compiled = njit(
     # As in `loops`, except that a division stays one: two logits that are equal after it are equal in torch, too.
@@ -238,7 +238,9 @@ def change(bias, seen, penalty, logits_V, changed_V):
             changed_V[v] += bias_V[v]
     for i in range(len(seen)):
         x = logits_V[seen[i]] + (vector(bias, len(logits_V))[seen[i]] if bias != 0 else f32(0.0))
-        changed_V[seen[i]] = x / penalty if x > 0 else x * penalty  # the same again if an id is there twice
+        if abs(x) <= MOST:  # -inf excludes a token, and what is broken stays so
+            y = x / penalty if x > 0 else x * penalty
+            changed_V[seen[i]] = max(min(y, MOST), -MOST)  # the same again if an id is there twice
 
 
 @compiled
@@ -300,7 +302,7 @@ class LoopChooser:
         `biases` (V,), float32, are added to the logits; -inf excludes a token.
         """
         self._settings_BS[: len(configs)] = [
-            (c.temperature, c.top_k, c.top_p, c.min_p, c.repetition_penalty) for c in configs
+            (c.temperature, c.top_k, c.top_p, c.min_p, usable_penalty(c.repetition_penalty)) for c in configs
         ]
         self._addresses_BA[:] = 0
         self._held = biases

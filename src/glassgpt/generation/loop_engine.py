@@ -9,10 +9,11 @@ This module imports numba and compiles, so `engines` decides when it is imported
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import threading
-from pathlib import Path
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
@@ -24,11 +25,14 @@ from glassgpt.generation import loop_choice, loops
 from glassgpt.generation.decoder import SMALLEST_CACHE
 from glassgpt.generation.loop_choice import LoopChooser
 from glassgpt.generation.loops import WIDE
+from glassgpt.generation.machine_words import HAS_HALVES, LARGEST_HALF
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.model.attend import fused
 from glassgpt.model.attention import Attention
+from glassgpt.model.blank import blank
 from glassgpt.model.cache import KVCache
 from glassgpt.model.config import ModelConfig
+from glassgpt.model.forms import Form, store
 from glassgpt.model.gpt import GPT, Block
 from glassgpt.model.int8 import Int8Linear
 from glassgpt.model.layers import MLP, GatedMLP, RMSNorm
@@ -56,6 +60,10 @@ FEW = 3 * WIDE // 4
 """Rows up to which each is a tile: a wide one takes as long as about this many."""
 LINE = 64
 """Bytes of a cache line."""
+HALF = np.dtype(np.int16)
+"""Holds the bits of float16: numba knows no such numbers on a CPU."""
+CACHES: tuple[Form, ...] = ("as-saved", "bfloat16") if HAS_HALVES else ("as-saved",)
+"""A form of the weights for each dtype of the cache: the loops are compiled once for each."""
 MOST_READ = 256
 """Tokens of texts that are read in one step."""
 MOST_LAYOUTS = 8
@@ -137,7 +145,10 @@ class LoopDecoder:
         self._turns, self._positions = _tables(model)
         self._weights = _addresses(model, self._positions)
         self._gate, self._turn = np.zeros(1, np.int64), 0
-        self._keys, self._values = _new_cache(config, rows, min(SMALLEST_CACHE, config.context_length))
+        self._keeps = (
+            HALF if HAS_HALVES and self._shape[loops.STORED] != loops.FLOAT32 else np.dtype(np.float32)
+        )
+        self._keys, self._values = self._new_cache(rows, min(SMALLEST_CACHE, config.context_length))
         self._prepared, self._rooms = (0, 0, 0), {}
 
     @property
@@ -149,20 +160,21 @@ class LoopDecoder:
         """Replace the contents of `rows` by those of the rows `sources` of a cache."""
         self._make_room(held.length)
         length, groups = held.length, -(-held.length // WIDE)
-        self._values[:, rows, :, :length] = held.values_LBKSD[:, sources, :, :length].numpy()
-        new_LBKSD = held.keys_LBKSD[:, sources, :, :length].numpy()
-        keys_LBKSD = np.zeros((*new_LBKSD.shape[:3], groups * WIDE, new_LBKSD.shape[4]), np.float32)
+        self._values[:, rows, :, :length] = self._kept(held.values_LBKSD[:, sources, :, :length])
+        new_LBKSD = self._kept(held.keys_LBKSD[:, sources, :, :length])
+        keys_LBKSD = np.zeros((*new_LBKSD.shape[:3], groups * WIDE, new_LBKSD.shape[4]), self._keeps)
         keys_LBKSD[:, :, :, :length] = new_LBKSD
-        keys_LBKGWD = keys_LBKSD.reshape(*new_LBKSD.shape[:3], groups, WIDE, -1)
+        keys_LBKGWD = keys_LBKSD.reshape(*new_LBKSD.shape[:3], groups, WIDE, new_LBKSD.shape[4])
         self._keys[:, rows, :, :groups] = keys_LBKGWD.swapaxes(-1, -2)
 
     def take(self, row: int, length: int) -> KVCache:
         """Return a copy of the first `length` tokens of a row."""
         taken, groups = self.model.new_cache(1, capacity=length), -(-length // WIDE)
-        taken.values_LBKSD[:, 0] = torch.from_numpy(self._values[:, row, :, :length])
+        numbers = np.float16 if self._keeps == HALF else np.float32
+        taken.values_LBKSD[:, 0] = torch.from_numpy(self._values[:, row, :, :length].view(numbers))
         keys_LKGWD = self._keys[:, row, :, :groups].swapaxes(-1, -2)
-        keys_LKSD = keys_LKGWD.reshape(*keys_LKGWD.shape[:2], groups * WIDE, -1)
-        taken.keys_LBKSD[:, 0] = torch.from_numpy(keys_LKSD[:, :, :length])
+        keys_LKSD = keys_LKGWD.reshape(*keys_LKGWD.shape[:2], groups * WIDE, self._keys.shape[4])
+        taken.keys_LBKSD[:, 0] = torch.from_numpy(keys_LKSD[:, :, :length].view(numbers))
         taken.length = length
         return taken
 
@@ -249,16 +261,22 @@ class LoopDecoder:
     def _resize(self, rows: int, capacity: int) -> None:
         smaller = self._keys, self._values
         self._prepared = 0, 0, 0
-        self._keys, self._values = _new_cache(self.model.config, rows, capacity)
+        self._keys, self._values = self._new_cache(rows, capacity)
         for old, new in zip(smaller, (self._keys, self._values), strict=True):
             new[:, : old.shape[1], :, : old.shape[3]] = old
 
+    def _new_cache(self, rows: int, capacity: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return room for keys (L, B, K, G, D, W), in groups of W tokens, and for values (L, B, K, S, D)."""
+        config = self.model.config
+        shape, width = (config.n_layer, rows, config.kv_heads), config.head_dim
+        keys = _aligned(*shape, -(-capacity // WIDE), width, WIDE, dtype=self._keeps, zero=False)
+        return keys, _aligned(*shape, capacity, width, dtype=self._keeps, zero=False)
 
-def _new_cache(config: ModelConfig, rows: int, capacity: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return room for keys (L, B, K, G, D, W), in groups of W tokens, and for values (L, B, K, S, D)."""
-    shape = config.n_layer, rows, config.kv_heads
-    keys = _aligned(*shape, -(-capacity // WIDE), config.head_dim, WIDE, zero=False)
-    return keys, _aligned(*shape, capacity, config.head_dim, zero=False)
+    def _kept(self, numbers: Tensor) -> np.ndarray:
+        """Return keys or values as the cache stores them."""
+        if self._keeps != HALF:
+            return numbers.numpy()
+        return numbers.clamp(-LARGEST_HALF, LARGEST_HALF).half().numpy().view(HALF)
 
 
 def _tiles(count: int) -> tuple[int, int]:
@@ -292,10 +310,11 @@ def _rooms(
     )
 
 
-def _aligned(*shape: int, zero: bool = True) -> np.ndarray:
+def _aligned(*shape: int, dtype: Any = np.float32, zero: bool = True) -> np.ndarray:
     """Return numbers that begin where a cache line begins, so that no register is filled from two lines."""
-    numbers = (np.zeros if zero else np.empty)(math.prod(shape) + LINE // 4, np.float32)
-    first = -numbers.ctypes.data % LINE // 4
+    size = np.dtype(dtype).itemsize
+    numbers = (np.zeros if zero else np.empty)(math.prod(shape) + LINE // size, dtype)
+    first = -numbers.ctypes.data % LINE // size
     return numbers[first : first + math.prod(shape)].reshape(shape)
 
 
@@ -384,51 +403,75 @@ class Crew:
     """Threads that take parts of a step. They wait in Python, and compute without it."""
 
     def __init__(self) -> None:
-        self._queues: list[SimpleQueue[tuple[Any, int]]] = []
+        self._queues: list[SimpleQueue[tuple[Any, int] | None]] = []
+        self._threads: list[threading.Thread] = []
         self._process = 0
 
     def run(self, arguments: tuple[Any, ...], parts: int) -> int:
         """Run a step with several threads, this one among them; return how often the gate was passed."""
         if self._process != os.getpid():  # threads are not there after a fork
-            self._process, self._queues = os.getpid(), []
+            self._process, self._queues, self._threads = os.getpid(), [], []
         while len(self._queues) < parts - 1:
             self._queues.append(SimpleQueue())
             part, queue = len(self._queues), self._queues[-1]
-            threading.Thread(target=self._work, args=(part, queue), daemon=True).start()
+            self._threads.append(threading.Thread(target=self._work, args=(part, queue), daemon=True))
+            self._threads[-1].start()
         for queue in self._queues[: parts - 1]:
             queue.put((arguments, parts))
         return STEP(*arguments, 0, parts)
 
     @staticmethod
-    def _work(part: int, queue: SimpleQueue[tuple[Any, int]]) -> None:
+    def _work(part: int, queue: SimpleQueue[tuple[Any, int] | None]) -> None:
         while True:
-            arguments, parts = queue.get()
+            if (job := queue.get()) is None:
+                return
+            arguments, parts = job
             STEP(*arguments, part, parts)
             # They were held until here: the gate is looked at when other threads have left and the decoder is gone.
-            del arguments
+            del arguments, job
+
+    def end(self) -> None:
+        """Let the threads end, and wait until they have."""
+        if self._process == os.getpid():
+            for queue, thread in zip(self._queues, self._threads, strict=True):
+                queue.put(None)
+                thread.join(1.0)  # one whose others never came to the gate waits there for ever
+            self._queues, self._threads = [], []
 
 
 CREW = Crew()
 """The threads of this process, for every decoder."""
+atexit.register(CREW.end)  # Python ends threads that it finds in compiled code by aborting the process
 
 
 def is_compiled() -> bool:
-    """Return whether an earlier process has compiled the loops and kept them."""
-    return all(
-        any(Path(function._cache.cache_path).glob(f"*.{function.__name__}-*.nbi"))
-        for function in (STEP, CHOOSE)
-    )
+    """Return whether an earlier process has compiled the loops, as they are now, for this processor."""
+    return all(_compiled_before(function) >= count for function, count in ((STEP, len(CACHES)), (CHOOSE, 1)))
 
 
-def compile_step() -> None:
-    """Compile the loops, or load what was compiled before, by a step of the smallest model."""
+def _compiled_before(function: Any) -> int:
+    """Return for how many kinds of arguments numba has kept a function; none of another version or processor counts."""
+    processor = function.targetctx.codegen().magic_tuple()
+    return sum(key[1] == processor for key in function._cache._cache_file._load_index())
+
+
+def compile_step(until: Callable[[], bool] = lambda: False) -> bool:
+    """Compile the loops, or load what was compiled before, by steps of the smallest model.
+
+    `until` is asked in between, and ends it. Returns whether everything is there.
+    """
     config = ModelConfig(vocab_size=1, context_length=1, n_layer=1, n_head=1, n_embd=2)
-    with torch.device("meta"):  # its weights may be anything, and drawing them would change what others draw
-        model = GPT(config)
-    LoopDecoder(model.to_empty(device="cpu").requires_grad_(False), 1).step([0], [0], 1)
+    for form in CACHES:
+        if until():
+            return False
+        model = store(blank(config, "cpu").requires_grad_(False), form)  # its weights may be anything
+        LoopDecoder(model, 1).step([0], [0], 1)
+    if until():
+        return False
     chooser = LoopChooser(1, 1)
     chooser.set([SamplingConfig(temperature=0)])
     chooser.next_ids(np.zeros((1, 1), np.float32), [0.0])
+    return True
 
 
 if __name__ == "__main__":

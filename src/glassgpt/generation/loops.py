@@ -6,12 +6,13 @@ It is the same computation as `model.gpt`, without tensors. Read it like a small
 whole model, and what it calls stands above it. numba compiles it for the CPU that it runs on, so nothing is left of a
 step but its arithmetic. `loop_engine` lays out the arrays that are passed here.
 
-All numbers are float32. Matrices may be stored in 8 or 16 bits; they become float32 on the way. The rows of a step are
-the tokens that are computed together, and each weight is read once for all of them. Rows are arranged in tiles. With a
-few rows, each is a tile. With many, a tile has `WIDE` rows: it stores the first number of every row, then the second
-number of every row, and so on, so that one instruction computes the same for many rows. Places that no text fills are
-computed as well. Several threads may run `step` at the same time on the same arrays, each as its own `part` of `parts`:
-they share the outputs of each product, and wait at a gate before those are used.
+All numbers are float32. Matrices may be stored in 8 or 16 bits, and keys and values in float16; they become float32 on
+the way. The rows of a step are the tokens that are computed together, and each weight is read once for all of them.
+Rows are arranged in tiles. With a few rows, each is a tile. With many, a tile has `WIDE` rows: it stores the first
+number of every row, then the second number of every row, and so on, so that one instruction computes the same for many
+rows. Places that no text fills are computed as well. Several threads may run `step` at the same time on the same
+arrays, each as its own `part` of `parts`: they share the outputs of each product, and wait at a gate before those are
+used.
 
 Legend: B rows, R rows of the cache, T tiles, W rows of a tile, C = n_embd, H query heads, K key/value heads, D head
 width, E = D / 2 pairs, F MLP width, V vocabulary, S tokens in the cache, G groups of WIDE tokens there, L layers,
@@ -39,6 +40,7 @@ from glassgpt.generation.machine_words import (
     lanes_at,
     let_others_run,
     matrix,
+    narrowed,
     put_lanes,
     spread,
     square_roots,
@@ -468,13 +470,13 @@ def mix(scores_S, values_SD, place, out_D):
     while s + 4 <= place:
         p0, p1, p2, p3 = scores_S[s], scores_S[s + 1], scores_S[s + 2], scores_S[s + 3]
         for d in range(len(out_D)):
-            out_D[d] += (p0 * values_SD[s, d] + p1 * values_SD[s + 1, d]) + (
-                p2 * values_SD[s + 2, d] + p3 * values_SD[s + 3, d]
-            )
+            v0, v1 = widened(values_SD[s, d]), widened(values_SD[s + 1, d])
+            v2, v3 = widened(values_SD[s + 2, d]), widened(values_SD[s + 3, d])
+            out_D[d] += (p0 * v0 + p1 * v1) + (p2 * v2 + p3 * v3)
         s += 4
     while s < place:
         for d in range(len(out_D)):
-            out_D[d] += scores_S[s] * values_SD[s, d]
+            out_D[d] += scores_S[s] * widened(values_SD[s, d])
         s += 1
 
 
@@ -559,8 +561,8 @@ def attention(
             for d in range(width):
                 out_TNW[t, h * width + d, w] = out_D[d]
         for d in range(width):  # now that the cache was read
-            keys_RKGDW[row, k, place // WIDE, d, place % WIDE] = key_D[d]
-            values_RKSD[row, k, place, d] = value_D[d]
+            keys_RKGDW[row, k, place // WIDE, d, place % WIDE] = narrowed(key_D[d], keys_RKGDW)
+            values_RKSD[row, k, place, d] = narrowed(value_D[d], values_RKSD)
 
 
 @compiled

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 import os
+import platform
 import sys
 from typing import Any
 
@@ -68,8 +69,8 @@ def address_in(_context: Any, array: Any, _index: Any) -> Any:
 
 @intrinsic
 def beside(_context: Any, array: Any, _first: Any, _size: Any) -> Any:
-    """Return the numbers of a contiguous float32 array from `first` on, counted over all its axes: (size,)."""
-    kind = types.Array(types.float32, 1, "C")
+    """Return the numbers of a contiguous array from `first` on, counted over all its axes: (size,)."""
+    kind = types.Array(array.dtype, 1, "C")
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         address = builder.ptrtoint(_place_of(context, builder, signature, arguments), ir.IntType(64))
@@ -127,20 +128,50 @@ def float_as_bits(_context: Any, _number: Any) -> Any:
 
 @intrinsic
 def widened(_context: Any, stored: Any) -> Any:
-    """Take a stored number as the float32 that it stands for: a float32, an int8, or a bfloat16's bits as uint16."""
+    """Take a stored number as the float32 that it stands for.
+
+    It is a float32, an int8, the bits of a bfloat16 as uint16, or those of a float16 as int16.
+    """
 
     def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         if stored == types.float32:
             return arguments[0]
         if stored == types.int8:
             return builder.sitofp(arguments[0], ir.FloatType())
+        if stored == types.int16:
+            return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
         bits = builder.zext(arguments[0], ir.IntType(32))
         return builder.bitcast(builder.shl(bits, ir.Constant(ir.IntType(32), 16)), ir.FloatType())
 
     return types.float32(stored), generate
 
 
-LANES = 16 if "+avx512f" in (os.environ.get("NUMBA_CPU_FEATURES") or get_host_cpu_features().flatten()) else 8
+@intrinsic
+def narrowed(_context: Any, _number: Any, array: Any) -> Any:
+    """Take a float32 as a number of an array that stores float32, or the bits of float16 as int16.
+
+    Beyond the range of float16 it becomes the largest or the smallest number there.
+    """
+    kind = array.dtype
+
+    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        number, single = arguments[0], ir.FloatType()
+        if kind == types.float32:
+            return number
+        for name, edge in (("minnum", LARGEST_HALF), ("maxnum", -LARGEST_HALF)):
+            kind_of_edge = ir.FunctionType(single, [single, single])
+            function = cgutils.get_or_insert_function(builder.module, kind_of_edge, f"llvm.{name}.f32")
+            number = builder.call(function, [number, ir.Constant(single, edge)])
+        return builder.bitcast(builder.fptrunc(number, ir.HalfType()), ir.IntType(16))
+
+    return kind(types.float32, array), generate
+
+
+LARGEST_HALF = 65504.0
+_FEATURES = os.environ.get("NUMBA_CPU_FEATURES") or get_host_cpu_features().flatten()
+HAS_HALVES = "+f16c" in _FEATURES or platform.machine() in ("aarch64", "arm64")
+"""Whether the processor itself turns float16 into float32; the compiler would call a library that is not there."""
+LANES = 16 if "+avx512f" in _FEATURES else 8
 """How many float32 numbers are computed at once: as many as a register holds, or two where registers are short."""
 
 
@@ -152,7 +183,7 @@ class LanesType(types.Type):
 
 
 Lanes = LanesType()
-_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_VECTOR, _HALVES = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.HalfType(), LANES)
 
 
 @register_model(LanesType)
@@ -161,19 +192,24 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(manager, kind, _VECTOR)
 
 
-def _lanes_of(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _lanes_of(context: Any, builder: Any, signature: Any, arguments: Any, kind: Any = _VECTOR) -> Any:
     """Return a pointer to the lanes that begin at a number of an array."""
-    return builder.bitcast(_place_of(context, builder, signature, arguments), ir.PointerType(_VECTOR))
+    return builder.bitcast(_place_of(context, builder, signature, arguments), ir.PointerType(kind))
 
 
 @intrinsic
 def lanes_at(_context: Any, array: Any, _index: Any) -> Any:
-    """Return the lanes from the number `index` on of a contiguous float32 array, counted over all its axes."""
+    """Return the lanes from the number `index` on of a contiguous array, counted over all its axes.
+
+    The array stores float32, or the bits of float16 as int16.
+    """
+    is_half = array.dtype == types.int16
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        loaded = builder.load(_lanes_of(context, builder, signature, arguments))
-        loaded.align = 4
-        return loaded
+        stored = _HALVES if is_half else _VECTOR
+        loaded = builder.load(_lanes_of(context, builder, signature, arguments, stored))
+        loaded.align = 2 if is_half else 4
+        return builder.fpext(loaded, _VECTOR) if is_half else loaded
 
     return Lanes(array, types.intp), generate
 

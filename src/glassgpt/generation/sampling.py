@@ -17,7 +17,7 @@ from torch import Tensor
 from glassgpt.errors import GenerationError
 from glassgpt.idle import OnlyWith
 
-TINY = torch.finfo(torch.float32).tiny
+TINY, MOST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,18 @@ def draw(probabilities: Tensor, uniforms_B1: Tensor) -> Tensor:
 def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     """Make tokens in `seen` (B, T) less likely (Keskar et al. 2019, "CTRL", section 4.1).
 
-    Positive logits are divided by the penalty, negative ones multiplied by it.
+    Positive logits are divided by the penalty, negative ones multiplied by it. A result beyond float32 becomes its
+    largest or smallest number, so that an extreme penalty does not look like a broken model.
     """
-    scores = logits.gather(-1, seen)
-    scores = torch.where(scores > 0, scores / penalty, scores * penalty)
-    return logits.scatter(-1, seen, scores)
+    penalty, scores = usable_penalty(penalty), logits.gather(-1, seen)
+    changed = torch.where(scores > 0, scores / penalty, scores * penalty)
+    changed = torch.where(scores.isfinite(), changed.clamp(-MOST, MOST), scores)  # -inf excludes a token
+    return logits.scatter(-1, seen, changed)
+
+
+def usable_penalty(penalty: float) -> float:
+    """Return the number of float32 that is nearest to a penalty and neither 0 nor infinite."""
+    return min(max(penalty, TINY), MOST)
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:

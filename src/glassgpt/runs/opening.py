@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from glassgpt import config as configs
 from glassgpt import files
@@ -21,6 +20,7 @@ from glassgpt.errors import ModelError, RunError, TokenizerError
 from glassgpt.generation.engines import Engine
 from glassgpt.generation.fastest import fastest_form
 from glassgpt.generation.text import GenerationConfig, TextEvent, joined, prompt_ids, stream, unseen_part
+from glassgpt.model.blank import blank
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.forms import store
 from glassgpt.model.gpt import GPT
@@ -172,8 +172,7 @@ def _with_weights(
     config: ModelConfig, path: Path, directory: RunDirectory, weights: dict[str, Tensor]
 ) -> GPT:
     """Return a model with the weights that a file holds."""
-    with torch.device("meta"), _WithoutDraws():  # the file has the weights
-        model = GPT(config)
+    model = blank(config)
     try:
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
@@ -266,17 +265,6 @@ def _no_weights(directory: RunDirectory) -> RunError:
     return RunError(
         f"{directory.name} has no weights yet. Continue its training with:  {command('resume', directory.handle)}"
     )
-
-
-class _WithoutDraws(TorchFunctionMode):
-    """Skips the initialization of weights. On the meta device it costs a second, because torch loads its compiler."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if getattr(func, "__module__", "") == "torch.nn.init":
-            return (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
 
 
 def _weights_file(directory: RunDirectory, lineage: Lineage) -> Path:

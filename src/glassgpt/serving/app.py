@@ -33,6 +33,12 @@ from glassgpt.serving.streams import Answer, ClientLeft, EventStream, unless_lef
 from glassgpt.serving.tokenizing import detokenize, tokenize, tokenizer_info
 from glassgpt.serving.writing import Service
 
+EVENT = {
+    "type": "object",
+    "properties": {"data": {"type": "string", "description": "A part of the answer as JSON, or [DONE]."}},
+    "required": ["data"],
+}
+"""One event of a stream; before version 3.2, OpenAPI describes events in the place of the whole."""
 FAILURES: dict[int | str, dict[str, Any]] = {
     status: {"model": answers.Failure, "description": what}
     for status, what in {
@@ -105,7 +111,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             return await asyncio.to_thread(function, loaded, *arguments)
 
     def described(shape: Any, *, streams: bool = False) -> dict[int | str, dict[str, Any]]:
-        events = {"content": {"text/event-stream": {"schema": {"type": "string"}}}} if streams else {}
+        events = {"content": {"text/event-stream": {"schema": EVENT}}} if streams else {}
         return {200: {"model": shape, **events}, **FAILURES}
 
     @app.get("/health", tags=["server"], summary="Whether the server is up")
