@@ -66,6 +66,7 @@ NEIGHBOURS = {
     ("model", "device"),
     ("adapters", "architectures"),
     ("chat", "runs"),
+    ("inspection", "evaluation"),
     ("pretraining", "jobs"),
     ("finetuning", "jobs"),
     ("finetuning", "pretraining"),

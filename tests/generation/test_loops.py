@@ -94,8 +94,9 @@ def threads() -> Any:
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-@pytest.mark.parametrize("rows", [1, 3, 6, MANY])
+@pytest.mark.parametrize(
+    ("rows", "count"), [(1, 1), (1, 3), (3, 1), (3, 2), (6, 1), (6, 3), (MANY, 1), (MANY, 2)]
+)
 @pytest.mark.parametrize("parts", PARTS, ids=words)
 def test_logits_are_those_of_the_model(parts: dict[str, Any], rows: int, count: int, threads: Any) -> None:
     """Within float32 rounding of the largest, at every place of the context, for texts of different lengths."""
@@ -114,7 +115,7 @@ def test_logits_are_those_of_the_model(parts: dict[str, Any], rows: int, count: 
         assert (found - logits_BTV[range(rows), places]).abs().max() < 4e-6 * largest
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("parts", PARTS, ids=words)
 def test_texts_that_are_read_together_are_read_as_the_model_does(parts: dict[str, Any], count: int) -> None:
     """Of any lengths, in any rows, in one piece or in several, and written on; some tiles are full, others not."""

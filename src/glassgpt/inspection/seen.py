@@ -20,9 +20,10 @@ from glassgpt.model.points import looking
 def as_row(model: GPT, ids: Sequence[int], *, least: int = 1) -> Tensor:
     """Return ids as a batch of one, (1, T), on the model's device.
 
-    Raises `InspectionError` where they are fewer than `least`, or more than the model's context holds.
+    Raises `InspectionError` where they are fewer than `least`, more than the model's context holds, or outside its
+    vocabulary: a GPU would stop the process at such an id.
     """
-    most = model.config.context_length
+    most, size = model.config.context_length, model.config.vocab_size
     if len(ids) < least:
         raise InspectionError(
             f"The text has {len(ids)} token{'s' * (len(ids) != 1)}, and this needs {least} or more. Give a longer text."
@@ -30,6 +31,11 @@ def as_row(model: GPT, ids: Sequence[int], *, least: int = 1) -> Tensor:
     if len(ids) > most:
         raise InspectionError(
             f"The text has {len(ids):,} tokens, and the model's context holds {most:,}. Give a shorter text."
+        )
+    unknown = next((id for id in ids if not 0 <= id < size), None)
+    if unknown is not None:
+        raise InspectionError(
+            f"The id {unknown} is outside the model's vocabulary of {size:,}. Encode the text with its tokenizer."
         )
     return torch.tensor([list(ids)], device=model.token_embedding.weight.device)
 
