@@ -144,6 +144,8 @@ def _joined(read: list[_Facts], depths: int) -> list[Tensor]:
     """Join what was read, all depths of the first tokens before all depths of the next, to (N, T, ...)."""
     fields = [field.name for field in dataclasses.fields(_Facts)]
     return [
-        torch.stack([torch.cat([getattr(facts, name) for facts in read[depth::depths]]) for depth in range(depths)])
+        torch.stack(
+            [torch.cat([getattr(facts, name) for facts in read[depth::depths]]) for depth in range(depths)]
+        )
         for name in fields
     ]

@@ -89,7 +89,9 @@ class TunedLens:
                 version, weights = facts["format"], facts["weights"]
                 lens = cls(file.get_tensor("matrices"), file.get_tensor("biases"), weights)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise InspectionError(f"{path} does not hold a whole tuned lens ({error}). Fit it again.") from error
+            raise InspectionError(
+                f"{path} does not hold a whole tuned lens ({error}). Fit it again."
+            ) from error
         if version != FORMAT:
             raise InspectionError(
                 f"{path} has a lens of format {version}, and this version reads format {FORMAT}. Fit it again."
@@ -193,7 +195,9 @@ def _checked(model: GPT, ids_BT: Tensor) -> Tensor:
         raise InspectionError(
             f"A batch has the shape {tuple(ids_BT.shape)}. Give rows of equal length, from 1 to {most:,} ids."
         )
-    return ids_BT.to(model.token_embedding.weight.device).clone()  # a tensor of inference mode has no gradients
+    return ids_BT.to(
+        model.token_embedding.weight.device
+    ).clone()  # a tensor of inference mode has no gradients
 
 
 @torch.no_grad()
@@ -216,7 +220,9 @@ def _slopes(model: GPT, streams: Sequence[Tensor], matrices_LCC: Tensor, biases_
         with torch.no_grad():
             own_PV = log_predictions(model, parts[-1])
         for depth, x_PC in enumerate(parts[:-1]):
-            matrix_CC, bias_C = (tensor[depth].detach().requires_grad_(True) for tensor in (matrices_LCC, biases_LC))
+            matrix_CC, bias_C = (
+                tensor[depth].detach().requires_grad_(True) for tensor in (matrices_LCC, biases_LC)
+            )
             # The translation is computed in float32, and what follows in the model's own precision.
             translated_PC = _translated(x_PC.float(), matrix_CC, bias_C).to(x_PC.dtype)
             share = divergence(own_PV, log_predictions(model, translated_PC)).sum() / count
