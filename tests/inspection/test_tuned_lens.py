@@ -42,17 +42,24 @@ def test_untrained_it_is_the_logit_lens_exactly(model: GPT) -> None:
 
 def test_fitting_lowers_the_divergence_at_every_depth_but_the_last(model: GPT) -> None:
     before = mean_divergence(model, untrained(model))
-    after = mean_divergence(model, fit(model, batches(), steps=60, learning_rate=0.01))
+    after = mean_divergence(model, fit(model, batches(), steps=40, learning_rate=0.02))
     assert (after[:-1] < 0.9 * before[:-1]).all(), (before, after)
     assert after[-1] == 0
 
 
-def test_it_finds_what_later_blocks_add() -> None:
-    """Each block adds a constant vector c_l, so b at a depth is the sum of those that follow, and A is 0.
+def adding_constants() -> tuple[GPT, list[Tensor]]:
+    """Return a model whose blocks each add one constant vector, and these vectors.
 
-    An RMSNorm removes the length of the stream, so both are only determined up to a common factor: I + A = k I, b = k c.
+    Its final norm has so large an epsilon that it is the identity, and its head reads all numbers equally. So only the
+    translation x + c has no divergence.
     """
-    model = model_of("usual", attention_bias=True)
+    model = model_of(
+        "usual", attention_bias=True, norm_epsilon=1e4, positions="learned", tied_head=False
+    )  # fmt: skip
+    model.final_norm.weight.fill_(100.0)  # pyright: ignore
+    model.head.weight.copy_(torch.eye(23, 16))  # pyright: ignore
+    model.token_embedding.weight.mul_(3)
+    model.position_embedding.weight.mul_(3)
     added = []
     for block in model.blocks:
         output, down = block.get_submodule("attention.output"), block.get_submodule("mlp.down")
@@ -60,15 +67,20 @@ def test_it_finds_what_later_blocks_add() -> None:
         output.weight.zero_()
         down.weight.zero_()  # pyright: ignore
         added.append(output.bias.clone())
-    lens = fit(model, batches(), steps=400, learning_rate=0.02)
+    return model, added
+
+
+def test_it_finds_what_later_blocks_add() -> None:
+    """At each depth b is the sum of what the blocks after it add, and A is 0."""
+    model, added = adding_constants()
+    lens = fit(model, batches(4, rows=8), steps=250, learning_rate=0.1)
     before, after = mean_divergence(model, untrained(model)), mean_divergence(model, lens)
     for depth in range(3):
         later = torch.stack(added[depth:]).sum(0)
-        moved = torch.eye(16) + lens.matrices_LCC[depth]
-        k = float(moved.diagonal().mean())
-        torch.testing.assert_close(lens.biases_LC[depth] / k, later, rtol=0, atol=0.03)
-        torch.testing.assert_close(moved / k, torch.eye(16), rtol=0, atol=0.03)
-        assert after[depth] < 1e-3 * before[depth]
+        assert later.abs().max() > 0.4
+        torch.testing.assert_close(lens.biases_LC[depth], later, rtol=0, atol=0.06)
+        torch.testing.assert_close(lens.matrices_LCC[depth], torch.zeros(16, 16), rtol=0, atol=0.03)
+    assert (after[:3] < 1e-3 * before[:3]).all()
 
 
 def test_the_gradient_is_that_of_the_mean_divergence(model: GPT, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +127,13 @@ def test_the_model_is_as_it_was() -> None:
 
 def test_the_report_of_each_step_falls() -> None:
     model, reported = model_of("usual"), []
-    fit(model, batches(1), steps=20, learning_rate=0.01, report=lambda step, found: reported.append((step, found)))
+    fit(
+        model,
+        batches(1),
+        steps=20,
+        learning_rate=0.01,
+        report=lambda step, found: reported.append((step, found)),
+    )
     assert [step for step, _ in reported] == list(range(1, 21))
     ids = batches(1)[0]
     by_lens = torch.stack([logit_lens(model, row.tolist()).divergence.mean(-1) for row in ids]).mean(0)
@@ -202,4 +220,6 @@ def test_wrong_input_is_named() -> None:
     with pytest.raises(InspectionError, match=r"shape \(5,\)"):
         fit(model, [torch.ones(5, dtype=torch.int64)], steps=1)
     with pytest.raises(InspectionError, match="lower learning_rate"):
-        fit(model, batches(1), steps=9, learning_rate=1e38)
+        fit(model, batches(1), steps=9, learning_rate=1e37)
+    with pytest.raises(InspectionError, match="learning_rate = 0"):
+        fit(model, batches(1), learning_rate=0)

@@ -211,7 +211,7 @@ def occlusion(
         after = []
         for places_B in torch.arange(place + 1, device=row_1T.device).split(_rows_at_once(model, place + 1)):
             rows_BTC = vectors_1TC.repeat(len(places_B), 1, 1)
-            rows_BTC[torch.arange(len(places_B)), places_B] = new_C
+            rows_BTC[torch.arange(len(places_B), device=places_B.device), places_B] = new_C
             after.append(_log_probability(model, row_1T, rows_BTC, target))
         return _on_text(whole - torch.cat(after), len(ids))
 

@@ -232,8 +232,8 @@ def _through_norm(norm: nn.Module, x_C: Tensor, u_C: Tensor) -> Tensor:
         weighted_C = u_C * _exact(norm.weight)
         return (weighted_C - weighted_C.mean()) * (x_C.var(correction=0) + norm.eps).rsqrt()
     raise InspectionError(
-        f"The final norm is of the type {type(norm).__name__}, and parts can only be told apart through a LayerNorm or an "
-        "RMSNorm. Use ablation or patching for this model."
+        f"The final norm is of the type {type(norm).__name__}, and only a LayerNorm or an RMSNorm can be split "
+        "into parts. Use ablation or patching for this model."
     )
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +139,8 @@ def fit(
     """
     if steps < 1:
         raise InspectionError(f"A lens cannot be fitted in {steps} steps. Give 1 or more.")
+    if not 0 < learning_rate < math.inf:
+        raise InspectionError(f"learning_rate = {learning_rate}: it must be a number above 0.")
     with differentiable(model):
         start, device = untrained(model), model.token_embedding.weight.device
         matrices_LCC, biases_LC = (
