@@ -249,6 +249,13 @@ def test_the_model_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     check()
 
 
+def test_no_graph_is_kept_for_the_weights() -> None:
+    model = model_of("usual").requires_grad_(True)
+    with differentiable(model):
+        assert not model(torch.tensor([IDS])).requires_grad
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
 def test_weights_without_gradients_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.inference_mode():
         made = model_of("usual")
