@@ -148,10 +148,10 @@ def test_what_cannot_be_asked_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of("usual")
     for id in (-1, 23):
         with pytest.raises(
-            InspectionError, match=f"id {id} is not in the vocabulary, which has the ids 0 to 22"
+            InspectionError, match=f"id {id} is outside the vocabulary, which has the ids 0 to 22"
         ):
             neighbours(model, id)
-        with pytest.raises(InspectionError, match=f"id {id} is not in the vocabulary"):
+        with pytest.raises(InspectionError, match=f"id {id} is outside the vocabulary"):
             map_of(model, [1, id])
     with pytest.raises(InspectionError, match="most = 0"):
         neighbours(model, 1, most=0)

@@ -184,7 +184,8 @@ def test_what_cannot_be_asked_is_named() -> None:
             excited_by(model, [IDS], 0, neurons=[0, neuron])
     for id in (-1, 23):
         with pytest.raises(
-            InspectionError, match="Text 2 has an id outside the vocabulary, which has the ids 0 to 22"
+            InspectionError,
+            match=r"The id \(of text 2\) .* is outside the vocabulary, which has the ids 0 to 22",
         ):
             excited_by(model, [IDS, [], [1, id], IDS], 0)
     for texts in ([], [[], []]):

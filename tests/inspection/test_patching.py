@@ -143,7 +143,7 @@ def test_what_cannot_be_patched_is_named() -> None:
         ({"corrupted": IDS[:-1]}, "clean text has 10 tokens and the corrupted one 9"),
         ({"corrupted": IDS}, "nothing to restore"),
         ({"wanted": 11, "unwanted": 11}, "nothing to restore"),
-        ({"wanted": 23}, "id 23 is outside the model's vocabulary of 23"),
+        ({"wanted": 23}, "id 23 is outside the vocabulary"),
         ({"unwanted": -1}, "id -1 is outside"),
         ({"corrupted": [99, *IDS[1:]]}, "id 99 is outside"),
         ({"clean": [-3, *IDS[1:]]}, "id -3 is outside"),

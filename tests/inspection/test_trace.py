@@ -120,7 +120,9 @@ def test_wrong_texts_and_names_are_named() -> None:
     with pytest.raises(InspectionError, match="0 tokens"):
         trace_ids(model, [])
     for id in (23, -1):
-        with pytest.raises(InspectionError, match=f"The id {id} is outside the model's vocabulary of 23"):
+        with pytest.raises(
+            InspectionError, match=f"The id {id} is outside the vocabulary, which has the ids 0 to 22"
+        ):
             trace_ids(model, [1, id])
     with pytest.raises(InspectionError, match="1 token, and this needs 2"):
         losses(model, [1])

@@ -254,8 +254,8 @@ def test_a_row_may_be_one_longer_than_the_context() -> None:
         ([], "these have no tokens"),
         ([[1]], "these have 1 tokens"),
         ([[1, 2, 3], [1, 2]], "these have 2 or 3 tokens"),
-        ([[1, 23]], "id 23 is not in the vocabulary"),
-        ([[-1, 2]], "id -1 is not in the vocabulary"),
+        ([[1, 23]], "id 23 is outside the vocabulary"),
+        ([[-1, 2]], "id -1 is outside the vocabulary"),
     ],
 )
 def test_batches_that_cannot_be_are_named(rows: list[list[int]], message: str) -> None:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from glassgpt.errors import InspectionError, did_you_mean
 from glassgpt.generation.likelihood import of_targets
-from glassgpt.inspection.attention import require_head, require_layer
+from glassgpt.inspection.checks import require_head, require_layer
 from glassgpt.inspection.seen import as_row
 from glassgpt.model.gpt import GPT
 from glassgpt.model.modes import evaluating

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from glassgpt.errors import InspectionError
+from glassgpt.inspection.checks import require_head
 from glassgpt.inspection.trace import Trace
-from glassgpt.model.config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -104,21 +104,6 @@ def rollout(traced: Trace) -> Tensor:
         reached_TT = 0.5 * (traced.weights(layer).mean(0) @ reached_TT) + 0.5 * reached_TT
         rolled_LTT[layer] = reached_TT
     return rolled_LTT
-
-
-def require_layer(config: ModelConfig, layer: int) -> None:
-    """Raise `InspectionError` where a model has no such layer."""
-    if not 0 <= layer < config.n_layer:
-        raise InspectionError(
-            f"There is no layer {layer}: this model has the layers 0 to {config.n_layer - 1}."
-        )
-
-
-def require_head(config: ModelConfig, layer: int, head: int) -> None:
-    """Raise `InspectionError` where a model has no such layer, or a layer no such query head."""
-    require_layer(config, layer)
-    if not 0 <= head < config.n_head:
-        raise InspectionError(f"There is no head {head}: each layer has the heads 0 to {config.n_head - 1}.")
 
 
 def _layers(traced: Trace) -> range:

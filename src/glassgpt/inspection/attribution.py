@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from glassgpt.errors import InspectionError
+from glassgpt.inspection.checks import place_of, require_ids
 from glassgpt.inspection.lens import log_probabilities
 from glassgpt.inspection.seen import as_row
 from glassgpt.model.gpt import GPT
@@ -244,31 +245,12 @@ def differentiable(model: GPT) -> Iterator[None]:
                 weight.requires_grad_(True)
 
 
-def place_of(ids: Sequence[int], place: int) -> int:
-    """Return a place counted from the beginning; -1 is the last. Raises `InspectionError` outside the text."""
-    if not -len(ids) <= place < len(ids):
-        raise InspectionError(
-            f"The text has no place {place}. Choose one from 0 to {len(ids) - 1}, or from -{len(ids)} to -1, counted "
-            "from the end."
-        )
-    return place % len(ids)
-
-
-def require_id(model: GPT, id: int, *, what: str = "target") -> None:
-    """Raise `InspectionError` for an id that the vocabulary does not have."""
-    size = model.config.vocab_size
-    if not 0 <= id < size:
-        raise InspectionError(
-            f"The {what} {id} is outside the vocabulary. Choose an id from 0 to {size - 1:,}."
-        )
-
-
 def _prediction(model: GPT, ids: Sequence[int], place: int, target: int | None) -> tuple[int, Tensor]:
     """Return the place from the beginning, and the tokens up to it, (1, T)."""
     as_row(model, ids)  # refuses what the context does not hold, before the place is looked for
     place = place_of(ids, place)
     if target is not None:
-        require_id(model, target)
+        require_ids(model.config, [target], what="target")
     with torch.inference_mode(False):
         return place, as_row(model, ids[: place + 1])
 
@@ -326,14 +308,14 @@ def _baseline(model: GPT, baseline: int | Tensor | None, length: int) -> Tensor:
                 f"token, ({length}, {width})."
             )
         return baseline.detach().clone().expand(length, width)
-    require_id(model, baseline, what="baseline")
+    require_ids(model.config, [baseline], what="baseline")
     return _vector_of(model, baseline).expand(length, width)
 
 
 def _replacement(model: GPT, by: int | str) -> Tensor:
     """Return the vector that takes a token's place, (C,)."""
     if isinstance(by, int):
-        require_id(model, by, what="replacement")
+        require_ids(model.config, [by], what="replacement")
         return _vector_of(model, by)
     if by != "mean embedding":
         raise InspectionError(f"A token cannot be replaced by {by!r}. Give 'mean embedding' or an id.")

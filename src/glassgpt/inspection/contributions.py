@@ -27,7 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from glassgpt.errors import InspectionError
-from glassgpt.inspection.attribution import differentiable, place_of, require_id
+from glassgpt.inspection.attribution import differentiable
+from glassgpt.inspection.checks import place_of, require_ids
 from glassgpt.inspection.seen import as_row
 from glassgpt.model.gpt import GPT
 from glassgpt.model.layers import RMSNorm
@@ -170,9 +171,9 @@ def _read(
     model: GPT, ids: Sequence[int], place: int, target: int, against: int | None, *points: str
 ) -> _Reading:
     """Give the ids up to a place to the model, and keep the named points at this place."""
-    require_id(model, target)
+    require_ids(model.config, [target], what="target")
     if against is not None:
-        require_id(model, against, what="id that is compared")
+        require_ids(model.config, [against], what="id that is compared")
     as_row(model, ids)  # refuses what the context does not hold, before the place is looked for
     place = place_of(ids, place)
     last = f"blocks.{model.config.n_layer - 1}.output"

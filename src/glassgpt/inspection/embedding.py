@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from glassgpt.errors import InspectionError
+from glassgpt.inspection.checks import require_ids
 from glassgpt.model.gpt import GPT
 
 MOST_OF_A_MAP = 5000
@@ -57,7 +58,7 @@ def neighbours(
     The cosine compares directions only. The dot product is also large where a row is long. Equal similarities are in
     the order of their ids. Raises `InspectionError` for an id outside the vocabulary.
     """
-    _check_ids(model, [id])
+    require_ids(model.config, [id])
     if most < 1:
         raise InspectionError(f"most = {most}: it must be 1 or more.")
     if by not in ("cosine", "dot"):
@@ -96,7 +97,7 @@ def map_of(model: GPT, ids: Sequence[int] | None = None, *, dimensions: int = 2)
     are left out and the vocabulary is larger), and for more dimensions than C.
     """
     chosen = list(range(model.config.vocab_size)) if ids is None else list(dict.fromkeys(ids))
-    _check_ids(model, chosen)
+    require_ids(model.config, chosen)
     if not 2 <= len(chosen) <= MOST_OF_A_MAP:
         raise InspectionError(
             f"A map has from 2 to {MOST_OF_A_MAP:,} different ids, and these are {len(chosen):,}. Choose some, such as "
@@ -121,10 +122,3 @@ def _turned(axes_CA: Tensor) -> Tensor:
     largest_CA = sizes_CA >= (1 - NEARLY_LARGEST) * sizes_CA.amax(0)
     first_1A = largest_CA.int().argmax(0, keepdim=True)  # of equal ones, the first
     return axes_CA * axes_CA.gather(0, first_1A).sign()
-
-
-def _check_ids(model: GPT, ids: Sequence[int]) -> None:
-    size = model.config.vocab_size
-    for id in ids:
-        if not 0 <= id < size:
-            raise InspectionError(f"The id {id} is not in the vocabulary, which has the ids 0 to {size - 1}.")

@@ -40,6 +40,7 @@ from torch import Tensor
 from glassgpt.errors import InspectionError
 from glassgpt.evaluation.induction import repeated_rows
 from glassgpt.inspection.attention import Pair
+from glassgpt.inspection.checks import require_ids
 from glassgpt.inspection.seen import as_row
 from glassgpt.model.attend import attention_weights
 from glassgpt.model.attention import visible
@@ -134,10 +135,7 @@ def _rows(model: GPT, ids: Sequence[int], drawn: Iterable[int] | None, seed: int
     """Return rows of the text's first id and two equal halves, (B, 1 + 2 length)."""
     config = model.config
     allowed = np.unique(np.fromiter(range(config.vocab_size) if drawn is None else drawn, np.int64))
-    for id in allowed[(allowed < 0) | (allowed >= config.vocab_size)]:
-        raise InspectionError(
-            f"The id {id} is outside the model's vocabulary of {config.vocab_size:,}. Leave it out."
-        )
+    require_ids(config, allowed.tolist())
     allowed = allowed[allowed != ids[0]]  # it begins each row, and must not occur again
     fits = min((config.context_length - 1) // 2, len(allowed))
     if fits < LEAST_LENGTH:

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glassgpt.errors import InspectionError
+from glassgpt.inspection.checks import require_ids, require_layer
 from glassgpt.model.gpt import GPT
 from glassgpt.model.modes import evaluating
 from glassgpt.model.points import looking
@@ -100,9 +101,8 @@ def excited_by(
 
 
 def _chosen(model: GPT, layer: int, neurons: Sequence[int] | None) -> list[int]:
-    layers, width = model.config.n_layer, model.config.mlp_width
-    if not 0 <= layer < layers:
-        raise InspectionError(f"There is no layer {layer}: this model has the layers 0 to {layers - 1}.")
+    width = model.config.mlp_width
+    require_layer(model.config, layer)
     chosen = list(range(width)) if neurons is None else list(neurons)
     for neuron in chosen:
         if not 0 <= neuron < width:
@@ -116,15 +116,12 @@ def _batches(model: GPT, texts: Iterable[Sequence[int]]) -> Iterator[tuple[list[
     """Yield the numbers and the ids of some texts at a time, each cut to the context; empty ones are left out."""
     numbers: list[int] = []
     rows: list[list[int]] = []
-    longest, size = 0, model.config.vocab_size
+    longest = 0
     for number, text in enumerate(texts):
         row = list(text[: model.config.context_length])
         if not row:
             continue
-        if min(row) < 0 or max(row) >= size:
-            raise InspectionError(
-                f"Text {number} has an id outside the vocabulary, which has the ids 0 to {size - 1}."
-            )
+        require_ids(model.config, row, what=f"id (of text {number})")
         longest = max(longest, len(row))
         if rows and (len(rows) + 1) * longest > TOKENS_AT_ONCE:
             yield numbers, rows

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from glassgpt.errors import InspectionError, did_you_mean
 from glassgpt.generation.likelihood import LOGITS_AT_ONCE
+from glassgpt.inspection.checks import require_ids
 from glassgpt.inspection.seen import as_row
 from glassgpt.model.gpt import GPT
 from glassgpt.model.modes import evaluating
@@ -126,13 +127,7 @@ def _rows(
             f"The clean text has {len(clean)} tokens and the corrupted one {len(corrupted)}. Patching needs texts of "
             "equal length: change words to others with as many tokens."
         )
-    vocabulary = model.config.vocab_size
-    for id in (*clean, *corrupted, wanted, unwanted):
-        if not 0 <= id < vocabulary:
-            raise InspectionError(
-                f"The id {id} is outside the model's vocabulary of {vocabulary:,}. Encode texts and answers with the "
-                "model's tokenizer."
-            )
+    require_ids(model.config, (*clean, *corrupted, wanted, unwanted))
     return as_row(model, clean), as_row(model, corrupted)
 
 

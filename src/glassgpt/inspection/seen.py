@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glassgpt.errors import InspectionError
+from glassgpt.inspection.checks import require_ids
 from glassgpt.model.gpt import GPT
 from glassgpt.model.modes import evaluating
 from glassgpt.model.points import looking
@@ -23,7 +24,7 @@ def as_row(model: GPT, ids: Sequence[int], *, least: int = 1) -> Tensor:
     Raises `InspectionError` where they are fewer than `least`, more than the model's context holds, or outside its
     vocabulary: a GPU would stop the process at such an id.
     """
-    most, size = model.config.context_length, model.config.vocab_size
+    most = model.config.context_length
     if len(ids) < least:
         raise InspectionError(
             f"The text has {len(ids)} token{'s' * (len(ids) != 1)}, and this needs {least} or more. Give a longer text."
@@ -32,11 +33,7 @@ def as_row(model: GPT, ids: Sequence[int], *, least: int = 1) -> Tensor:
         raise InspectionError(
             f"The text has {len(ids):,} tokens, and the model's context holds {most:,}. Give a shorter text."
         )
-    unknown = next((id for id in ids if not 0 <= id < size), None)
-    if unknown is not None:
-        raise InspectionError(
-            f"The id {unknown} is outside the model's vocabulary of {size:,}. Encode the text with its tokenizer."
-        )
+    require_ids(model.config, ids)
     return torch.tensor([list(ids)], device=model.token_embedding.weight.device)
 
 

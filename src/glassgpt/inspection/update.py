@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from glassgpt.errors import InspectionError
+from glassgpt.inspection.checks import require_ids
 from glassgpt.model.gpt import GPT
 from glassgpt.model.modes import evaluating
 from glassgpt.model.stored import StoredLinear
@@ -225,8 +226,5 @@ def _rows(model: GPT, ids_BT: Sequence[Sequence[int]]) -> Tensor:
         raise InspectionError(
             f"A batch needs one or more rows of one length, from 2 to {most:,} tokens, and these have {found} tokens."
         )
-    size = model.config.vocab_size
-    for id in {id for row in ids_BT for id in row}:
-        if not 0 <= id < size:
-            raise InspectionError(f"The id {id} is not in the vocabulary, which has the ids 0 to {size - 1}.")
+    require_ids(model.config, (id for row in ids_BT for id in row))
     return torch.tensor([list(row) for row in ids_BT], device=model.token_embedding.weight.device)
