@@ -19,6 +19,7 @@ BENCHMARKS = (
     "tokenize",
     "generate",
     "serve",
+    "look",
     "train_step",
     "finetune",
     "prepare",

@@ -102,7 +102,7 @@ def test_the_gradient_is_that_of_the_mean_divergence(model: GPT, monkeypatch: py
         y = (x @ (torch.eye(16) + a[depth]).T + b[depth]).double()
         lens = model.logits(model.final_norm(y)).softmax(-1)
         mean = (own * (own / lens).log()).sum(-1).mean()
-        assert found[depth].item() == pytest.approx(float(mean), rel=1e-4)
+        assert found[depth].item() == pytest.approx(mean.item(), rel=1e-4)
         total = total + mean
     total.backward()
     assert matrices.grad is not None
