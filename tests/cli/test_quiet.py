@@ -150,6 +150,7 @@ def check(folder: Path, commands: list[list[str]]) -> None:
     assert not [call for call in calls if "127.0.0.1" not in call and "::1" not in call]
 
 
+@pytest.mark.slow
 def test_an_export_to_onnx_leaves_no_device_id_and_calls_nobody(tmp_path: Path) -> None:
     """Merely importing onnxruntime wrote `~/.cache/Microsoft/.../deviceid` and a database of events, and looked up
     a host some seconds later; its own `disable_telemetry_events()` came too late for both."""

@@ -52,6 +52,7 @@ def test_training_does_not_end_for_a_character_that_the_console_lacks(workplace:
     assert Path("runs/wide/model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_training_does_not_end_when_nobody_reads_on(workplace: Path) -> None:
     quiet(shell(f"glassgpt train text.txt {SMALL} --name piped | head -1"))
     quiet(shell(f"glassgpt train text.txt {SMALL} --name full > /dev/full"))

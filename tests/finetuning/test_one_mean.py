@@ -92,6 +92,7 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(here: Path) -> None:
     write_ragged(here)
     kinds = ("sft-lora", "grpo", "dpo")

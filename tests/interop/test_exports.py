@@ -224,6 +224,7 @@ def test_onnxruntime_runs_the_graph_at_any_size(settings: dict[str, Any], make_r
             torch.testing.assert_close(torch.from_numpy(logits), model(ids), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_large_weights_are_stored_beside_their_graph(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
@@ -438,6 +439,7 @@ def test_an_export_that_was_killed_leaves_nothing_hidden_and_loses_nothing(make_
     assert sorted(path.name for path in Path().iterdir()) == there
 
 
+@pytest.mark.slow
 def test_large_weights_come_back_together_with_their_graph(make_run: Any) -> None:
     """Both places of an export are restored, or none: an old graph with new weights would compute nonsense."""
     make_run()
