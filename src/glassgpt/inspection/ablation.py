@@ -28,15 +28,13 @@ from torch import Tensor
 from glassgpt.errors import InspectionError, did_you_mean
 from glassgpt.generation.likelihood import of_targets
 from glassgpt.inspection.checks import require_head, require_layer
-from glassgpt.inspection.seen import as_row
+from glassgpt.inspection.seen import TOKENS_AT_ONCE, as_row
 from glassgpt.model.gpt import GPT
 from glassgpt.model.modes import evaluating
 from glassgpt.model.points import looking
 
 By = Literal["zero", "mean"]
 KINDS = ("head", "attention", "mlp", "block")
-TOKENS_AT_ONCE = 4096
-"""The most tokens of one batch, where it has more than one row."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def without(
 
     With `by="mean"` a part gives its mean over all tokens of the text `over`, the first included, as the model computes
     them when the block is entered. They are the same for every later pass; a step of generation has a single token, so
-    there would be no other mean to take. Without `over`, or with `over` and `by="zero"`, the call is refused.
+    there would be no other mean to take. `over` is required with `by="mean"`, and refused with `by="zero"`.
 
     Calls nest. An inner one sees the model without what an outer one removed, and its values count where both remove
     the same part. Raises `InspectionError` for a layer or a head that the model does not have, and for a text that the

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from glassgpt.errors import InspectionError
 from glassgpt.inspection.attribution import differentiable
-from glassgpt.inspection.checks import place_of, require_ids
+from glassgpt.inspection.checks import place_of, require_ids, require_layer
 from glassgpt.inspection.seen import as_row
 from glassgpt.model.gpt import GPT
 from glassgpt.model.layers import RMSNorm
@@ -127,9 +127,7 @@ def by_neuron(
 
     with d as in `contributions`. Raises `InspectionError` as that does, and for a layer that the model does not have.
     """
-    layers = model.config.n_layer
-    if not 0 <= layer < layers:
-        raise InspectionError(f"The model has no layer {layer}. Choose one from 0 to {layers - 1}.")
+    require_layer(model.config, layer)
     if most < 1:
         raise InspectionError(f"The {most} largest neurons are none. Ask for 1 or more.")
     point = f"blocks.{layer}.neurons"

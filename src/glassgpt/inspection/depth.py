@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from glassgpt.generation.likelihood import LOGITS_AT_ONCE
-from glassgpt.inspection.seen import as_row
+from glassgpt.inspection.seen import as_row, mask_of
 from glassgpt.model.attend import attention_weights
-from glassgpt.model.attention import visible
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.model.modes import evaluating
@@ -119,8 +118,7 @@ def _mean_quotient(above_T: Tensor, below_T: Tensor) -> float:
 
 def _saturation(config: ModelConfig, q_HTD: Tensor, k_KTD: Tensor) -> float | None:
     """Return the mean of the largest weights, computed head by head."""
-    places_T = torch.arange(q_HTD.shape[1], device=q_HTD.device)
-    mask_TT = visible(config, places_T, places_T)
+    mask_TT = mask_of(config, q_HTD.shape[1], q_HTD.device)
     choosing_T = mask_TT.sum(-1) >= 2
     if not choosing_T.any():
         return None

@@ -20,8 +20,8 @@ on rows of random ids that occur twice, where nothing but repetition can be foun
 them. There, one key is predicted for each token of the second half, and never the first place. A key that the
 attention of the model does not see (sliding, strided) has the weight 0 and counts.
 
-A head gets the label of its highest score, if that reaches a threshold. But `first` is the label only where no other
-pattern reaches it: in a text where nothing occurs twice, an induction head rests on the first token all the time.
+A head is labelled with its highest score if that score reaches a threshold. `first` is used only if no other pattern
+reaches the threshold: in a text where nothing occurs twice, an induction head rests on the first token all the time.
 
 What a head does on other texts may be something else, and the label describes where it looks, not what it moves.
 
@@ -41,9 +41,8 @@ from glassgpt.errors import InspectionError
 from glassgpt.evaluation.induction import repeated_rows
 from glassgpt.inspection.attention import Pair
 from glassgpt.inspection.checks import require_ids
-from glassgpt.inspection.seen import as_row
+from glassgpt.inspection.seen import as_row, mask_of
 from glassgpt.model.attend import attention_weights
-from glassgpt.model.attention import visible
 from glassgpt.model.gpt import GPT
 from glassgpt.model.modes import evaluating
 from glassgpt.model.points import looking
@@ -202,8 +201,7 @@ def _each_layer(model: GPT, ids_BT: Tensor, reduce: Callable[[Tensor], None]) ->
     They are computed from queries and keys, so that the model computes attention in its usual form, and what others
     replace in it stays replaced.
     """
-    places_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-    mask_TT = visible(model.config, places_T, places_T)
+    mask_TT = mask_of(model.config, ids_BT.shape[1], ids_BT.device)
     queries: list[Tensor] = []
 
     def see(name: str, value: Tensor) -> None:

@@ -23,12 +23,11 @@ from torch import Tensor
 
 from glassgpt.errors import InspectionError
 from glassgpt.inspection.checks import require_ids, require_layer
+from glassgpt.inspection.seen import TOKENS_AT_ONCE
 from glassgpt.model.gpt import GPT
 from glassgpt.model.modes import evaluating
 from glassgpt.model.points import looking
 
-TOKENS_AT_ONCE = 4096
-"""The most tokens of one batch, where it has more than one text."""
 NO_ID = -1
 """Stands in a window for places before and after the text."""
 
@@ -133,7 +132,7 @@ def _batches(model: GPT, texts: Iterable[Sequence[int]]) -> Iterator[tuple[list[
 
 
 def _padded(rows: list[list[int]], filler: int) -> Tensor:
-    """Return rows of one length, (B, T). No token sees a later one, so what fills them changes no other value."""
+    """Return rows of one length, (B, T). The padding comes after the text, where no token of the text sees it."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])
 

@@ -21,8 +21,8 @@ def over_time(
 ) -> Iterator[tuple[int, Seen]]:
     """Yield each step with what `look` returns for the model of that step, from the first step to the last.
 
-    One model is in memory at a time, beside the run's. With `most`, so many steps are chosen, as far apart as possible;
-    the first and the last are among them. Raises `InspectionError` where the run has kept no weights.
+    One model is in memory at a time, beside the run's. `most` limits the number of steps: they are spread evenly, and
+    include the first and the last. Raises `InspectionError` where the run has kept no weights.
     """
     for step in chosen_steps(run, most):
         yield step.step, look(model_with(run, step.path))

@@ -28,7 +28,7 @@ from torch import Tensor
 from glassgpt.errors import InspectionError, did_you_mean
 from glassgpt.generation.likelihood import LOGITS_AT_ONCE
 from glassgpt.inspection.checks import require_ids
-from glassgpt.inspection.seen import as_row
+from glassgpt.inspection.seen import TOKENS_AT_ONCE, as_row
 from glassgpt.model.gpt import GPT
 from glassgpt.model.modes import evaluating
 from glassgpt.model.points import looking
@@ -36,8 +36,6 @@ from glassgpt.model.points import looking
 OF_PLACES = ("input", "attention", "middle", "mlp", "output")
 POINTS = (*OF_PLACES, "heads")
 """The points of each block that can be patched (see `model.points`): one place at a time, or one head at a time."""
-TOKENS_AT_ONCE = 4096
-"""The most tokens of one batch, where it has more than one row."""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,14 @@ from torch import Tensor
 
 from glassgpt.errors import InspectionError
 from glassgpt.inspection.checks import require_ids
+from glassgpt.model.attention import visible
+from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.model.modes import evaluating
 from glassgpt.model.points import looking
+
+TOKENS_AT_ONCE = 4096
+"""The most tokens of one batch, where it has more than one row."""
 
 
 def as_row(model: GPT, ids: Sequence[int], *, least: int = 1) -> Tensor:
@@ -35,6 +40,12 @@ def as_row(model: GPT, ids: Sequence[int], *, least: int = 1) -> Tensor:
         )
     require_ids(model.config, ids)
     return torch.tensor([list(ids)], device=model.token_embedding.weight.device)
+
+
+def mask_of(config: ModelConfig, length: int, device: torch.device | None = None) -> Tensor:
+    """Return which key each query of a text sees, bool (T, T)."""
+    places_T = torch.arange(length, device=device)
+    return visible(config, places_T, places_T)
 
 
 @torch.inference_mode()

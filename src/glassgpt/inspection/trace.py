@@ -14,14 +14,12 @@ Legend: T tokens, C = n_embd, H query heads, K key/value heads, D head width, F 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -29,9 +27,8 @@ from torch import Tensor
 from glassgpt import config as configs
 from glassgpt import files
 from glassgpt.errors import InspectionError
-from glassgpt.inspection.seen import losses_of, seen
+from glassgpt.inspection.seen import losses_of, mask_of, seen
 from glassgpt.model.attend import attention_weights
-from glassgpt.model.attention import visible
 from glassgpt.model.config import ModelConfig
 from glassgpt.model.gpt import GPT
 from glassgpt.model.points import point_names
@@ -85,8 +82,7 @@ class Trace:
     @property
     def mask(self) -> Tensor:
         """Which key each query sees, bool (T, T)."""
-        places_T = torch.arange(len(self))
-        return visible(self.config, places_T, places_T)
+        return mask_of(self.config, len(self))
 
     def scores(self, layer: int) -> Tensor:
         """Return q k / sqrt(D) for each head, (H, T, T), before the mask (Vaswani et al., 2017, equation 1)."""
@@ -121,7 +117,7 @@ class Trace:
             save_file(
                 {name: array.contiguous() for name, array in self.arrays.items()}, made / "arrays.safetensors"
             )
-            (made / "trace.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+            files.write_json(made / "trace.json", facts)
 
 
 def trace(run: Run, text: str) -> Trace:

@@ -18,8 +18,7 @@ def blank(config: ModelConfig, device: str = "meta") -> GPT:
 
 
 class _WithoutDraws(TorchFunctionMode):
-    """Skips the initialization of weights. On the meta device it costs seconds, because torch
-    loads its compiler."""
+    """Skips the initialization of weights. On the meta device it costs seconds: torch loads its compiler."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
