@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import random
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -31,6 +34,7 @@ pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
 from glassgpt.generation import loop_engine
 from glassgpt.generation.loop_engine import (
     ACTIVATIONS,
+    COMPILED,
     FEW,
     HAS_HALVES,
     MOST_READ,
@@ -399,6 +403,54 @@ def test_several_threads_of_a_program_write_at_the_same_time(threads: Any) -> No
             torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("pause", [0.0, 0.02], ids=["helpers still look", "helpers sleep"])
+def test_helpers_take_the_steps_of_several_decoders_in_any_order(threads: int, pause: float) -> None:
+    """They go on with the arrays of one, are sent to those of another, go to sleep, and count others as well."""
+    model, ids = model_with(), [1] * MANY
+    alone, *others = (LoopDecoder(model, MANY) for _ in range(3))
+    expected = [alone.step(ids, [place] * MANY, 1).clone() for place in range(20)]
+    order = random.Random(5)
+    places = {0: 0, 1: 0}
+    while any(place < 20 for place in places.values()):
+        which = order.choice([one for one, place in places.items() if place < 20])
+        for _ in range(order.choice([1, 2, 5])):
+            if (place := places[which]) < 20:
+                found = others[which].step(ids, [place] * MANY, threads)
+                torch.testing.assert_close(found, expected[place])
+                places[which] += 1
+        time.sleep(order.choice([0.0, pause]))
+
+
+def test_writers_with_three_threads_each_do_not_wait_for_each_other() -> None:
+    """Two helpers that took the steps of two writers in different orders would wait at two gates for ever."""
+    model, ended = model_with(), []
+
+    def write() -> None:
+        decoder = LoopDecoder(model, 1)
+        for place in range(5_000):
+            decoder.step([1], [place % 20], 3)
+        ended.append(True)
+
+    writers = [threading.Thread(target=write, daemon=True) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert len(ended) == 3
+
+
+def test_a_cache_is_not_held_when_its_text_is_done() -> None:
+    decoder = LoopDecoder(model_with(), 1)
+    keys = weakref.ref(decoder._keys.base)
+    decoder.step([1], [0], 2)
+    del decoder
+    until = time.monotonic() + 10
+    while keys() is not None and time.monotonic() < until:
+        time.sleep(0.01)
+    assert keys() is None
+
+
 def test_a_decoder_may_go_while_a_helper_still_looks_at_its_gate() -> None:
     """The gate was passed as an address; a helper that read there after it was freed waited for ever."""
     model, done = model_with(), threading.Event()
@@ -418,14 +470,14 @@ def test_a_decoder_may_go_while_a_helper_still_looks_at_its_gate() -> None:
 
 def test_the_step_is_compiled_once_for_all_models() -> None:
     """And once more for a cache in float16. Another signature would be compiled in the middle of a text."""
-    from glassgpt.generation import loops
-
     loop_engine.compile_step()
-    assert len(loops.step.signatures) == 1 + HAS_HALVES
+    assert loop_engine.is_compiled()
+    assert [len(function.signatures) for function, _ in COMPILED] == [count for _, count in COMPILED]
     for parts, form in product(PARTS, FORMS):
         decoder = LoopDecoder(store(model_with(**parts), form), MANY)
         decoder.read([0, 1], [[1, 2], [3]], [0, 0], 1)
         decoder.read(list(range(MANY)), [[1]] * MANY, [0] * MANY, 1)
         for rows in (MANY, 2, 1):
-            decoder.step([1] * rows, [1] * rows, 1)
-    assert len(loops.step.signatures) == 1 + HAS_HALVES
+            for threads in (1, 2):
+                decoder.step([1] * rows, [1] * rows, threads)
+    assert [len(function.signatures) for function, _ in COMPILED] == [count for _, count in COMPILED]

@@ -55,6 +55,9 @@ KNOWN = (
 )  # fmt: skip
 """Modules that the loops compute. Any other, such as an adapter, is another computation."""
 STEP: Any = loops.step
+HELP: Any = loops.help
+CALL: Any = loops.call
+DISMISS: Any = loops.dismiss
 CHOOSE: Any = loop_choice.choose
 FEW = 3 * WIDE // 4
 """Rows up to which each is a tile: a wide one takes as long as about this many."""
@@ -64,6 +67,8 @@ HALF = np.dtype(np.int16)
 """Holds the bits of float16: numba knows no such numbers on a CPU."""
 CACHES: tuple[Form, ...] = ("as-saved", "bfloat16") if HAS_HALVES else ("as-saved",)
 """A form of the weights for each dtype of the cache: the loops are compiled once for each."""
+COMPILED = ((STEP, len(CACHES)), (HELP, len(CACHES)), (CALL, 1), (DISMISS, 1), (CHOOSE, 1))
+"""What Python calls, and for how many kinds of arguments each is compiled."""
 MOST_READ = 256
 """Tokens of texts that are read in one step."""
 MOST_LAYOUTS = 8
@@ -188,7 +193,7 @@ class LoopDecoder:
             self._prepare(len(ids), len(ids), threads)
             self._rows_B[:] = self._wanted[:] = range(len(ids))
         self._ids_B[:], self._places_B[:] = ids, places
-        self._turn = CREW.run((*self._arguments, self._turn), threads)
+        self._turn = CREW.run(self._arguments, self._turn, threads)
         return self._logits_BV
 
     def read(self, rows: list[int], texts: list[list[int]], starts: list[int], threads: int) -> Tensor:
@@ -209,7 +214,7 @@ class LoopDecoder:
             self._prepare(len(ids), len(wanted), threads)
             self._ids_B[:], self._places_B[:] = ids, places
             self._rows_B[:], self._wanted[:] = of_rows, wanted
-            self._turn = CREW.run((*self._arguments, self._turn), threads)
+            self._turn = CREW.run(self._arguments, self._turn, threads)
             if any(is_last):
                 found.append(self._logits_BV.clone())
         self._prepared = 0, 0, 0
@@ -400,43 +405,62 @@ def _addresses(model: GPT, positions: Tensor | None) -> np.ndarray:
 
 
 class Crew:
-    """Threads that take parts of a step. They wait in Python, and compute without it."""
+    """Threads that take parts of steps. Between steps of the same arrays they stay in compiled code for a moment."""
 
     def __init__(self) -> None:
-        self._queues: list[SimpleQueue[tuple[Any, int] | None]] = []
-        self._threads: list[threading.Thread] = []
+        self._helpers: list[_Helper] = []
         self._process = 0
+        self._lock = threading.Lock()
 
-    def run(self, arguments: tuple[Any, ...], parts: int) -> int:
+    def run(self, arguments: tuple[Any, ...], turn: int, parts: int) -> int:
         """Run a step with several threads, this one among them; return how often the gate was passed."""
-        if self._process != os.getpid():  # threads are not there after a fork
-            self._process, self._queues, self._threads = os.getpid(), [], []
-        while len(self._queues) < parts - 1:
-            self._queues.append(SimpleQueue())
-            part, queue = len(self._queues), self._queues[-1]
-            self._threads.append(threading.Thread(target=self._work, args=(part, queue), daemon=True))
-            self._threads[-1].start()
-        for queue in self._queues[: parts - 1]:
-            queue.put((arguments, parts))
-        return STEP(*arguments, 0, parts)
-
-    @staticmethod
-    def _work(part: int, queue: SimpleQueue[tuple[Any, int] | None]) -> None:
-        while True:
-            if (job := queue.get()) is None:
-                return
-            arguments, parts = job
-            STEP(*arguments, part, parts)
-            # They were held until here: the gate is looked at when other threads have left and the decoder is gone.
-            del arguments, job
+        if parts > 1:
+            if self._process != os.getpid():  # threads are not there after a fork
+                self._process, self._helpers, self._lock = os.getpid(), [], threading.Lock()
+            with self._lock:  # so that all helpers get the steps of several callers in the same order
+                while len(self._helpers) < parts - 1:
+                    self._helpers.append(_Helper(part=len(self._helpers) + 1))
+                for helper in self._helpers[: parts - 1]:
+                    helper.give(arguments, turn, parts)
+        return STEP(*arguments, turn, 0, parts)
 
     def end(self) -> None:
         """Let the threads end, and wait until they have."""
         if self._process == os.getpid():
-            for queue, thread in zip(self._queues, self._threads, strict=True):
-                queue.put(None)
-                thread.join(1.0)  # one whose others never came to the gate waits there for ever
-            self._queues, self._threads = [], []
+            for helper in self._helpers:
+                helper.jobs.put(None)
+                helper.thread.join(1.0)  # one whose others never came to the gate waits there for ever
+            self._helpers = []
+
+
+class _Helper:
+    """A thread that takes the part `part` of steps."""
+
+    def __init__(self, part: int) -> None:
+        self.jobs: SimpleQueue[tuple[tuple[Any, ...], int, int] | None] = SimpleQueue()
+        self._arguments: tuple[Any, ...] | None = None
+        """Those of the step that it is at, while it may be called for the next with the same."""
+        self._note = np.full(LINE // 8, loops.ASLEEP)  # fills a cache line, so that only this is waited for
+        self.thread = threading.Thread(target=self._work, args=(part,), daemon=True)
+        self.thread.start()
+
+    def give(self, arguments: tuple[Any, ...], turn: int, parts: int) -> None:
+        """Let it take part in a step, after those that it was given before."""
+        if self._arguments is arguments and self.jobs.empty() and CALL(self._note):
+            return
+        DISMISS(self._note)
+        self.jobs.put((arguments, turn, parts))
+
+    def _work(self, part: int) -> None:
+        while True:
+            if (job := self.jobs.get()) is None:
+                return
+            arguments, turn, parts = job
+            self._arguments = arguments  # laid out for this number of parts
+            HELP(*arguments, turn, self._note, part, parts)
+            # They were held until here: the gate is looked at when other threads have left and the decoder is gone.
+            del arguments, job
+            self._arguments = None
 
 
 CREW = Crew()
@@ -446,7 +470,7 @@ atexit.register(CREW.end)  # Python ends threads that it finds in compiled code 
 
 def is_compiled() -> bool:
     """Return whether an earlier process has compiled the loops, as they are now, for this processor."""
-    return all(_compiled_before(function) >= count for function, count in ((STEP, len(CACHES)), (CHOOSE, 1)))
+    return all(_compiled_before(function) >= count for function, count in COMPILED)
 
 
 def _compiled_before(function: Any) -> int:
@@ -465,7 +489,9 @@ def compile_step(until: Callable[[], bool] = lambda: False) -> bool:
         if until():
             return False
         model = store(blank(config, "cpu").requires_grad_(False), form)  # its weights may be anything
-        LoopDecoder(model, 1).step([0], [0], 1)
+        decoder = LoopDecoder(model, 1)
+        for _ in range(2):  # a helper is given the first, and is called for the second
+            decoder.step([0], [0], 2)
     if until():
         return False
     chooser = LoopChooser(1, 1)

@@ -303,7 +303,7 @@ def arrive(_context: Any, _address: Any) -> Any:
 
 
 @intrinsic
-def arrivals(_context: Any, _address: Any) -> Any:
+def word_at(_context: Any, _address: Any) -> Any:
     """Return the int64 at an address as the last thread left it."""
 
     def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -311,6 +311,30 @@ def arrivals(_context: Any, _address: Any) -> Any:
         return builder.load_atomic(counter, "seq_cst", 8)
 
     return types.int64(types.int64), generate
+
+
+@intrinsic
+def put_word(_context: Any, _address: Any, _word: Any) -> Any:
+    """Write the int64 at an address, for other threads to find."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], ir.PointerType(ir.IntType(64)))
+        builder.store_atomic(arguments[1], place, "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
+def replace_word(_context: Any, _address: Any, _old: Any, _new: Any) -> Any:
+    """Write `new` at an address where `old` is; return whether it was there. Of several threads, one is the first."""
+
+    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], ir.PointerType(ir.IntType(64)))
+        found = builder.cmpxchg(place, arguments[1], arguments[2], "seq_cst", "seq_cst")
+        return builder.extract_value(found, 1)
+
+    return types.boolean(types.int64, types.int64, types.int64), generate
 
 
 let_others_run = types.ExternalFunction(
