@@ -30,6 +30,7 @@ from tests.cli.test_idle_settings import CONFIGS, GIVEN, declared, recipe
 from tests.finetuning.conftest import here, trained_base  # noqa: F401 - fixtures
 from tests.finetuning.test_kinds import KINDS
 from tests.finetuning.test_settings import offered, watched
+from tests.fixtures.quick import quick
 
 STORIES = [
     f"The {animal} sat on the {place} and saw {number} birds fly over the {place} of the {animal}."
@@ -123,7 +124,7 @@ def unread(config: Any, seen: set[str]) -> set[str]:
     return offered(config) - seen - REFUSED - {found.setting for found in idle(config)}
 
 
-@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize("name", quick(TRAININGS, "plain"))
 def test_a_training_is_the_same_whatever_is_idle_and_reads_all_else(name: str, stories: Path) -> None:
     config = TRAININGS[name]
     seen: set[str] = set()
@@ -143,6 +144,7 @@ TUNINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TUNINGS)
 def test_a_fine_tuning_is_the_same_whatever_is_idle(name: str, here: Path) -> None:  # noqa: F811
     like, settings = TUNINGS[name]

@@ -39,6 +39,7 @@ def test_inspect_shows_sources_cleaning_figures_and_splits(tales: Path, capsys):
     assert "name a --tokenizer" in shown
 
 
+@pytest.mark.slow
 def test_how_the_distinct_words_grow_is_a_column_and_no_size_is_shown_where_none_is_known(
     tales: Path, capsys
 ):

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.quick import quick
+
 Command = Callable[..., Any]
 FEW = (
     "--training.steps=4",
@@ -118,7 +120,7 @@ UNUSUAL: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", UNUSUAL)
+@pytest.mark.parametrize("kind", quick(UNUSUAL, "sft"))
 def test_the_settings_of_a_run_are_taken_from_its_file(kind: str, glassgpt: Command, records: Path) -> None:
     """The command that repeats a fine-tuning once named only its base and its data, and trained with the defaults."""
     words = [*FEW[:-1], *UNUSUAL[kind]]
@@ -160,6 +162,7 @@ def test_an_unusable_file_of_settings_is_reported(glassgpt: Command, records: Pa
     assert "there is no setting `frieze`" in refused.errors
 
 
+@pytest.mark.slow
 def test_distilling_makes_a_smaller_run(glassgpt: Command, records: Path) -> None:
     done = glassgpt(
         "finetune", "distill", "small", "--name", "student", *FEW, "--width", "8", "--layers", "1"

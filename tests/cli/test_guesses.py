@@ -189,6 +189,7 @@ def test_the_table_is_long_enough() -> None:
     assert len({guess for _, guess, _ in (*WORKS, *ANSWERED)}) >= 60
 
 
+@pytest.mark.slow
 def test_no_answer_names_an_option_that_is_not_there(every: list[Options]) -> None:
     answers = 0
     for options in every:

@@ -17,6 +17,7 @@ from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.records import MetricsFile, SamplesFile, read_events
 from glassgpt.runs.report import write_report
 from glassgpt.training.events import Noted, Sampled
+from tests.fixtures.quick import quick
 
 from .conftest import TINY, refused
 
@@ -82,7 +83,9 @@ def test_pages_and_pictures_hold_whatever_was_written(workplace: Path, kind: str
     assert shown.strip() in page.text
 
 
-@pytest.mark.parametrize("name", ["a\x1b[31m\x07", "$\\frac{a}{b$", "\u202eabc", "<b>&amp;", "```"])
+@pytest.mark.parametrize(
+    "name", quick(["a\x1b[31m\x07", "$\\frac{a}{b$", "\u202eabc", "<b>&amp;", "```"], "a\x1b[31m\x07")
+)
 def test_a_run_whose_folder_has_such_a_name(glassgpt: Any, workplace: Path, name: str) -> None:
     """A folder may have any name that its file system accepts."""
     shutil.copytree("runs/small", Path("runs", name))

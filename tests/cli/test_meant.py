@@ -130,6 +130,7 @@ def test_where_no_run_is_a_prompt_leads_to_the_first_training(
     assert glassgpt("finetune", "sft", "records.json").errors.endswith(f"stories first: {line}")
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_so_and_how_to_train_for_longer(glassgpt: Command, workplace: Path) -> None:
     """`resume` of a finished run once printed its result as if something had been trained."""
     done = glassgpt("resume", "small")

@@ -11,6 +11,7 @@ import pytest
 from cyclopts import App
 
 from glassgpt.cli.main import make_app
+from tests.fixtures.quick import quick
 
 ENDLESS = str(10**30)
 # What each command needs beside the option, so that nothing else in the line is wrong.
@@ -48,6 +49,9 @@ def numbers(app: App, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 OPTIONS = sorted(numbers(make_app()), key=str)
+LONG = {("sweep",), ("train",), *(("finetune", kind) for kind in ("sft", "dpo", "grpo", "distill"))}
+QUICK = {command for command, _, _ in OPTIONS} - LONG
+"""Those with fewer options, and one of those that train."""
 
 
 def test_the_options_are_found() -> None:
@@ -61,7 +65,9 @@ def test_the_options_are_found() -> None:
     } <= found
 
 
-@pytest.mark.parametrize("command", sorted({command for command, _, _ in OPTIONS}), ids=" ".join)
+@pytest.mark.parametrize(
+    "command", quick(sorted({command for command, _, _ in OPTIONS}), *QUICK), ids=" ".join
+)
 def test_what_is_no_number_to_work_with_is_refused(
     glassgpt: Any, workplace: Path, command: tuple[str, ...]
 ) -> None:

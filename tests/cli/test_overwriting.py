@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.quick import quick
+
 QUICK = ("--minutes", "0.1")
 WAYS = {
     "tokenizer": (("tokenizer", "train", "text.txt", "--vocab-size", "300"), "--output"),
@@ -19,7 +21,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", quick(WAYS, *({*WAYS} - {"onnx"})))
 def test_a_file_that_is_there_is_kept_without_force(glassgpt: Any, workplace: Path, way: str) -> None:
     """`runs compare a b --output book.txt` once replaced the book by a picture."""
     command, option = WAYS[way]
@@ -128,7 +130,7 @@ def test_a_folder_is_no_place_for_a_file_even_with_force(glassgpt: Any, workplac
     assert "runs is a folder. Name a file in it with --output" in result.errors
 
 
-@pytest.mark.parametrize("to", ["hf", "gguf", "onnx"])
+@pytest.mark.parametrize("to", quick(["hf", "gguf", "onnx"], "hf", "gguf"))
 def test_an_export_that_fails_leaves_the_earlier_one(
     glassgpt: Any, workplace: Path, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:

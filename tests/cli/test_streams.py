@@ -44,6 +44,7 @@ def quiet(done: subprocess.CompletedProcess[bytes], status: int = 0) -> None:
     assert b"Exception ignored" not in done.stderr, done.stderr.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_training_does_not_end_for_a_character_that_the_console_lacks(workplace: Path, encoding: str) -> None:
     """Training once died at step 0, when its first sample contained a letter outside the console's encoding."""
@@ -61,6 +62,7 @@ def test_training_does_not_end_when_nobody_reads_on(workplace: Path) -> None:
         assert Path(f"runs/{name}/report.html").is_file(), name
 
 
+@pytest.mark.slow
 def test_what_only_shows_ends_when_nobody_reads_on(workplace: Path) -> None:
     quiet(shell("glassgpt generate small The | head -c 1"))
     quiet(shell("glassgpt generate small The >&-"))

@@ -71,6 +71,7 @@ def test_made_compared_the_best_named_and_exported_in_three_commands(
     assert "small" not in glassgpt("runs", "--sweep", "try").output
 
 
+@pytest.mark.slow
 def test_the_same_command_skips_finished_runs_and_resumes_a_killed_one_exactly(
     workplace: Path, glassgpt: Command
 ) -> None:
@@ -129,6 +130,7 @@ def test_another_sweep_needs_another_name(workplace: Path, glassgpt: Command) ->
     refused(glassgpt("resume", "small", "--all"), "RUN has no effect with --all")
 
 
+@pytest.mark.slow
 def test_a_signal_stops_the_sweep_and_saves_the_run(workplace: Path, glassgpt: Command) -> None:
     from glassgpt.pretraining.sweep import Listening, run_sweep
     from glassgpt.runs.sweeps import Sweep, Trial, read_sweep
@@ -213,6 +215,7 @@ def test_a_sweep_side_by_side_leaves_no_orphans(
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_a_process_of_a_sweep_stops_when_the_sweep_is_gone(workplace: Path, glassgpt: Command) -> None:
     pipe, to_close = os.pipe()
     words = ["train", "text.txt", *ENDLESS, "--name=apart"]

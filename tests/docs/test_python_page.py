@@ -18,6 +18,7 @@ def test_the_page_shows_the_script() -> None:
     assert [block.text for block in blocks(ROOT / "docs/python.md") if block.language == "py"] == [text]
 
 
+@pytest.mark.slow
 def test_its_loss_falls_and_it_writes(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(SCRIPT))
     printed = capsys.readouterr().out

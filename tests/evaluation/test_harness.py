@@ -218,6 +218,7 @@ def test_a_task_without_its_data_is_refused(run, tasks):
         run_tasks(run, ["animals"], include=tasks)
 
 
+@pytest.mark.slow
 def test_a_name_that_is_not_known_is_refused(run):
     with pytest.raises(EvaluationError, match=r"no task 'arc_eazy'.*Did you mean .*arc_easy"):
         run_tasks(run, ["arc_eazy"])

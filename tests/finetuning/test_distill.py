@@ -62,6 +62,7 @@ def test_a_student_learns_from_its_teacher_alone(teach) -> None:
     assert student(0.0) < 0.3 * unigram_entropy(PATTERN)
 
 
+@pytest.mark.slow
 def test_alpha_chooses_between_teacher_and_text(teach) -> None:
     """A teacher that knows almost nothing teaches almost nothing, but the text does."""
     teacher, student = teach

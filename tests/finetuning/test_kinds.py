@@ -42,6 +42,7 @@ from glassgpt.runs.reading import read_confusion
 from glassgpt.runs.records import read_events
 from glassgpt.runs.report import chain
 from glassgpt.training.events import Evaluated, StepsFinished, TrainingStarted, event_to_dict
+from tests.fixtures.quick import quick
 
 SETTINGS = {
     "steps": 6, "epochs": 0, "batch_size": 4, "evaluate_every": 3, "checkpoint_every": 2, "keep_checkpoints": 9,
@@ -125,7 +126,7 @@ def test_a_kind_leaves_a_whole_run_and_the_base_as_it_was(kind: str, here: Path)
     assert "base (pretraining)" in page
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", quick(KINDS, "sft", "grpo-lora"))
 def test_killed_and_resumed_it_ends_with_the_same_bits(kind: str, here: Path) -> None:
     """Everything after the checkpoint of step 2 is removed, as if the run had been killed then.
 
@@ -476,6 +477,7 @@ def test_texts_and_labels_of_any_kind_are_told_apart(here: Path) -> None:
     assert len(told) == 1
 
 
+@pytest.mark.slow
 def test_many_labels_take_no_memory_for_each_pair_of_them(here: Path) -> None:
     """A matrix of all pairs of 10,000 labels once took 1.6 GB, and its picture was never finished."""
     rows = [{"text": f"a {label}", "label": str(label)} for _ in range(2) for label in range(4_000)]

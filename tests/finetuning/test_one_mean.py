@@ -22,6 +22,7 @@ from glassgpt.finetuning.run import start_finetuning
 from glassgpt.runs.records import read_events
 from glassgpt.training.events import Evaluated, StepsFinished
 from tests.finetuning.test_kinds import KINDS, weights_of
+from tests.fixtures.quick import quick
 
 # With this epsilon an update is proportional to its gradient: AdamW's usual epsilon enlarges rounding errors to whole
 # steps.
@@ -65,7 +66,9 @@ def assert_same_training(folder: Path, one: str, other: str) -> None:
         torch.testing.assert_close(found[name], weight, rtol=2e-4, atol=2e-6)
 
 
-@pytest.mark.parametrize("kind", ["sft", "sft-lora", "grpo", "grpo-lora", "dpo", "classify", "distill"])
+@pytest.mark.parametrize(
+    "kind", quick(["sft", "sft-lora", "grpo", "grpo-lora", "dpo", "classify", "distill"], "sft-lora")
+)
 def test_accumulating_trains_what_a_large_batch_does(kind: str, here: Path) -> None:
     """In two parts each batch has several rows to average; in four it has one row."""
     write_ragged(here)

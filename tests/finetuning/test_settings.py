@@ -20,6 +20,7 @@ from glassgpt.finetuning.config import RecordsConfig
 from glassgpt.finetuning.run import resume_finetuning, start_finetuning
 from glassgpt.model.gpt import Block
 from tests.finetuning.test_kinds import KINDS
+from tests.fixtures.quick import quick
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def offered(config: Any, prefix: str = "") -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["sft", "dpo", "grpo", "classify", "distill"])
+@pytest.mark.parametrize("kind", quick(["sft", "dpo", "grpo", "classify", "distill"], "sft"))
 def test_a_kind_reads_every_setting_that_it_offers(
     kind: str, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +108,7 @@ def test_a_kind_reads_every_setting_that_it_offers(
     assert offered(config) - seen == set()
 
 
-@pytest.mark.parametrize("kind", ["sft", "grpo", "classify", "distill"])
+@pytest.mark.parametrize("kind", quick(["sft", "grpo", "classify", "distill"], "sft"))
 def test_an_old_run_with_retired_settings_continues(kind: str, here: Path) -> None:
     """In 0.1.0 every kind had and stored all settings of pretraining, an adapter, and samples."""
     config, data = KINDS[kind]

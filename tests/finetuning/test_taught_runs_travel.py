@@ -50,6 +50,7 @@ def our_answer(run: Run) -> str:
     return "".join(event.text for event in Chat(run, template).ask(ASKED, settings))
 
 
+@pytest.mark.slow
 def test_transformers_answers_the_same(taught: Run, here: Path) -> None:
     transformers: Any = pytest.importorskip("transformers")
     folder = export_run("taught", "hf", output=here / "taught-hf").path
@@ -73,6 +74,7 @@ def test_transformers_answers_the_same(taught: Run, here: Path) -> None:
     assert written[0, -1].item() == id_of(taught.tokenizer, template.stop)  # and it knows where to stop
 
 
+@pytest.mark.slow
 def test_llama_cpp_writes_the_same(taught: Run, here: Path) -> None:
     pytest.importorskip("gguf")
     pytest.importorskip("xllamacpp")

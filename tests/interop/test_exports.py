@@ -23,6 +23,7 @@ from glassgpt.interop.parity import compare, expect
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.opening import open_run
 from glassgpt.tokenizers.fast import FastTokenizer
+from tests.fixtures.quick import quick
 
 GPT2 = {"positions": "learned", "norm": "layernorm", "activation": "gelu_tanh", "qk_norm": False}
 BIASES = {"qkv_bias": True, "attention_bias": True, "mlp_bias": True}
@@ -61,7 +62,7 @@ def test_llama_cpp_writes_what_we_write(kind: str, make_run: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["nano", "gpt2"])
-@pytest.mark.parametrize("dtype", ["f16", "q8_0"])
+@pytest.mark.parametrize("dtype", quick(["f16", "q8_0"], "q8_0"))
 def test_gguf_in_fewer_bits(kind: str, dtype: str, make_run: Any) -> None:
     make_run(**MODELS[kind])
     done = export_run("tiny", "gguf", dtype=dtype)
@@ -111,7 +112,7 @@ def test_llama_cpp_answers_after_the_template(chatty: RunDirectory, chat_tokeniz
     assert ids == chat_tokenizer.encode(prompt, allow_special=True)
 
 
-@pytest.mark.parametrize("to", ["hf", "gguf"])
+@pytest.mark.parametrize("to", quick(["hf", "gguf"], "gguf"))
 def test_gpt2s_own_vocabulary_travels(
     to: Any, make_run: Any, tiktoken_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +206,7 @@ def test_a_folder_in_halves(make_run: Any) -> None:
     assert json.loads((path / "config.json").read_text())["dtype"] == "float16"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [MODELS["nano"], {"activation": "relu2", "positions": "sinusoidal", "attention": "strided", "stride": 4}],
@@ -377,6 +379,7 @@ def test_a_place_that_cannot_be_is_named_and_hides_nothing(make_run: Any) -> Non
     assert sorted(path.name for path in Path().iterdir()) == ["file", "runs"]
 
 
+@pytest.mark.slow
 def test_a_program_that_fails_on_an_export_is_an_error(
     make_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

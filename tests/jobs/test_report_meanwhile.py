@@ -30,6 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "runs"
 
 
+@pytest.mark.slow
 def test_a_killed_training_has_a_report_that_says_so_until_it_is_resumed(
     folder: Path, always_old: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_killed_training_has_a_report_that_says_so_until_it_is_resumed(
     assert run.weights.read_bytes() == undisturbed.weights.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_training_that_is_stopped_says_where(folder: Path, always_old: None) -> None:
     """Ctrl-C asks the loop to end after its step; the report is then that of the end."""
 

@@ -101,6 +101,7 @@ def test_the_config_of_a_moved_run_repeats_it(moved: Path) -> None:
     assert values["corpus"]["sources"] == [str(moved / "garden.txt")]
 
 
+@pytest.mark.slow
 def test_folders_patterns_and_a_tokenizer_file_move_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

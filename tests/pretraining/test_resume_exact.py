@@ -21,6 +21,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.fixtures.quick import quick
 from tests.pretraining.forked import Forked
 
 STEPS = 120
@@ -116,6 +117,7 @@ def test_killed_at_random_points(undisturbed: Path, tmp_path: Path) -> None:
     assert ours == theirs, seed
 
 
+@pytest.mark.slow
 def test_killed_while_preparing(undisturbed: Path, tmp_path: Path) -> None:
     process = start(tmp_path, "early", tmp_path / "cache")
     wait_until((tmp_path / "cache").is_dir, seconds=30)
@@ -138,7 +140,7 @@ def test_metrics_have_each_step_once(undisturbed: Path, tmp_path: Path) -> None:
         assert losses(tmp_path / "told", kind) == losses(undisturbed, kind)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", quick([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], signal.SIGTERM))
 def test_asked_to_stop_it_saves_and_prints_how_to_resume(
     undisturbed: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -152,6 +154,7 @@ def test_asked_to_stop_it_saves_and_prints_how_to_resume(
     assert_same_weights(tmp_path / "asked", undisturbed)
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_loses_nothing(undisturbed: Path, tmp_path: Path) -> None:
     """The terminal closes and sends two signals, as the shell and the system do; no output is possible any more."""
     ours, theirs = os.openpty()
@@ -177,6 +180,7 @@ def test_a_closed_terminal_loses_nothing(undisturbed: Path, tmp_path: Path) -> N
     assert_same_weights(tmp_path / "closed", undisturbed)
 
 
+@pytest.mark.slow
 def test_stopped_twice_while_saving_it_can_still_be_resumed(undisturbed: Path, tmp_path: Path) -> None:
     """The second signal interrupts the saving: what was saved stays complete, and half a checkpoint is removed."""
     process = start(tmp_path, "twice", tmp_path / "cache")

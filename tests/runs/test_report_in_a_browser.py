@@ -17,6 +17,7 @@ from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.records import MetricsFile
 from glassgpt.runs.report import write_report
 from glassgpt.training.events import Evaluated, Sampled
+from tests.fixtures.quick import quick
 from tests.runs.hostile import ALL, FEW
 from tests.runs.test_report import contrast
 
@@ -92,10 +93,13 @@ def opened(browser: Any, report: Path) -> Iterator[Open]:
     assert {address for address in asked if not address.startswith(("file:", "data:"))} == set()
 
 
-@pytest.mark.parametrize("width", [320, 1280], ids=["phone", "desk"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing(opened: Open, width: int, theme: str) -> None:
-    page = opened(width, theme)
+WINDOWS = [(320, "light"), (320, "dark"), (1280, "light"), (1280, "dark")]
+"""A phone and a desk, with either theme."""
+
+
+@pytest.mark.parametrize("window", quick(WINDOWS, (320, "dark")), ids=str)
+def test_axe_finds_nothing(opened: Open, window: tuple[int, str]) -> None:
+    page = opened(*window)
     page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
     assert violations(page) == []
 
@@ -106,7 +110,7 @@ def violations(page: Any) -> list[tuple[str, str, str]]:
     return [(rule["id"], rule["impact"], rule["nodes"][0]["html"][:200]) for rule in found]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", quick(["light", "dark"], "dark"))
 def test_a_table_of_labels(opened: Open, classifier: Path, theme: str) -> None:
     """It was a picture on white in both themes, whose letters could not be read on a phone."""
     page = opened(320, theme, classifier)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from glassgpt.runs.opening import open_run
 from tests.serving.conftest import listening
 
 openai = pytest.importorskip("openai")
@@ -142,7 +143,8 @@ def test_a_full_server_is_a_rate_limit_that_says_when_to_try_again(
     from glassgpt.serving.limits import Limits
 
     limits = Limits(queue=1, max_tokens=10_000)
-    asked: Any = {"model": "tales", "prompt": PROMPT}
+    end = str(open_run(str(trained / "tales")).tokenizer.end_of_text)
+    asked: Any = {"model": "tales", "prompt": PROMPT, "logit_bias": {end: -100}}  # else it may end at once
     with listening(serve(trained / "tales", limits=limits), limits) as address, client_of(address) as client:
         long = client.completions.create(**asked, max_tokens=10_000, stream=True)
         next(iter(long))

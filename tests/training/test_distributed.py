@@ -97,6 +97,7 @@ def start(script: Path, rank: int, size: int, port: int) -> subprocess.Popen[str
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     script = tmp_path / "train.py"
     script.write_text(textwrap.dedent(TRAIN))
