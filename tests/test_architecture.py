@@ -44,6 +44,7 @@ FLOORS = {
     "planning": 6,
     "jobs": 6,
     "pretraining": 6,
+    "explaining": 6,
     "finetuning": 6,
     "doctor": 7,
     "serving": 7,

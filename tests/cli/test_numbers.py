@@ -25,6 +25,7 @@ NEEDED = {
     ("evaluate",): ("small",),
     ("eval",): ("small", "--tasks=induction"),
     ("chat",): ("small",),
+    ("explain",): ("small", "The cat", "--what=all"),
     **{
         ("finetune", kind): ("small", "text.txt", "--name=new")
         for kind in ("sft", "dpo", "grpo", "classify", "distill")

@@ -38,6 +38,10 @@ COMMANDS = {
         "glassgpt.cli.chat:chat",
         "Talk with a run that was taught to answer, or take turns writing with a base model.",
     ),
+    "explain": (
+        "glassgpt.cli.explain:explain",
+        "Look inside a run: what it computes for a text, step by step.",
+    ),
     "serve": (
         "glassgpt.cli.serve:serve",
         "Serve runs over HTTP, for every program that knows OpenAI's interface.",
