@@ -77,6 +77,7 @@ def test_a_page(glassgpt: Command, workplace: Path) -> None:
         (("small", TEXT, "--force"), ("--force has no effect without --html",)),
         (("small", TEXT, "--tour", "--what", "lens"), ("--what has no effect with --tour",)),
         (("small", "two", "words"), ("needs quotes",)),
+        (("small", TEXT, "--token", "\udcff"), ("--token is not UTF-8",)),
         (("smal", TEXT), ("Did you mean small?",)),
         (("small", TEXT, "--what", "choice", "--temperature=-1"), ("temperature",)),
     ],

@@ -56,20 +56,23 @@ def explain(
         more: Words of a text without quotes, which are refused.
         what: Questions, separated by commas: tokens, surprise, next, choice, attention, heads, lens, parts, words,
             without, embedding, depth, positions, update, steps, patch; or all. When left out, those that are quick.
+            choice shows what the four settings of sampling below do.
         tour: Walk through ten ideas that every language model is made of, each with the numbers of this run.
         token: Explain this continuation of the text instead of the likeliest one. A space before a word belongs to it.
         layer: For attention, and for the neurons of parts: which layer.
         head: For attention: which head of the layer.
         instead: For patch: another text of as many tokens.
-        temperature: For choice: higher is more random; 0 always takes the likeliest token.
-        top_k: For choice: keep only the k likeliest tokens; 0 keeps all.
-        top_p: For choice: keep the likeliest tokens that together reach this probability.
-        min_p: For choice: keep tokens whose probability is at least this share of the likeliest token's.
+        temperature: Higher is more random; 0 always takes the likeliest token.
+        top_k: Keep only the k likeliest tokens; 0 keeps all.
+        top_p: Keep the likeliest tokens that together reach this probability.
+        min_p: Keep tokens whose probability is at least this share of the likeliest token's.
         html: Write one self-contained page to this file instead.
         force: Overwrite an existing file.
         device: auto, cpu, cuda or mps.
     """
     refuse_misplaced(run, typed(text, "The text"), *more, most=1)
+    for other, called in ((token, "--token"), (instead, "--instead")):
+        typed(other or "", called)
     names = tuple(dict.fromkeys(name.strip() for part in what for name in part.split(",") if name.strip()))
     refuse_idle({"force": force, "html": html, "what": names, "tour": tour}, given, ONLY_WITH)
     if html is not None:

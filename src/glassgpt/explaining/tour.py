@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from glassgpt.explaining.shapes import Answer, Bars, Rows, Shown, Words, scaled
-from glassgpt.explaining.views import Asked, part_name, percent, signed
+from glassgpt.explaining.shapes import Answer, Bars, Rows, Shown, scaled
+from glassgpt.explaining.views import Asked, numbered, part_name, percent, signed
 from glassgpt.inspection import places
 from glassgpt.inspection.update import one_update
 from glassgpt.model import attend
@@ -80,14 +80,7 @@ def _last(asked: Asked) -> str:
 
 
 def _tokens(asked: Asked) -> Numbers:
-    traced = asked.traced
-    words = Words(
-        "The pieces, and the number of each in the vocabulary.",
-        traced.pieces,
-        tuple(map(str, traced.ids)),
-        tuple(0.0 for _ in traced.ids),
-    )
-    return (words,), (f"The vocabulary has {asked.model.config.vocab_size:,} pieces.",)
+    return (numbered(asked),), (f"The vocabulary has {asked.model.config.vocab_size:,} pieces.",)
 
 
 def _embedding(asked: Asked) -> Numbers:

@@ -137,18 +137,22 @@ def signed(value: float) -> str:
     return f"{value:+.2f}"
 
 
+def numbered(asked: Asked) -> Words:
+    """Return the pieces of the text above their numbers."""
+    return Words(
+        "Each piece is one token. Below is its number in the vocabulary.",
+        asked.traced.pieces,
+        tuple(map(str, asked.traced.ids)),
+        tuple(0.0 for _ in asked.traced.ids),
+    )
+
+
 def _tokens(asked: Asked) -> Found:
     traced = asked.traced
-    ids = Words(
-        "Each piece is one token. Below is its number in the vocabulary.",
-        traced.pieces,
-        tuple(map(str, traced.ids)),
-        tuple(0.0 for _ in traced.ids),
-    )
     said = [f"{len(asked.text):,} characters became {_count(len(traced) - traced.before, 'token')}."]
     if traced.before:
         said.append(f"{_count(traced.before, 'token')} before the text: the mark that begins it.")
-    return (ids,), tuple(said)
+    return (numbered(asked),), tuple(said)
 
 
 def _surprise(asked: Asked) -> Found:
