@@ -37,10 +37,11 @@ from glassgpt.finetuning.run import resume_finetuning, start_finetuning
 from glassgpt.generation.text import GenerationConfig
 from glassgpt.jobs.work import Outcome
 from glassgpt.runs.directory import RunDirectory
-from glassgpt.runs.opening import open_run
+from glassgpt.runs.opening import model_with, open_run
 from glassgpt.runs.reading import read_confusion
 from glassgpt.runs.records import read_events
 from glassgpt.runs.report import chain
+from glassgpt.runs.steps import steps_of
 from glassgpt.training.events import Evaluated, StepsFinished, TrainingStarted, event_to_dict
 from tests.fixtures.quick import quick
 
@@ -118,6 +119,10 @@ def test_a_kind_leaves_a_whole_run_and_the_base_as_it_was(kind: str, here: Path)
     assert run.weights.is_file() != kind.endswith("-lora")
     opened = open_run(kind)
     assert opened.model(torch.tensor([[1, 2, 3]])).isfinite().all()
+    steps = steps_of(run)
+    assert [step.step for step in steps][-1] == 6
+    for step in steps:
+        assert model_with(opened, step.path)(torch.tensor([[1, 2, 3]])).isfinite().all()
     assert chain(kind, opened.lineage) == ["base (pretraining)", f"{kind} ({kind.partition('-')[0]})"]
     comparison = files.read_json(run.comparison)
     assert set(comparison["numbers"]) >= {"reward" if kind.startswith("grpo") else "held-out loss"}

@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from glassgpt.errors import InspectionError
+from glassgpt.errors import GlassGPTError, InspectionError
 from glassgpt.explaining.shapes import Answer, Bars, Grid, Rows, Shown, Words, quoted, scaled
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.inspection import attention, places
@@ -712,6 +712,6 @@ def answers(asked: Asked, names: Sequence[str]) -> list[Answer]:
     for view in map(VIEWS.__getitem__, names):
         try:
             found.append(view.answer(asked))
-        except InspectionError as error:
+        except GlassGPTError as error:
             found.append(view.unanswered(str(error)))
     return found

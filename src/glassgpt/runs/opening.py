@@ -196,7 +196,8 @@ def _open_adapted(directory: RunDirectory, lineage: Lineage) -> GPT:
     folder = store.best() or store.newest()
     if folder is None:
         raise _no_weights(directory)
-    return _corrected(model, directory, lineage, folder / "model.safetensors")
+    tensors = _of_the_model(read_tensors(folder / "model.safetensors"))
+    return _corrected(model, directory, lineage, tensors)
 
 
 def _base_of(directory: RunDirectory, lineage: Lineage) -> GPT:
@@ -206,11 +207,20 @@ def _base_of(directory: RunDirectory, lineage: Lineage) -> GPT:
     return _open_model(base, read_config(base), open_tokenizer(base, base_lineage), base_lineage)
 
 
-def _corrected(model: GPT, directory: RunDirectory, lineage: Lineage, path: Path) -> GPT:
+def _corrected(model: GPT, directory: RunDirectory, lineage: Lineage, corrections: dict[str, Tensor]) -> GPT:
     """Merge the corrections of a checkpoint of an adapter into the model of its base."""
     add_lora(model, configs.from_dict(LoRAConfig, lineage.adapter or {}, origin=str(directory.lineage)))
-    load_corrections(model, read_tensors(path))
+    load_corrections(model, corrections)
     return merge(model)
+
+
+def _of_the_model(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint that are the GPT's own.
+
+    A classifier's has them under `gpt.`, without those that are frozen, and beside the head for its labels.
+    """
+    own = {name.removeprefix("gpt."): tensor for name, tensor in tensors.items() if name.startswith("gpt.")}
+    return own or tensors
 
 
 def model_with(run: Run, path: Path) -> GPT:
@@ -218,10 +228,12 @@ def model_with(run: Run, path: Path) -> GPT:
 
     Raises `CheckpointError` for a file that cannot be read, `ModelError` for weights of another model.
     """
+    tensors = _of_the_model(read_tensors(path))
     if run.lineage.adapter:
-        model = _corrected(_base_of(run.directory, run.lineage), run.directory, run.lineage, path)
+        model = _corrected(_base_of(run.directory, run.lineage), run.directory, run.lineage, tensors)
     else:
-        model = _with_weights(run.config.model, path, run.directory, read_tensors(path))
+        frozen = read_tensors(run.directory.weights) if run.lineage.kind == "classify" else {}
+        model = _with_weights(run.config.model, path, run.directory, frozen | tensors)
     return model.to(run.model.token_embedding.weight.device).eval()
 
 
