@@ -17,15 +17,13 @@ from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.records import MetricsFile
 from glassgpt.runs.report import write_report
 from glassgpt.training.events import Evaluated, Sampled
+from tests.fixtures.browser import CHROMIUM, violations
 from tests.fixtures.quick import quick
 from tests.runs.hostile import ALL, FEW
 from tests.runs.test_report import contrast
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
-axe = pytest.importorskip(
-    "axe_playwright_python.sync_playwright", reason="the extra `browser` is not installed"
-)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytest.importorskip("axe_playwright_python.sync_playwright", reason="the extra `browser` is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 Open = Callable[..., Any]
@@ -102,12 +100,6 @@ def test_axe_finds_nothing(opened: Open, window: tuple[int, str]) -> None:
     page = opened(*window)
     page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
     assert violations(page) == []
-
-
-def violations(page: Any) -> list[tuple[str, str, str]]:
-    """What axe finds: the rule, how serious it is, and the first place."""
-    found = axe.Axe().run(page).response["violations"]
-    return [(rule["id"], rule["impact"], rule["nodes"][0]["html"][:200]) for rule in found]
 
 
 @pytest.mark.parametrize("theme", quick(["light", "dark"], "dark"))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from glassgpt.serving.schemas import ChatAsked, CompletionAsked
+from tests.fixtures.browser import CHROMIUM
 
 
 def test_the_page_loads_only_from_here(client: Any) -> None:
@@ -73,13 +74,10 @@ def test_every_example_works(client: Any) -> None:
 
 def test_the_page_shows_every_address_in_a_browser(live: str) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
-    import shutil
-
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
+    if CHROMIUM is None:
         pytest.skip("no Chromium is installed")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from glassgpt.cli.given import Given, refuse_misplaced
+from glassgpt.cli.options import names_in
 from glassgpt.cli.terminal import make_console, say, typed
+from glassgpt.explaining.shapes import ALL
 from glassgpt.idle import OnlyWith, refuse_idle
-
-ALL = "all"
 
 
 def _about(*names: str) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def explain(
     refuse_misplaced(run, typed(text, "The text"), *more, most=1)
     for other, called in ((token, "--token"), (instead, "--instead")):
         typed(other or "", called)
-    names = tuple(dict.fromkeys(name.strip() for part in what for name in part.split(",") if name.strip()))
+    names = names_in(what)
     refuse_idle({"force": force, "html": html, "what": names, "tour": tour}, given, ONLY_WITH)
     if html is not None:
         from glassgpt.outputs import refuse_overwriting

@@ -35,7 +35,8 @@ def show(console: Console, answers: Sequence[Answer], *, rest: Sequence[str] = (
             say(console, answer.why, style="dim")
         for shown in answer.shown:
             console.print()
-            _show(shown, console)
+            caption = _show(shown, console)
+            say(console, caption, style="dim italic")
         if answer.said:
             console.print()
         for sentence in answer.said:
@@ -49,13 +50,13 @@ def show(console: Console, answers: Sequence[Answer], *, rest: Sequence[str] = (
 
 
 @singledispatch
-def _show(shown: object, console: Console) -> None:
-    """Print something of one of the kinds below."""
+def _show(shown: object, console: Console) -> str:
+    """Print something of one of the kinds below; return its caption."""
     raise TypeError(f"{type(shown)} cannot be shown on {console}")
 
 
 @_show.register
-def _(shown: Words, console: Console) -> None:
+def _(shown: Words, console: Console) -> str:
     """Print pieces above their notes, as many beside each other as fit."""
     width = _width(console)
     above, below = Text(), Text()
@@ -69,7 +70,7 @@ def _(shown: Words, console: Console) -> None:
         above.append(" " * (columns - cell_len(piece)))
         below.append(set_cell_size(note, columns), "dim")
     _print_pair(console, above, below)
-    say(console, shown.caption, style="dim italic")
+    return shown.caption
 
 
 def _print_pair(console: Console, above: Text, below: Text) -> None:
@@ -78,7 +79,7 @@ def _print_pair(console: Console, above: Text, below: Text) -> None:
 
 
 @_show.register
-def _(shown: Bars, console: Console) -> None:
+def _(shown: Bars, console: Console) -> str:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column()
     table.add_column(justify="right", no_wrap=True)
@@ -87,11 +88,11 @@ def _(shown: Bars, console: Console) -> None:
         color = _rgb(LESS if share < 0 else MORE, 1.0)
         table.add_row(Text(visible(name)), number, Text("█" * max(1, round(abs(share) * BAR)), color))
     print_table(console, table)
-    say(console, shown.caption, style="dim italic")
+    return shown.caption
 
 
 @_show.register
-def _(shown: Rows, console: Console) -> None:
+def _(shown: Rows, console: Console) -> str:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in shown.names:
         is_text = name in shown.texts
@@ -99,35 +100,34 @@ def _(shown: Rows, console: Console) -> None:
     for cells in shown.cells:
         table.add_row(*(Text(visible(cell)) for cell in cells))
     print_table(console, table)
-    say(console, shown.caption, style="dim italic")
+    return shown.caption
 
 
 @_show.register
-def _(shown: Grid, console: Console) -> None:
+def _(shown: Grid, console: Console) -> str:
     """Print shades, two columns a cell, or texts; the last columns where not all fit."""
-    names = [middle(visible(name), NAME) for name in shown.rows]
-    room = _width(console) - max(map(cell_len, names)) - 1
+    widest = max(cell_len(middle(visible(name), NAME)) for name in shown.rows)
     cell = 2 if not shown.texts else 1 + min(12, max(cell_len(text) for row in shown.texts for text in row))
-    count = max(1, min(len(shown.columns), room // cell))
-    first = len(shown.columns) - count
+    shown = shown.last(max(1, (_width(console) - widest - 1) // cell))
     if shown.texts:
-        heads = (set_cell_size(middle(visible(name), cell - 1), cell) for name in shown.columns[first:])
-        console.print(Text(" " * (1 + max(map(cell_len, names))) + "".join(heads), "dim"), soft_wrap=True)
-    rows = range(first, len(shown.rows)) if shown.rows == shown.columns else range(len(shown.rows))
-    for row in rows:
-        line = Text(set_cell_size(names[row], max(map(cell_len, names))) + " ")
-        for column in range(first, len(shown.columns)):
-            share = shown.shares[row][column]
+        heads = (_fitted(name, cell - 1) + " " for name in shown.columns)
+        console.print(Text(" " * (1 + widest) + "".join(heads), "dim"), soft_wrap=True)
+    for row, name in enumerate(shown.rows):
+        line = Text(set_cell_size(middle(visible(name), NAME), widest) + " ")
+        for column, share in enumerate(shown.shares[row]):
             if shown.texts:
-                text = middle(visible(shown.texts[row][column]), cell - 1)
-                line.append(set_cell_size(text, cell - 1), _style(share))
+                line.append(_fitted(shown.texts[row][column], cell - 1), _style(share))
                 line.append(" ")
             else:
-                color = _rgb(LESS if share < 0 else MORE, 1.0)
-                line.append(SHADES[min(len(SHADES) - 1, round(abs(share) * (len(SHADES) - 1)))] * 2, color)
+                shade = SHADES[min(len(SHADES) - 1, round(abs(share) * (len(SHADES) - 1)))]
+                line.append(2 * shade, _rgb(LESS if share < 0 else MORE, 1.0))
         console.print(line, soft_wrap=True)
-    cut = f" The last {count} of {len(shown.columns)} tokens." if first else ""
-    say(console, shown.caption + cut, style="dim italic")
+    return shown.caption
+
+
+def _fitted(text: str, columns: int) -> str:
+    """Return a text in exactly this many columns, cut in the middle or filled with spaces."""
+    return set_cell_size(middle(visible(text), columns), columns)
 
 
 def _width(console: Console) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from glassgpt.cli.options import names_in
 from glassgpt.idle import OnlyWith
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def questions(
     """Return what is asked where --tasks names `named`: without a name all probes, unless a text is named."""
     from glassgpt.evaluation.suite import PROBES
 
-    names = tuple(dict.fromkeys(name.strip() for part in named for name in part.split(",") if name.strip()))
+    names = names_in(named)
     return Questions(
         named=names,
         probes=tuple(name for name in names if name in PROBES and ALL not in names),

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+ALL = "all"
+"""What `--what` calls all questions together."""
+
 
 @dataclass(frozen=True)
 class Words:
@@ -38,6 +41,19 @@ class Grid:
     columns: tuple[str, ...]
     shares: tuple[tuple[float, ...], ...]
     texts: tuple[tuple[str, ...], ...] = ()
+
+    def last(self, count: int) -> Grid:
+        """Return the grid with its last columns only, and with its last rows only if both are the same tokens."""
+        if count >= len(self.columns):
+            return self
+        rows = count if self.rows == self.columns else len(self.rows)
+        return Grid(
+            f"{self.caption} The last {count} of {len(self.columns)} tokens.",
+            self.rows[-rows:],
+            self.columns[-count:],
+            tuple(row[-count:] for row in self.shares[-rows:]),
+            tuple(row[-count:] for row in self.texts[-rows:]),
+        )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from glassgpt.explaining.shapes import Answer, Bars, Rows, Shown, scaled
-from glassgpt.explaining.views import Asked, numbered, part_name, percent, signed
+from glassgpt.explaining.views import Asked, name_of_weights, numbered, percent, signed
 from glassgpt.inspection import places
 from glassgpt.inspection.update import one_update
 from glassgpt.model import attend
@@ -212,7 +212,8 @@ def _training(asked: Asked) -> Numbers:
         "AdamW moves the weights, here those of a copy.",
         ("part", "gradient", "change"),
         tuple(
-            (part_name(block.name), f"{block.gradient:.3f}", f"{block.change:.4f}") for block in update.blocks
+            (name_of_weights(block.name), f"{block.gradient:.3f}", f"{block.change:.4f}")
+            for block in update.blocks
         ),
         texts=("part",),
     )
@@ -248,7 +249,7 @@ STOPS = (
     Stop(
         "positions",
         "Positions",
-        "Each token is told where it stands.",
+        "Each token gets its place in the text.",
         "Attention looks at a set of tokens. Without positions it could not tell the first from the last.",
         _positions,
         _line_of_positions,

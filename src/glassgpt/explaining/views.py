@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from glassgpt.errors import GlassGPTError, InspectionError
-from glassgpt.explaining.shapes import Answer, Bars, Grid, Rows, Shown, Words, quoted, scaled
+from glassgpt.explaining.shapes import ALL, Answer, Bars, Grid, Rows, Shown, Words, quoted, scaled
 from glassgpt.generation.sampling import SamplingConfig
 from glassgpt.inspection import attention, places
 from glassgpt.inspection.ablation import Part, effects
@@ -28,7 +28,7 @@ from glassgpt.inspection.heads import PATTERNS, Head, label_heads
 from glassgpt.inspection.lens import logit_lens
 from glassgpt.inspection.over_time import chosen_steps, over_time
 from glassgpt.inspection.patching import patch
-from glassgpt.inspection.seen import seen
+from glassgpt.inspection.seen import losses_of, seen
 from glassgpt.inspection.trace import Trace, pieces, trace
 from glassgpt.inspection.update import one_update
 from glassgpt.model.gpt import GPT
@@ -75,10 +75,10 @@ class Asked:
         """What each head is there for."""
         return label_heads(self.model, self.traced.ids)
 
-    @property
+    @cached_property
     def next_probabilities(self) -> Tensor:
         """What may follow the text, (V,)."""
-        return self.traced.probabilities[-1]
+        return self.traced.arrays["logits"][-1].softmax(-1)
 
     @cached_property
     def target(self) -> int:
@@ -116,7 +116,7 @@ class View:
         return Answer(self.name, self.title, self.what, self.code, shown, said)
 
     def unanswered(self, why: str) -> Answer:
-        """Return an answer that only says why there is none."""
+        """Return an answer that contains only the reason why nothing was found."""
         return Answer(self.name, self.title, self.what, self.code, (), (why,))
 
 
@@ -127,8 +127,8 @@ def percent(share: float) -> str:
     return f"{share:.1%}" if share >= 0.001 else "<0.1%"
 
 
-def part_name(name: str) -> str:
-    """Return the name of a part of a model as it is read: `block 0` for `blocks.0`."""
+def name_of_weights(name: str) -> str:
+    """Return the name of a group of weights as it is read: `block 0` for `blocks.0`."""
     return name.replace("blocks.", "block ").replace("_", " ")
 
 
@@ -470,7 +470,7 @@ def _update(asked: Asked) -> Found:
     update = one_update(asked.model, [asked.traced.ids])
     rows = tuple(
         (
-            part_name(block.name),
+            name_of_weights(block.name),
             f"{block.gradient:.3f}",
             f"{block.change:.4f}",
             percent(block.relative or 0.0),
@@ -498,9 +498,8 @@ def _steps(asked: Asked) -> Found:
 
     def look(model: GPT) -> tuple[float, float, float]:
         logits_TV = seen(model, ids, "final")["logits"].float()
-        losses = torch.nn.functional.cross_entropy(logits_TV[:-1], torch.tensor(ids[1:]).to(logits_TV.device))
         induction = max(head.scores["induction"] for head in label_heads(model, ids))
-        return losses.item(), logits_TV[-1].softmax(-1)[target].item(), induction
+        return losses_of(logits_TV, ids).mean().item(), logits_TV[-1].softmax(-1)[target].item(), induction
 
     found = list(over_time(asked.run, look, most=MOST_STEPS))
     bars = Bars(
@@ -681,7 +680,6 @@ VIEWS: dict[str, View] = {
         ),
     )
 }
-ALL = "all"
 USUAL = ("tokens", "surprise", "next", "heads", "lens", "parts", "words")
 """The questions that are answered where none is named: each takes a moment."""
 
@@ -705,7 +703,7 @@ def answers(asked: Asked, names: Sequence[str]) -> list[Answer]:
     Where there are several, one that cannot be answered for this text or run says so. A single one raises its
     `InspectionError`, and so does a text that the model cannot read.
     """
-    asked.traced  # noqa: B018
+    asked.traced  # noqa: B018 (an error that all questions would have)
     if len(names) == 1:
         return [VIEWS[names[0]].answer(asked)]
     found = []

@@ -78,8 +78,8 @@ def without(
     It works for all that the model computes meanwhile: losses, batches, generation with and without a cache.
 
     With `by="mean"` a part gives its mean over all tokens of the text `over`, the first included, as the model computes
-    them when the block is entered. They are the same for every later pass; a step of generation has a single token, so
-    there would be no other mean to take. `over` is required with `by="mean"`, and refused with `by="zero"`.
+    them when the block is entered. They are the same for every later pass, because a step of generation has only
+    one token and no mean could be taken over it. `over` is required with `by="mean"`, and refused with `by="zero"`.
 
     Calls nest. An inner one sees the model without what an outer one removed, and its values count where both remove
     the same part. Raises `InspectionError` for a layer or a head that the model does not have, and for a text that the

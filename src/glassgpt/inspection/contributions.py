@@ -246,9 +246,8 @@ def _pulled_back(
     """
     with differentiable(model):
         x_I = torch.zeros_like(like_I, requires_grad=True)
-        along = (
-            linear(x_I) * direction_O.to(like_I)
-        ).sum()  # given as a gradient, torch would import sympy: 0.7 s
+        # Not passed to `grad` as a direction: torch would import sympy for that, which takes 0.7 s.
+        along = (linear(x_I) * direction_O.to(like_I)).sum()
         return _exact(torch.autograd.grad(along, x_I)[0])
 
 

@@ -20,8 +20,9 @@ on rows of random ids that occur twice, where nothing but repetition can be foun
 them. There, one key is predicted for each token of the second half, and never the first place. A key that the
 attention of the model does not see (sliding, strided) has the weight 0 and counts.
 
-A head is labelled with its highest score if that score reaches a threshold. `first` is used only if no other pattern
-reaches the threshold: in a text where nothing occurs twice, an induction head rests on the first token all the time.
+The label of a head is the pattern with the highest score, if that score reaches a threshold. `first` is the label only
+if no other pattern reaches it: in a text where nothing occurs twice, an induction head rests on the first token all the
+time.
 
 What a head does on other texts may be something else, and the label describes where it looks, not what it moves.
 

@@ -11,7 +11,6 @@ import datetime
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,9 +22,10 @@ from glassgpt.errors import RunError
 from glassgpt.runs.directory import RunDirectory
 from glassgpt.runs.facts import Confusion, Lineage
 from glassgpt.runs.lettering import shortened, told_apart
+from glassgpt.runs.markup import page_template
 from glassgpt.runs.plots import main_figure, metric_figure, metric_names, series_figure
 from glassgpt.runs.reading import read_comparison, read_config, read_confusion, read_lineage
-from glassgpt.runs.records import read_events, readable
+from glassgpt.runs.records import read_events
 from glassgpt.runs.sending import public_command, public_path, public_settings
 from glassgpt.runs.summary import duration, how_far
 from glassgpt.runs.svg import NARROW, WIDE, inline_svg
@@ -93,17 +93,8 @@ def report_page(run: RunDirectory) -> str:
 
 
 def _template() -> jinja2.Template:
-    text = resources.files("glassgpt.runs").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_readable
-    )
-    environment.filters |= {"duration": duration, "day": _day, "number": _number, "public": public_path}
-    return environment.from_string(text)
-
-
-def _readable(value: Any) -> Any:
-    """Return a value without characters that a page cannot hold; markup that is marked as safe stays as it is."""
-    return readable(value) if type(value) is str else value
+    filters = {"duration": duration, "day": _day, "number": _number, "public": public_path}
+    return page_template("glassgpt.runs", "report.html.jinja", filters)
 
 
 def _day(created: str | None) -> str:
